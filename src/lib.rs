@@ -1,0 +1,4 @@
+//! placeholder map, written when the parts are in.
+
+pub mod model;
+pub mod store;

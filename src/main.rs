@@ -1,0 +1,2 @@
+//! The `skyhound` binary.
+fn main() {}

@@ -1,0 +1,272 @@
+//! Where entries are kept: one small trait and its laws.
+//!
+//! A store is an ordered map from keys to values in which every change has a [`Revision`], and a key
+//! may hang on a lease that takes it away. [`memory and disk`](embedded) and [`etcd`] implement it;
+//! both pass the one suite in `tests/store/`. Nothing above this module knows which one it has.
+//!
+//! # Laws
+//! 1. *One revision, all or nothing.* A [`Store::commit`] takes effect at one revision or not at all;
+//!    each [`Write`] in it takes effect whole or not at all, and says which.
+//! 2. *Durable before visible.* What a commit reports as done, and what a feed tells, survives a crash
+//!    of this process (memory excepted).
+//! 3. *A feed is ordered, unique, atomic and without gaps.* After `feed(prefix, after)` every change
+//!    below `prefix` with a revision above `after` is told once, in order, all changes of a revision in
+//!    one [`Batch`]. On any doubt it ends with an error; the reader lists again and resumes there.
+//! 4. *A lease that is kept does not expire; one that is not takes all its keys at one revision,* within
+//!    its term and [`LEASE_SLACK`].
+//! 5. *An error is not an outcome.* [`StoreError::outcome_unknown`] says whether the commit may have
+//!    happened all the same.
+
+pub mod embedded;
+pub mod etcd;
+
+use crate::model::Key;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The most writes in one commit. etcd allows 128 operations in a transaction and counts the guards and
+/// operations of a nested one on top of the outer's.
+pub const COMMIT_MAX: usize = 100;
+/// The most guards, and the most operations, in one [`Write`].
+pub const WRITE_MAX: usize = 16;
+/// How much later than its term a lease may expire: etcd looks every 500 ms, and waits for its leader.
+pub const LEASE_SLACK: Duration = Duration::from_secs(1);
+/// Batches that a feed holds for a reader who is behind; one more and the feed ends.
+pub const FEED_BACKLOG: usize = 4096;
+
+/// A point in the store's history. Grows with every change; 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A lease. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The key.
+    pub key: Key,
+    /// The value, as it was put.
+    pub value: Bytes,
+    /// The revision that put it last.
+    pub revision: Revision,
+    /// The lease that it hangs on.
+    pub lease: Option<LeaseId>,
+}
+
+/// All that stood below a prefix at one revision, in the order of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The revision that the items were read at; a feed goes on from here.
+    pub revision: Revision,
+    /// The items.
+    pub items: Vec<Item>,
+}
+
+/// What has to be true of a key for a [`Write`] to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The key.
+    pub key: Key,
+    /// What has to be true of it.
+    pub expect: Expect,
+}
+
+/// See [`Guard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The key was last put at exactly this revision.
+    At(Revision),
+    /// The key was last put at this revision or before, or is not there. `NotAfter(Revision(0))`: it is not there.
+    NotAfter(Revision),
+    /// The key is there and hangs on this lease.
+    On(LeaseId),
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Puts a value; with a lease the key goes when the lease goes. Replaces the lease that it had.
+    Put {
+        /// The key.
+        key: Key,
+        /// The value.
+        value: Bytes,
+        /// The lease to hang it on.
+        lease: Option<LeaseId>,
+    },
+    /// Removes a key. No error when it is not there.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// Operations that happen together if all guards hold, and otherwise not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Write {
+    /// The guards, at most [`WRITE_MAX`].
+    pub guards: Vec<Guard>,
+    /// The operations, at most [`WRITE_MAX`].
+    pub ops: Vec<Op>,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The revision of the changes; the store's revision at that time when nothing changed.
+    pub revision: Revision,
+    /// What became of each write, in the order given.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of one [`Write`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It happened, at the commit's revision.
+    Done,
+    /// A guard did not hold; nothing of it happened.
+    Refused,
+}
+
+/// All changes of one revision below a feed's prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The revision.
+    pub revision: Revision,
+    /// The changes; none when the store only says that there is nothing up to this revision.
+    pub changes: Vec<Change>,
+}
+
+/// A change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The key has this value now.
+    Put(Item),
+    /// The key is gone.
+    Delete(Key),
+}
+
+/// Changes as they happen. Dropping it ends it.
+#[derive(Debug)]
+pub struct Feed {
+    batches: mpsc::Receiver<Result<Batch, StoreError>>,
+}
+
+impl Feed {
+    /// A feed and its writing end, for implementations.
+    pub fn channel() -> (mpsc::Sender<Result<Batch, StoreError>>, Self) {
+        let (tell, batches) = mpsc::channel(FEED_BACKLOG);
+        (tell, Self { batches })
+    }
+
+    /// The next batch. After an error the feed is over.
+    pub async fn next(&mut self) -> Result<Batch, StoreError> {
+        self.batches.recv().await.unwrap_or(Err(StoreError::FeedLost("the store closed it".into())))
+    }
+}
+
+/// How the store is, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Which kind of store: `memory`, `disk`, `etcd`.
+    pub kind: &'static str,
+    /// The store's own version.
+    pub version: String,
+    /// The store's revision now.
+    pub revision: Revision,
+    /// Where it is: the file, or the member that answered.
+    pub place: String,
+    /// The member that answered and the leader it follows; `None` for a store of one.
+    pub member: Option<Member>,
+}
+
+/// A member of an etcd cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member that answered.
+    pub member_id: u64,
+    /// The member that leads; 0 when there is none.
+    pub leader_id: u64,
+    /// The term of that leadership.
+    pub raft_term: u64,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It could not be reached, or did not answer in time. Whether a commit happened is unknown.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answered and refused: user, password or certificate.
+    #[error("the store refuses us: {0}")]
+    Denied(String),
+    /// A put named a lease that is gone. Nothing of the commit happened.
+    #[error("a lease that was named is gone")]
+    NoLease,
+    /// It answered that it cannot do this (too large, no space). Nothing happened.
+    #[error("the store cannot do this: {0}")]
+    Rejected(String),
+    /// The feed's history is gone; list again.
+    #[error("the changes after revision {0} are no longer kept")]
+    Compacted(Revision),
+    /// The feed is over for another reason; list again.
+    #[error("the feed of changes ended: {0}")]
+    FeedLost(String),
+    /// The reader did not keep up with the feed; list again.
+    #[error("the reader of the feed fell more than {FEED_BACKLOG} batches behind")]
+    FeedOverrun,
+}
+
+impl StoreError {
+    /// Whether a commit that failed so may have happened all the same.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+/// A store. The laws are the module's.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// All keys that begin with `prefix`, read at one revision.
+    async fn list(&self, prefix: &[u8]) -> Result<Listing, StoreError>;
+
+    /// Applies up to [`COMMIT_MAX`] writes at one revision. No key may be named by the operations of
+    /// two of them. The guards of all are read before the first operation takes effect.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Commit, StoreError>;
+
+    /// A new lease of this term, in whole seconds, at least one. The store may give a longer one.
+    async fn grant(&self, term: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Gives each lease a fresh term; says in the same order which are still there. An error says
+    /// nothing about any of them.
+    async fn keep(&self, leases: &[LeaseId]) -> Result<Vec<bool>, StoreError>;
+
+    /// Ends a lease now, and removes its keys. No error when it is gone already.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// The changes below `prefix` after a revision. Returns once the store has agreed to tell them.
+    async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError>;
+
+    /// How the store is.
+    async fn status(&self) -> Result<Status, StoreError>;
+}
