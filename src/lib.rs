@@ -1,4 +1,5 @@
 //! placeholder map, written when the parts are in.
 
+pub mod catalog;
 pub mod model;
 pub mod store;

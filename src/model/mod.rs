@@ -1,10 +1,14 @@
 //! The words of the domain, as plain values: no tokio, no I/O, no clock.
 //!
-//! [`name`] and [`key`] are two spellings of one place; `entry` is what stands there; `instance`
+//! [`name`] and [`key`] are two spellings of one place; [`entry`] is what stands there; [`instance`]
 //! turns what a peer said into an entry and its place.
 
+pub mod entry;
+pub mod instance;
 pub mod key;
 pub mod name;
 
+pub use entry::{Entry, Host};
+pub use instance::{Instance, Naming, Registration};
 pub use key::{Key, Layout};
 pub use name::{Label, Name};

@@ -1,0 +1,112 @@
+//! What is known, in memory: one immutable [`Snapshot`] that readers take and let go.
+//!
+//! Owns: the current snapshot, when it was last heard to be true, and waiting for a revision. Reading
+//! takes no lock and never calls the store. [`follow`] is the only writer.
+
+pub mod follow;
+pub mod node;
+pub mod quarantine;
+pub mod snapshot;
+
+pub use node::{Node, Stored};
+pub use quarantine::Quarantined;
+pub use snapshot::Snapshot;
+
+use crate::model::Layout;
+use crate::store::{Batch, Revision};
+use arc_swap::ArcSwap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How much the snapshot can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// The store was never read: the snapshot is empty because nothing is known, not because nothing is there.
+    NeverRead,
+    /// The store's changes are being followed.
+    Following,
+    /// The store does not answer: the snapshot is what was true at that time.
+    Stale {
+        /// When it was last heard to be true.
+        since: Instant,
+    },
+}
+
+impl Health {
+    /// How long ago the snapshot was last heard to be true; `None` when it never was.
+    pub fn age(self) -> Option<Duration> {
+        match self {
+            Self::NeverRead => None,
+            Self::Following => Some(Duration::ZERO),
+            Self::Stale { since } => Some(since.elapsed()),
+        }
+    }
+}
+
+/// Hears of every batch, in order, after the snapshot has it. Must not block.
+pub type Listener = Box<dyn Fn(&Batch) + Send + Sync>;
+
+/// The current snapshot.
+pub struct Catalog {
+    current: ArcSwap<Snapshot>,
+    revision: watch::Sender<Revision>,
+    health: watch::Sender<Health>,
+    listener: OnceLock<Listener>,
+}
+
+impl Catalog {
+    /// An empty catalog that was never read.
+    pub fn new(layout: Layout) -> Arc<Self> {
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(Snapshot::empty(layout)),
+            revision: watch::Sender::new(Revision::default()),
+            health: watch::Sender::new(Health::NeverRead),
+            listener: OnceLock::new(),
+        })
+    }
+
+    /// The current snapshot. Take it once per question, so that an answer is of one revision.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// How much the snapshot can be trusted.
+    pub fn health(&self) -> Health {
+        *self.health.borrow()
+    }
+
+    /// Waits until the snapshot holds `revision`. Never, if the store is not followed: bound it.
+    pub async fn reached(&self, revision: Revision) {
+        // The sender lives as long as `self`, so that the wait cannot fail.
+        let _ = self.revision.subscribe().wait_for(|now| *now >= revision).await;
+    }
+
+    /// Waits until the store was read once.
+    pub async fn ready(&self) {
+        let _ = self.health.subscribe().wait_for(|health| *health != Health::NeverRead).await;
+    }
+
+    /// Sets who hears of batches. One listener, set before [`follow`] begins; a second is not taken.
+    pub fn listen(&self, listener: Listener) {
+        let taken = self.listener.set(listener);
+        debug_assert!(taken.is_ok(), "the catalog has a listener already");
+    }
+
+    /// Publishes the snapshot after a batch.
+    fn advance(&self, batch: &Batch) {
+        self.current.store(Arc::new(self.current.load().apply(batch)));
+        self.revision.send_replace(batch.revision);
+        if let Some(listener) = self.listener.get() {
+            listener(batch);
+        }
+    }
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let revision = self.current.load().revision();
+        f.debug_struct("Catalog").field("revision", &revision).field("health", &self.health()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,154 @@
+//! One node of the tree of names, and how a change copies the path to it.
+//!
+//! A node never changes once a [`super::Snapshot`] that holds it is published: a change copies the nodes
+//! from the root to its place and shares all others, so applying one costs O(depth × log siblings) and
+//! readers hold what they began with.
+
+use super::quarantine::Quarantined;
+use crate::model::{Entry, Key, Label};
+use crate::store::{LeaseId, Revision};
+use imbl::OrdMap;
+use std::sync::Arc;
+
+/// An entry with what the store knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: Key,
+    /// What stands there.
+    pub entry: Entry,
+    /// The revision that put it.
+    pub revision: Revision,
+    /// The lease that it hangs on.
+    pub lease: Option<LeaseId>,
+}
+
+/// What stands at a name: an entry, or a value that is none.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Entry(Arc<Stored>),
+    Bad(Arc<Quarantined>),
+}
+
+impl Value {
+    pub(super) fn key(&self) -> &Key {
+        match self {
+            Self::Entry(stored) => &stored.key,
+            Self::Bad(bad) => &bad.key,
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        match self {
+            Self::Entry(stored) => stored.revision,
+            Self::Bad(bad) => bad.revision,
+        }
+    }
+}
+
+/// A name that exists: something stands at it or below it.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    children: OrdMap<Label, Arc<Node>>,
+    /// Mostly one; more where several keys spell one name (`/a/B`, `/a/b`, `/a/b/`). In the order of keys.
+    values: Vec<Value>,
+    entries: usize,
+    quarantined: usize,
+}
+
+impl Node {
+    /// The entries at this very name, in the order of their keys.
+    pub fn own(&self) -> impl Iterator<Item = &Arc<Stored>> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Entry(stored) => Some(stored),
+            Value::Bad(_) => None,
+        })
+    }
+
+    /// The nodes one label below, in the order of labels.
+    pub fn children(&self) -> impl Iterator<Item = (&Label, &Arc<Node>)> {
+        self.children.iter()
+    }
+
+    /// The node below by that label, which has to be in lower case.
+    pub fn child(&self, label: &[u8]) -> Option<&Arc<Node>> {
+        self.children.get(label)
+    }
+
+    /// How many entries stand at this name and below it.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// How many values at this name and below it are no entries.
+    pub fn quarantined(&self) -> usize {
+        self.quarantined
+    }
+
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// Puts a value at the end of `path`; says what stood under its key before.
+    pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
+        let node = Arc::make_mut(self);
+        let before = match path.split_first() {
+            Some((first, rest)) => node.children.entry(first.clone()).or_default().put(rest, value),
+            None => match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
+                Ok(at) => Some(std::mem::replace(&mut node.values[at], value.clone())),
+                Err(at) => {
+                    node.values.insert(at, value.clone());
+                    node.values.shrink_to_fit();
+                    None
+                }
+            },
+        };
+        node.count(before.as_ref(), Some(value));
+        before
+    }
+
+    /// Removes the value under `key` at the end of `path`, and every node that nothing is left below.
+    pub(super) fn remove(self: &mut Arc<Self>, path: &[Label], key: &Key) -> Option<Value> {
+        // Looks before it copies: a delete of what is not here must not touch the path.
+        let before = self.at(path)?.values.iter().find(|held| held.key() == key)?.clone();
+        self.cut(path, key);
+        Some(before)
+    }
+
+    fn cut(self: &mut Arc<Self>, path: &[Label], key: &Key) {
+        let node = Arc::make_mut(self);
+        if let Some((first, rest)) = path.split_first() {
+            let Some(child) = node.children.get_mut(first) else { return };
+            let (entries, quarantined) = (child.entries, child.quarantined);
+            child.cut(rest, key);
+            node.entries -= entries - child.entries;
+            node.quarantined -= quarantined - child.quarantined;
+            if child.entries + child.quarantined == 0 {
+                node.children.remove(first);
+            }
+        } else if let Some(at) = node.values.iter().position(|held| held.key() == key) {
+            let gone = node.values.remove(at);
+            node.count(Some(&gone), None);
+        }
+    }
+
+    /// The node at the end of `path`.
+    pub(super) fn at(&self, path: &[Label]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, label| node.children.get(label).map(Arc::as_ref))
+    }
+
+    fn count(&mut self, before: Option<&Value>, after: Option<&Value>) {
+        for (value, more) in [(after, true), (before, false)] {
+            let counter = match value {
+                Some(Value::Entry(_)) => &mut self.entries,
+                Some(Value::Bad(_)) => &mut self.quarantined,
+                None => continue,
+            };
+            if more {
+                *counter += 1;
+            } else {
+                *counter -= 1;
+            }
+        }
+    }
+}
