@@ -1,0 +1,335 @@
+//! Who is here: claims on entries, and the leases that carry them.
+//!
+//! A [`Claim`] is one peer's living interest in an entry. An entry lives while at least one claim on it
+//! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
+//! claim one host and port; who spoke last describes it.
+//!
+//! Owns: claims, what the store should have of each entry ([`slot`]), the session's leases ([`session`]),
+//! group commits and their retries ([`writer`]). Does not own: what an instance is
+//! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
+//! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
+//! that an entry vanished under a living claim.
+//!
+//! Two daemons on one etcd that hold claims on one key do not know of each other's: when the one that
+//! wrote last lets go, the key is removed, the other one hears it from the feed and puts it again.
+
+mod claim;
+pub mod session;
+mod slot;
+pub mod writer;
+
+pub use claim::Claim;
+
+use crate::catalog::Catalog;
+use crate::model::{Instance, Key};
+use crate::store::{Batch, Change, LeaseId, Revision, Store};
+use bytes::Bytes;
+use session::Leases;
+use slot::{ClaimId, Slot};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+
+/// How long a registration may take before its peer is told to come again.
+pub const REGISTER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a registration, an update or a release did not come about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The store is away, or slower than [`RegistrySettings::deadline`]. Trying again later is right.
+    #[error("the registry's store does not answer: {0}")]
+    Unavailable(String),
+    /// The store answered that it cannot hold this.
+    #[error("{0}")]
+    Rejected(String),
+    /// This daemon is stopping. Trying another one, or this one again, is right.
+    #[error("this daemon is stopping")]
+    Stopping,
+}
+
+/// How the registry works.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// The term of the session's leases (`--timeout`): so long an entry outlives a daemon that died.
+    pub term: Duration,
+    /// See [`REGISTER_DEADLINE`].
+    pub deadline: Duration,
+}
+
+/// What the registry has done since it started.
+#[derive(Debug, Default)]
+pub struct RegistryStats {
+    /// Group commits sent to the store.
+    pub commits: AtomicU64,
+    /// Group commits that failed.
+    pub commit_errors: AtomicU64,
+    /// Entries put.
+    pub puts: AtomicU64,
+    /// Entries removed.
+    pub deletes: AtomicU64,
+    /// Entries that vanished, or whose lease ran out, under a living claim.
+    pub lost: AtomicU64,
+}
+
+/// The registry. Methods take `&Arc<Self>` because claims keep it alive.
+#[derive(Debug)]
+pub struct Registry {
+    store: Arc<dyn Store>,
+    catalog: Arc<Catalog>,
+    settings: RegistrySettings,
+    state: Mutex<State>,
+    /// The writer has work, or the registry stops.
+    wake: Notify,
+    /// The writer has nothing left to write.
+    drained: Notify,
+    stats: RegistryStats,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: HashMap<Key, Slot>,
+    /// The slots that changed, each once, in the order of their change.
+    queue: VecDeque<Key>,
+    leases: Leases,
+    next_claim: ClaimId,
+    claims: usize,
+    stopping: bool,
+    /// The revision of the last batch that the catalog told.
+    heard: Revision,
+    last_error: Option<String>,
+}
+
+type Outcome = oneshot::Receiver<Result<Revision, RegisterError>>;
+
+impl Registry {
+    /// Starts the writer and the keeping alive. Becomes the catalog's listener.
+    pub fn start(store: Arc<dyn Store>, catalog: Arc<Catalog>, settings: RegistrySettings) -> Arc<Self> {
+        let registry = Arc::new(Self {
+            store,
+            catalog,
+            settings,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            drained: Notify::new(),
+            stats: RegistryStats::default(),
+            tasks: Mutex::default(),
+        });
+        let listener = Arc::downgrade(&registry);
+        registry.catalog.listen(Box::new(move |batch| {
+            if let Some(registry) = listener.upgrade() {
+                registry.heard(batch);
+            }
+        }));
+        let mut tasks = registry.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(writer::run(Arc::clone(&registry)));
+        tasks.spawn(session::keep_alive(Arc::clone(&registry)));
+        drop(tasks);
+        registry
+    }
+
+    /// Registers an instance. When it returns, the entry is committed and this node answers it. Dropping
+    /// the future gives the registration up.
+    pub async fn register(self: &Arc<Self>, instance: Instance) -> Result<Claim, RegisterError> {
+        let value = Bytes::from(instance.entry.encode());
+        let id = {
+            let mut state = self.lock();
+            if state.stopping {
+                return Err(RegisterError::Stopping);
+            }
+            state.next_claim += 1;
+            state.claims += 1;
+            state.next_claim
+        };
+        let (_, outcome) = self.say(&instance.key, id, value);
+        // From here on the claim exists: whatever ends this future gives it up.
+        let claim = Claim { registry: Arc::clone(self), id, instance, over: false };
+        self.visible(outcome).await?;
+        Ok(claim)
+    }
+
+    /// How many claims live.
+    pub fn claims(&self) -> usize {
+        self.lock().claims
+    }
+
+    /// How many entries this node holds.
+    pub fn entries(&self) -> usize {
+        self.lock().slots.len()
+    }
+
+    /// How many leases carry them.
+    pub fn leases(&self) -> usize {
+        self.lock().leases.all().len()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> &RegistryStats {
+        &self.stats
+    }
+
+    /// Takes no further registrations, writes what is left to write within `deadline`, and ends the
+    /// keeping alive. Entries whose claims left ([`Claim::leave`]) stay until their lease runs out.
+    pub async fn stop(&self, deadline: Duration) {
+        self.lock().stopping = true;
+        self.wake.notify_one();
+        if tokio::time::timeout(deadline, self.drained.notified()).await.is_err() {
+            tracing::warn!(left = self.lock().queue.len(), "stopping with entries unwritten; their lease removes them");
+        }
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+
+    /// A claim's word. Returns what it wanted before, and where to hear what comes of it.
+    fn say(&self, key: &Key, claim: ClaimId, value: Bytes) -> (Option<Bytes>, Outcome) {
+        let (tell, outcome) = oneshot::channel();
+        let mut state = self.lock();
+        let slot = state.slots.entry(key.clone()).or_insert_with(Slot::new);
+        let before = slot.say(claim, value);
+        slot.waiters.push(tell);
+        state.enqueue(key);
+        drop(state);
+        self.wake.notify_one();
+        (before, outcome)
+    }
+
+    /// Ends a claim.
+    fn drop_claim(&self, key: &Key, claim: ClaimId) -> Outcome {
+        let (tell, outcome) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(slot) = state.slots.get_mut(key)
+            && slot.drop_claim(claim).is_some()
+        {
+            slot.waiters.push(tell);
+            state.claims -= 1;
+            state.enqueue(key);
+        }
+        drop(state);
+        self.wake.notify_one();
+        outcome
+    }
+
+    /// Ends a claim without a word to the store.
+    fn leave(&self, key: &Key, claim: ClaimId) {
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(key) else { return };
+        if slot.drop_claim(claim).is_some() {
+            let last = slot.claims() == 0;
+            state.claims -= 1;
+            if last {
+                state.slots.remove(key);
+            }
+        }
+    }
+
+    /// Waits until a change is committed and this node's snapshot has it.
+    async fn visible(&self, outcome: Outcome) -> Result<(), RegisterError> {
+        let both = async {
+            // Dropped without a word: there was nothing to do.
+            let revision = outcome.await.unwrap_or(Ok(Revision::default()))?;
+            self.catalog.reached(revision).await;
+            Ok(())
+        };
+        tokio::time::timeout(self.settings.deadline, both).await.unwrap_or_else(|_| {
+            let reason = self.lock().last_error.clone();
+            Err(RegisterError::Unavailable(
+                reason.unwrap_or_else(|| format!("not within {:?}", self.settings.deadline)),
+            ))
+        })
+    }
+
+    /// The catalog's news: entries that vanished under a living claim are due again.
+    fn heard(&self, batch: &Batch) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut work = batch.revision < std::mem::replace(&mut state.heard, batch.revision) && state.history_lost();
+        for change in &batch.changes {
+            match change {
+                Change::Delete(key) => {
+                    if let Some(slot) = state.slots.get_mut(key)
+                        && slot.saw_delete(batch.revision)
+                    {
+                        self.stats.lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        state.enqueue(key);
+                        work = true;
+                    }
+                }
+                Change::Put(item) if item.lease.is_none_or(|lease| !state.leases.holds(lease)) => {
+                    if let Some(slot) = state.slots.get_mut(&item.key) {
+                        slot.saw_put_of_another(item.revision);
+                    }
+                }
+                Change::Put(_) => {}
+            }
+        }
+        if work {
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock is a bug, but what it protects is whole after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, key: &Key) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && !std::mem::replace(&mut slot.queued, true)
+        {
+            self.queue.push_back(key.clone());
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Those among the next slots of the queue that are so.
+    fn next_where(&self, most: usize, so: impl Fn(&Slot) -> bool) -> Vec<Key> {
+        let next = self.queue.iter().take(most);
+        next.filter(|key| self.slots.get(*key).is_some_and(&so)).cloned().collect()
+    }
+
+    /// Drops a slot that nobody is interested in; whoever waits for that hears it.
+    fn forget(&mut self, key: &Key) {
+        if let Some(slot) = self.slots.remove(key) {
+            if let Some(lease) = slot.lease {
+                self.leases.give_back(lease);
+            }
+            for waiter in slot.waiters {
+                let _ = waiter.send(Ok(Revision::default()));
+            }
+        }
+    }
+
+    /// The store went back in its history (restored from a backup): what was written may not be there, at
+    /// whatever revision. Everything is looked up again.
+    fn history_lost(&mut self) -> bool {
+        self.slots.values_mut().for_each(Slot::unknown);
+        for key in self.slots.keys().cloned().collect::<Vec<_>>() {
+            self.enqueue(&key);
+        }
+        true
+    }
+
+    /// A lease is gone. Returns how many entries are due again.
+    fn lease_lost(&mut self, lease: LeaseId) -> usize {
+        self.leases.remove(lease);
+        let lost: Vec<Key> = self
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| slot.lease == Some(lease))
+            .filter_map(|(key, slot)| slot.lease_lost().then(|| key.clone()))
+            .collect();
+        for key in &lost {
+            self.enqueue(key);
+        }
+        lost.len()
+    }
+}

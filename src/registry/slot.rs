@@ -1,0 +1,286 @@
+//! One entry that this node holds, as a state machine: what its peers want against what the store has.
+//!
+//! Synchronous, without store and clock. The [`writer`](super::writer) asks every changed slot for its
+//! [`Step`], does it, and tells the slot what came of it. Because a step is derived from the state and not
+//! from the call that caused it, a retry, a burst and a release that meets a new registration are all
+//! the same case.
+
+use super::RegisterError;
+use crate::store::{Expect, LeaseId, Revision};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// A claim's number, unique within this process.
+pub(super) type ClaimId = u64;
+/// Hears what came of a change: the revision that a reader has to have seen.
+pub(super) type Waiter = oneshot::Sender<Result<Revision, RegisterError>>;
+
+/// What the store has of a slot, as far as this node knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Written {
+    /// Never written.
+    Nothing,
+    /// Ours, put at this revision.
+    At { revision: Revision, value: Bytes },
+    /// It was there and is not any more, though nobody here let go: its lease ran out, or somebody removed
+    /// it. Nothing newer than `after` is ours to replace.
+    Lost { after: Revision },
+    /// Another node has put it anew; theirs is newer.
+    Overtaken { at: Revision },
+    /// A commit failed without an answer: it may have happened, on our lease.
+    Unknown,
+}
+
+/// What to do next about a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing: the store has what is wanted since this revision.
+    Rest(Revision),
+    /// Nothing, and nobody is interested any more.
+    Forget,
+    /// Put the value on the slot's lease.
+    Put { value: Bytes, guard: Option<Expect> },
+    /// Remove it.
+    Delete { guard: Expect },
+    /// Read the key to learn what the last commit did.
+    Look,
+}
+
+/// One entry with the claims on it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// In the order in which they spoke last; the last one's value is the one that is wanted.
+    claims: Vec<(ClaimId, Bytes)>,
+    written: Written,
+    /// A peer has spoken since the last write. Its word replaces whatever stands there, whoever wrote it;
+    /// without it a write only restores, and must not replace anything newer.
+    pub(super) fresh: bool,
+    /// The last thing that the feed told of the key, if it was not our own write. It may be heard before
+    /// the answer to an earlier commit of ours, and counts more than that.
+    heard: Written,
+    /// The lease where the entry has a place.
+    pub(super) lease: Option<LeaseId>,
+    pub(super) waiters: Vec<Waiter>,
+    /// Whether it waits for the writer already.
+    pub(super) queued: bool,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            claims: Vec::new(),
+            written: Written::Nothing,
+            fresh: false,
+            heard: Written::Nothing,
+            lease: None,
+            waiters: Vec::new(),
+            queued: false,
+        }
+    }
+
+    /// A claim says what it wants, for the first time or anew. Returns what it wanted before.
+    pub(super) fn say(&mut self, claim: ClaimId, value: Bytes) -> Option<Bytes> {
+        let before = self.drop_claim(claim);
+        self.claims.push((claim, value));
+        self.fresh = true;
+        before
+    }
+
+    /// A claim ends. Returns what it wanted.
+    pub(super) fn drop_claim(&mut self, claim: ClaimId) -> Option<Bytes> {
+        let at = self.claims.iter().position(|(id, _)| *id == claim)?;
+        Some(self.claims.remove(at).1)
+    }
+
+    pub(super) fn claims(&self) -> usize {
+        self.claims.len()
+    }
+
+    pub(super) fn step(&self) -> Step {
+        let Some((_, wanted)) = self.claims.last() else {
+            return match (&self.written, self.lease) {
+                (Written::At { revision, .. }, _) => Step::Delete { guard: Expect::At(*revision) },
+                // What hangs on our lease is ours: nobody else has it.
+                (Written::Unknown, Some(lease)) => Step::Delete { guard: Expect::On(lease) },
+                _ => Step::Forget,
+            };
+        };
+        let put = |guard| Step::Put { value: wanted.clone(), guard };
+        match &self.written {
+            Written::At { revision, value } if value == wanted => Step::Rest(*revision),
+            _ if self.fresh => put(None),
+            Written::Nothing => put(None),
+            Written::At { revision, .. } => put(Some(Expect::NotAfter(*revision))),
+            Written::Lost { after } => put(Some(Expect::NotAfter(*after))),
+            Written::Overtaken { .. } => Step::Rest(Revision::default()),
+            Written::Unknown => Step::Look,
+        }
+    }
+
+    /// The put happened. What was heard of the key after that revision counts more.
+    pub(super) fn put_done(&mut self, revision: Revision, value: Bytes) {
+        self.written = match std::mem::replace(&mut self.heard, Written::Nothing) {
+            heard @ (Written::Lost { after: seen } | Written::Overtaken { at: seen }) if seen > revision => heard,
+            _ => Written::At { revision, value },
+        };
+    }
+
+    /// The put was refused: something newer stands there.
+    pub(super) fn put_refused(&mut self, revision: Revision) {
+        self.written = Written::Overtaken { at: revision };
+    }
+
+    /// The removal happened, or was refused because what stands there is not ours.
+    pub(super) fn deleted(&mut self) {
+        self.written = Written::Nothing;
+    }
+
+    /// What the store has is not known: a commit got no answer, or the store lost its history.
+    pub(super) fn unknown(&mut self) {
+        self.written = Written::Unknown;
+    }
+
+    /// Reading the key showed this; settles [`Step::Look`].
+    pub(super) fn looked(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
+        self.written = match found {
+            None => Written::Lost { after: at },
+            Some((revision, lease, value)) if lease.is_some() && lease == self.lease => Written::At { revision, value },
+            Some((revision, ..)) => Written::Overtaken { at: revision },
+        };
+    }
+
+    /// The lease is gone, and the key with it. Says whether there is something to do.
+    pub(super) fn lease_lost(&mut self) -> bool {
+        self.lease = None;
+        match self.written {
+            Written::At { revision, .. } => self.written = Written::Lost { after: revision },
+            Written::Unknown => self.written = Written::Lost { after: Revision::default() },
+            Written::Nothing | Written::Lost { .. } | Written::Overtaken { .. } => return false,
+        }
+        true
+    }
+
+    /// The feed told that the key is gone. Says whether there is something to do.
+    pub(super) fn saw_delete(&mut self, revision: Revision) -> bool {
+        self.heard = Written::Lost { after: revision };
+        match self.written {
+            Written::At { revision: ours, .. } if revision > ours => {}
+            Written::Overtaken { at } if revision > at => {}
+            _ => return false,
+        }
+        self.written = Written::Lost { after: revision };
+        true
+    }
+
+    /// The feed told that somebody else put the key.
+    pub(super) fn saw_put_of_another(&mut self, revision: Revision) {
+        self.heard = Written::Overtaken { at: revision };
+        if matches!(self.written, Written::At { revision: ours, .. } if revision > ours) {
+            self.written = Written::Overtaken { at: revision };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: LeaseId = LeaseId(7);
+    const A: Bytes = Bytes::from_static(b"a");
+    const B: Bytes = Bytes::from_static(b"b");
+
+    fn at(revision: u64) -> Slot {
+        let mut slot = Slot::new();
+        slot.say(1, A);
+        slot.lease = Some(LEASE);
+        slot.fresh = false;
+        slot.put_done(Revision(revision), A);
+        slot
+    }
+
+    #[test]
+    fn a_word_is_written_whatever_stands_there() {
+        let mut slot = Slot::new();
+        slot.say(1, A);
+        assert_eq!(slot.step(), Step::Put { value: A, guard: None });
+        let mut slot = at(5);
+        slot.saw_put_of_another(Revision(6));
+        assert_eq!(slot.step(), Step::Rest(Revision(0)), "theirs is newer, and nobody here has spoken since");
+        slot.say(2, A);
+        assert_eq!(slot.step(), Step::Put { value: A, guard: None });
+    }
+
+    #[test]
+    fn the_same_word_again_writes_nothing() {
+        let mut slot = at(5);
+        slot.say(2, A);
+        assert_eq!(slot.step(), Step::Rest(Revision(5)));
+    }
+
+    #[test]
+    fn the_last_to_leave_removes_what_was_written_here() {
+        let mut slot = at(5);
+        slot.say(2, B);
+        slot.fresh = false;
+        slot.put_done(Revision(6), B);
+        slot.drop_claim(2);
+        let restore = Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(6))) };
+        assert_eq!(slot.step(), restore, "who is left is described by its own word");
+        slot.drop_claim(1);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(6)) });
+        slot.deleted();
+        assert_eq!(slot.step(), Step::Forget);
+    }
+
+    #[test]
+    fn what_vanishes_under_a_living_claim_is_put_again_unless_newer_stands() {
+        let mut slot = at(5);
+        assert!(!slot.saw_delete(Revision(4)), "that was before");
+        assert!(slot.saw_delete(Revision(9)));
+        assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(9))) });
+        slot.put_refused(Revision(10));
+        assert_eq!(slot.step(), Step::Rest(Revision(0)));
+        assert!(slot.saw_delete(Revision(11)), "the other one left: ours is due again");
+        assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(11))) });
+    }
+
+    #[test]
+    fn a_lost_lease_means_a_new_put_that_replaces_nothing_newer() {
+        let mut slot = at(5);
+        assert!(slot.lease_lost());
+        assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(5))) });
+        slot.drop_claim(1);
+        assert_eq!(slot.step(), Step::Forget, "it went with the lease");
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_looked_up_or_removed_by_lease() {
+        let mut slot = at(5);
+        slot.unknown();
+        assert_eq!(slot.step(), Step::Look);
+        slot.looked(Some((Revision(8), Some(LEASE), A)), Revision(9));
+        assert_eq!(slot.step(), Step::Rest(Revision(8)));
+        slot.unknown();
+        slot.looked(Some((Revision(9), Some(LeaseId(8)), A)), Revision(9));
+        assert_eq!(slot.step(), Step::Rest(Revision(0)), "another's");
+        slot.unknown();
+        slot.drop_claim(1);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::On(LEASE) });
+    }
+
+    #[test]
+    fn what_was_heard_before_the_commit_answered_counts_more() {
+        let mut slot = at(5);
+        assert!(slot.saw_delete(Revision(12)));
+        slot.put_done(Revision(11), A);
+        assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(12))) });
+        slot.put_done(Revision(13), A);
+        assert_eq!(slot.step(), Step::Rest(Revision(13)));
+        let mut new = Slot::new();
+        new.say(1, A);
+        new.fresh = false;
+        assert!(!new.saw_delete(Revision(3)), "nothing is known to be lost before the answer");
+        new.put_done(Revision(2), A);
+        assert_eq!(new.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(3))) });
+    }
+}
