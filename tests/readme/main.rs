@@ -26,7 +26,7 @@ use tokio::process;
 
 use console::Command;
 use session::{Outcome, Session};
-use support::wait::{SOON, wait_until};
+use support::wait::{SOON, try_until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
@@ -107,32 +107,33 @@ async fn play(markdown: &str) -> Result<(), String> {
 async fn run(session: &mut Session, command: &Command) -> Result<(), String> {
     let deadline = if command.text.starts_with("cargo ") { BUILD } else { SOON };
     if command.stays() {
-        let job = session.start(&command.text).await?;
-        return wait_until(deadline, async || {
-            // In this order: what a program printed before it ended counts.
-            let running = job.running();
-            let printed = job.printed();
-            if console::begins(&command.expected, &printed) {
-                return Ok(Ok(()));
-            }
-            let difference = difference(command, &printed);
-            if running { Err(difference) } else { Ok(Err(format!("{difference}(and ended)"))) }
-        })
-        .await;
+        return begin(session, command, deadline).await;
     }
-    let asks = QUESTIONS.iter().any(|question| command.text.starts_with(question));
-    wait_until(deadline, async || {
-        let Outcome { status, printed } = match session.run(&command.text, deadline).await {
-            Ok(outcome) => outcome,
-            Err(problem) => return Ok(Err(problem)),
-        };
+    let mut ask = async || {
+        let Outcome { status, printed } = session.run(&command.text, deadline).await?;
         if status == 0 && console::equals(&command.expected, &printed) {
+            return Ok(());
+        }
+        Err(format!("{}(and exited with {status})", difference(command, &printed)))
+    };
+    let harmless = QUESTIONS.iter().any(|question| command.text.starts_with(question));
+    if harmless { try_until(deadline, ask).await } else { ask().await }
+}
+
+async fn begin(session: &mut Session, command: &Command, deadline: Duration) -> Result<(), String> {
+    let job = session.start(&command.text).await?;
+    // Without an error there is nothing to wait for: it has printed what is shown, or it has ended.
+    let outcome = try_until(deadline, async || {
+        // In this order: what it printed before it ended counts.
+        let running = job.running();
+        let printed = job.printed();
+        if console::begins(&command.expected, &printed) {
             return Ok(Ok(()));
         }
-        let difference = format!("{}(and exited with {status})", difference(command, &printed));
-        if asks { Err(difference) } else { Ok(Err(difference)) }
-    })
-    .await
+        let difference = difference(command, &printed);
+        if running { Err(difference) } else { Ok(Err(format!("{difference}(and ended)"))) }
+    });
+    outcome.await?
 }
 
 fn difference(command: &Command, printed: &str) -> String {

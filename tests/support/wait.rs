@@ -27,26 +27,32 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[track_caller]
 pub fn wait_until<T, E: Display>(
     deadline: Duration,
-    mut ask: impl AsyncFnMut() -> Result<T, E>,
+    ask: impl AsyncFnMut() -> Result<T, E>,
 ) -> impl Future<Output = T> {
     let caller = Location::caller();
-    async move {
-        let began = Instant::now();
-        let mut last = None;
-        // The deadline holds for an answer that never comes, too.
-        let asking = async {
-            loop {
-                match ask().await {
-                    Ok(value) => break value,
-                    Err(seen) => last = Some(seen.to_string()),
-                }
-                tokio::time::sleep(PAUSE).await;
+    async move { try_until(deadline, ask).await.unwrap_or_else(|late| panic!("{caller}: {late}")) }
+}
+
+/// The same for who has more to say: the error tells the time and the last `Err`.
+pub async fn try_until<T, E: Display>(
+    deadline: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, String> {
+    let began = Instant::now();
+    let mut last = None;
+    let asking = async {
+        loop {
+            match ask().await {
+                Ok(value) => break value,
+                Err(seen) => last = Some(seen.to_string()),
             }
-        };
-        if let Ok(value) = tokio::time::timeout(deadline, asking).await {
-            return value;
+            tokio::time::sleep(PAUSE).await;
         }
+    };
+    // Around the whole, because one answer may never come.
+    let asked = tokio::time::timeout(deadline, asking).await;
+    asked.map_err(|_| {
         let seen = last.unwrap_or_else(|| "no answer at all".to_owned());
-        panic!("{caller}: still not so after {:?}; last seen: {seen}", began.elapsed());
-    }
+        format!("still not so after {:?}; last seen: {seen}", began.elapsed())
+    })
 }
