@@ -1,6 +1,6 @@
 //! `skyhound config`: the settings that `serve` would have.
 
-use super::Failure;
+use super::{say, with_sources};
 use super::serve::ServeArgs;
 use clap::Args;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! `skyhound serve`: the daemon.
 
-use super::Failure;
+use super::{say, with_sources};
 use crate::config::{LogFormat, Settings, Typed};
 use crate::server::Server;
 use clap::Args;
