@@ -1,0 +1,39 @@
+//! `skyhound config`: the settings that `serve` would have.
+
+use super::Failure;
+use super::serve::ServeArgs;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Prints the effective settings, after checking them: a file for `--config`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  skyhound config                          every default
+  skyhound config --timeout 10 > sky.toml  a file to begin with
+  SKYHOUND_DNS_LISTEN=off skyhound config --json")]
+pub struct ConfigArgs {
+    /// JSON instead of TOML
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub serve: ServeArgs,
+}
+
+/// Runs the verb.
+pub fn run(args: ConfigArgs) -> Result<ExitCode, Failure> {
+    let mut effective = args.serve.read()?.effective()?;
+    effective.clone().settle()?;
+    // What is printed ends in tickets and terminals.
+    if let Some(password) = &mut effective.etcd_password {
+        *password = "(set)".into();
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&effective).map_err(Failure::unexpected)?);
+    } else {
+        print!("{}", toml::to_string(&effective).map_err(Failure::unexpected)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

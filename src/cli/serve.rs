@@ -1,0 +1,104 @@
+//! `skyhound serve`: the daemon.
+
+use super::Failure;
+use crate::config::{LogFormat, Settings, Typed};
+use crate::server::Server;
+use clap::Args;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Serves HTTP, websockets and DNS until SIGTERM or SIGINT.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  skyhound serve                                    everything on this machine, nothing else needed
+  skyhound serve --etcd-api http://127.0.0.1:2379   several daemons share what they know through etcd
+  skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
+  skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
+                                                    free ports; the first line says which, as JSON
+
+When everything listens, one line of JSON goes to standard output; the log goes to standard error.
+A first SIGTERM or SIGINT stops in order, a second one at once.")]
+pub struct ServeArgs {
+    /// TOML file with settings, named like these flags without the dashes
+    #[arg(long, env = "SKYHOUND_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub typed: Typed,
+}
+
+impl ServeArgs {
+    /// What was typed, and the file behind it.
+    pub(super) fn read(self) -> Result<Typed, Failure> {
+        match &self.config {
+            Some(path) => Ok(self.typed.or(Typed::read(path)?)),
+            None => Ok(self.typed),
+        }
+    }
+}
+
+/// Runs the verb.
+pub async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
+    let settings = args.read()?.settle()?;
+    start_log(&settings)?;
+    // Before anything is bound, so that a signal that comes early is not lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = Server::bind(&settings).await?;
+    announce(&server, &settings)?;
+    let stop = async {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!(signal = name, on_stop = ?settings.on_stop, "stopping");
+    };
+    stop.await;
+    tokio::select! {
+        () = server.shutdown() => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn start_log(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::builder().parse(&settings.log_level).map_err(|e| {
+        Failure::usage(format!("--log-level: {:?} is no level such as info or debug ({e})", settings.log_level))
+    })?;
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.with_ansi(colours).with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// The machine-readable line, then a few for people.
+fn announce(server: &Server, settings: &Settings) -> Result<(), Failure> {
+    let (http, dns) = (server.http_addrs(), server.dns_addrs());
+    let line = serde_json::json!({
+        "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,
+    });
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    for addr in http {
+        info!("HTTP and websockets on http://{addr} (GET /provide, /healthz, /readyz, /metrics, /version)");
+    }
+    for addr in dns {
+        info!("DNS for {} on {addr}, UDP and TCP", settings.dns_root);
+    }
+    info!("entries are kept in {}", server.store_place());
+    if let (Some(http), Some(dns)) = (http.first(), dns.first()) {
+        let category: Vec<_> = settings.default_category.split(',').collect();
+        info!("try: skyhound provide web --port 8080 --server http://{http}");
+        info!("     dig @{} -p {} SRV web.{}.{}", dns.ip(), dns.port(), category.join("."), settings.dns_root);
+    }
+    Ok(())
+}

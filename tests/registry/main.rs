@@ -1,0 +1,66 @@
+//! The registry's promises, each by name, on every store: memory, a redb file, a real etcd; one node and two.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod promises;
+
+use promises::Stores;
+use skyhound::store::embedded::Embedded;
+use skyhound::store::etcd::{Etcd, EtcdSettings};
+use std::sync::Arc;
+
+/// One test per promise.
+macro_rules! promises {
+    ($store:ident, $make:expr) => {
+        mod $store {
+            use super::*;
+            promises!(@each $make;
+                registered_means_this_node_answers_it,
+                released_means_gone,
+                the_same_word_again_writes_nothing,
+                the_last_claim_to_leave_removes,
+                a_late_release_removes_nothing_newer,
+                a_late_release_at_another_node_removes_nothing_newer,
+                who_spoke_last_describes_the_entry,
+                an_entry_that_was_removed_by_hand_comes_back,
+                entries_of_a_lost_lease_come_back,
+                what_comes_back_replaces_nothing_newer,
+                a_claim_whose_entry_another_node_removed_puts_it_again,
+                a_burst_is_written_in_group_commits,
+                a_registration_that_is_given_up_leaves_nothing,
+                an_update_keeps_the_key,
+                a_planned_stop_keeps_what_was_left,
+                after_a_stop_nobody_is_taken,
+            );
+        }
+    };
+    (@each $make:expr; $($name:ident),* $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let (stores, _kept) = $make.await;
+            promises::$name(stores).await;
+        })*
+    };
+}
+
+promises!(memory, async {
+    let store: Arc<dyn skyhound::store::Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
+    (Stores { one: Arc::clone(&store), two: store }, ())
+});
+
+promises!(disk, async {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store: Arc<dyn skyhound::store::Store> =
+        Arc::new(Embedded::open(&dir.path().join("skyhound.redb")).expect("a store on disk"));
+    (Stores { one: Arc::clone(&store), two: store }, dir)
+});
+
+promises!(etcd, async {
+    let etcd = support::etcd::EtcdProcess::start().await;
+    let connect = async || -> Arc<dyn skyhound::store::Store> {
+        let settings = EtcdSettings { endpoints: vec![etcd.endpoint()], ..EtcdSettings::default() };
+        Arc::new(Etcd::connect(settings).await.expect("settings that are right"))
+    };
+    (Stores { one: connect().await, two: connect().await }, etcd)
+});
