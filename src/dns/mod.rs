@@ -1,5 +1,8 @@
 //! Answers DNS from the catalog: the SkyDNS rules, over UDP and TCP.
 //!
+//! In the order a question travels: [`server`] holds the sockets, [`handler`] is what hickory-server calls
+//! with a request, [`answer()`] decides everything that DNS says, and [`size`] makes it fit.
+//!
 //! ```text
 //! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ socket
 //!                        ├ search     which entries a name answers with
@@ -17,11 +20,14 @@
 
 mod alias;
 pub mod answer;
+pub mod handler;
 mod negative;
 mod rrset;
 mod search;
+pub mod server;
 pub mod settings;
 pub mod size;
+pub mod stats;
 mod wire;
 
 #[cfg(test)]
@@ -30,4 +36,6 @@ mod testing;
 mod tests;
 
 pub use answer::{Answer, Explanation, Question, answer};
+pub use server::{BindError, DnsServer};
 pub use settings::{DnsSettings, SrvWeights};
+pub use stats::DnsStats;
