@@ -86,7 +86,8 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn start_log(settings: &Settings) -> Result<(), ConfigError> {
-    let filter = EnvFilter::builder().parse(&settings.log_level).map_err(|e| ConfigError::Setting {
+    // hickory-server logs every question at info. What is typed comes later, and so counts more.
+    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| ConfigError::Setting {
         setting: "log-level",
         problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
     })?;

@@ -13,7 +13,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket};
-use tracing::info;
 
 /// How often another port is tried when the one that TCP got is taken for UDP (port 0 only).
 const PORT_TRIES: usize = 16;
@@ -65,7 +64,6 @@ impl DnsServer {
         let mut server = Server::new(handler);
         let mut addrs = Vec::with_capacity(sockets.len());
         for (address, udp, tcp) in sockets {
-            info!(%address, "answering DNS");
             addrs.push(address);
             server.register_socket(udp);
             server.register_listener(tcp, idle, backlog);
