@@ -1,0 +1,60 @@
+//! What the routes work with: one of each part, shared by all connections.
+
+use crate::catalog::Catalog;
+use crate::config::OnStop;
+use crate::model::Naming;
+use crate::net::{HttpError, Limits, Routes, limits};
+use crate::ops::Metrics;
+use crate::registry::Registry;
+use crate::store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// The parts.
+#[derive(Debug)]
+pub struct App {
+    /// Writes.
+    pub registry: Arc<Registry>,
+    /// Reads.
+    pub catalog: Arc<Catalog>,
+    /// To ask how it is (`/readyz`); everything else goes through the registry and the catalog.
+    pub store: Arc<dyn Store>,
+    /// How registrations become names.
+    pub naming: Naming,
+    /// `--timeout`: the longest time that a dead peer behind a silent connection stays listed.
+    pub timeout: Duration,
+    /// See [`OnStop`].
+    pub on_stop: OnStop,
+    /// What its peers may ask.
+    pub limits: Limits,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// See [`limits::HANDSHAKES`].
+    pub turns: Turns,
+}
+
+/// Registrations take turns.
+#[derive(Debug)]
+pub struct Turns(Semaphore);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Semaphore::new(limits::HANDSHAKES))
+    }
+}
+
+impl Turns {
+    /// A turn, in the order asked; over when dropped.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, HttpError> {
+        match tokio::time::timeout(limits::HANDSHAKE_WAIT, self.0.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(HttpError::unavailable("too many registrations are under way; come again")),
+        }
+    }
+}
+
+/// All routes.
+pub fn routes(app: &Arc<App>) -> Routes {
+    Routes::default().with(crate::dialect::routes(app)).with(crate::ops::routes(app))
+}

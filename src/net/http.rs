@@ -1,0 +1,180 @@
+//! One HTTP connection: hyper reads the requests, [`Routes`] answer them.
+//!
+//! Owns: the limits of a request's head and body, what is said when they are broken, letting idle
+//! connections go when the daemon stops. Only HTTP/1: websockets over HTTP/2 (RFC 8441) have no client
+//! in this field.
+
+use super::drain::Peer;
+use super::error::HttpError;
+use super::limits::{LINGER, LINGER_BYTES, Limits, REFUSALS};
+use super::route::{Reply, Request, Routes};
+use crate::ops::Metrics;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::server::conn::http1::Builder;
+use hyper::{HeaderMap, StatusCode, Uri};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Service {
+    routes: Routes,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    builder: Builder,
+    refusals: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(super) fn new(routes: Routes, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let mut builder = Builder::new();
+        // hyper answers a head over its own limits with a bare status. At twice ours, most of those who
+        // go over ours are read, and hear a sentence from `check_head`.
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers * 2)
+            .max_header_size(limits.head_bytes * 2)
+            .max_buf_size((limits.head_bytes * 2).max(8192));
+        Arc::new(Self { routes, limits, metrics, builder, refusals: Arc::new(Semaphore::new(REFUSALS)) })
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Every request gets an answer.
+    async fn answer(&self, request: Request, peer: Peer) -> Reply {
+        let found =
+            check_head(&request, &self.limits).and_then(|()| self.routes.find(request.method(), request.uri().path()));
+        let (path, answer) = match found {
+            Ok(route) => (route.path(), route.answer(request, peer).await),
+            Err(error) => ("none", Err(error)),
+        };
+        let reply = answer.unwrap_or_else(|error| {
+            tracing::debug!(path, status = error.status().as_u16(), sentence = error.sentence(), "refused");
+            error.into_reply()
+        });
+        self.metrics.request(path, reply.status().as_u16());
+        reply
+    }
+}
+
+/// Serves a connection until it ends, or a route has taken its socket over.
+pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>) {
+    let seat = Arc::clone(&peer.seat);
+    let answering = Arc::clone(&service);
+    let answer = hyper::service::service_fn(move |request| {
+        let (service, peer) = (Arc::clone(&answering), peer.clone());
+        async move { Ok::<_, Infallible>(service.answer(request, peer).await) }
+    });
+    let mut connection = service.builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    let end = tokio::select! {
+        end = &mut connection => end,
+        () = seat.stopping() => {
+            // Idle: closes now. Answering: closes after the answer.
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    let Err(error) = end else { return };
+    tracing::trace!(%error, "connection ended");
+    let Some(parts) = connection.into_parts() else { return };
+    let stream = parts.io.into_inner();
+    if error.is_timeout() && !parts.read_buf.is_empty() {
+        service.metrics.request("none", StatusCode::REQUEST_TIMEOUT.as_u16());
+        let sentence = format!("the request's head did not arrive within {:?}", service.limits.head_timeout);
+        last_words(stream, HttpError::new(StatusCode::REQUEST_TIMEOUT, sentence)).await;
+    } else if error.is_parse() {
+        // hyper has said what it has to say.
+        linger(stream).await;
+    }
+}
+
+/// Tells a connection over the limit that it is, if not too many are being told.
+pub(super) fn refuse(stream: TcpStream, service: &Arc<Service>, most: usize) {
+    service.metrics.request("none", StatusCode::SERVICE_UNAVAILABLE.as_u16());
+    let Ok(turn) = Arc::clone(&service.refusals).try_acquire_owned() else { return };
+    let error = HttpError::unavailable(format!("this daemon holds {most} connections, and that is its limit"));
+    tokio::spawn(async move {
+        last_words(stream, error).await;
+        drop(turn);
+    });
+}
+
+/// Says an error to a peer that hyper does not serve (any more), and closes.
+async fn last_words(mut stream: TcpStream, error: HttpError) {
+    let reply = error.clone().into_reply();
+    let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", reply.status());
+    for (name, value) in reply.headers() {
+        // Ours, all of them, and ASCII.
+        head.extend([name.as_str(), ": ", value.to_str().unwrap_or_default(), "\r\n"]);
+    }
+    let body = error.sentence();
+    let whole = format!("{head}content-length: {}\r\n\r\n{body}\n", body.len() + 1);
+    if matches!(timeout(LINGER, stream.write_all(whole.as_bytes())).await, Ok(Ok(()))) {
+        linger(stream).await;
+    }
+}
+
+/// Closes so that what was written arrives: see [`LINGER`].
+pub(super) async fn linger(mut stream: TcpStream) {
+    let quiet = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 512];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut dropped).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // An error is as good an end as any: the peer is gone.
+    let _ = timeout(LINGER, quiet).await;
+}
+
+/// A request's head against the limits.
+fn check_head(request: &Request, limits: &Limits) -> Result<(), HttpError> {
+    let too_large = |sentence| Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence));
+    let headers = request.headers().len();
+    if headers > limits.headers {
+        return too_large(format!("the request has {headers} headers; {} is the most", limits.headers));
+    }
+    let bytes = head_bytes(request.uri(), request.headers());
+    if bytes > limits.head_bytes {
+        return too_large(format!("the request's head is {bytes} bytes; {} is the most", limits.head_bytes));
+    }
+    Ok(())
+}
+
+/// About what the head was on the wire: the first line without method and version, and the headers.
+fn head_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    target + fields.sum::<usize>()
+}
+
+/// Reads a request's whole body, within the limits.
+pub async fn body(request: Request, limits: &Limits) -> Result<Bytes, HttpError> {
+    let whole = Limited::new(request.into_body(), limits.body_bytes).collect();
+    match timeout(limits.body_timeout, whole).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HttpError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request's body is over {} bytes, and that is the most", limits.body_bytes),
+        )),
+        Ok(Err(error)) => Err(HttpError::bad_request(format!("the request's body cannot be read: {error}"))),
+        Err(_) => Err(HttpError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the request's body did not arrive within {:?}", limits.body_timeout),
+        )),
+    }
+}

@@ -1,0 +1,24 @@
+//! Bytes in and out: listening, HTTP, websockets, limits, and the way out of them all.
+//!
+//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`](drain::Seat) →
+//! [`http`] reads requests and finds their [`route`] → a route answers, or takes the socket over
+//! ([`websocket`]) and keeps the seat as long as it holds it → [`drain`] waits for the last seat.
+//!
+//! Owns: every [limit](limits) of the HTTP side, what a peer hears that breaks one, and stopping. Does not
+//! own: what a request means. Routes bring that along ([`crate::dialect`], [`crate::ops`]); this module
+//! knows neither the registry nor the catalog.
+
+pub mod drain;
+pub mod error;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod route;
+pub mod server;
+pub mod websocket;
+
+pub use drain::{Peer, Seat};
+pub use error::HttpError;
+pub use limits::Limits;
+pub use route::{Reply, Request, Route, Routes};
+pub use server::{BindError, HttpServer, HttpSettings};

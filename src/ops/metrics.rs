@@ -1,0 +1,267 @@
+//! Counting what happens, for Prometheus.
+//!
+//! Owns: the counters of the HTTP side and of the dialects, and the text of a scrape. Does not own: the state
+//! of other parts. They are asked at scrape time through [`Metrics::collect`], so that nothing is counted
+//! twice and nothing has to be kept in step.
+//!
+//! Labels have few values: routes as the table has them, never a request's own path, and no names of
+//! services or peers.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DialectLabels {
+    dialect: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: u16,
+}
+
+/// All counters.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    accept_failures: Counter,
+    registrations: Family<DialectLabels, Counter>,
+    releases: Family<DialectLabels, Counter>,
+    websocket_errors: Family<CodeLabels, Counter>,
+    websockets: Gauge,
+}
+
+impl Metrics {
+    /// All at 0.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::default()),
+            requests: Family::default(),
+            accept_failures: Counter::default(),
+            registrations: Family::default(),
+            releases: Family::default(),
+            websocket_errors: Family::default(),
+            websockets: Gauge::default(),
+        };
+        {
+            let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
+            let r = &mut *registry;
+            r.register("skyhound_http_requests", "HTTP requests answered", metrics.requests.clone());
+            r.register(
+                "skyhound_accept_failures",
+                "Connections that the system gave no descriptor or memory for",
+                metrics.accept_failures.clone(),
+            );
+            r.register("skyhound_registrations", "Registrations asked for", metrics.registrations.clone());
+            r.register("skyhound_releases", "Claims that ended, by reason", metrics.releases.clone());
+            r.register(
+                "skyhound_websocket_errors",
+                "Websockets closed because of what their peer sent",
+                metrics.websocket_errors.clone(),
+            );
+            r.register("skyhound_websockets", "Websockets held", metrics.websockets.clone());
+        }
+        metrics
+    }
+
+    /// An HTTP request was answered. `route` as the table has it.
+    pub fn request(&self, route: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+    }
+
+    /// A connection could not be accepted for lack of something.
+    pub fn accept_failed(&self) {
+        self.accept_failures.inc();
+    }
+
+    /// A registration came to an end: `ok`, `invalid`, `unavailable`, `rejected`, `stopping`.
+    pub fn registration(&self, dialect: &'static str, outcome: &'static str) {
+        self.registrations.get_or_create(&DialectLabels { dialect, outcome }).inc();
+    }
+
+    /// A claim ended, and why, in one word.
+    pub fn release(&self, dialect: &'static str, reason: &'static str) {
+        self.releases.get_or_create(&DialectLabels { dialect, outcome: reason }).inc();
+    }
+
+    /// A websocket is closed with this code for what its peer sent.
+    pub fn websocket_error(&self, code: u16) {
+        self.websocket_errors.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    /// A websocket is held, until this is dropped.
+    #[must_use]
+    pub fn websocket(&self) -> Held {
+        self.websockets.inc();
+        Held(self.websockets.clone())
+    }
+
+    /// Adds somebody who is asked at each scrape. Must be quick, and must not scrape.
+    pub fn collect(&self, ask: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(Asked(Box::new(ask))));
+    }
+
+    /// All of it as the text of a scrape.
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        // Writing to a String cannot fail, and what collectors write is checked in the tests.
+        let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// See [`Metrics::websocket`].
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+type Ask = Box<dyn Fn(&mut Scrape<'_>) + Send + Sync>;
+
+struct Asked(Ask);
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked")
+    }
+}
+
+impl Collector for Asked {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut scrape = Scrape { encoder, failed: Ok(()) };
+        (self.0)(&mut scrape);
+        scrape.failed
+    }
+}
+
+/// Where a collector puts its numbers. Names are whole (`skyhound_…`); a counter's `_total` is added.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    encoder: DescriptorEncoder<'a>,
+    failed: fmt::Result,
+}
+
+impl Scrape<'_> {
+    /// A number that only grows.
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.one(name, help, &ConstCounter::new(value));
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.one(name, help, &ConstGauge::new(value));
+    }
+
+    /// Counters of one name, told apart by a label.
+    pub fn counters<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'v str, u64)>,
+    ) {
+        self.many(name, help, label, values.into_iter().map(|(of, value)| (of, ConstCounter::new(value))));
+    }
+
+    /// Gauges of one name, told apart by a label.
+    pub fn gauges<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'v str, usize)>,
+    ) {
+        self.many(name, help, label, values.into_iter().map(|(of, value)| (of, ConstGauge::new(value))));
+    }
+
+    fn one(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) {
+        let done = self
+            .encoder
+            .encode_descriptor(name, help, None, metric.metric_type())
+            .and_then(|encoder| metric.encode(encoder));
+        self.failed = self.failed.and(done);
+    }
+
+    fn many<'v, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'v str, M)>,
+    ) {
+        let mut values = values.peekable();
+        let Some((_, first)) = values.peek() else { return };
+        let kind = first.metric_type();
+        let done = self.encoder.encode_descriptor(name, help, None, kind).and_then(|mut family| {
+            for (of, metric) in values {
+                metric.encode(family.encode_family(&[(label, of)])?)?;
+            }
+            Ok(())
+        });
+        self.failed = self.failed.and(done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_what_was_counted_and_what_was_asked() {
+        let metrics = Metrics::new();
+        metrics.request("/version", 200);
+        metrics.request("/version", 200);
+        metrics.registration("skyapi", "ok");
+        let held = metrics.websocket();
+        metrics.collect(|scrape| {
+            scrape.gauge("skyhound_entries", "Entries known", 7.0);
+            scrape.counter("skyhound_dns_queries", "Questions", 9);
+            scrape.counters("skyhound_dns_answers", "Answers by rcode", "rcode", [("NOERROR", 8), ("REFUSED", 1)]);
+        });
+        let text = metrics.render();
+        for line in [
+            r#"skyhound_http_requests_total{route="/version",status="200"} 2"#,
+            r#"skyhound_registrations_total{dialect="skyapi",outcome="ok"} 1"#,
+            "skyhound_websockets 1",
+            "skyhound_entries 7.0",
+            "skyhound_dns_queries_total 9",
+            r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+        }
+        drop(held);
+        assert!(metrics.render().contains("skyhound_websockets 0"));
+    }
+}
