@@ -3,8 +3,14 @@
 //! `suite` states each law once, for any [`Store`](skyhound::store::Store); the other modules say what
 //! it is tried on, and add what only that implementation promises.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test it is an assertion; clippy knows that only of the test's own function"
+)]
+
 #[macro_use]
 mod suite;
+#[path = "../support/mod.rs"]
+mod support;
 
-mod disk;
-mod memory;
+mod etcd;
