@@ -4,7 +4,7 @@
 //! port while an etcd is down, and a restarted one is found where it was.
 
 use super::pki::{Authority, Pair};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use skyhound::store::Store;
 use skyhound::store::etcd::{Etcd, EtcdSettings};
 use std::fs::File;
@@ -215,10 +215,13 @@ impl EtcdProcess {
         log.lines().skip(from).collect::<Vec<_>>().join("\n")
     }
 
-    fn signal(&self, signal: Signal) {
+    fn pid(&self) -> Pid {
         let child = self.child.as_ref().expect("a running etcd");
-        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        Pid::from_raw(child.id().try_into().unwrap()).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Ends it as an operator would, and waits until it is gone.
@@ -249,9 +252,11 @@ impl EtcdProcess {
         self.ready().await;
     }
 
-    /// Freezes it: its sockets stay open and say nothing.
+    /// Freezes it: its sockets stay open and say nothing. Returns when it stands still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let (_, status) = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap().expect("a child");
+        assert!(status.stopped(), "{status:?}");
     }
 
     /// Lets it go on.
