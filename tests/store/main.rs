@@ -3,14 +3,13 @@
 //! `suite` states each law once, for any [`Store`](skyhound::store::Store); the other modules say what
 //! it is tried on, and add what only that implementation promises.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test it is an assertion; clippy knows that only of the test's own function"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by it; clippy knows only functions marked as tests")]
 
 #[macro_use]
 mod suite;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
 mod etcd;
+mod memory;
