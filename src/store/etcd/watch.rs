@@ -8,7 +8,7 @@ use super::list::{range_end, range_start};
 use super::peers::{Link, Peers, Resend};
 use super::progress::Progress;
 use super::txn::{revision, wire};
-use crate::store::{Batch, FEED_BACKLOG, Feed, Revision, StoreError};
+use crate::store::{Batch, Feed, Revision, StoreError};
 use etcd_client::proto::PbWatchResponse;
 use etcd_client::{Error, GetOptions, WatchOptions, WatchRequestSender, WatchResponseStream};
 use std::sync::Arc;
@@ -174,5 +174,3 @@ async fn pass_on(
     }
     Ok(())
 }
-
-const _: () = assert!(FEED_BACKLOG >= 2, "a batch and an error must fit");

@@ -128,3 +128,20 @@ async fn the_loss_of_the_leader_loses_no_change() {
     assert_eq!(copy, listing.items.into_iter().map(|item| (item.key, item.revision)).collect());
     assert_eq!(copy.len(), 41);
 }
+
+#[tokio::test]
+async fn a_member_without_a_leader_is_of_no_use_and_says_so() {
+    let mut cluster = EtcdCluster::start().await;
+    // A client of the one that stays, whose connection does not break.
+    let store = cluster.members[0].store().await;
+    let mut feed = store.feed(b"/t/", Revision(0)).await.unwrap();
+    cluster.members[1].kill().await;
+    cluster.members[2].kill().await;
+    // etcd gives a leader three election terms before it ends the watches that require one.
+    let error = end(&mut feed).await;
+    assert!(matches!(&error, StoreError::FeedLost(reason) if reason.contains("no leader")), "{error:?}");
+    is_unreachable(commit(&store, put("a", None)).await);
+    is_unreachable(store.list(b"/t/").await);
+    cluster.members[1].restart().await;
+    commit_at_last(&store, "a").await;
+}
