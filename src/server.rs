@@ -5,13 +5,13 @@
 //! Owns nothing but that order.
 
 use crate::app::{self, App, Turns};
-use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::Catalog;
+use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::config::{Settings, StoreSettings};
 use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
 use crate::model::Naming;
 use crate::net::{self, HttpServer, HttpSettings, Limits};
-use crate::ops::Metrics;
+use crate::ops::{self, Metrics};
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::store::Store;
 use crate::store::embedded::{Embedded, OpenError};
@@ -84,6 +84,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             turns: Turns::default(),
         });
+        ops::gauges::watch(&app);
         let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), app::routes(&app), &metrics)?;
         Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
     }
@@ -163,11 +164,8 @@ async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), Star
 
 /// Starts following, and waits a while for the first reading.
 async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>, settings: &Settings) -> JoinHandle<()> {
-    let follow = Follow {
-        store: Arc::clone(store),
-        prefix: settings.layout.prefix().to_owned(),
-        compare_every: COMPARE_EVERY,
-    };
+    let follow =
+        Follow { store: Arc::clone(store), prefix: settings.layout.prefix().to_owned(), compare_every: COMPARE_EVERY };
     let follower = tokio::spawn(follow.run(Arc::clone(catalog)));
     if tokio::time::timeout(FIRST_READ, catalog.ready()).await.is_err() {
         warn!("the store could not be read yet: DNS says SERVFAIL and nobody can register until it can");

@@ -5,8 +5,8 @@ pub mod completion;
 pub mod config;
 pub mod provide;
 pub mod resolve;
-pub mod serve;
 mod say;
+pub mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;

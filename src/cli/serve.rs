@@ -87,9 +87,11 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
 
 fn start_log(settings: &Settings) -> Result<(), ConfigError> {
     // hickory-server logs every question at info. What is typed comes later, and so counts more.
-    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| ConfigError::Setting {
-        setting: "log-level",
-        problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
+    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| {
+        ConfigError::Setting {
+            setting: "log-level",
+            problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
+        }
     })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -1,6 +1,7 @@
-//! What the tests share: the programs they run and compare with, and how they wait.
-// Every test target compiles all of it and uses a part.
-#![allow(dead_code, unreachable_pub)]
+//! What the integration tests share: the programs they run and compare with, and waiting for them.
+
+// Each test target takes in the whole module and uses its own part of it. A test that cannot go on panics.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod ask;
 pub mod coredns;
