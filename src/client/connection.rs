@@ -99,8 +99,10 @@ impl Connection {
     async fn close(mut self) {
         let farewell = async {
             let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            if self.socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
+            let mut heard = self.socket.close(Some(frame)).await.is_ok();
+            // The peer's frame is its word. It should end the TCP connection as well; that is not waited for.
+            while heard {
+                heard = matches!(self.socket.next().await, Some(Ok(frame)) if !frame.is_close());
             }
         };
         let _ = timeout(self.timing.close, farewell).await;
