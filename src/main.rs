@@ -7,10 +7,15 @@ fn main() -> ExitCode {
     if let Some(failed) = skyhound::cli::command::become_command(std::env::args_os()) {
         return failed;
     }
-    run()
-}
-
-#[tokio::main]
-async fn run() -> ExitCode {
-    skyhound::cli::run().await
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("skyhound: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(skyhound::cli::run());
+    // A look-up of a server's name that hangs in libc must not hold up the end.
+    runtime.shutdown_background();
+    code
 }

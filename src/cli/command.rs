@@ -6,6 +6,7 @@
 //! skyhound were not there. (`tini` and `dumb-init` give theirs a group of its own, which is right for a
 //! process 1 and stalls a shell.) A terminal sends its Ctrl-C to the whole group: such a signal has reached
 //! the command already and is not passed on, because many programs take the second for "now, and rudely".
+//! The price: a `kill -INT` of skyhound alone, in the foreground of a terminal, is not passed on either.
 //!
 //! When skyhound is killed with `SIGKILL` (or by the kernel's out-of-memory killer) the command must not live
 //! on outside DNS. On Linux the kernel sends it `SIGTERM` then (`PR_SET_PDEATHSIG`). That must be set in the
@@ -13,10 +14,13 @@
 //! it and turns into the command ([`become_command`]).
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,9 +79,10 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it. Call it on the main thread: the kernel's "parent" of `PR_SET_PDEATHSIG` is the thread
+    /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of `PR_SET_PDEATHSIG` is the thread
     /// that forked, and a worker may end before the process does.
     pub(super) fn start(words: &[OsString]) -> io::Result<Self> {
+        executable(&words[0])?;
         // Before the child is there, so that no signal finds us without it.
         let signals = Signals::take(&PASSED_ON)?;
         let mut command = match std::env::current_exe() {
@@ -127,6 +132,23 @@ impl Running {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// Whether there is such a command. The exec knows better, but it comes when the registration is on its way
+/// already: a command that is not there must not be in DNS, not even for a moment.
+fn executable(word: &OsStr) -> io::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates: Vec<_> = if word.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(word)]
+    } else {
+        std::env::split_paths(&path).map(|folder| folder.join(word)).collect()
+    };
+    let files: Vec<_> = candidates.iter().filter_map(|file| file.metadata().ok()).collect();
+    if files.iter().any(|file| file.is_file() && file.permissions().mode() & 0o111 != 0) {
+        return Ok(());
+    }
+    let nothing = files.is_empty();
+    Err(if nothing { io::ErrorKind::NotFound } else { io::ErrorKind::PermissionDenied }.into())
 }
 
 /// Whether a terminal sends `signal` by itself to the whole of its foreground group, and we are in that.

@@ -164,8 +164,7 @@ async fn alone(args: &ProvideArgs, mut say: Say) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let provider = Provider::start(args.into());
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(args.into());
     tokio::select! {
         () = tell_until_refused(&mut events, &mut say) => return ExitCode::from(REFUSED),
         _ = signals.next() => {}
@@ -184,8 +183,7 @@ async fn with_command(args: &ProvideArgs, mut say: Say) -> ExitCode {
         Ok(running) => running,
         Err(error) => return command::cannot_run(&args.command[0], &error),
     };
-    let provider = Provider::start(args.into());
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(args.into());
     let ended = tokio::select! {
         ended = running.end() => ended,
         () = tell_until_refused(&mut events, &mut say) => {

@@ -3,13 +3,14 @@
 use super::peer::{Peer, next, web};
 use super::soon;
 use futures_util::{SinkExt, StreamExt};
-use skyhound::client::{Event, Loss, Provide, ProvideError, Provider, State, Timing};
+use skyhound::client::{Event, Events, Loss, Provide, ProvideError, Provider, State, Timing};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// Waits for the loss that comes next.
-async fn loss(events: &mut skyhound::client::Events) -> (Loss, Duration) {
+async fn loss(events: &mut Events) -> (Loss, Duration) {
     loop {
         let event = soon(events.next()).await.expect("the provider goes on");
         if let Event::State(State::Lost { reason, retry_in, .. }) = event {
@@ -32,8 +33,7 @@ async fn it_says_everything_and_is_registered_with_the_101() {
 #[tokio::test]
 async fn bad_parameters_are_final_and_the_daemons_sentence_is_told() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     peer.answer("400 Bad Request", "", "port is 0; give the port that the service listens on\n").await;
     let Err(ProvideError::Refused(refusal)) = soon(provider.registered()).await else { panic!("it is refused") };
     assert_eq!((refusal.status, refusal.server), (400, peer.server()));
@@ -46,8 +46,7 @@ async fn bad_parameters_are_final_and_the_daemons_sentence_is_told() {
 #[tokio::test]
 async fn a_refusal_of_what_was_accepted_before_is_not_final() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     drop(peer.accept().await);
     loss(&mut events).await;
     peer.answer("400 Bad Request", "", "service is unknown here").await;
@@ -61,8 +60,7 @@ async fn a_refusal_of_what_was_accepted_before_is_not_final() {
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     peer.answer("503 Service Unavailable", "Retry-After: 1\r\n", "the store is away").await;
     let answered = Instant::now();
     let (reason, retry_in) = loss(&mut events).await;
@@ -88,8 +86,7 @@ async fn retry_after_delays_nobody_who_has_another_server() {
 async fn who_takes_the_connection_and_says_nothing_is_passed_over() {
     let (mute, good) = (Peer::bind().await, Peer::bind().await);
     let timing = Timing { answer: Duration::from_millis(100), ..web(&[]).timing };
-    let provider = Provider::start(Provide { timing, ..web(&[&mute, &good]) });
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&mute, &good]) });
     let _held = mute.connected().await;
     let (reason, _) = loss(&mut events).await;
     assert_eq!(reason, Loss::NoAnswer(Duration::from_millis(100)));
@@ -103,8 +100,7 @@ async fn who_is_not_there_is_passed_over() {
     let good = Peer::bind().await;
     let said = web(&[&gone, &good]);
     drop(gone);
-    let provider = Provider::start(said);
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(said);
     let (reason, _) = loss(&mut events).await;
     assert!(matches!(reason, Loss::Unreachable(_)), "{reason}");
     let _held = good.accept().await;
@@ -112,11 +108,30 @@ async fn who_is_not_there_is_passed_over() {
 }
 
 #[tokio::test]
+async fn who_speaks_no_tls_is_told_so_and_tried_again() {
+    let peer = Peer::bind().await;
+    let servers = vec![peer.url().replace("http:", "https:").parse().unwrap()];
+    let (_provider, mut events) = Provider::start_with_events(Provide { servers, ..web(&[]) });
+    for _ in 0..2 {
+        let garbage = async { peer.connected().await.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await };
+        let ((reason, _), _) = tokio::join!(loss(&mut events), garbage);
+        assert!(matches!(reason, Loss::Unreachable(_)), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_request_can_carry_is_refused_at_once() {
+    let peer = Peer::bind().await;
+    let provider = Provider::start(Provide { text: Some("x".repeat(70_000)), ..web(&[&peer]) });
+    let error = soon(provider.registered()).await.unwrap_err().to_string();
+    assert!(error.contains("text and meta make a URL of 70"), "{error}");
+}
+
+#[tokio::test]
 async fn silence_after_the_101_is_noticed() {
     let peer = Peer::bind().await;
     let timing = Timing { silence: Duration::from_millis(150), ..web(&[]).timing };
-    let provider = Provider::start(Provide { timing, ..web(&[&peer]) });
-    let mut events = provider.events();
+    let (_provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&peer]) });
     // It is not read from, so that no ping is answered.
     let (_held, _) = peer.accept().await;
     let accepted = Instant::now();
@@ -153,8 +168,7 @@ async fn the_daemons_pings_are_answered() {
 #[tokio::test]
 async fn a_closed_connection_is_made_again() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (_provider, mut events) = Provider::start_with_events(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
     socket.close(Some(CloseFrame { code: 1012.into(), reason: "restarting".into() })).await.unwrap();
     let (reason, _) = loss(&mut events).await;
@@ -170,8 +184,7 @@ async fn a_closed_connection_is_made_again() {
 #[tokio::test]
 async fn try_again_later_waits_as_long_as_can_be() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (_provider, mut events) = Provider::start_with_events(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
     socket.close(Some(CloseFrame { code: 1013.into(), reason: "full".into() })).await.unwrap();
     let (_, retry_in) = loss(&mut events).await;
@@ -199,8 +212,7 @@ async fn an_update_is_sent_and_outlives_the_connection() {
 #[tokio::test]
 async fn an_error_frame_is_told_and_ends_nothing() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
     socket.send(Message::text("ERROR: weight is 70000; 65535 is the most")).await.unwrap();
     let complaint = loop {
@@ -215,8 +227,7 @@ async fn an_error_frame_is_told_and_ends_nothing() {
 #[tokio::test]
 async fn a_close_waits_for_the_daemons() {
     let peer = Peer::bind().await;
-    let provider = Provider::start(web(&[&peer]));
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
     soon(provider.registered()).await.unwrap();
     let closed = tokio::spawn(provider.close());
@@ -253,8 +264,7 @@ async fn a_close_ends_an_attempt_and_a_wait() {
     soon(provider.close()).await;
 
     let timing = Timing { retry_max: Duration::from_secs(3600), ..web(&[]).timing };
-    let provider = Provider::start(Provide { timing, ..web(&[&peer]) });
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&peer]) });
     peer.answer("503 Service Unavailable", "Retry-After: 3600\r\n", "").await;
     loss(&mut events).await;
     soon(provider.close()).await;
