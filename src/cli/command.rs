@@ -79,8 +79,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of `PR_SET_PDEATHSIG` is the thread
-    /// that forked, and a worker may end before the process does.
+    /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of
+    /// `PR_SET_PDEATHSIG` is the thread that forked, and a worker may end before the process does.
     pub(super) fn start(words: &[OsString]) -> io::Result<Self> {
         executable(&words[0])?;
         // Before the child is there, so that no signal finds us without it.
