@@ -16,6 +16,8 @@
 //! shares its parts with the writer's, so that neither waits for the other.
 
 mod disk;
+#[cfg(test)]
+mod faults;
 mod feeds;
 mod history;
 mod lessor;
