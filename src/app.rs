@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What happens to the entries of held sockets when the daemon stops (`--on-stop`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnStop {
     /// They stay until their lease runs out: their owners live and come back to another daemon, or to this
     /// one, and meanwhile DNS has no gap.

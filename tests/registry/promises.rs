@@ -77,13 +77,8 @@ fn instance(port: u16, weight: u16) -> Instance {
         default_category: "services".into(),
         default_ttl: 30,
     };
-    let registration = Registration {
-        service: "web".into(),
-        port,
-        weight: Some(weight),
-        dialect: "test",
-        ..Registration::default()
-    };
+    let registration =
+        Registration { service: "web".into(), port, weight: Some(weight), dialect: "test", ..Registration::default() };
     registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a good registration")
 }
 

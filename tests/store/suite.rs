@@ -189,8 +189,7 @@ pub(crate) async fn a_list_has_all_below_its_prefix_in_the_order_of_keys(bed: Be
     };
     let listing = bed.list().await;
     assert!(listing.revision >= later);
-    let (ax, b, bc) =
-        (item("a/x", "1", put, Some(lease)), item("b", "4", later, None), item("b/c", "3", put, None));
+    let (ax, b, bc) = (item("a/x", "1", put, Some(lease)), item("b", "4", later, None), item("b/c", "3", put, None));
     assert_eq!(listing.items, [ax.clone(), b.clone(), bc.clone()]);
     for (prefix, expected) in [("a", vec![ax]), ("b", vec![b, bc.clone()]), ("b/", vec![bc]), ("c", vec![])] {
         assert_eq!(bed.store.list(bed.key(prefix).as_bytes()).await.unwrap().items, expected, "below {prefix}");
@@ -520,9 +519,8 @@ pub(crate) async fn a_feed_is_atomic(bed: Bed) {
         }
     }
     // The largest commit is one batch as well.
-    let many = |write_at: usize| {
-        write((0..WRITE_MAX).map(|op| bed.put(format!("{write_at}/{op}"), "1")).collect::<Vec<_>>())
-    };
+    let many =
+        |write_at: usize| write((0..WRITE_MAX).map(|op| bed.put(format!("{write_at}/{op}"), "1")).collect::<Vec<_>>());
     let commit = bed.store.commit((0..COMMIT_MAX).map(many).collect()).await.unwrap();
     let batch = next(&mut feed).await;
     assert_eq!((batch.revision, batch.changes.len()), (commit.revision, COMMIT_MAX * WRITE_MAX));
