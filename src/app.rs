@@ -1,6 +1,7 @@
 //! What the routes work with: one of each part, shared by all connections.
 
 use crate::catalog::Catalog;
+use crate::config::OnStop;
 use crate::model::Naming;
 use crate::net::{HttpError, Limits, Routes, limits};
 use crate::ops::Metrics;
@@ -9,18 +10,6 @@ use crate::store::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-/// What happens to the entries of held sockets when the daemon stops (`--on-stop`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnStop {
-    /// They stay until their lease runs out: their owners live and come back to another daemon, or to this
-    /// one, and meanwhile DNS has no gap.
-    #[default]
-    Keep,
-    /// They are removed.
-    Remove,
-}
 
 /// The parts.
 #[derive(Debug)]

@@ -1,2 +1,8 @@
 //! The `skyhound` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    skyhound::cli::run().await
+}

@@ -1,29 +1,53 @@
 //! Joins the parts: the order in which they start, and the order in which they stop.
 //!
 //! Start: store, catalog, registry, then DNS and HTTP, so that whatever listens can already answer. Stop:
-//! no new peers, the sockets told to go, what is left to write written; DNS answers until the last.
+//! no new peers, held sockets told to go, what is left to write written; DNS answers until the last.
 //! Owns nothing but that order.
 
-use crate::catalog::{Catalog, follow};
-use crate::config::{OnStop, Settings, StoreSettings};
-use crate::dns::{DnsServer, DnsSettings};
+use crate::app::{self, App, Turns};
+use crate::catalog::Catalog;
+use crate::catalog::follow::{COMPARE_EVERY, Follow};
+use crate::config::{Settings, StoreSettings};
+use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
 use crate::model::Naming;
-use crate::net::{App, HttpServer, HttpSettings};
+use crate::net::{self, HttpServer, HttpSettings, Limits};
+use crate::ops::{self, Metrics};
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::store::Store;
-use crate::store::embedded::Embedded;
-use crate::store::etcd::Etcd;
+use crate::store::embedded::{Embedded, OpenError};
+use crate::store::etcd::{Etcd, SettingsError};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
-/// How long start-up waits for the first reading of the store before it listens all the same. A local store
-/// is read in it; without one that answers, DNS says SERVFAIL until it is there.
-pub const FIRST_READ: Duration = Duration::from_secs(2);
+/// How long start-up waits for the first reading of the store before it listens all the same. A store that
+/// answers is read by then; without it, DNS says SERVFAIL until the store is there.
+pub const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// The file of the embedded store, in `--data-dir`.
 pub const STORE_FILE: &str = "skyhound.redb";
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The embedded store cannot be opened.
+    #[error("cannot open the embedded store")]
+    Store(#[from] OpenError),
+    /// The settings of etcd are wrong.
+    #[error("the settings of etcd are wrong")]
+    Etcd(#[from] SettingsError),
+    /// An address for HTTP cannot be had.
+    #[error(transparent)]
+    Http(#[from] net::BindError),
+    /// An address for DNS cannot be had.
+    #[error(transparent)]
+    Dns(#[from] dns::BindError),
+}
 
 /// A running daemon.
 #[derive(Debug)]
@@ -33,6 +57,141 @@ pub struct Server {
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
     place: String,
-    on_stop: OnStop,
     deadline: Duration,
+}
+
+impl Server {
+    /// Starts every part. When it returns, everything listens.
+    pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        let (store, place) = open(&settings.store).await?;
+        let catalog = Catalog::new(settings.layout.clone());
+        let registry = Registry::start(
+            Arc::clone(&store),
+            Arc::clone(&catalog),
+            RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE },
+        );
+        let follower = follow(&store, &catalog, settings).await;
+        let metrics = Arc::new(Metrics::default());
+        let dns = bind_dns(settings, &catalog, &metrics).await?;
+        let app = Arc::new(App {
+            registry: Arc::clone(&registry),
+            catalog,
+            store,
+            naming: naming(settings),
+            timeout: settings.timeout,
+            on_stop: settings.on_stop,
+            limits: Limits::default(),
+            metrics: Arc::clone(&metrics),
+            turns: Turns::default(),
+        });
+        ops::gauges::watch(&app);
+        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), app::routes(&app), &metrics)?;
+        Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
+    }
+
+    /// Where HTTP and websockets are served.
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        self.http.local_addrs()
+    }
+
+    /// Where DNS is served; nowhere when it is off.
+    pub fn dns_addrs(&self) -> &[SocketAddr] {
+        self.dns.as_ref().map_or(&[], DnsServer::local_addrs)
+    }
+
+    /// Where entries are kept, for people.
+    pub fn store_place(&self) -> &str {
+        &self.place
+    }
+
+    /// Serves for ever. Returns only when a part failed for good; drop the future to go on to
+    /// [`Server::shutdown`].
+    pub async fn run_until_done(&mut self) {
+        let Self { http, dns, .. } = self;
+        let dns = async {
+            match dns {
+                Some(dns) => drop(dns.join().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = http.run_until_done() => warn!("HTTP ended by itself"),
+            () = dns => warn!("DNS ended by itself"),
+        }
+    }
+
+    /// Stops in order, within `--stop-deadline`. Entries stay or go as `--on-stop` says.
+    pub async fn shutdown(self) {
+        let until = Instant::now() + self.deadline;
+        let open = self.http.shutdown(self.deadline).await;
+        if open > 0 {
+            warn!(open, "connections did not end in time");
+        }
+        self.registry.stop(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))).await;
+        self.follower.abort();
+        if let Some(dns) = self.dns
+            && let Err(error) = dns.shutdown().await
+        {
+            warn!(%error, "DNS did not end cleanly");
+        }
+        info!("stopped");
+    }
+}
+
+fn naming(settings: &Settings) -> Naming {
+    Naming {
+        root: settings.dns_root.clone(),
+        layout: settings.layout.clone(),
+        default_category: settings.default_category.clone(),
+        default_ttl: u32::try_from(settings.timeout.as_secs()).unwrap_or(u32::MAX),
+    }
+}
+
+/// The store, and where it is in words.
+async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), StartError> {
+    Ok(match settings {
+        StoreSettings::Memory => (Arc::new(Embedded::in_memory()?), "memory only".into()),
+        StoreSettings::Disk(dir) => {
+            let file: PathBuf = dir.join(STORE_FILE);
+            (Arc::new(Embedded::open(&file)?), file.display().to_string())
+        }
+        StoreSettings::Etcd(etcd) => {
+            let place = format!("etcd at {}", etcd.endpoints.join(", "));
+            (Arc::new(Etcd::connect(etcd.clone()).await?), place)
+        }
+    })
+}
+
+/// Starts following, and waits a while for the first reading.
+async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>, settings: &Settings) -> JoinHandle<()> {
+    let follow =
+        Follow { store: Arc::clone(store), prefix: settings.layout.prefix().to_owned(), compare_every: COMPARE_EVERY };
+    let follower = tokio::spawn(follow.run(Arc::clone(catalog)));
+    if tokio::time::timeout(FIRST_READ, catalog.ready()).await.is_err() {
+        warn!("the store could not be read yet: DNS says SERVFAIL and nobody can register until it can");
+    }
+    follower
+}
+
+async fn bind_dns(
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<DnsServer>, StartError> {
+    if settings.dns_listen.is_empty() {
+        return Ok(None);
+    }
+    let dns_settings = DnsSettings::new(vec![settings.dns_root.clone()]);
+    let dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
+    let stats: Arc<DnsStats> = dns.stats();
+    metrics.collect(move |scrape| {
+        scrape.counters("skyhound_dns_questions", "Questions asked, by type", "type", stats.types());
+        scrape.counters("skyhound_dns_answers", "Answers given, by rcode", "rcode", stats.rcodes());
+        let over = [("udp", stats.udp()), ("tcp", stats.tcp())];
+        scrape.counters("skyhound_dns_requests", "Requests, by transport", "transport", over);
+        scrape.counter("skyhound_dns_truncated", "Answers over UDP that ask to come again over TCP", stats.truncated());
+        scrape.counter("skyhound_dns_subset", "Answers over TCP that hold only a part of the entries", stats.subset());
+        scrape.counter("skyhound_dns_stale", "Answers given while the store was away", stats.stale());
+    });
+    Ok(Some(dns))
 }

@@ -1,8 +1,8 @@
 //! `skyhound config`: the settings that `serve` would have.
 
-use super::Failure;
-use super::serve::ServeArgs;
+use super::serve::{BAD_SETTINGS, ServeArgs, failed};
 use clap::Args;
+use std::error::Error;
 use std::process::ExitCode;
 
 /// Prints the effective settings, after checking them: a file for `--config`.
@@ -23,7 +23,14 @@ pub struct ConfigArgs {
 }
 
 /// Runs the verb.
-pub fn run(args: ConfigArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: ConfigArgs) -> ExitCode {
+    match text(args) {
+        Ok(text) => super::print(text.as_bytes()),
+        Err(error) => failed(error.as_ref(), BAD_SETTINGS),
+    }
+}
+
+fn text(args: ConfigArgs) -> Result<String, Box<dyn Error>> {
     let mut effective = args.serve.read()?.effective()?;
     effective.clone().settle()?;
     // What is printed ends in tickets and terminals.
@@ -31,9 +38,7 @@ pub fn run(args: ConfigArgs) -> Result<ExitCode, Failure> {
         *password = "(set)".into();
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&effective).map_err(Failure::unexpected)?);
-    } else {
-        print!("{}", toml::to_string(&effective).map_err(Failure::unexpected)?);
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&effective)?));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(toml::to_string(&effective)?)
 }

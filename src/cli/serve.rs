@@ -1,9 +1,10 @@
 //! `skyhound serve`: the daemon.
 
-use super::Failure;
-use crate::config::{LogFormat, Settings, Typed};
+use super::{say, with_sources};
+use crate::config::{ConfigError, LogFormat, Settings, Typed};
 use crate::server::Server;
 use clap::Args;
+use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// What was typed, and the file behind it.
-    pub(super) fn read(self) -> Result<Typed, Failure> {
+    pub(super) fn read(self) -> Result<Typed, ConfigError> {
         match &self.config {
             Some(path) => Ok(self.typed.or(Typed::read(path)?)),
             None => Ok(self.typed),
@@ -43,22 +44,40 @@ impl ServeArgs {
     }
 }
 
+/// Exit status when the settings are wrong, as for any bad usage.
+pub(super) const BAD_SETTINGS: u8 = 2;
+
 /// Runs the verb.
-pub async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let settings = args.read()?.settle()?;
-    start_log(&settings)?;
+pub async fn run(args: ServeArgs) -> ExitCode {
+    let settings = match args.read().and_then(Typed::settle) {
+        Ok(settings) => settings,
+        Err(error) => return failed(&error, BAD_SETTINGS),
+    };
+    if let Err(problem) = start_log(&settings) {
+        return failed(&problem, BAD_SETTINGS);
+    }
+    match serve(&settings).await {
+        Ok(code) => code,
+        Err(error) => failed(error.as_ref(), 1),
+    }
+}
+
+pub(super) fn failed(error: &(dyn Error + 'static), status: u8) -> ExitCode {
+    say::failed(&with_sources(error));
+    ExitCode::from(status)
+}
+
+async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything is bound, so that a signal that comes early is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = Server::bind(&settings).await?;
-    announce(&server, &settings)?;
-    let stop = async {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, on_stop = ?settings.on_stop, "stopping");
+    let mut server = Server::bind(settings).await?;
+    announce(&server, settings)?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = server.run_until_done() => return Err("a part of the daemon ended by itself; see the log".into()),
     };
-    stop.await;
+    info!(on_stop = ?settings.on_stop, "stopping after {name}");
     tokio::select! {
         () = server.shutdown() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
@@ -66,9 +85,13 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn start_log(settings: &Settings) -> Result<(), Failure> {
-    let filter = EnvFilter::builder().parse(&settings.log_level).map_err(|e| {
-        Failure::usage(format!("--log-level: {:?} is no level such as info or debug ({e})", settings.log_level))
+fn start_log(settings: &Settings) -> Result<(), ConfigError> {
+    // hickory-server logs every question at info. What is typed comes later, and so counts more.
+    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| {
+        ConfigError::Setting {
+            setting: "log-level",
+            problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
+        }
     })?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -80,7 +103,7 @@ fn start_log(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// The machine-readable line, then a few for people.
-fn announce(server: &Server, settings: &Settings) -> Result<(), Failure> {
+fn announce(server: &Server, settings: &Settings) -> std::io::Result<()> {
     let (http, dns) = (server.http_addrs(), server.dns_addrs());
     let line = serde_json::json!({
         "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,

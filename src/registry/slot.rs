@@ -40,6 +40,9 @@ pub(super) enum Step {
     Forget,
     /// Put the value on the slot's lease.
     Put { value: Bytes, guard: Option<Expect> },
+    /// A peer said what stands there already: see that it still does. The feed may be behind, and what is
+    /// not ours any more goes when another node lets go of it.
+    Confirm { revision: Revision },
     /// Remove it.
     Delete { guard: Expect },
     /// Read the key to learn what the last commit did.
@@ -107,6 +110,7 @@ impl Slot {
         };
         let put = |guard| Step::Put { value: wanted.clone(), guard };
         match &self.written {
+            Written::At { revision, value } if value == wanted && self.fresh => Step::Confirm { revision: *revision },
             Written::At { revision, value } if value == wanted => Step::Rest(*revision),
             _ if self.fresh => put(None),
             Written::Nothing => put(None),
@@ -125,8 +129,8 @@ impl Slot {
         };
     }
 
-    /// The put was refused: something newer stands there.
-    pub(super) fn put_refused(&mut self, revision: Revision) {
+    /// A guard did not hold: something newer stands there.
+    pub(super) fn overtaken(&mut self, revision: Revision) {
         self.written = Written::Overtaken { at: revision };
     }
 
@@ -211,10 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_word_again_writes_nothing() {
+    fn the_same_word_again_is_only_confirmed() {
         let mut slot = at(5);
         slot.say(2, A);
-        assert_eq!(slot.step(), Step::Rest(Revision(5)));
+        assert_eq!(slot.step(), Step::Confirm { revision: Revision(5) });
+        slot.overtaken(Revision(6));
+        assert_eq!(slot.step(), Step::Put { value: A, guard: None }, "it was not ours any more");
     }
 
     #[test]
@@ -238,7 +244,7 @@ mod tests {
         assert!(!slot.saw_delete(Revision(4)), "that was before");
         assert!(slot.saw_delete(Revision(9)));
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(9))) });
-        slot.put_refused(Revision(10));
+        slot.overtaken(Revision(10));
         assert_eq!(slot.step(), Step::Rest(Revision(0)));
         assert!(slot.saw_delete(Revision(11)), "the other one left: ours is due again");
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(11))) });

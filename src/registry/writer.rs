@@ -7,7 +7,7 @@
 use super::slot::{Step, Waiter};
 use super::{RegisterError, Registry, session};
 use crate::model::Key;
-use crate::store::{COMMIT_MAX, Commit, Guard, Op, Outcome, Revision, StoreError, Write};
+use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,10 +23,16 @@ pub const RETRY_MAX: Duration = Duration::from_secs(1);
 struct Planned {
     key: Key,
     write: Write,
-    /// The value, when it is a put.
-    value: Option<Bytes>,
+    kind: Kind,
     fresh: bool,
     waiters: Vec<Waiter>,
+}
+
+/// What a part of a commit does.
+enum Kind {
+    Put(Bytes),
+    Confirm(Revision),
+    Delete,
 }
 
 /// Writes until the registry has stopped and nothing is left to write.
@@ -129,11 +135,13 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
                 break;
             }
         }
-        let (op, value, guard) = match step {
+        let (kind, op, guard) = match step {
             Step::Put { value, guard } => {
-                (Op::Put { key: key.clone(), value: value.clone(), lease: slot.lease }, Some(value), guard)
+                let put = Op::Put { key: key.clone(), value: value.clone(), lease: slot.lease };
+                (Kind::Put(value), Some(put), guard)
             }
-            Step::Delete { guard } => (Op::Delete { key: key.clone() }, None, Some(guard)),
+            Step::Confirm { revision } => (Kind::Confirm(revision), None, Some(Expect::At(revision))),
+            Step::Delete { guard } => (Kind::Delete, Some(Op::Delete { key: key.clone() }), Some(guard)),
             Step::Rest(revision) => {
                 slot.fresh = false;
                 answer(std::mem::take(&mut slot.waiters), &Ok(revision));
@@ -151,8 +159,8 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
         };
         let guards = guard.map(|expect| Guard { key: key.clone(), expect }).into_iter().collect();
         planned.push(Planned {
-            write: Write { guards, ops: vec![op] },
-            value,
+            write: Write { guards, ops: op.into_iter().collect() },
+            kind,
             fresh: std::mem::take(&mut slot.fresh),
             waiters: std::mem::take(&mut slot.waiters),
             key,
@@ -166,23 +174,28 @@ fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
     let mut state = registry.lock();
     for (part, outcome) in planned.into_iter().zip(&commit.outcomes) {
         let Some(slot) = state.slots.get_mut(&part.key) else { continue };
-        let mut seen = commit.revision;
-        match (part.value, outcome) {
-            (Some(value), Outcome::Done) => {
+        // What its peers have to see before they are told. What was refused changed nothing.
+        let mut seen = Revision::default();
+        match (part.kind, outcome) {
+            (Kind::Put(value), Outcome::Done) => {
                 registry.stats.puts.fetch_add(1, Relaxed);
                 slot.put_done(commit.revision, value);
+                seen = commit.revision;
             }
-            (None, Outcome::Done) => {
+            (Kind::Delete, Outcome::Done) => {
                 registry.stats.deletes.fetch_add(1, Relaxed);
                 slot.deleted();
+                seen = commit.revision;
             }
-            // What was refused changed nothing: there is no batch to wait for.
-            (value, Outcome::Refused) => {
-                seen = Revision::default();
-                match value {
-                    Some(_) => slot.put_refused(commit.revision),
-                    None => slot.deleted(),
-                }
+            (Kind::Confirm(revision), Outcome::Done) => seen = revision,
+            (Kind::Put(_), Outcome::Refused) => slot.overtaken(commit.revision),
+            (Kind::Delete, Outcome::Refused) => slot.deleted(),
+            (Kind::Confirm(_), Outcome::Refused) => {
+                slot.overtaken(commit.revision);
+                slot.fresh = true;
+                slot.waiters.extend(part.waiters);
+                state.enqueue(&part.key);
+                continue;
             }
         }
         answer(part.waiters, &Ok(seen));

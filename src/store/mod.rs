@@ -166,18 +166,29 @@ pub enum Change {
 /// Changes as they happen. Dropping it ends it.
 #[derive(Debug)]
 pub struct Feed {
+    /// What happened before the feed was opened; read first.
+    past: std::vec::IntoIter<Batch>,
     batches: mpsc::Receiver<Result<Batch, StoreError>>,
 }
 
 impl Feed {
-    /// A feed and its writing end, for implementations.
+    /// A feed and its writing end, for implementations. The channel has one place more than
+    /// [`FEED_BACKLOG`], for the error that ends the feed of a reader who let the others fill up.
     pub fn channel() -> (mpsc::Sender<Result<Batch, StoreError>>, Self) {
-        let (tell, batches) = mpsc::channel(FEED_BACKLOG);
-        (tell, Self { batches })
+        Self::resume(Vec::new())
+    }
+
+    /// The same, for a feed that begins with batches known already. They do not count as backlog.
+    pub fn resume(past: Vec<Batch>) -> (mpsc::Sender<Result<Batch, StoreError>>, Self) {
+        let (tell, batches) = mpsc::channel(FEED_BACKLOG + 1);
+        (tell, Self { past: past.into_iter(), batches })
     }
 
     /// The next batch. After an error the feed is over.
     pub async fn next(&mut self) -> Result<Batch, StoreError> {
+        if let Some(batch) = self.past.next() {
+            return Ok(batch);
+        }
         self.batches.recv().await.unwrap_or(Err(StoreError::FeedLost("the store closed it".into())))
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::raw::Raw;
 use crate::support::wait::{SOON, wait_until};
-use skyhound::app::{App, OnStop, Turns, routes};
+use skyhound::app::{App, Turns, routes};
 use skyhound::catalog::Catalog;
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound::config::OnStop;
 use skyhound::model::{Entry, Layout, Name, Naming};
 use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
 use skyhound::ops::{Metrics, gauges};

@@ -3,7 +3,7 @@
 use crate::fixture::{Daemon, How};
 use crate::raw::{Frame, Raw, UPGRADE};
 use crate::support::wait::SOON;
-use skyhound::app::OnStop;
+use skyhound::config::OnStop;
 use skyhound::net::HttpServer;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;

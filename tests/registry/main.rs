@@ -58,9 +58,11 @@ promises!(disk, async {
 
 promises!(etcd, async {
     let etcd = support::etcd::EtcdProcess::start().await;
-    let connect = async || -> Arc<dyn skyhound::store::Store> {
-        let settings = EtcdSettings { endpoints: vec![etcd.endpoint()], ..EtcdSettings::default() };
-        Arc::new(Etcd::connect(settings).await.expect("settings that are right"))
-    };
-    (Stores { one: connect().await, two: connect().await }, etcd)
+    let (one, two) = (connect(&etcd).await, connect(&etcd).await);
+    (Stores { one, two }, etcd)
 });
+
+async fn connect(etcd: &support::etcd::EtcdProcess) -> Arc<dyn skyhound::store::Store> {
+    let settings = EtcdSettings { endpoints: vec![etcd.endpoint()], ..EtcdSettings::default() };
+    Arc::new(Etcd::connect(settings).await.expect("settings that are right"))
+}

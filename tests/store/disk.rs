@@ -4,10 +4,8 @@ use crate::suite::Bed;
 use skyhound::store::embedded::Embedded;
 use std::sync::Arc;
 
-async fn open() -> Bed {
+conformance!(laws, || async {
     let dir = tempfile::tempdir().unwrap();
     let store = Embedded::open(&dir.path().join("skyhound.redb")).unwrap();
     Bed::holding(Arc::new(store), dir)
-}
-
-conformance!(laws, open);
+});

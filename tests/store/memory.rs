@@ -4,8 +4,4 @@ use crate::suite::Bed;
 use skyhound::store::embedded::Embedded;
 use std::sync::Arc;
 
-async fn open() -> Bed {
-    Bed::new(Arc::new(Embedded::in_memory().unwrap()))
-}
-
-conformance!(laws, open);
+conformance!(laws, || async { Bed::new(Arc::new(Embedded::in_memory().unwrap())) });

@@ -67,7 +67,10 @@ impl Daemon {
     pub async fn stop(&mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be signalled");
-        tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.expect("it stops in time").expect("it can be waited for")
+        tokio::time::timeout(STOP_DEADLINE, self.child.wait())
+            .await
+            .expect("it stops in time")
+            .expect("it can be waited for")
     }
 
     /// Starts it again with the same arguments on the same ports.

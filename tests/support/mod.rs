@@ -1,7 +1,11 @@
-//! What the tests share: the programs they compare with, and how they wait.
-// Every test target compiles all of it and uses a part.
+//! What the integration tests share: other people's programs, and waiting for them.
+
+// Each test target takes in the whole module and uses its own part of it.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod coredns;
+pub mod daemon;
 pub mod dig;
+pub mod etcd;
+pub mod pki;
 pub mod wait;

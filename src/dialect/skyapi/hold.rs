@@ -7,7 +7,8 @@
 
 use super::DIALECT;
 use super::op::Op;
-use crate::app::{App, OnStop};
+use crate::app::App;
+use crate::config::OnStop;
 use crate::net::Seat;
 use crate::net::limits::BAD_FRAMES_MAX;
 use crate::net::websocket::{CloseCode, Heard, Socket, Upgrade};

@@ -1,0 +1,76 @@
+//! The command line: one file per verb, from the arguments as typed to a call.
+
+pub mod command;
+pub mod completion;
+pub mod config;
+pub mod provide;
+pub mod resolve;
+mod say;
+pub mod serve;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Service registration and discovery: hold a websocket, be in DNS, exactly as long as you live
+#[derive(Debug, Parser)]
+#[command(name = "skyhound", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Serve(Box<serve::ServeArgs>),
+    Config(Box<config::ConfigArgs>),
+    Provide(provide::ProvideArgs),
+    Resolve(resolve::ResolveArgs),
+    Completion(completion::CompletionArgs),
+    Man(completion::ManArgs),
+    /// What `provide -- COMMAND` starts; see [`command`].
+    #[command(name = command::BECOME_VERB, hide = true)]
+    BecomeCommand {
+        parent: u32,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// What `main` does: reads the arguments and calls the verb.
+pub async fn run() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Serve(args) => serve::run(*args).await,
+        Verb::Config(args) => config::run(*args),
+        Verb::Provide(args) => provide::run(args).await,
+        Verb::Resolve(args) => resolve::run(args).await,
+        Verb::Completion(args) => completion::completion(&args, Cli::command()),
+        Verb::Man(args) => completion::man(&args, Cli::command()),
+        Verb::BecomeCommand { parent, command } => command::become_command(parent, &command),
+    }
+}
+
+/// Writes to stdout. A reader that has seen enough (`| head`) is no failure; `println!` would panic.
+fn print(bytes: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say::failed(&format!("cannot write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// An error and what is behind it, in one line.
+fn with_sources(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        line = format!("{line}: {source}");
+        next = source.source();
+    }
+    line
+}

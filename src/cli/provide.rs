@@ -1,0 +1,231 @@
+//! `skyhound provide`: hold a registration, perhaps for as long as a command runs.
+
+use super::command::{self, Running, Signals};
+use super::say::{Form, Say};
+use crate::client::{Event, Events, Provide, Provider, Server, State};
+use clap::Args;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a command may take to end after a refusal before it is killed.
+const END_WITHIN: Duration = Duration::from_secs(10);
+/// Exit status of a refusal.
+const REFUSED: u8 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  Be `web.services.skydns.local` on port 8080 until Ctrl-C:
+    skyhound provide web --port 8080
+
+  Run a server, and be in DNS exactly as long as it runs:
+    skyhound provide web --port 8080 -- ./server --listen :8080
+
+  Two daemons: the second takes over while the first is away:
+    skyhound provide web -p 8080 -s http://node1:8053 -s http://node2:8053
+
+  A spare instance that gets no load until all of priority 1 are gone:
+    skyhound provide db --port 5432 --category services,production --priority 2
+
+  Tell a script when it is in DNS:
+    skyhound provide web --port 8080 --json | jq --unbuffered -r .event
+
+With COMMAND:
+  It is started at once and registered meanwhile; what stands in DNS goes when it ends. SIGTERM, SIGINT,
+  SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to it (a Ctrl-C reaches it from the terminal). If
+  skyhound itself is killed, it gets SIGTERM (Linux). While a daemon is away it goes on running, and is
+  registered again when the daemon is back. It is ended (SIGTERM, after 10 s SIGKILL) only if the daemon
+  refuses the very first registration, because no waiting would mend that.
+
+Exit status:
+  0    stopped by SIGINT or SIGTERM, and left DNS
+  1    the daemon refused the registration; its sentence is on stderr
+  2    bad usage
+  126  COMMAND cannot be executed
+  127  COMMAND was not found
+  *    with COMMAND: its exit status, or 128 + N when signal N killed it
+
+Servers with https:// or wss:// are checked against the system's certificates; SSL_CERT_FILE names others.";
+
+/// Register a service and hold the registration: it is in DNS exactly as long as this runs
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples and the exit status.")]
+pub struct ProvideArgs {
+    /// The service's name: one label such as `web`, or several with dots between
+    pub service: String,
+
+    /// The port that the service listens on
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+
+    /// The daemon: http://HOST:PORT, https://, ws://, wss://, or HOST:PORT. Repeat it (or separate with
+    /// commas) for several: the first one is preferred, the others are tried in turn while it is away
+    #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
+          default_value = crate::client::server::DEFAULT_SERVER)]
+    pub server: Vec<Server>,
+
+    /// The address or name where the service is [default: the address that the daemon sees]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// The categories, as in the name from left to right [default: the daemon's, `services`]
+    #[arg(long, value_name = "CATEGORY", value_delimiter = ',')]
+    pub category: Vec<String>,
+
+    /// Begins this instance's id, so that it is recognised in lists
+    #[arg(long)]
+    pub prefix: Option<String>,
+
+    /// SRV priority: the lowest is tried first [default: 1]
+    #[arg(long, value_name = "N")]
+    pub priority: Option<u16>,
+
+    /// SRV weight: the share of the load within a priority [default: 100]
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u16>,
+
+    /// The service's version, such as 1.2.3
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+
+    /// How long answers may be cached, in seconds [default: the daemon's]
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl: Option<u32>,
+
+    /// What TXT questions are answered
+    #[arg(long)]
+    pub text: Option<String>,
+
+    /// SkyDNS group
+    #[arg(long)]
+    pub group: Option<String>,
+
+    /// Anything else, repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub meta: Vec<(String, String)>,
+
+    /// One JSON object per event instead of sentences: on stdout; with COMMAND on stderr
+    #[arg(long)]
+    pub json: bool,
+
+    /// What to run; its life is the registration's
+    #[arg(last = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".into()),
+    }
+}
+
+impl From<&ProvideArgs> for Provide {
+    fn from(args: &ProvideArgs) -> Self {
+        Self {
+            servers: args.server.clone(),
+            host: args.host.clone(),
+            category: args.category.clone(),
+            prefix: args.prefix.clone(),
+            priority: args.priority,
+            weight: args.weight,
+            version: args.version.clone(),
+            ttl: args.ttl,
+            text: args.text.clone(),
+            group: args.group.clone(),
+            meta: args.meta.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ..Self::new(args.service.clone(), args.port)
+        }
+    }
+}
+
+/// Runs it. To be polled on the main thread (`block_on`), see [`super::command`].
+pub async fn run(args: ProvideArgs) -> ExitCode {
+    let form = match (args.json, args.command.is_empty()) {
+        (false, _) => Form::Sentences,
+        (true, true) => Form::JsonOut,
+        (true, false) => Form::JsonErr,
+    };
+    let say = Say::new(form, &args.service, args.port);
+    if args.command.is_empty() { alone(&args, say).await } else { with_command(&args, say).await }
+}
+
+/// Until SIGINT or SIGTERM. A SIGHUP keeps its default action: the process ends, and so does what stands in
+/// DNS; and `nohup` works.
+async fn alone(args: &ProvideArgs, mut say: Say) -> ExitCode {
+    let mut signals = match Signals::take(&[Signal::TERM, Signal::INT]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            say.trouble("failed", &format!("cannot take over signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let provider = Provider::start(args.into());
+    let mut events = provider.events();
+    tokio::select! {
+        () = tell_until_refused(&mut events, &mut say) => return ExitCode::from(REFUSED),
+        _ = signals.next() => {}
+    }
+    // A second signal ends a close that the daemon does not answer.
+    tokio::select! {
+        () = leave(provider, events, &mut say) => {}
+        _ = signals.next() => {}
+    }
+    ExitCode::SUCCESS
+}
+
+/// For as long as the command runs.
+async fn with_command(args: &ProvideArgs, mut say: Say) -> ExitCode {
+    let mut running = match Running::start(&args.command) {
+        Ok(running) => running,
+        Err(error) => return command::cannot_run(&args.command[0], &error),
+    };
+    let provider = Provider::start(args.into());
+    let mut events = provider.events();
+    let ended = tokio::select! {
+        ended = running.end() => ended,
+        () = tell_until_refused(&mut events, &mut say) => {
+            end_refused(&mut running, &say).await;
+            return ExitCode::from(REFUSED);
+        }
+    };
+    leave(provider, events, &mut say).await;
+    match ended {
+        Ok(status) => command::exit_code(status),
+        Err(error) => {
+            say.trouble("failed", &format!("cannot learn how {} ended: {error}", args.command[0].display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells everything; done when nothing is left to wait for.
+async fn tell_until_refused(events: &mut Events, say: &mut Say) {
+    while let Some(event) = events.next().await {
+        say.event(&event);
+    }
+}
+
+/// Closes, and tells it; but not what happens meanwhile, which is of no interest any more.
+async fn leave(provider: Provider, mut events: Events, say: &mut Say) {
+    provider.close().await;
+    while let Some(event) = events.next().await {
+        if matches!(event, Event::State(State::Closed)) {
+            say.event(&event);
+        }
+    }
+}
+
+/// Ends a command whose registration can never be: running on unseen would look like success to whoever
+/// deploys it.
+async fn end_refused(running: &mut Running, say: &Say) {
+    say.trouble("ending", "ending the command, because it can never be found as it is registered");
+    running.terminate();
+    if tokio::time::timeout(END_WITHIN, running.end()).await.is_err() {
+        running.kill();
+        // SIGKILL cannot be refused; what `wait` says of it decides nothing.
+        let _ = running.end().await;
+    }
+}

@@ -1,0 +1,110 @@
+//! `skyhound resolve`: where a service's instances are, in the order in which to try them.
+
+use super::say;
+use crate::client::{ResolveError, Resolver, Target};
+use clap::Args;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+/// Exit status when there are no instances.
+const NONE: u8 = 1;
+/// Exit status when there is no answer.
+const NO_ANSWER: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  Ask a daemon on this host:
+    skyhound resolve web.services.skydns.local --server 127.0.0.1:5300
+
+  Connect to the best instance:
+    skyhound resolve web.services.skydns.local --json | jq -r '\"\\(.addrs[0]) \\(.port)\"' | head -n 1
+
+Columns: priority, weight, port, TTL in seconds, name, addresses. The order is RFC 2782's: priorities upwards,
+and within one a draw by weight, so that it differs from call to call.
+
+Exit status:
+  0  there are instances
+  1  there are none
+  2  no answer, or bad usage";
+
+/// Ask DNS where a service's instances are
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples and the exit status.")]
+pub struct ResolveArgs {
+    /// The service's full name, such as web.services.skydns.local
+    pub name: String,
+
+    /// The DNS server: ADDRESS:PORT, or ADDRESS for port 53 [default: this host's own]
+    #[arg(short, long, value_name = "ADDRESS", env = "SKYHOUND_DNS", value_parser = dns_server)]
+    pub server: Option<SocketAddr>,
+
+    /// One JSON object per instance and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    text.parse().or_else(|_| bare()).map_err(|_| "write it as ADDRESS:PORT, such as 127.0.0.1:5300".into())
+}
+
+/// Runs it.
+pub async fn run(args: ResolveArgs) -> ExitCode {
+    match ask(&args).await {
+        Ok(targets) if targets.is_empty() => {
+            say::failed(&format!("{} has no instances now", args.name));
+            ExitCode::from(NONE)
+        }
+        Ok(targets) => super::print(lines(&targets, args.json).as_bytes()),
+        Err(error) => {
+            say::failed(&super::with_sources(&error));
+            ExitCode::from(NO_ANSWER)
+        }
+    }
+}
+
+async fn ask(args: &ResolveArgs) -> Result<Vec<Target>, ResolveError> {
+    let resolver = args.server.map_or_else(Resolver::system, Resolver::with_server)?;
+    resolver.resolve(&args.name).await
+}
+
+fn lines(targets: &[Target], json: bool) -> String {
+    targets.iter().fold(String::new(), |mut text, target| {
+        let Target { host, addrs, port, priority, weight, ttl } = target;
+        // Writing to a String cannot fail.
+        let _ = if json {
+            let line = json!({
+                "host": host, "addrs": addrs, "port": port, "priority": priority, "weight": weight, "ttl": ttl,
+            });
+            writeln!(text, "{line}")
+        } else {
+            let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+            writeln!(text, "{priority:>5} {weight:>5} {port:>5} {ttl:>6} {host} {}", addrs.join(" "))
+        };
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_line() {
+        let target = Target {
+            host: "a.web.local".into(),
+            addrs: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            port: 8080,
+            priority: 1,
+            weight: 100,
+            ttl: 30,
+        };
+        assert_eq!(lines(std::slice::from_ref(&target), false), "    1   100  8080     30 a.web.local 127.0.0.1 ::1\n");
+        assert_eq!(
+            lines(&[target], true),
+            "{\"host\":\"a.web.local\",\"addrs\":[\"127.0.0.1\",\"::1\"],\"port\":8080,\"priority\":1,\"weight\":100,\"ttl\":30}\n"
+        );
+    }
+}

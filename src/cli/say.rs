@@ -1,0 +1,174 @@
+//! What `provide` tells a person, or a script.
+//!
+//! Owns: the sentences and the JSON. A person reads stderr. A script reads one JSON object per line on
+//! stdout, or on stderr when stdout belongs to a command.
+
+use crate::client::{Event, Loss, State};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::io::Write;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// A daemon that stays away is lost again at every attempt; a person hears each reason this often.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+
+/// Where what goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Sentences on stderr, coloured on a terminal.
+    Sentences,
+    /// JSON lines on stdout.
+    JsonOut,
+    /// JSON lines on stderr.
+    JsonErr,
+}
+
+/// Good, bad, worst: what a colour stands for.
+#[derive(Debug, Clone, Copy)]
+enum Tone {
+    Plain,
+    Good,
+    Bad,
+    Worst,
+}
+
+/// Tells what happens to one registration.
+#[derive(Debug)]
+pub(super) struct Say {
+    form: Form,
+    /// Such as `web (port 8080)`.
+    subject: String,
+    service: String,
+    port: u16,
+    asked: bool,
+    registered: bool,
+    /// The losses told since `told_since`.
+    told: HashSet<String>,
+    told_since: Instant,
+}
+
+impl Say {
+    pub(super) fn new(form: Form, service: &str, port: u16) -> Self {
+        let subject = format!("{service} (port {port})");
+        let (asked, registered, told) = (false, false, HashSet::new());
+        Self { form, subject, service: service.to_owned(), port, asked, registered, told, told_since: Instant::now() }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        match self.form {
+            Form::Sentences => self.sentence_of(event),
+            Form::JsonOut | Form::JsonErr => self.line(&self.json_of(event)),
+        }
+    }
+
+    /// Something that is not about the registration: the command, a signal.
+    pub(super) fn trouble(&self, kind: &str, sentence: &str) {
+        match self.form {
+            Form::Sentences => tell(Tone::Worst, sentence),
+            Form::JsonOut | Form::JsonErr => self.line(&json!({ "event": kind, "message": sentence })),
+        }
+    }
+
+    fn sentence_of(&mut self, event: &Event) {
+        let subject = &self.subject;
+        match event {
+            // Once: every later attempt was announced with the loss before it.
+            Event::State(State::Connecting { server }) if !self.asked => {
+                self.asked = true;
+                tell(Tone::Plain, &format!("registering {subject} with {server}"));
+            }
+            Event::State(State::Registered { server, .. }) => {
+                tell(Tone::Good, &format!("registered {subject} with {server}"));
+                self.registered = true;
+                self.told.clear();
+            }
+            Event::State(State::Lost { server, reason, retry_in }) => self.lost(&server.to_string(), reason, *retry_in),
+            Event::State(State::Refused(refusal)) => {
+                let sentence = format!("{} refused {subject}: {}", refusal.server, refusal.sentence);
+                tell(Tone::Worst, &sentence);
+            }
+            Event::State(State::Closed) => tell(Tone::Plain, &format!("{subject} is no longer registered")),
+            Event::Complaint { server, sentence } => tell(Tone::Bad, &format!("{server} reports: {sentence}")),
+            Event::State(_) => {}
+        }
+    }
+
+    fn lost(&mut self, server: &str, reason: &Loss, retry_in: Duration) {
+        let what = if std::mem::take(&mut self.registered) { "lost the connection to" } else { "cannot register with" };
+        let sentence = format!("{what} {server}: {reason}{}", hint(reason));
+        if self.told_since.elapsed() >= REPEAT_AFTER {
+            self.told.clear();
+            self.told_since = Instant::now();
+        }
+        if self.told.insert(sentence.clone()) {
+            tell(Tone::Bad, &format!("{sentence}; trying again in {:.1} s", retry_in.as_secs_f64()));
+        }
+    }
+
+    fn json_of(&self, event: &Event) -> Value {
+        let mut line = match event {
+            Event::State(State::Connecting { server }) => {
+                json!({ "event": "connecting", "server": server.to_string() })
+            }
+            Event::State(State::Registered { server, since }) => {
+                let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+                json!({ "event": "registered", "server": server.to_string(), "since": since })
+            }
+            Event::State(State::Lost { server, reason, retry_in }) => json!({
+                "event": "lost",
+                "server": server.to_string(),
+                "reason": reason.to_string(),
+                "retry_in_s": retry_in.as_secs_f64(),
+            }),
+            Event::State(State::Refused(refusal)) => json!({
+                "event": "refused",
+                "server": refusal.server.to_string(),
+                "status": refusal.status,
+                "message": refusal.sentence,
+            }),
+            Event::State(State::Closed) => json!({ "event": "closed" }),
+            Event::Complaint { server, sentence } => {
+                json!({ "event": "complaint", "server": server.to_string(), "message": sentence })
+            }
+        };
+        line["service"] = self.service.as_str().into();
+        line["port"] = self.port.into();
+        line
+    }
+
+    fn line(&self, value: &Value) {
+        let line = format!("{value}\n");
+        // A reader that went away (EPIPE) is no reason to leave DNS: the service is as alive as before.
+        let _ = match self.form {
+            Form::JsonOut => std::io::stdout().write_all(line.as_bytes()),
+            Form::JsonErr | Form::Sentences => std::io::stderr().write_all(line.as_bytes()),
+        };
+    }
+}
+
+/// What to do about it, where the reason alone does not say.
+fn hint(reason: &Loss) -> &'static str {
+    match reason {
+        Loss::Unavailable { status: 404, .. } => " (is that the address of skyhound's HTTP port?)",
+        Loss::Unavailable { status: 401 | 403, .. } => " (something before the daemon wants credentials)",
+        Loss::Unreachable(error) if error.contains("refused") => " (is the daemon running there?)",
+        _ => "",
+    }
+}
+
+/// One line on stderr. `anstream` drops the colours when stderr is no terminal, or `NO_COLOR` is set.
+fn tell(tone: Tone, sentence: &str) {
+    let (on, off) = match tone {
+        Tone::Plain => ("", ""),
+        Tone::Good => ("\u{1b}[32m", "\u{1b}[0m"),
+        Tone::Bad => ("\u{1b}[33m", "\u{1b}[0m"),
+        Tone::Worst => ("\u{1b}[1;31m", "\u{1b}[0m"),
+    };
+    // As with JSON: who cannot be told is not a reason to stop. (`eprintln!` would panic.)
+    let _ = writeln!(anstream::stderr(), "skyhound: {on}{sentence}{off}");
+}
+
+/// What any verb says before it fails.
+pub(super) fn failed(sentence: &str) {
+    tell(Tone::Worst, sentence);
+}

@@ -1,0 +1,201 @@
+//! What DNS says: one pure function from a snapshot and a question to an answer.
+//!
+//! Owns: the order in which the rules apply, and so every rcode. Does not own: the rules themselves (the
+//! modules below), what fits into a message ([`super::size`]), the message's header and EDNS
+//! ([`super::handler`]).
+
+use super::alias::{self, Family};
+use super::negative;
+use super::rrset::{self, Sections};
+use super::search::{Found, Search};
+use super::settings::DnsSettings;
+use super::wire;
+use crate::catalog::{Health, Snapshot};
+use crate::model::name::NameError;
+use crate::model::{Label, Name};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The name in the case it was asked in, which owner names repeat: resolvers mix the case at random and
+    /// drop answers that do not (draft-vixie-dnsext-dns0x20).
+    pub name: WireName,
+    /// The same as a place in the tree.
+    pub place: Name,
+    /// The type.
+    pub qtype: RecordType,
+    /// The class.
+    pub class: DNSClass,
+}
+
+impl Question {
+    /// A question about a name as it stood on the wire.
+    pub fn new(name: WireName, qtype: RecordType, class: DNSClass) -> Result<Self, NameError> {
+        Ok(Self { place: wire::place(&name)?, name, qtype, class })
+    }
+}
+
+/// What is said.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// The rcode.
+    pub rcode: ResponseCode,
+    /// Whether we speak for the zone (AA, RFC 1035 section 4.1.1).
+    pub authoritative: bool,
+    /// The answer section.
+    pub answers: Vec<Record>,
+    /// The authority section: the SOA of a negative answer.
+    pub authority: Vec<Record>,
+    /// The additional section, without the OPT record; in the order of the answers that it helps with, so
+    /// that what has to be left out belongs to the last of them.
+    pub additional: Vec<Record>,
+    /// Why, for clients that speak EDNS.
+    pub explanation: Option<Explanation>,
+    /// Beside each SRV record of the answer section the weight of its entry before any rounding; what a
+    /// subset has to be fair by.
+    pub stored_weights: Vec<u16>,
+}
+
+impl Answer {
+    /// An answer without records.
+    pub(super) fn of(rcode: ResponseCode, explanation: Option<Explanation>) -> Self {
+        Self { rcode, explanation, ..Self::default() }
+    }
+}
+
+/// Extended DNS errors (RFC 8914 section 4), as far as they are said here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Explanation {
+    /// The store is away, and this was true when it was last heard.
+    Stale = 3,
+    /// The store was not read yet.
+    NotReady = 14,
+    /// That is not for everyone to ask.
+    Prohibited = 18,
+    /// As [`Self::Stale`], for a name that did not exist.
+    StaleNoName = 19,
+    /// No zone of ours holds the name.
+    NotAuthoritative = 20,
+    /// Such questions are not answered.
+    NotSupported = 21,
+    /// What stands there cannot be read.
+    InvalidData = 24,
+}
+
+/// Answers a question from a snapshot. `rotation` is where sets begin: give another one each time.
+pub fn answer(
+    snapshot: &Snapshot,
+    health: Health,
+    settings: &DnsSettings,
+    question: &Question,
+    rotation: u64,
+) -> Answer {
+    if let Some(refusal) = negative::refusal(question) {
+        return refusal;
+    }
+    let Some(zone) = settings.zone_of(&question.place) else { return negative::not_ours() };
+    if health == Health::NeverRead {
+        return negative::not_ready();
+    }
+    let said = in_zone(snapshot, settings, zone, question, rotation);
+    if let Health::Stale { .. } = health { stale(said, settings) } else { said }
+}
+
+/// What is found, or one of the ways of finding nothing.
+enum Outcome {
+    Found(Sections),
+    Unreadable,
+    NoName,
+}
+
+fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &Question, rotation: u64) -> Answer {
+    let soa = || negative::soa(snapshot, settings, zone, &question.name);
+    let apex = question.place == *zone;
+    if apex && question.qtype == RecordType::SOA {
+        return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
+    }
+    let mut search = Search::new(snapshot, settings, rotation);
+    let outcome = if apex {
+        search.answers_max = settings.apex_max;
+        at_apex(&search, zone, question)
+    } else {
+        of_type(&search, question, search.find(&question.place))
+    };
+    match outcome {
+        Outcome::Found(sections) if !sections.answers.records().is_empty() => Answer {
+            authoritative: true,
+            answers: sections.answers.levelled(),
+            additional: sections.additional.levelled(),
+            stored_weights: sections.stored_weights,
+            ..Answer::default()
+        },
+        Outcome::Found(_) => negative::no_data(soa()),
+        Outcome::Unreadable => negative::unreadable(),
+        // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
+        // says of an empty zone, denies every name in it (RFC 8020).
+        Outcome::NoName if apex => negative::no_data(soa()),
+        Outcome::NoName => negative::no_name(soa()),
+    }
+}
+
+/// The zone's own name: NS stand below `ns.dns`, and its addresses below `apex.dns` if anything does.
+fn at_apex(search: &Search<'_>, zone: &Name, question: &Question) -> Outcome {
+    let special = match question.qtype {
+        RecordType::NS => special(zone, b"ns"),
+        RecordType::A | RecordType::AAAA => special(zone, b"apex"),
+        _ => None,
+    };
+    match (question.qtype, special.as_ref().map_or(Found::Nothing, |name| search.find(name))) {
+        (RecordType::NS, Found::Entries(hits)) => Outcome::Found(rrset::ns(search, &question.name, hits)),
+        (RecordType::NS, Found::Quarantined) => Outcome::Unreadable,
+        (RecordType::NS, Found::Nothing) => Outcome::NoName,
+        (_, found @ Found::Entries(_)) => of_type(search, question, found),
+        _ => of_type(search, question, search.find(&question.place)),
+    }
+}
+
+/// `<word>.dns.<zone>`, unless the zone is too long to have one.
+fn special(zone: &Name, word: &[u8]) -> Option<Name> {
+    zone.child(Label::new(b"dns").ok()?).ok()?.child(Label::new(word).ok()?).ok()
+}
+
+/// The records of the asked type that the entries give.
+fn of_type<'s>(search: &Search<'s>, question: &'s Question, found: Found<'s>) -> Outcome {
+    let hits = match found {
+        Found::Entries(hits) => hits,
+        Found::Quarantined => return Outcome::Unreadable,
+        Found::Nothing => return Outcome::NoName,
+    };
+    let (owner, place) = (&question.name, &question.place);
+    let addresses = |family| {
+        let answers = alias::addresses(search, owner, place, &hits, family);
+        Sections { answers, ..Sections::default() }
+    };
+    let mut sections = match question.qtype {
+        RecordType::A => addresses(Family::V4),
+        RecordType::AAAA => addresses(Family::V6),
+        RecordType::SRV => rrset::srv(search, owner, hits),
+        RecordType::TXT => rrset::txt(search, owner, hits),
+        RecordType::CNAME => rrset::cname(search, owner, place),
+        _ => Sections::default(),
+    };
+    sections.answers.truncate(search.answers_max);
+    Outcome::Found(sections)
+}
+
+/// An answer while the store is away: the last that is known, to be cached for a short time only
+/// (RFC 8767 section 4), and marked (RFC 8914 sections 4.4 and 4.20).
+fn stale(mut said: Answer, settings: &DnsSettings) -> Answer {
+    let sections = [&mut said.answers, &mut said.authority, &mut said.additional];
+    for record in sections.into_iter().flatten() {
+        record.ttl = record.ttl.min(settings.stale_ttl_s);
+    }
+    said.explanation = said.explanation.or(Some(match said.rcode {
+        ResponseCode::NXDomain => Explanation::StaleNoName,
+        _ => Explanation::Stale,
+    }));
+    said
+}

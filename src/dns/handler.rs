@@ -1,0 +1,153 @@
+//! From a request to a response: the header, EDNS, and the limit of the transport.
+//!
+//! Owns: what is wrong with a request before its question is looked at, EDNS (RFC 6891), how large the
+//! response may be. Does not own: what the answer is ([`super::answer()`]). hickory-server has read the
+//! message, answers FORMERR to what it cannot read, and passes over responses.
+
+use super::answer::{Answer, Explanation, Question, answer};
+use super::settings::DnsSettings;
+use super::size::{Fit, draw, fit};
+use super::stats::DnsStats;
+use crate::catalog::{Catalog, Health};
+use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::serialize::binary::BinEncodable;
+use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use std::sync::Arc;
+use tracing::debug;
+
+/// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
+const EDE: u16 = 15;
+/// The largest answer to a client without EDNS (RFC 1035 section 4.2.1), and the least that any EDNS size
+/// counts for (RFC 6891 section 6.2.3).
+const UDP_PLAIN: u16 = 512;
+
+/// Answers requests from a catalog.
+#[derive(Debug, Clone)]
+pub struct Handler {
+    catalog: Arc<Catalog>,
+    settings: Arc<DnsSettings>,
+    stats: Arc<DnsStats>,
+}
+
+impl Handler {
+    /// A handler with counters of its own.
+    pub fn new(catalog: Arc<Catalog>, settings: DnsSettings) -> Self {
+        Self { catalog, settings: Arc::new(settings), stats: Arc::default() }
+    }
+
+    /// What was asked and said so far.
+    pub fn stats(&self) -> Arc<DnsStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// The answer, or what is wrong with the request.
+    fn decide(&self, request: &Request, rotation: u64) -> Answer {
+        let asked = match request.queries.queries() {
+            [query] => Some(query.original()),
+            _ => None,
+        };
+        let udp = request.protocol() == Protocol::Udp;
+        self.stats.asked(asked.map(hickory_proto::op::Query::query_type), udp);
+        // The version first: whatever else a later one means is not ours to read (RFC 6891 section 6.1.3).
+        if request.version() > 0 {
+            return Answer::of(ResponseCode::BADVERS, None);
+        }
+        if request.metadata.op_code != OpCode::Query {
+            return Answer::of(ResponseCode::NotImp, None);
+        }
+        // One question a message: nobody agrees on what two would mean (RFC 9619).
+        let question = asked.map(|q| Question::new(q.name().clone(), q.query_type(), q.query_class()));
+        let Some(Ok(question)) = question else { return Answer::of(ResponseCode::FormErr, None) };
+        let health = self.catalog.health();
+        if matches!(health, Health::Stale { .. }) {
+            self.stats.was_stale();
+        }
+        answer(&self.catalog.snapshot(), health, &self.settings, &question, rotation)
+    }
+
+    /// The OPT record of the response: there if and only if the request had one (RFC 6891 section 7).
+    fn edns(&self, request: &Request, explanation: Option<Explanation>) -> Option<Edns> {
+        let asked = request.edns.as_ref()?;
+        let mut edns = Edns::new();
+        edns.set_max_payload(self.settings.udp_payload_max.max(UDP_PLAIN));
+        edns.set_dnssec_ok(asked.flags().dnssec_ok); // RFC 3225 section 3
+        if let Some(explanation) = explanation {
+            let code = (explanation as u16).to_be_bytes().to_vec();
+            edns.options_mut().insert(EdnsOption::Unknown(EDE, code));
+        }
+        Some(edns)
+    }
+
+    /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`cut`, which becomes TC);
+    /// over TCP there is nothing larger to turn to, so that a part is the answer.
+    fn fitted(&self, said: &mut Answer, request: &Request, room: u16, seed: u64) -> Fit {
+        let question = request.queries.as_bytes();
+        let mut fits = fit(said, question, room);
+        if !fits.cut {
+            return fits;
+        }
+        if request.protocol() == Protocol::Udp {
+            self.stats.was_truncated();
+            return fits;
+        }
+        draw(said, seed);
+        fits = fit(said, question, room);
+        self.stats.was_subset();
+        if fits.answers == 0 {
+            // One record over 64 KiB. An empty success would say that there is none.
+            *said = Answer::of(ResponseCode::ServFail, None);
+        }
+        Fit { cut: false, ..fits }
+    }
+
+    /// How many bytes the response may have.
+    fn limit(&self, request: &Request) -> u16 {
+        match (request.protocol(), &request.edns) {
+            (Protocol::Udp, Some(edns)) => edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PLAIN),
+            (Protocol::Udp, None) => UDP_PLAIN,
+            _ => u16::MAX,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut to: R) -> ResponseInfo {
+        // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
+        // share two instances would never change places for either type.
+        let rotation = fastrand::u64(..);
+        let mut said = self.decide(request, rotation);
+        let edns = self.edns(request, said.explanation);
+        let opt = edns.as_ref().and_then(|edns| edns.to_bytes().ok()).map_or(0, |bytes| bytes.len());
+        let room = self.limit(request).saturating_sub(u16::try_from(opt).unwrap_or(u16::MAX));
+        let fits = self.fitted(&mut said, request, room, rotation);
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.truncation = fits.cut;
+        metadata.authoritative = said.authoritative;
+        metadata.response_code = said.rcode;
+        self.stats.said(said.rcode);
+        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
+            metadata,
+            &said.answers[..fits.answers],
+            &said.authority[..fits.authority],
+            [],
+            &said.additional[..fits.additional],
+        );
+        to.send_response(response).await.unwrap_or_else(|error| {
+            debug!(%error, to = %request.src(), "a DNS response could not be sent");
+            self.stats.was_unsent();
+            unsent(request)
+        })
+    }
+}
+
+/// What hickory is told about a response that did not go out.
+fn unsent(request: &Request) -> ResponseInfo {
+    let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
+    metadata.response_code = ResponseCode::ServFail;
+    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+}

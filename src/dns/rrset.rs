@@ -1,0 +1,206 @@
+//! Entries become records: SRV, TXT, NS, CNAME, and what goes into the additional section.
+//!
+//! Owns: priorities, weights, targets, order within a set, no duplicates, one TTL for a section. Does not
+//! own: which entries ([`super::search`]), following names to addresses ([`super::alias`]).
+
+use super::alias::{self, Family};
+use super::search::{Hit, Search};
+use super::settings::SrvWeights;
+use super::wire;
+use crate::model::{Entry, Host};
+use hickory_proto::rr::rdata::{CNAME, NS, SRV, TXT};
+use hickory_proto::rr::{Name as WireName, RData, Record};
+use std::collections::{HashMap, HashSet};
+
+/// The priority of an entry that says none (`SkyDNS`, `CoreDNS`).
+const PRIORITY: u16 = 10;
+/// The weight of an entry that says none (`SkyDNS`, `CoreDNS`).
+const WEIGHT: u16 = 100;
+/// The longest string of a TXT record (RFC 1035 section 3.3).
+const TXT_STRING_MAX: usize = 255;
+
+/// Records of a section, each once (RFC 2181 section 5).
+#[derive(Default)]
+pub(super) struct Set {
+    records: Vec<Record>,
+    seen: HashSet<(WireName, RData)>,
+}
+
+impl Set {
+    /// Adds a record; says whether it was new.
+    pub(super) fn push(&mut self, owner: &WireName, ttl: u32, data: RData) -> bool {
+        let new = self.seen.insert((owner.clone(), data.clone()));
+        if new {
+            self.records.push(Record::from_rdata(owner.clone(), ttl, data));
+        }
+        new
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        for record in other.records {
+            self.push(&record.name, record.ttl, record.data);
+        }
+    }
+
+    /// Keeps the first `most`.
+    pub(super) fn truncate(&mut self, most: usize) {
+        self.records.truncate(most);
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The records, all with the smallest TTL of the section, as `SkyDNS` has it. `CoreDNS` keeps each entry's
+    /// own; but records of one set have to agree (RFC 2181 section 5.2), and a resolver that got a long
+    /// one beside a short one keeps half a service when the short one has gone.
+    pub(super) fn levelled(mut self) -> Vec<Record> {
+        let smallest = self.records.iter().map(|record| record.ttl).min().unwrap_or_default();
+        for record in &mut self.records {
+            record.ttl = smallest;
+        }
+        self.records
+    }
+}
+
+/// The sections that a question is answered with.
+#[derive(Default)]
+pub(super) struct Sections {
+    pub answers: Set,
+    pub additional: Set,
+    /// Beside each SRV record of `answers` the weight of its entry before any rounding.
+    pub stored_weights: Vec<u16>,
+}
+
+/// SRV (RFC 2782): one record for each entry that has a host, lowest priority first; within a priority the
+/// rotation says who comes first.
+pub(super) fn srv<'s>(search: &Search<'s>, owner: &WireName, mut hits: Vec<Hit<'s>>) -> Sections {
+    hits.retain(|hit| hit.stored.entry.host.is_some());
+    hits.sort_by_key(|hit| priority(&hit.stored.entry));
+    let mut sums: HashMap<u16, u64> = HashMap::new();
+    for hit in &hits {
+        *sums.entry(priority(&hit.stored.entry)).or_default() += u64::from(weight(&hit.stored.entry));
+    }
+    let mut sections = Sections::default();
+    for tier in hits.chunk_by_mut(|a, b| priority(&a.stored.entry) == priority(&b.stored.entry)) {
+        rotate(tier, search.rotation);
+        for hit in tier {
+            if sections.answers.records().len() >= search.answers_max {
+                return sections;
+            }
+            let (priority, stored) = (priority(&hit.stored.entry), weight(&hit.stored.entry));
+            let weight = match search.settings.srv_weights {
+                SrvWeights::Exact => stored,
+                SrvWeights::Skydns => share(stored, sums[&priority]),
+            };
+            let target = target(search, hit, &mut sections.additional);
+            let data = RData::SRV(SRV::new(priority, weight, hit.stored.entry.port, target));
+            if sections.answers.push(owner, search.settings.ttl_of(hit.stored), data) {
+                sections.stored_weights.push(stored);
+            }
+        }
+    }
+    sections
+}
+
+/// NS, from the entries below `ns.dns.<zone>`.
+pub(super) fn ns<'s>(search: &Search<'s>, owner: &WireName, mut hits: Vec<Hit<'s>>) -> Sections {
+    hits.retain(|hit| hit.stored.entry.host.is_some());
+    rotate(&mut hits, search.rotation);
+    let mut sections = Sections::default();
+    for hit in &hits {
+        // A host that is a name is the name server's name. Both originals stumble over it: CoreDNS fails
+        // the question, SkyDNS loses all name servers of the zone.
+        let target = target(search, hit, &mut sections.additional);
+        sections.answers.push(owner, search.settings.ttl_of(hit.stored), RData::NS(NS(target)));
+    }
+    sections
+}
+
+/// TXT: the text of every entry that has one, also beside a host (`SkyDNS`; `CoreDNS` drops it there, and
+/// external-dns writes such entries).
+pub(super) fn txt(search: &Search<'_>, owner: &WireName, mut hits: Vec<Hit<'_>>) -> Sections {
+    hits.retain(|hit| !hit.stored.entry.text.is_empty());
+    rotate(&mut hits, search.rotation);
+    let mut sections = Sections::default();
+    for hit in &hits {
+        // No empty string behind a text whose length is a multiple of 255, which both originals add.
+        let strings = hit.stored.entry.text.as_bytes().chunks(TXT_STRING_MAX).collect();
+        let data = RData::TXT(TXT::from_bytes(strings));
+        sections.answers.push(owner, search.settings.ttl_of(hit.stored), data);
+    }
+    sections
+}
+
+/// CNAME: the entry exactly at the name, when its host is a name. One at most (RFC 1034 section 3.6.2).
+pub(super) fn cname(search: &Search<'_>, owner: &WireName, name: &crate::model::Name) -> Sections {
+    let mut sections = Sections::default();
+    let alias = search.own(name).find_map(|stored| match &stored.entry.host {
+        Some(Host::Name(host)) => Some((stored, host)),
+        _ => None,
+    });
+    if let Some((stored, host)) = alias {
+        let data = RData::CNAME(CNAME(wire::name(host.labels().iter())));
+        sections.answers.push(owner, search.settings.ttl_of(stored), data);
+    }
+    sections
+}
+
+/// The name that stands for an entry in SRV and NS records; its addresses go into `additional`.
+fn target<'s>(search: &Search<'s>, hit: &Hit<'s>, additional: &mut Set) -> WireName {
+    match &hit.stored.entry.host {
+        Some(Host::Name(host)) => {
+            alias::of_target(search, host, additional);
+            wire::name(host.labels().iter())
+        }
+        Some(Host::Addr(addr)) => {
+            let target = wire::name(stripped(hit).iter().copied());
+            additional.push(&target, search.settings.ttl_of(hit.stored), Family::record(*addr));
+            target
+        }
+        None => WireName::root(),
+    }
+}
+
+/// The entry's own name, `targetstrip` labels cut from its left if that leaves a name.
+fn stripped<'h, 's>(hit: &'h Hit<'s>) -> &'h [&'s crate::model::Label] {
+    let keep = hit.path.len().saturating_sub(usize::from(hit.stored.entry.targetstrip));
+    if keep == 0 { &hit.path } else { &hit.path[..keep] }
+}
+
+/// Begins a set where the rotation says, so that clients which take the first spread.
+pub(super) fn rotate<T>(set: &mut [T], rotation: u64) {
+    if !set.is_empty() {
+        set.rotate_left(usize::try_from(rotation % set.len() as u64).unwrap_or(0));
+    }
+}
+
+fn priority(entry: &Entry) -> u16 {
+    if entry.priority == 0 { PRIORITY } else { entry.priority }
+}
+
+fn weight(entry: &Entry) -> u16 {
+    if entry.weight == 0 { WEIGHT } else { entry.weight }
+}
+
+/// The share of 100, rounded down, at least 1. In floating point and in this order of operations, as both
+/// originals compute it: two of weight 97 give 49 each.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn share(weight: u16, sum: u64) -> u16 {
+    // The weight is part of the sum, so that the share is within 0 to 100.
+    ((100.0 / sum as f64) * f64::from(weight)).floor().max(1.0) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_computed_as_the_originals_do() {
+        for (weight, sum, expected) in
+            [(97, 194, 49), (100, 300, 33), (130, 360, 36), (1, 1001, 1), (1000, 1001, 99), (7, 7, 100)]
+        {
+            assert_eq!(share(weight, sum), expected, "{weight} of {sum}");
+        }
+    }
+}
