@@ -34,7 +34,7 @@ pub const COMMIT_MAX: usize = 100;
 pub const WRITE_MAX: usize = 16;
 /// How much later than its term a lease may expire: etcd looks every 500 ms, and waits for its leader.
 pub const LEASE_SLACK: Duration = Duration::from_secs(1);
-/// Batches that a feed holds for a reader who is behind; one more and the feed ends.
+/// Batches that a feed holds for a reader who is behind. With more, and no reading for a moment, the feed ends.
 pub const FEED_BACKLOG: usize = 4096;
 
 /// A point in the store's history. Grows with every change; 0 is before the first.

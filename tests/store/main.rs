@@ -7,6 +7,9 @@
 
 #[macro_use]
 mod suite;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod disk;
+mod etcd;
 mod memory;

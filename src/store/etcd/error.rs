@@ -3,7 +3,7 @@
 use crate::store::StoreError;
 use etcd_client::Error;
 use std::error::Error as _;
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 /// Answers that a new token may cure. With `Unauthenticated` the token has expired or etcd was restarted;
 /// the other two come as `InvalidArgument`: after any change of users or roles (JWT tokens carry the
@@ -11,7 +11,8 @@ use tonic::{Code, Status};
 const CURED_BY_LOGIN: [&str; 2] = ["revision of auth store is old", "user name is empty"];
 /// What etcd says to a password that is wrong, also as `InvalidArgument`.
 const WRONG_PASSWORD: &str = "authentication failed";
-/// What a TLS handshake says when one side does not trust the other.
+/// What a TLS handshake says when one side does not trust the other. (With TLS 1.3 etcd's word that it wants
+/// another certificate comes after our handshake is over, and is often lost in the connection's end.)
 const DISTRUST: [&str; 2] = ["fatal alert", "peer certificate"];
 
 /// Whether the call may go through after authenticating again. It has had no effect.
@@ -48,15 +49,9 @@ pub(super) fn is_too_long(error: &Error) -> bool {
         if status.code() == Code::OutOfRange && status.message().contains("message length too large"))
 }
 
-/// Whether the request cannot have left this host, so that it may be sent elsewhere whatever it is.
+/// Whether there was no connection to send the request on, so that it may be sent elsewhere whatever it is.
 pub(super) fn was_never_sent(error: &Error) -> bool {
-    let Error::GRpcStatus(status) = error else { return false };
-    sources(status).any(|source| {
-        source.downcast_ref::<std::io::Error>().is_some_and(|io| {
-            use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-            matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
-        })
-    })
+    matches!(error, Error::GRpcStatus(status) if sources(status).any(<dyn std::error::Error>::is::<ConnectError>))
 }
 
 /// What the error of a call to `url` means to who called the store.

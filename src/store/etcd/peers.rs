@@ -106,6 +106,7 @@ pub(super) struct Peers {
 impl Peers {
     /// Makes the clients; nothing is sent yet.
     pub(super) async fn open(settings: EtcdSettings) -> Result<Self, SettingsError> {
+        settings.check_times()?;
         let written = Mutex::new(settings.written());
         let mut links = Vec::new();
         for (at, url) in settings.urls()?.into_iter().enumerate() {
@@ -144,11 +145,14 @@ impl Peers {
                 Err(error) => error,
             };
             let meaning = error::store_error(&link.url, &error);
-            if !matches!(meaning, StoreError::Unreachable(_) | StoreError::Denied(_)) {
-                return Err(meaning);
-            }
+            let elsewhere = match meaning {
+                StoreError::Unreachable(_) => resend == Resend::Yes || error::was_never_sent(&error),
+                // It had no effect. Another member may have another certificate, but the password is the same.
+                StoreError::Denied(_) => self.links.len() > 1,
+                _ => return Err(meaning),
+            };
             self.leave(&link).await;
-            if tries == 0 || !(resend == Resend::Yes || error::was_never_sent(&error)) {
+            if tries == 0 || !elsewhere {
                 return Err(meaning);
             }
             tracing::debug!(url = link.url, %error, "etcd call failed, trying again");
@@ -160,7 +164,7 @@ impl Peers {
         let next = (link.at + 1) % self.links.len();
         if self.current.compare_exchange(link.at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() && next != link.at
         {
-            tracing::info!(from = link.url, to = self.links[next].load().url, "turning to another etcd endpoint");
+            tracing::debug!(from = link.url, to = self.links[next].load().url, "turning to another etcd endpoint");
         }
         self.read_rotated_certificates().await;
     }

@@ -3,6 +3,9 @@
 //! Everything that can be known to be wrong without asking etcd is found here, before the first call.
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -114,7 +117,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// A file does not hold what it should.
-    #[error("etcd's {setting} {} holds no {wanted} in PEM format", path.display())]
+    #[error("etcd's {setting} {} holds no usable {wanted} in PEM format", path.display())]
     NotPem {
         /// The setting.
         setting: &'static str,
@@ -123,8 +126,11 @@ pub enum SettingsError {
         /// What it should hold.
         wanted: &'static str,
     },
-    /// The certificates were refused before any connection.
-    #[error("etcd's certificates cannot be used (ca-cert, cert and key): {0}")]
+    /// A time limit of nothing.
+    #[error("etcd's {0} is zero: nothing would ever be in time")]
+    Zero(&'static str),
+    /// The files are each what they should be, but do not make a TLS configuration.
+    #[error("etcd's certificates (ca-cert, cert and key) cannot be used together: {0}")]
     Tls(String),
 }
 
@@ -165,6 +171,19 @@ impl EtcdSettings {
         self.ca_cert.is_some() || self.cert.is_some() || self.key.is_some()
     }
 
+    /// Finds a time limit that lets nothing happen.
+    pub(super) fn check_times(&self) -> Result<(), SettingsError> {
+        let times = [
+            ("connect-timeout", self.connect_timeout),
+            ("request-timeout", self.request_timeout),
+            ("probe-interval", self.probe_interval),
+        ];
+        match times.into_iter().find(|(_, time)| time.is_zero()) {
+            Some((name, _)) => Err(SettingsError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+
     /// User and password, if there are any.
     pub(super) fn user(&self) -> Result<Option<(String, String)>, SettingsError> {
         pair(self.username.as_ref(), self.password.as_ref(), "username", "password")
@@ -185,18 +204,11 @@ impl EtcdSettings {
     fn tls(&self) -> Result<TlsOptions, SettingsError> {
         let mut tls = TlsOptions::new();
         tls = match &self.ca_cert {
-            Some(path) => tls.ca_certificate(Certificate::from_pem(pem(
-                "ca-cert",
-                path,
-                "certificate",
-                "-----BEGIN CERTIFICATE",
-            )?)),
+            Some(path) => tls.ca_certificate(Certificate::from_pem(certificates("ca-cert", path)?)),
             None => tls.with_native_roots(),
         };
         if let Some((cert, key)) = pair(self.cert.as_ref(), self.key.as_ref(), "cert", "key")? {
-            let cert = pem("cert", cert, "certificate", "-----BEGIN CERTIFICATE")?;
-            let key = pem("key", key, "private key", "PRIVATE KEY-----")?;
-            tls = tls.identity(Identity::from_pem(cert, key));
+            tls = tls.identity(Identity::from_pem(certificates("cert", cert)?, private_key("key", key)?));
         }
         Ok(tls)
     }
@@ -223,15 +235,28 @@ fn pair<T>(
     }
 }
 
-/// A PEM file with `mark` in it. The TLS library takes a file without any certificate for an empty set, and
-/// would only say so when the first handshake fails.
-fn pem(setting: &'static str, path: &Path, wanted: &'static str, mark: &str) -> Result<Vec<u8>, SettingsError> {
-    let content =
-        std::fs::read(path).map_err(|source| SettingsError::Unreadable { setting, path: path.into(), source })?;
-    if content.windows(mark.len()).any(|part| part == mark.as_bytes()) {
-        Ok(content)
-    } else {
-        Err(SettingsError::NotPem { setting, path: path.into(), wanted })
+fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
+    std::fs::read(path).map_err(|source| SettingsError::Unreadable { setting, path: path.into(), source })
+}
+
+/// A PEM file of certificates. The client passes over those that it cannot parse, and a file without any is
+/// an empty set to it: that would only show when the first handshake fails, as etcd's fault.
+fn certificates(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
+    let content = read(setting, path)?;
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let usable = parsed.is_ok_and(|all| {
+        let mut roots = RootCertStore::empty();
+        !all.is_empty() && all.into_iter().all(|one| roots.add(one).is_ok())
+    });
+    if usable { Ok(content) } else { Err(SettingsError::NotPem { setting, path: path.into(), wanted: "certificate" }) }
+}
+
+/// A PEM file with a private key.
+fn private_key(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
+    let content = read(setting, path)?;
+    match PrivateKeyDer::from_pem_slice(&content) {
+        Ok(_) => Ok(content),
+        Err(_) => Err(SettingsError::NotPem { setting, path: path.into(), wanted: "private key" }),
     }
 }
 

@@ -7,20 +7,36 @@
 use crate::store::{COMMIT_MAX, Commit, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, WRITE_MAX, Write};
 use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnResponse};
+use std::collections::HashSet;
 
-/// The transaction of a commit. Rejects what is beyond the limits, some of which this etcd might allow; keys
-/// that are named twice are found by etcd.
+/// The transaction of a commit.
 pub(super) fn txn(writes: Vec<Write>) -> Result<Txn, StoreError> {
+    check(&writes)?;
+    let nested: Vec<TxnOp> = writes.into_iter().map(|write| TxnOp::txn(nested(write))).collect();
+    Ok(Txn::new().and_then(nested))
+}
+
+/// Rejects what is beyond the limits. etcd would allow some of it: a little more in a transaction, and a
+/// key that one write puts and another deletes.
+fn check(writes: &[Write]) -> Result<(), StoreError> {
     if writes.len() > COMMIT_MAX {
         return Err(StoreError::Rejected(format!("{} writes in a commit, {COMMIT_MAX} are allowed", writes.len())));
     }
-    if let Some(most) = writes.iter().map(|write| write.guards.len().max(write.ops.len())).max()
-        && most > WRITE_MAX
-    {
-        return Err(StoreError::Rejected(format!("{most} guards or operations in a write, {WRITE_MAX} are allowed")));
+    let mut named = HashSet::new();
+    for write in writes {
+        let most = write.guards.len().max(write.ops.len());
+        if most > WRITE_MAX {
+            return Err(StoreError::Rejected(format!(
+                "{most} guards or operations in a write, {WRITE_MAX} are allowed"
+            )));
+        }
+        for Op::Put { key, .. } | Op::Delete { key } in &write.ops {
+            if !named.insert(key) {
+                return Err(StoreError::Rejected(format!("{key} is named by two operations of a commit")));
+            }
+        }
     }
-    let nested: Vec<TxnOp> = writes.into_iter().map(|write| TxnOp::txn(nested(write))).collect();
-    Ok(Txn::new().and_then(nested))
+    Ok(())
 }
 
 fn nested(write: Write) -> Txn {

@@ -8,7 +8,7 @@ use super::list::{range_end, range_start};
 use super::peers::{Link, Peers, Resend};
 use super::progress::Progress;
 use super::txn::{revision, wire};
-use crate::store::{Batch, FEED_BACKLOG, Feed, Revision, StoreError};
+use crate::store::{Batch, Feed, Revision, StoreError};
 use etcd_client::proto::PbWatchResponse;
 use etcd_client::{Error, GetOptions, WatchOptions, WatchRequestSender, WatchResponseStream};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) async fn feed(peers: &Peers, prefix: &[u8], after: Revision) -> Resul
     let at = revision(opened.created.header.as_ref().map_or(0, |header| header.revision));
     batches.take(opened.created)?;
     if at < after {
-        refuse_restored(peers, after).await?;
+        refuse_restored(peers, start, after).await?;
     }
     let (tell, feed) = Feed::channel();
     let settings = &peers.settings;
@@ -83,12 +83,12 @@ async fn open(link: Arc<Link>, start: Vec<u8>, options: WatchOptions) -> Result<
 /// A member that confirms a watch at a revision before `after` lags behind the others, and will catch up;
 /// or etcd was restored from a backup, and the watch would wait in silence until the revision is reached
 /// again, missing all changes on the way.
-async fn refuse_restored(peers: &Peers, after: Revision) -> Result<(), StoreError> {
-    let options = GetOptions::new().with_count_only();
-    // Any read that is not "serializable" is answered at the revision of the whole cluster.
+async fn refuse_restored(peers: &Peers, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
+    // Any read that is not "serializable" is answered at the revision of the whole cluster. This key we may
+    // read, whether it is there or not.
     let read = |link: Arc<Link>| {
-        let options = options.clone();
-        async move { link.client.kv_client().get([0], Some(options)).await }
+        let key = key.clone();
+        async move { link.client.kv_client().get(key, Some(GetOptions::new().with_keys_only())).await }
     };
     let answer = peers.call(Resend::Yes, read).await?;
     let now = revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
@@ -174,5 +174,3 @@ async fn pass_on(
     }
     Ok(())
 }
-
-const _: () = assert!(FEED_BACKLOG >= 2, "a batch and an error must fit");
