@@ -4,7 +4,7 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry ([`slot`]), the session's leases ([`session`]),
+//! Owns: claims, what the store should have of each entry (`slot`), the session's leases ([`session`]),
 //! group commits and their retries ([`writer`]). Does not own: what an instance is
 //! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
 //! what to write. It meets it twice: to wait until this node answers what was just written, and to hear

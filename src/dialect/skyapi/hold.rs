@@ -154,3 +154,18 @@ async fn finish(app: &App, claim: Claim, socket: Socket, end: End) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are 100,000 of them.
+    #[test]
+    fn a_held_socket_is_a_small_task() {
+        fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(hold);
+        assert!(size <= 2048, "{size} bytes");
+    }
+}
