@@ -2,7 +2,7 @@
 
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use clap::Args;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -58,7 +58,11 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     }
     match serve(&settings).await {
         Ok(code) => code,
-        Err(error) => failed(error.as_ref(), 1),
+        Err(error) => {
+            // Some settings are only found wrong where they are used; they are wrong all the same.
+            let settings = matches!(error.downcast_ref(), Some(StartError::Etcd(_)));
+            failed(error.as_ref(), if settings { BAD_SETTINGS } else { 1 })
+        }
     }
 }
 
