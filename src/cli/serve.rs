@@ -12,18 +12,32 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// Serves HTTP, websockets and DNS until SIGTERM or SIGINT.
+/// Run the daemon: HTTP, websockets and DNS, until SIGTERM or SIGINT
 #[derive(Debug, Args)]
-#[command(after_help = "\
-EXAMPLES
-  skyhound serve                                    everything on this machine, nothing else needed
-  skyhound serve --etcd-api http://127.0.0.1:2379   several daemons share what they know through etcd
-  skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
-  skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
-                                                    free ports; the first line says which, as JSON
+#[command(
+    after_help = "`--help` shows examples.",
+    after_long_help = "\
+Examples:
+  Everything on this machine, nothing else needed:
+    skyhound serve
+
+  Several daemons that share what they know through etcd:
+    skyhound serve --etcd-api http://127.0.0.1:2379
+
+  For a whole network, on the port of DNS:
+    skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
+
+  On free ports; the first line says which, as JSON:
+    skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
 
 When everything listens, one line of JSON goes to standard output; the log goes to standard error.
-A first SIGTERM or SIGINT stops in order, a second one at once.")]
+A first SIGTERM or SIGINT stops in order, a second one at once.
+
+Exit status:
+  0    stopped by a signal, in order
+  1    could not start, or a part failed
+  2    wrong usage or settings"
+)]
 pub struct ServeArgs {
     /// TOML file with settings, named like these flags without the dashes
     #[arg(long, env = "SKYHOUND_CONFIG", value_name = "FILE")]

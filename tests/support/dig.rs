@@ -167,7 +167,7 @@ impl Answer {
 
 /// The data of an SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "RFC 2782 has the words")]
+#[allow(missing_docs, reason = "RFC 2782 has the words")]
 pub struct Srv {
     pub priority: u16,
     pub weight: u16,
