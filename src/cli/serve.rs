@@ -2,7 +2,7 @@
 
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use clap::Args;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -67,11 +67,10 @@ pub async fn run(args: ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return failed(&error, BAD_SETTINGS),
     };
-    if let Err(problem) = start_log(&settings) {
-        return failed(&problem, BAD_SETTINGS);
-    }
+    start_log(&settings);
     match serve(&settings).await {
         Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Etcd(_))) => failed(error.as_ref(), BAD_SETTINGS),
         Err(error) => failed(error.as_ref(), 1),
     }
 }
@@ -99,21 +98,15 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn start_log(settings: &Settings) -> Result<(), ConfigError> {
+fn start_log(settings: &Settings) {
     // hickory-server logs every question at info. What is typed comes later, and so counts more.
-    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| {
-        ConfigError::Setting {
-            setting: "log-level",
-            problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
-        }
-    })?;
+    let filter = EnvFilter::builder().parse_lossy(format!("hickory_server=warn,{}", settings.log_level));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => log.with_ansi(colours).with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 /// The machine-readable line, then a few for people.
