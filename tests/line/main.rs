@@ -2,6 +2,9 @@
 //!
 //! A process holds a websocket on `/provide` and is in DNS exactly as long as it lives.
 
+// The modules of a test are its own affair.
+#![allow(unreachable_pub)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

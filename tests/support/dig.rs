@@ -165,9 +165,8 @@ impl Answer {
     }
 }
 
-/// The data of an SRV record.
+/// The data of an SRV record, in RFC 2782's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "RFC 2782 has the words")]
 pub struct Srv {
     pub priority: u16,
     pub weight: u16,
