@@ -4,14 +4,16 @@
 //! no new peers, held sockets told to go, what is left to write written; DNS answers until the last.
 //! Owns nothing but that order.
 
-use crate::app::{self, App, Turns};
+use crate::app::{App, Turns};
 use crate::catalog::Catalog;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::config::{Settings, StoreSettings};
+use crate::dialect;
 use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
+use crate::metrics::Metrics;
 use crate::model::Naming;
-use crate::net::{self, HttpServer, HttpSettings, Limits};
-use crate::ops::{self, Metrics};
+use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
+use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::store::Store;
 use crate::store::embedded::{Embedded, OpenError};
@@ -85,7 +87,7 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), app::routes(&app), &metrics)?;
+        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes(&app), &metrics)?;
         Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
     }
 
@@ -136,6 +138,11 @@ impl Server {
         }
         info!("stopped");
     }
+}
+
+/// Everything that HTTP answers.
+pub fn routes(app: &Arc<App>) -> Routes {
+    Routes::default().with(dialect::routes(app)).with(ops::routes(app))
 }
 
 fn naming(settings: &Settings) -> Naming {
