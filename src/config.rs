@@ -373,7 +373,8 @@ fn addresses(setting: &'static str, given: &[String]) -> Result<Vec<SocketAddr>,
 fn log_level(text: &str) -> Result<String, ConfigError> {
     for directive in text.split(',') {
         let level = directive.rsplit('=').next().unwrap_or_default();
-        if level.parse::<tracing::level_filters::LevelFilter>().is_err() {
+        // An empty word would count as `error`.
+        if level.is_empty() || level.parse::<tracing::level_filters::LevelFilter>().is_err() {
             let levels = "error, warn, info, debug, trace or off, as in info,skyhound::registry=debug";
             return Err(wrong("log-level", format!("{directive:?} has no level: {levels}")));
         }
