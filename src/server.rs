@@ -106,10 +106,10 @@ impl Server {
         &self.place
     }
 
-    /// Serves for ever. Returns only when a part failed for good; drop the future to go on to
-    /// [`Server::shutdown`].
-    pub async fn run_until_done(&mut self) {
-        let Self { http, dns, .. } = self;
+    /// Serves for ever. Returns only when a part failed for good, and says which; drop the future to go on
+    /// to [`Server::shutdown`]. A daemon that answers from what it cannot renew any more must not live on.
+    pub async fn run_until_done(&mut self) -> &'static str {
+        let Self { http, dns, registry, follower, .. } = self;
         let dns = async {
             match dns {
                 Some(dns) => drop(dns.join().await),
@@ -117,8 +117,10 @@ impl Server {
             }
         };
         tokio::select! {
-            () = http.run_until_done() => warn!("HTTP ended by itself"),
-            () = dns => warn!("DNS ended by itself"),
+            () = http.run_until_done() => "HTTP",
+            () = dns => "DNS",
+            () = registry.run_until_done() => "the registry",
+            _ = follower => "the following of the store",
         }
     }
 

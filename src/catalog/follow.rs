@@ -88,9 +88,12 @@ async fn compare_with(catalog: &Arc<Catalog>, listing: Listing) {
         let news = !batch.changes.is_empty() || known.revision() != listing.revision;
         news.then(|| (known.revision(), known.apply(&batch), batch))
     });
-    let Some((had, next, batch)) = compared.await.expect("comparing does not panic, and is not cancelled") else {
-        return;
-    };
+    let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // Cancelled: the runtime is ending, and so is this task.
+        Err(_) => None,
+    });
+    let Some((had, next, batch)) = compared else { return };
     if had > batch.revision {
         warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
     }

@@ -88,7 +88,9 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = server.run_until_done() => return Err("a part of the daemon ended by itself; see the log".into()),
+        part = server.run_until_done() => {
+            return Err(format!("{part} ended by itself, which is a bug; please report what the log says").into());
+        }
     };
     info!(on_stop = ?settings.on_stop, "stopping after {name}");
     tokio::select! {
