@@ -1,7 +1,7 @@
 //! What is read from the parts at each scrape: the catalog, the registry, the process.
 
-use super::metrics::Scrape;
 use crate::app::App;
+use crate::metrics::Scrape;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};

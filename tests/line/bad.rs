@@ -129,7 +129,9 @@ pub async fn requests_that_are_no_handshake_hear_why(site: Site) {
         }
     }
     // Beyond what is read at all, and no HTTP: an answer or an end, and soon.
-    for bytes in [with(&format!("X-Large: {}\r\n\r\n", "x".repeat(1 << 20))).into_bytes(), vec![0x16, 3, 1, 0, 200, 1, 0]] {
+    for bytes in
+        [with(&format!("X-Large: {}\r\n\r\n", "x".repeat(1 << 20))).into_bytes(), vec![0x16, 3, 1, 0, 200, 1, 0]]
+    {
         if let Ok(answer) = http::send(site.http, &bytes).await {
             assert!((400..500).contains(&answer.status), "{answer:?}");
         }

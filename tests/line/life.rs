@@ -83,7 +83,9 @@ pub async fn an_instance_is_in_dns_exactly_as_long_as_its_socket(site: Site) {
 
 pub async fn priority_and_weight_are_answered(site: Site) {
     let mut held = Vec::new();
-    for (port, rest) in [(1, ""), (2, "&priority=1&weight=300"), (3, "&priority=5&weight=1"), (4, "&priority=65535&weight=65535")] {
+    for (port, rest) in
+        [(1, ""), (2, "&priority=1&weight=300"), (3, "&priority=5&weight=1"), (4, "&priority=65535&weight=65535")]
+    {
         held.push(site.provide(&format!("service=foo&host=10.0.0.{port}&port={port}{rest}")).await);
     }
     let srv = ask(&site.dig(), FOO, "SRV").await.srv();

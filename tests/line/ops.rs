@@ -17,7 +17,8 @@ use crate::support::wait::SOON;
 
 /// Runs it to its end, which has to be soon.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
-    let running = Command::new(PROGRAM).args(args).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
+    let running =
+        Command::new(PROGRAM).args(args).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output();
     tokio::time::timeout(SOON, running).await.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("it runs")
 }
 
@@ -43,7 +44,8 @@ async fn one_line_says_where_it_listens() {
     assert_eq!(ready["ready"], json!(true));
     assert_eq!(ready["version"], json!(env!("CARGO_PKG_VERSION")));
     assert!(ready["store"].is_string());
-    let addrs = |of: &str| -> Vec<std::net::SocketAddr> { serde_json::from_value(ready[of].clone()).expect("addresses") };
+    let addrs =
+        |of: &str| -> Vec<std::net::SocketAddr> { serde_json::from_value(ready[of].clone()).expect("addresses") };
     let (http, dns) = (addrs("http"), addrs("dns"));
     assert_eq!((http.len(), dns.len()), (2, 1));
     assert!(http.iter().chain(&dns).all(|addr| addr.port() != 0), "{ready}");
@@ -200,7 +202,9 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     let foo = daemon.provide("service=foo&port=1").await;
     assert!(etcd.ctl_as(Some("root:root"), &["get", "--prefix", "/skydns"]).contains("/foo/"));
     foo.close().await;
-    let output = run(&["config", "--etcd-api", &etcd.endpoint(), "--etcd-username", "sky", "--etcd-password", "hound"], &[]).await;
+    let output =
+        run(&["config", "--etcd-api", &etcd.endpoint(), "--etcd-username", "sky", "--etcd-password", "hound"], &[])
+            .await;
     assert!(!String::from_utf8_lossy(&output.stdout).contains("hound\""), "the password is not printed");
 
     let stranger = Site::at(&etcd, &["--etcd-username", "sky", "--etcd-password", "wrong"]).await;

@@ -35,9 +35,13 @@ async fn key_and_value_are_the_originals() {
     assert_eq!(key, KEY);
     // The original's value; the README's default weight; what readers that ignore leases must not cache for
     // longer; and ours under one name that nobody else looks at.
-    for (field, wanted) in
-        [("host", json!("127.0.0.1")), ("port", json!(9999)), ("priority", json!(1)), ("weight", json!(100)), ("ttl", json!(30))]
-    {
+    for (field, wanted) in [
+        ("host", json!("127.0.0.1")),
+        ("port", json!(9999)),
+        ("priority", json!(1)),
+        ("weight", json!(100)),
+        ("ttl", json!(30)),
+    ] {
         assert_eq!(value[field], wanted, "{field} of {value}");
     }
     assert_eq!(value.as_object().map(serde_json::Map::len), Some(6), "{value}");
@@ -58,7 +62,8 @@ async fn key_and_value_are_the_originals() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn root_prefix_and_category_are_settings() {
-    let site = Site::etcd(&["--dns-root", "turtles.com", "--key-prefix", "/deep/sky", "--default-category", "a,b"]).await;
+    let site =
+        Site::etcd(&["--dns-root", "turtles.com", "--key-prefix", "/deep/sky", "--default-category", "a,b"]).await;
     let _foo = site.provide("service=foo&host=127.0.0.1&port=9999").await;
     let all = stored(etcd(&site), "/");
     assert!(all[0].0.starts_with("/deep/sky/com/turtles/b/a/foo/"), "{all:?}");

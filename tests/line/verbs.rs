@@ -57,8 +57,19 @@ async fn provide_holds_until_it_is_told_to_stop() {
     let daemon = Daemon::start(&[]).await;
     let url = format!("http://{}", daemon.http);
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
-        let (mut child, mut lines) =
-            provide(&["web", "--port", "80", "--server", &url, "--weight", "7", "--priority", "3", "--host", "10.0.0.1"]);
+        let (mut child, mut lines) = provide(&[
+            "web",
+            "--port",
+            "80",
+            "--server",
+            &url,
+            "--weight",
+            "7",
+            "--priority",
+            "3",
+            "--host",
+            "10.0.0.1",
+        ]);
         hear(&mut lines, "registered").await;
         let answer = daemon.dig().query(WEB, "SRV").await.expect("an answer");
         assert_eq!((answer.ports(), answer.srv()[0].priority), (vec![80], 3), "registered means visible");
@@ -80,9 +91,8 @@ async fn a_command_is_in_dns_as_long_as_it_runs() {
     let daemon = Daemon::start(&[]).await;
     let url = format!("http://{}", daemon.http);
     let base = ["provide", "web", "--port", "80", "--server", &url, "--"];
-    let with = |command: &[&'static str]| -> Vec<String> {
-        base.iter().chain(command).map(ToString::to_string).collect()
-    };
+    let with =
+        |command: &[&'static str]| -> Vec<String> { base.iter().chain(command).map(ToString::to_string).collect() };
     // It ends by itself, and its exit status is what comes back.
     let dig = format!("dig +short +time=2 +tries=1 @{} -p {} SRV {WEB}", daemon.dns.ip(), daemon.dns.port());
     let script = format!("until {dig} | grep ' 80 '; do sleep 0.05; done; exit 7");

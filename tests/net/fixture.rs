@@ -2,14 +2,16 @@
 
 use crate::raw::Raw;
 use crate::support::wait::{SOON, wait_until};
-use skyhound::app::{App, Turns, routes};
+use skyhound::app::{App, Turns};
 use skyhound::catalog::Catalog;
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::config::OnStop;
+use skyhound::metrics::Metrics;
 use skyhound::model::{Entry, Layout, Name, Naming};
 use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
-use skyhound::ops::{Metrics, gauges};
+use skyhound::ops::gauges;
 use skyhound::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound::server::routes;
 use skyhound::store::Store;
 use skyhound::store::embedded::Embedded;
 use std::net::SocketAddr;

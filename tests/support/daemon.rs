@@ -140,7 +140,10 @@ impl Daemon {
 
     /// Waits until it has ended by itself or by a signal sent before.
     pub async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.expect("it ends in time").expect("it can be waited for")
+        tokio::time::timeout(STOP_DEADLINE, self.child.wait())
+            .await
+            .expect("it ends in time")
+            .expect("it can be waited for")
     }
 
     /// Ends it as a power failure would.

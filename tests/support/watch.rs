@@ -47,13 +47,25 @@ impl Seen {
     #[track_caller]
     pub fn assert_no_gap(&self) {
         self.assert_never_wrong();
-        assert!(self.silent.is_empty(), "{} questions without an answer, {} right: {:#?}", self.silent.len(), self.right, self.few(&self.silent));
+        assert!(
+            self.silent.is_empty(),
+            "{} questions without an answer, {} right: {:#?}",
+            self.silent.len(),
+            self.right,
+            self.few(&self.silent)
+        );
     }
 
     /// Not one wrong answer; none at all is no wrong one.
     #[track_caller]
     pub fn assert_never_wrong(&self) {
-        assert!(self.wrong.is_empty(), "{} wrong answers, {} right: {:#?}", self.wrong.len(), self.right, self.few(&self.wrong));
+        assert!(
+            self.wrong.is_empty(),
+            "{} wrong answers, {} right: {:#?}",
+            self.wrong.len(),
+            self.right,
+            self.few(&self.wrong)
+        );
         assert!(self.right > 0, "nothing was asked");
     }
 

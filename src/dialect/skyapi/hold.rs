@@ -39,7 +39,7 @@ enum End {
 }
 
 impl End {
-    /// In one word, for [`crate::ops::Metrics::release`].
+    /// In one word, for [`crate::metrics::Metrics::release`].
     fn word(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
