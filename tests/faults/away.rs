@@ -41,7 +41,8 @@ async fn told_to_come_again(daemon: &Daemon) {
     let asked = Instant::now();
     let refusal = daemon.try_provide("service=foo&port=99").await.expect_err("nobody can be taken").answer();
     assert_eq!(refusal.status, 503, "{refusal:?}");
-    let seconds: u64 = refusal.header("retry-after").and_then(|after| after.parse().ok()).expect("Retry-After in seconds");
+    let seconds: u64 =
+        refusal.header("retry-after").and_then(|after| after.parse().ok()).expect("Retry-After in seconds");
     assert!((1..=60).contains(&seconds), "{refusal:?}");
     assert!(asked.elapsed() < SOON, "after {:?}", asked.elapsed());
 }
@@ -64,7 +65,11 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
         assert_eq!(daemon.get("/healthz").await.status, 200);
         let ready = daemon.readyz().await;
         // What it knows, it answers; so it is ready, and says that its store is not.
-        assert_eq!((ready["ready"].as_bool(), ready["store"]["reachable"].as_bool()), (Some(true), Some(false)), "{ready}");
+        assert_eq!(
+            (ready["ready"].as_bool(), ready["store"]["reachable"].as_bool()),
+            (Some(true), Some(false)),
+            "{ready}"
+        );
         if began.elapsed() > AWAY { Ok(()) } else { Err("not yet") }
     })
     .await;
@@ -176,7 +181,11 @@ async fn not_there_when_the_daemon_starts() {
     wait_until(RECOVERY, async || {
         // Not a moment of "no such name" that is only "not read yet": that comes once it was read.
         let (said, ready) = (asking.srv(FOO).await?, daemon.get("/readyz").await);
-        if said.status == ResponseCode::NXDomain && ready.status == 200 { Ok(()) } else { Err(format!("{said:?} {ready:?}")) }
+        if said.status == ResponseCode::NXDomain && ready.status == 200 {
+            Ok(())
+        } else {
+            Err(format!("{said:?} {ready:?}"))
+        }
     })
     .await;
     let mut foo = daemon.provide("service=foo&port=1").await;

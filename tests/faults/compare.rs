@@ -76,7 +76,11 @@ async fn coredns_answers_the_same() {
             // What the other node registered arrives a moment later.
             wait_until(SOON, async || {
                 let (ours, theirs) = tokio::try_join!(said(ours, name, rtype), said(&theirs, name, rtype))?;
-                if ours == theirs { Ok(()) } else { Err(format!("{name} {rtype}\nours:   {ours:#?}\ntheirs: {theirs:#?}")) }
+                if ours == theirs {
+                    Ok(())
+                } else {
+                    Err(format!("{name} {rtype}\nours:   {ours:#?}\ntheirs: {theirs:#?}"))
+                }
             })
             .await;
         }

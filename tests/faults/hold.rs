@@ -17,7 +17,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn counted(etcd: &EtcdProcess, names: [&str; 2]) -> f64 {
     let addr = etcd.endpoint().trim_start_matches("http://").parse().expect("an address");
     let text = http::get(addr, "/metrics").await.expect("etcd answers").body;
-    names.iter().find_map(|name| http::metric(&text, name)).unwrap_or_else(|| panic!("none of {names:?} in etcd's metrics"))
+    names
+        .iter()
+        .find_map(|name| http::metric(&text, name))
+        .unwrap_or_else(|| panic!("none of {names:?} in etcd's metrics"))
 }
 
 async fn puts(etcd: &EtcdProcess) -> f64 {

@@ -1,7 +1,6 @@
 //! The close of an old socket meets the new registration of the same process: the record stays, whatever
 //! comes first on the wire. A thousand times each, and somebody asks DNS throughout.
 
-
 use crate::keys;
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;

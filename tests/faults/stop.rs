@@ -72,7 +72,9 @@ async fn nobody_holds_it_up() {
     deaf.stop_reading();
     let idle = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
     let mut half = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
-    tokio::io::AsyncWriteExt::write_all(&mut half, b"GET /provide?service=foo HTTP/1.1\r\nHost:").await.expect("it listens");
+    tokio::io::AsyncWriteExt::write_all(&mut half, b"GET /provide?service=foo HTTP/1.1\r\nHost:")
+        .await
+        .expect("it listens");
     let stopping = Instant::now();
     let status = site.daemon.stop().await;
     assert_eq!(status.code(), Some(0));
