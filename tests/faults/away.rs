@@ -8,7 +8,7 @@ use crate::keys;
 use crate::support::ask::Ask;
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
-use crate::support::provider::{Heard, Provider};
+use crate::support::provider::{Heard, Provider, handshake};
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 use crate::support::watch::Watch;
@@ -59,6 +59,10 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
     // One leaves meanwhile.
     let leaving = held.remove(0);
     leaving.close().await;
+    // One changes its mind, and hears that it cannot be done now.
+    held[0].text(r#"{"op":"update","weight":7}"#);
+    let Heard::Text(error) = held[0].next().await else { panic!("no text") };
+    assert!(error.starts_with("ERROR: "), "{error}");
     wait_until(AWAY + SOON, async || {
         told_to_come_again(&daemon).await;
         all_open(&mut held);
@@ -98,6 +102,7 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
     })
     .await;
     all_open(&mut held);
+    assert_eq!(keys::stored(&etcd)[&2]["weight"], 100, "what was refused was not done later");
     for watch in watches {
         watch.stop().await.assert_no_gap();
     }
@@ -188,8 +193,82 @@ async fn not_there_when_the_daemon_starts() {
         }
     })
     .await;
-    let mut foo = daemon.provide("service=foo&port=1").await;
+    let mut held = daemon.provide("service=foo&port=1").await;
     assert_eq!(daemon.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
-    assert_eq!(foo.heard(), None::<Heard>);
-    foo.close().await;
+    assert_eq!(held.heard(), None::<Heard>);
+    held.close().await;
+}
+
+/// Whoever was told 101 is there, and whoever was not is not: also those whose commit was on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle_of_a_burst() {
+    let mut etcd = EtcdProcess::start().await;
+    let daemon = Site::at(&etcd, &[]).await;
+    for round in 0..3_u16 {
+        let http = daemon.http;
+        let ports = 1 + round * 1000..=500 + round * 1000;
+        let burst: Vec<_> = ports
+            .map(|port| {
+                tokio::spawn(async move { (port, Provider::open(http, &format!("service=foo&port={port}")).await) })
+            })
+            .collect();
+        wait_until(SOON, async || {
+            let claims = daemon.metric("skyhound_claims").await;
+            if claims >= f64::from(50 * (round + 1)) { Ok(()) } else { Err(format!("{claims} claims")) }
+        })
+        .await;
+        etcd.kill().await;
+        // Back before they are all refused, so that there are some of each.
+        tokio::time::sleep(Duration::from_secs(u64::from(round) * 3)).await;
+        etcd.restart().await;
+        let (mut held, mut living, mut refused) = (Vec::new(), Vec::new(), 0);
+        for opening in burst {
+            match opening.await.expect("no panic") {
+                (port, Ok(provider)) => {
+                    living.push(port);
+                    held.push(provider);
+                }
+                (_, Err(refusal)) => {
+                    assert_eq!(refusal.answer().status, 503);
+                    refused += 1;
+                }
+            }
+        }
+        println!("round {round}: {} registered, {refused} refused", living.len());
+        keys::become_ports(&etcd, &living, RECOVERY).await;
+        all_open(&mut held);
+        futures_util::future::join_all(held.into_iter().map(Provider::close)).await;
+        keys::become_ports(&etcd, &[], RECOVERY).await;
+    }
+}
+
+/// A client that goes away while etcd hangs does not come to be registered when etcd wakes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_up_leaves_nothing() {
+    let etcd = EtcdProcess::start().await;
+    let daemon = Site::at(&etcd, &[]).await;
+    let stays = daemon.provide("service=foo&port=1").await;
+    etcd.pause();
+    for port in 2..=30 {
+        let mut stream = tokio::net::TcpStream::connect(daemon.http).await.expect("it listens");
+        let request = handshake(daemon.http, &format!("service=foo&port={port}"));
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("it listens");
+        wait_until(SOON, async || {
+            let claims = daemon.metric("skyhound_claims").await;
+            if claims > 1.0 { Ok(()) } else { Err(format!("{claims} claims")) }
+        })
+        .await;
+        drop(stream);
+    }
+    wait_until(SOON, async || {
+        let claims = daemon.metric("skyhound_claims").await;
+        if claims <= 1.0 { Ok(()) } else { Err(format!("{claims} claims")) }
+    })
+    .await;
+    etcd.resume();
+    let new = daemon.provide("service=foo&port=31").await;
+    keys::become_ports(&etcd, &[1, 31], RECOVERY).await;
+    stays.close().await;
+    new.close().await;
+    keys::become_ports(&etcd, &[], RECOVERY).await;
 }

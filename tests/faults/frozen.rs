@@ -9,6 +9,7 @@ use crate::keys;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -88,6 +89,7 @@ async fn etcd_sleeps_for_longer_than_a_term() {
         if paused.elapsed() > TIMEOUT * 2 { Ok(()) } else { Err("not yet") }
     })
     .await;
+    let watch = Watch::udp(daemon.dns, FOO, 5);
     etcd.resume();
     let woken = Instant::now();
     wait_until(SOON * 2, async || {
@@ -97,6 +99,8 @@ async fn etcd_sleeps_for_longer_than_a_term() {
         if so { Ok(()) } else { Err(format!("{ports:?} {stored:?}")) }
     })
     .await;
+    let seen = watch.stop().await;
+    println!("{} right, {} wrong: {:?}", seen.right, seen.wrong.len(), (seen.wrong.first(), seen.wrong.last()));
     for provider in &mut held {
         assert_eq!(provider.heard(), None);
         assert!(provider.is_open());

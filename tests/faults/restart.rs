@@ -23,12 +23,12 @@ async fn what_a_killed_daemon_held_is_gone_within_the_timeout() {
     let etcd = EtcdProcess::start().await;
     let mut daemon = Site::at(&etcd, &["--timeout", "3"]).await;
     let other = Site::at(&etcd, &["--timeout", "3"]).await;
-    let foo = daemon.provide("service=foo&port=1").await;
+    let held = daemon.provide("service=foo&port=1").await;
     let _bar = other.provide("service=bar&port=2").await;
     // Long enough for the lease to have been kept alive, so that it is not the first term that runs out.
     wait_until(SOON, async || match daemon.readyz().await["store"]["reachable"].as_bool() {
-        Some(true) if foo.pings() >= 2 => Ok(()),
-        _ => Err(format!("{} pings", foo.pings())),
+        Some(true) if held.pings() >= 2 => Ok(()),
+        _ => Err(format!("{} pings", held.pings())),
     })
     .await;
     let killed = Instant::now();
@@ -54,7 +54,7 @@ async fn restart(daemon: &mut Daemon, how: Signal) {
     daemon.restart().await;
 }
 
-/// A process at one daemon, questions to another daemon and to CoreDNS: not one answer without the record.
+/// Many processes at one daemon, questions to another daemon and to CoreDNS: not one answer without the record.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
     let etcd = EtcdProcess::start().await;
@@ -63,7 +63,11 @@ async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
     let there = Site::at(&etcd, &args).await;
     let coredns = CoreDns::start(&etcd.endpoint(), &["skydns.local"]).await;
     let process = Process::start(here.http, "service=foo&port=1");
+    // They all come back at once.
+    let crowd: Vec<_> = (2..=200).map(|port| Process::start(here.http, &format!("service=bar&port={port}"))).collect();
+    let all: Vec<u16> = (1..=200).collect();
     process.registered(1).await;
+    keys::become_ports(&etcd, &all, SOON).await;
     wait_until(SOON, async || {
         let answer = there.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
         if answer.ports() == [1] { Ok(()) } else { Err(format!("{answer:?}")) }
@@ -74,18 +78,49 @@ async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
     for (turn, how) in [Signal::TERM, Signal::KILL, Signal::TERM, Signal::KILL].into_iter().enumerate() {
         let old = keys::leases(&etcd);
         restart(&mut here, how).await;
-        process.registered(turn + 2).await;
+        for process in crowd.iter().chain([&process]) {
+            process.registered(turn + 2).await;
+        }
         // The lease of the daemon that was runs out, and takes nothing along. (The other daemon has none.)
         wait_until(SOON, async || {
             let leases = keys::leases(&etcd);
             if old.iter().any(|lease| leases.contains(lease)) { Err(format!("{leases:?}")) } else { Ok(()) }
         })
         .await;
-        assert_eq!(keys::ports(&etcd), [1]);
+        assert_eq!(keys::ports(&etcd), all);
+        let bars = there.dig().tcp().query("bar.services.skydns.local", "SRV").await.expect("an answer");
+        assert_eq!(bars.ports(), all[1..]);
     }
     for watch in watches {
         watch.stop().await.assert_no_gap();
     }
+}
+
+/// Two workers on one host and port, each at a daemon of its own: while one of them lives, the entry does,
+/// whichever daemon dies with the lease that it hangs on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_at_another_daemon_keeps_the_entry() {
+    let etcd = EtcdProcess::start().await;
+    let args = ["--timeout", "3"];
+    let (mut one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
+    let mut stays = two.provide("service=foo&port=1").await;
+    let _goes = one.provide("service=foo&port=1").await;
+    let hung_on = keys::leases(&etcd);
+    one.kill().await;
+    wait_until(SOON, async || {
+        let left = keys::leases(&etcd);
+        if left.len() < hung_on.len() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+    keys::become_ports(&etcd, &[1], SOON).await;
+    wait_until(SOON, async || {
+        let answer = two.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
+        if answer.ports() == [1] { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert_eq!(stays.heard(), None);
+    stays.close().await;
+    keys::become_ports(&etcd, &[], SOON).await;
 }
 
 /// There is nobody else to ask: while the daemon is away there is no answer. But there is never a wrong one.
@@ -120,7 +155,7 @@ async fn a_restart_on_disk_gives_no_wrong_answer() {
 async fn what_does_not_come_back_has_one_term() {
     for how in [Signal::TERM, Signal::KILL] {
         let mut site = Site::disk(&["--timeout", "2"]).await;
-        let foo = site.provide("service=foo&port=1").await;
+        let held = site.provide("service=foo&port=1").await;
         restart(&mut site.daemon, how).await;
         let started = Instant::now();
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1], "{how:?}");
@@ -131,6 +166,6 @@ async fn what_does_not_come_back_has_one_term() {
         .await;
         let took = started.elapsed();
         assert!(took < Duration::from_secs(2) + LEASE_SLACK + SEEING, "{how:?}: after {took:?}");
-        drop(foo);
+        drop(held);
     }
 }

@@ -54,12 +54,11 @@ async fn entries_go_when_that_is_chosen() {
             }
         });
         assert_eq!(status.code(), Some(0));
-        match &site.etcd {
-            Some(etcd) => assert!(keys::ports(etcd).is_empty(), "gone by the time that the daemon is"),
-            None => {
-                site.daemon.restart().await;
-                assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").status, "NXDOMAIN");
-            }
+        if let Some(etcd) = &site.etcd {
+            assert!(keys::ports(etcd).is_empty(), "gone by the time that the daemon is");
+        } else {
+            site.daemon.restart().await;
+            assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").status, "NXDOMAIN");
         }
     }
 }
@@ -102,11 +101,11 @@ async fn it_ends_within_its_deadline() {
 async fn a_second_signal_ends_it_at_once() {
     for second in [Signal::TERM, Signal::INT] {
         let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "30"]).await;
-        let mut foo = site.provide("service=foo&port=1").await;
+        let mut held = site.provide("service=foo&port=1").await;
         site.etcd.as_ref().expect("the store is etcd").pause();
         site.daemon.signal(Signal::TERM);
         // It has begun to stop, and cannot finish. DNS answers until the last.
-        assert!(matches!(foo.next().await, Heard::Closed(Some((1001, _)))));
+        assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
         assert!(site.daemon.is_running());
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
         site.daemon.signal(second);
@@ -121,10 +120,10 @@ async fn a_second_signal_ends_it_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_taken_while_it_stops() {
     let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "2"]).await;
-    let mut foo = site.provide("service=foo&port=1").await;
+    let mut held = site.provide("service=foo&port=1").await;
     site.etcd.as_ref().expect("the store is etcd").pause();
     site.daemon.signal(Signal::TERM);
-    assert!(matches!(foo.next().await, Heard::Closed(Some((1001, _)))));
+    assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
     wait_until(SOON, async || {
         let refusal = site.try_provide("service=foo&port=2").await.expect_err("nobody is taken");
         match refusal {
