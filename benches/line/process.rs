@@ -37,7 +37,9 @@ pub(crate) struct Resident {
 pub(crate) fn resident(pid: u32) -> Result<Resident, Failure> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let bytes = |field: &str| -> Result<f64, Failure> {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no memory in /proc/PID/status")?;
+        // A process that has ended and was not waited for has a status without memory.
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let line = line.ok_or_else(|| format!("process {pid} has ended:\n{status}"))?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
     };
     Ok(Resident { all: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")? })
