@@ -95,8 +95,8 @@ impl Catalog {
     }
 
     /// Publishes the snapshot after a batch.
-    fn advance(&self, batch: &Batch) {
-        self.current.store(Arc::new(self.current.load().apply(batch)));
+    fn publish(&self, next: Snapshot, batch: &Batch) {
+        self.current.store(Arc::new(next));
         self.revision.send_replace(batch.revision);
         if let Some(listener) = self.listener.get() {
             listener(batch);

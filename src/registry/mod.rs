@@ -4,7 +4,7 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry ([`slot`]), the session's leases ([`session`]),
+//! Owns: claims, what the store should have of each entry (`slot`), the session's leases ([`session`]),
 //! group commits and their retries ([`writer`]). Does not own: what an instance is
 //! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
 //! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
@@ -86,6 +86,8 @@ pub struct Registry {
     wake: Notify,
     /// The writer has nothing left to write.
     drained: Notify,
+    /// The writer or the keeping alive ended: only a bug ends them before the registry stops.
+    ended: Notify,
     stats: RegistryStats,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -116,6 +118,7 @@ impl Registry {
             state: Mutex::default(),
             wake: Notify::new(),
             drained: Notify::new(),
+            ended: Notify::new(),
             stats: RegistryStats::default(),
             tasks: Mutex::default(),
         });
@@ -126,8 +129,8 @@ impl Registry {
             }
         }));
         let mut tasks = registry.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(writer::run(Arc::clone(&registry)));
-        tasks.spawn(session::keep_alive(Arc::clone(&registry)));
+        tasks.spawn(told_when_over(Arc::clone(&registry), writer::run(Arc::clone(&registry))));
+        tasks.spawn(told_when_over(Arc::clone(&registry), session::keep_alive(Arc::clone(&registry))));
         drop(tasks);
         registry
     }
@@ -170,6 +173,11 @@ impl Registry {
     /// What was done so far.
     pub fn stats(&self) -> &RegistryStats {
         &self.stats
+    }
+
+    /// Runs for ever. Returns only if a part of it failed, which is a bug.
+    pub async fn run_until_done(&self) {
+        self.ended.notified().await;
     }
 
     /// Takes no further registrations, writes what is left to write within `deadline`, and ends the
@@ -275,6 +283,18 @@ impl Registry {
         // A panic under this lock is a bug, but what it protects is whole after every statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs a task of the registry, and tells when it is over, be it by a panic.
+async fn told_when_over(registry: Arc<Registry>, task: impl Future<Output = ()>) {
+    struct Tell(Arc<Registry>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.ended.notify_one();
+        }
+    }
+    let _tell = Tell(registry);
+    task.await;
 }
 
 impl State {

@@ -2,7 +2,7 @@
 //!
 //! Owns: what is in flight, retries, and their patience. One commit is under way at a time: while it is,
 //! further changes gather, so that a burst is written in few large commits and two commits never race for
-//! one key. Does not own: what a slot wants ([`super::slot`]).
+//! one key. Does not own: what a slot wants (`slot`).
 
 use super::slot::{Step, Waiter};
 use super::{RegisterError, Registry, session};
