@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::config::{Settings, StoreSettings};
 use crate::dialect;
-use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
+use crate::dns::{self, DnsServer, DnsStats};
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
@@ -190,7 +190,7 @@ async fn bind_dns(
     if settings.dns_listen.is_empty() {
         return Ok(None);
     }
-    let dns_settings = DnsSettings::new(vec![settings.dns_root.clone()]);
+    let dns_settings = settings.dns.clone();
     let dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
     let stats: Arc<DnsStats> = dns.stats();
     metrics.collect(move |scrape| {

@@ -7,6 +7,7 @@ pub mod follow;
 pub mod node;
 pub mod quarantine;
 pub mod snapshot;
+mod terms;
 
 pub use node::{Node, Stored};
 pub use quarantine::Quarantined;

@@ -21,6 +21,8 @@ pub struct Stored {
     pub revision: Revision,
     /// The lease that it hangs on.
     pub lease: Option<LeaseId>,
+    /// The term of that lease in seconds, once the store has said it.
+    pub lease_ttl_s: Option<u32>,
 }
 
 /// What stands at a name: an entry, or a value that is none.

@@ -84,6 +84,20 @@ impl Snapshot {
         Batch { revision: listing.revision, changes }
     }
 
+    /// The same snapshot, with the terms of the leases that these entries hang on, in seconds. What was put
+    /// again since is left as it is.
+    #[must_use]
+    pub(super) fn with_terms(mut self, terms: &[((Key, Revision), u32)]) -> Self {
+        for ((key, revision), term) in terms {
+            let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
+            let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
+            if let Ok(name) = self.layout.name(key.as_bytes()) {
+                self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
+            }
+        }
+        self
+    }
+
     fn put(&mut self, item: &Item) {
         let place = self.layout.name(item.key.as_bytes());
         let value = match read(item, place.as_ref()) {
@@ -122,7 +136,7 @@ fn revisions<'s>(node: &'s Node, known: &mut BTreeMap<&'s Key, Revision>) {
 fn read(item: &Item, place: Result<&Name, &KeyError>) -> Result<Stored, String> {
     place.map_err(ToString::to_string)?;
     let entry = Entry::parse(&item.value).map_err(|e| e.to_string())?;
-    Ok(Stored { key: item.key.clone(), entry, revision: item.revision, lease: item.lease })
+    Ok(Stored { key: item.key.clone(), entry, revision: item.revision, lease: item.lease, lease_ttl_s: None })
 }
 
 #[cfg(test)]

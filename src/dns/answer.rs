@@ -4,8 +4,10 @@
 //! modules below), what fits into a message ([`super::size`]), the message's header and EDNS
 //! ([`super::handler`]).
 
-use super::alias::{self, Family};
+use super::alias::{self, Want};
+use super::chaos;
 use super::negative;
+use super::outside::{self, Outside};
 use super::rrset::{self, Sections};
 use super::search::{Found, Search};
 use super::settings::DnsSettings;
@@ -56,6 +58,9 @@ pub struct Answer {
     /// Beside each SRV record of the answer section the weight of its entry before any rounding; what a
     /// subset has to be fair by.
     pub stored_weights: Vec<u16>,
+    /// What other servers have to be asked before this is whole. [`super::forward`] does it, for clients
+    /// that may have it done; for all others the answer is good as it is.
+    pub outside: Vec<Outside>,
 }
 
 impl Answer {
@@ -81,6 +86,8 @@ pub enum Explanation {
     NotAuthoritative = 20,
     /// Such questions are not answered.
     NotSupported = 21,
+    /// None of the servers that were asked answered.
+    NoneReachable = 22,
     /// What stands there cannot be read.
     InvalidData = 24,
 }
@@ -93,10 +100,16 @@ pub fn answer(
     question: &Question,
     rotation: u64,
 ) -> Answer {
+    if question.class == DNSClass::CH {
+        return chaos::answer(settings, question);
+    }
     if let Some(refusal) = negative::refusal(question) {
         return refusal;
     }
-    let Some(zone) = settings.zone_of(&question.place) else { return negative::not_ours() };
+    let Some(zone) = settings.zone_of(&question.place) else {
+        let outside = outside::whole(snapshot, settings, question).into_iter().collect();
+        return Answer { outside, ..negative::not_ours() };
+    };
     if health == Health::NeverRead {
         return negative::not_ready();
     }
@@ -105,6 +118,7 @@ pub fn answer(
 }
 
 /// What is found, or one of the ways of finding nothing.
+#[allow(clippy::large_enum_variant, reason = "lives for a moment, and nearly always as the large one")]
 enum Outcome {
     Found(Sections),
     Unreadable,
@@ -117,21 +131,30 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     if apex && question.qtype == RecordType::SOA {
         return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
     }
+    let service = question.place.of_service();
+    let place = settings.local_of(zone, &question.place).unwrap_or(&question.place);
     let mut search = Search::new(snapshot, settings, rotation);
     let outcome = if apex {
         search.answers_max = settings.apex_max;
         at_apex(&search, zone, question)
     } else {
-        of_type(&search, question, search.find(&question.place))
+        match (search.find(place), &service) {
+            (Found::Nothing, Some(service)) => of_type(&search, question, service, search.find(service)),
+            (found, _) => of_type(&search, question, place, found),
+        }
     };
     match outcome {
-        Outcome::Found(sections) if !sections.answers.records().is_empty() => Answer {
-            authoritative: true,
-            answers: sections.answers.levelled(),
-            additional: sections.additional.levelled(),
-            stored_weights: sections.stored_weights,
-            ..Answer::default()
-        },
+        Outcome::Found(mut sections) if !sections.answers.records().is_empty() => {
+            let outside = outside::completing(settings, &mut sections);
+            Answer {
+                authoritative: true,
+                answers: sections.answers.levelled(),
+                additional: sections.additional.levelled(),
+                stored_weights: sections.stored_weights,
+                outside,
+                ..Answer::default()
+            }
+        }
         Outcome::Found(_) => negative::no_data(soa()),
         Outcome::Unreadable => negative::unreadable(),
         // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
@@ -152,8 +175,8 @@ fn at_apex(search: &Search<'_>, zone: &Name, question: &Question) -> Outcome {
         (RecordType::NS, Found::Entries(hits)) => Outcome::Found(rrset::ns(search, &question.name, hits)),
         (RecordType::NS, Found::Quarantined) => Outcome::Unreadable,
         (RecordType::NS, Found::Nothing) => Outcome::NoName,
-        (_, found @ Found::Entries(_)) => of_type(search, question, found),
-        _ => of_type(search, question, search.find(&question.place)),
+        (_, found @ Found::Entries(_)) => of_type(search, question, &question.place, found),
+        _ => of_type(search, question, &question.place, search.find(&question.place)),
     }
 }
 
@@ -162,24 +185,26 @@ fn special(zone: &Name, word: &[u8]) -> Option<Name> {
     zone.child(Label::new(b"dns").ok()?).ok()?.child(Label::new(word).ok()?).ok()
 }
 
-/// The records of the asked type that the entries give.
-fn of_type<'s>(search: &Search<'s>, question: &'s Question, found: Found<'s>) -> Outcome {
+/// The records of the asked type that the entries of `place` give to the name that was asked.
+fn of_type<'s>(search: &Search<'s>, question: &'s Question, place: &'s Name, found: Found<'s>) -> Outcome {
     let hits = match found {
         Found::Entries(hits) => hits,
         Found::Quarantined => return Outcome::Unreadable,
         Found::Nothing => return Outcome::NoName,
     };
-    let (owner, place) = (&question.name, &question.place);
-    let addresses = |family| {
-        let answers = alias::addresses(search, owner, place, &hits, family);
+    let owner = &question.name;
+    let answers = |want| {
+        let answers = alias::answers(search, owner, place, &hits, want);
         Sections { answers, ..Sections::default() }
     };
     let mut sections = match question.qtype {
-        RecordType::A => addresses(Family::V4),
-        RecordType::AAAA => addresses(Family::V6),
+        RecordType::A => answers(Want::V4),
+        RecordType::AAAA => answers(Want::V6),
+        RecordType::TXT => answers(Want::Text),
         RecordType::SRV => rrset::srv(search, owner, hits),
-        RecordType::TXT => rrset::txt(search, owner, hits),
+        RecordType::MX => rrset::mx(search, owner, hits),
         RecordType::CNAME => rrset::cname(search, owner, place),
+        RecordType::PTR => rrset::ptr(search, owner, place),
         _ => Sections::default(),
     };
     sections.answers.truncate(search.answers_max);

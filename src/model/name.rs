@@ -158,6 +158,17 @@ impl Name {
         (count < self.0.len()).then(|| Self(self.0[..self.0.len() - count].to_vec()))
     }
 
+    /// `foo.x` for `_foo._tcp.x`, the name by which RFC 2782 asks for a service; `None` for any other name.
+    pub fn of_service(&self) -> Option<Self> {
+        let (service, above) = self.0.split_last()?;
+        let (protocol, above) = above.split_last()?;
+        if !matches!(protocol.as_bytes(), b"_tcp" | b"_udp") {
+            return None;
+        }
+        let service = Label::new(service.as_bytes().strip_prefix(b"_")?).ok()?;
+        Some(Self(above.iter().cloned().chain([service]).collect()))
+    }
+
     /// The labels, from the root downwards.
     pub fn labels(&self) -> &[Label] {
         &self.0
