@@ -13,18 +13,8 @@
 //! The others are tools: [`peer`] is a client that holds a socket, [`ask`] one that asks DNS, [`stage`] starts
 //! the processes, [`process`] looks at them, [`figures`] does sums, [`report`] prints.
 
-#[path = "../../tests/support"]
-#[allow(
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "shared with the tests, where it is an assertion; each target uses a part"
-)]
-mod support {
-    pub mod daemon;
-    pub mod etcd;
-    pub mod pki;
-}
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 mod answer;
 mod ask;
