@@ -19,8 +19,9 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 COLUMNS
-  before, open, held, closed   resident memory (VmRSS): at start, with all sockets open, after --hold seconds, and
-                               when all have closed, in KiB
+  before, open, held           resident memory (VmRSS) in KiB: at start, with all sockets open, after --hold seconds
+  closed, again                when all have ended at once, and when as many are open again: what is not given back
+                               to the system is used again, and does not grow
   bytes_per_socket             (held - before) / sockets: socket, claim, entry, lease and store together
   anonymous_per_socket         the same without pages of files (RssAnon): without the program's own code
   cpu_us_per_minute            processor time of the daemon for one socket in a minute of being held
@@ -56,6 +57,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
             "open_kib",
             "held_kib",
             "closed_kib",
+            "again_kib",
             "bytes_per_socket",
             "anonymous_per_socket",
             "cpu_us_per_minute",
@@ -93,6 +95,9 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
         crowd.close().await;
         node.empty().await?;
         let closed = look()?;
+        let crowd = Crowd::hold(open_many(node.daemon.http, sockets, CLIENTS).await?);
+        let again = look()?;
+        crowd.close().await;
 
         let count = float(sockets);
         let per_socket = |what: fn(&Resident) -> f64| Some((what(&held) - what(&before)) / count);
@@ -103,6 +108,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
                 Some(open.all / 1024.0),
                 Some(held.all / 1024.0),
                 Some(closed.all / 1024.0),
+                Some(again.all / 1024.0),
                 per_socket(|r| r.all),
                 per_socket(|r| r.anonymous),
                 Some(cpu / count / (took.as_secs_f64() / 60.0)),

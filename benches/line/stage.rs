@@ -5,6 +5,7 @@ use crate::process::{self, Scrape};
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use clap::ValueEnum;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -77,13 +78,15 @@ impl Stage {
         let files = self.files()?;
         let store = match (kind, etcd) {
             (Kind::Memory, _) => vec!["--in-memory".to_owned()],
-            (Kind::Disk, _) => vec![format!("--data-dir={}", files.path().display())],
-            (Kind::Etcd, Some(etcd)) => vec![format!("--etcd-api={}", etcd.endpoint())],
+            (Kind::Disk, _) => vec!["--data-dir".to_owned(), files.path().display().to_string()],
+            (Kind::Etcd, Some(etcd)) => vec!["--etcd-api".to_owned(), etcd.endpoint()],
             (Kind::Etcd, None) => return Err("there is no etcd for a daemon on etcd".into()),
         };
         let store = store.iter().map(String::as_str);
         let args: Vec<_> = store.chain(args.iter().copied()).chain(["--log-level=error"]).collect();
-        Ok(Node { daemon: Daemon::start(&args).await, _files: files })
+        // Any free ports: a run may start more daemons than there are addresses for daemons that restart.
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(Node { daemon: Daemon::start_on(free, free, &args).await, _files: files })
     }
 }
 
