@@ -76,7 +76,7 @@ pub struct Typed {
     /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
     /// [default: skydns.local.]
     #[arg(long, env = "SKYHOUND_DNS_ROOT", value_name = "NAME", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_more")]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "one_or_more")]
     pub dns_root: Vec<String>,
 
     /// DNS server for names outside the zones: ADDRESS or ADDRESS:PORT; repeatable, asked in turn. Without
@@ -456,17 +456,29 @@ fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
 }
 
 /// One text, or a list of them: what can be repeated began as a single one.
-fn one_or_more<'d, D: serde::Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
+mod one_or_more {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum OneOrMore {
         One(String),
         More(Vec<String>),
     }
-    Ok(match OneOrMore::deserialize(from)? {
-        OneOrMore::One(text) => vec![text],
-        OneOrMore::More(texts) => texts,
-    })
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        match texts {
+            [one] => one.serialize(to),
+            more => more.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMore::deserialize(from)? {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        })
+    }
 }
 
 /// Where the embedded store goes when nobody says.
@@ -521,7 +533,7 @@ mod tests {
     fn what_is_printed_can_be_read_again() {
         let effective = Typed { on_stop: Some(OnStop::Remove), ..memory() }.effective().unwrap();
         let text = toml::to_string(&effective).unwrap();
-        assert!(text.contains("dns-root = [\"skydns.local.\"]") && text.contains("on-stop = \"remove\""), "{text}");
+        assert!(text.contains("dns-root = \"skydns.local.\"") && text.contains("on-stop = \"remove\""), "{text}");
         let again: Typed = toml::from_str(&text).unwrap();
         assert_eq!(toml::to_string(&again).unwrap(), text);
     }

@@ -87,7 +87,8 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes(&app), &metrics)?;
+        let routes = routes(&app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
+        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes, &metrics)?;
         Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
     }
 
