@@ -1,7 +1,7 @@
 //! The daemon's settings, in two steps: as typed ([`Typed`]) → effective and valid ([`Settings`]).
 //!
 //! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else it has its default. Owns: that order, the defaults, the sentence about a setting that
+//! (`--config`), else from where a SkyDNS has it ([`crate::skydns`]), else it has its default. Owns: that order, the defaults, the sentence about a setting that
 //! is wrong. Does not own: what a part makes of its settings. Everything is checked before anything is
 //! bound or opened.
 
@@ -232,6 +232,8 @@ pub struct Settings {
     pub dns_root: Name,
     /// What DNS does.
     pub dns: DnsSettings,
+    /// What was typed, without any default: the store may have more to say ([`crate::skydns`]).
+    pub typed: Box<Typed>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
     /// The term of a session, and twice the time between two pings.
@@ -268,6 +270,14 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
+        problem: String,
+    },
+    /// The settings of a SkyDNS are wrong.
+    #[error("the settings in {place} are wrong: {problem}")]
+    SkyDns {
+        /// The key, or the environment.
+        place: String,
+        /// What is wrong.
         problem: String,
     },
     /// A setting is wrong.
@@ -359,6 +369,7 @@ impl Typed {
 
     /// Checks everything.
     pub fn settle(self) -> Result<Settings, ConfigError> {
+        let as_typed = Box::new(self.clone());
         let typed = self.effective()?;
         let dns = typed.dns()?;
         let timeout = typed.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -374,6 +385,7 @@ impl Typed {
             },
             dns_root: dns.zones.first().cloned().unwrap_or_default(),
             dns,
+            typed: as_typed,
             default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
             timeout: Duration::from_secs(timeout.into()),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),

@@ -10,3 +10,4 @@ mod support;
 mod explain;
 mod odd;
 mod outside;
+mod settings;
