@@ -1,7 +1,7 @@
 //! The daemon's settings, in two steps: as typed ([`Typed`]) → effective and valid ([`Settings`]).
 //!
 //! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else it has its default. Owns: that order, the defaults, the sentence about a setting that
+//! (`--config`), else from where a SkyDNS has it ([`crate::skydns`]), else it has its default. Owns: that order, the defaults, the sentence about a setting that
 //! is wrong. Does not own: what a part makes of its settings. Everything is checked before anything is
 //! bound or opened.
 
@@ -76,7 +76,7 @@ pub struct Typed {
     /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
     /// [default: skydns.local.]
     #[arg(long, env = "SKYHOUND_DNS_ROOT", value_name = "NAME", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_more")]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "one_or_more")]
     pub dns_root: Vec<String>,
 
     /// DNS server for names outside the zones: ADDRESS or ADDRESS:PORT; repeatable, asked in turn. Without
@@ -232,6 +232,8 @@ pub struct Settings {
     pub dns_root: Name,
     /// What DNS does.
     pub dns: DnsSettings,
+    /// What was typed, without any default: the store may have more to say ([`crate::skydns`]).
+    pub typed: Box<Typed>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
     /// The term of a session, and twice the time between two pings.
@@ -268,6 +270,14 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
+        problem: String,
+    },
+    /// The settings of a SkyDNS are wrong.
+    #[error("the settings in {place} are wrong: {problem}")]
+    SkyDns {
+        /// The key, or the environment.
+        place: String,
+        /// What is wrong.
         problem: String,
     },
     /// A setting is wrong.
@@ -359,6 +369,7 @@ impl Typed {
 
     /// Checks everything.
     pub fn settle(self) -> Result<Settings, ConfigError> {
+        let as_typed = Box::new(self.clone());
         let typed = self.effective()?;
         let dns = typed.dns()?;
         let timeout = typed.timeout.unwrap_or(DEFAULT_TIMEOUT);
@@ -374,6 +385,7 @@ impl Typed {
             },
             dns_root: dns.zones.first().cloned().unwrap_or_default(),
             dns,
+            typed: as_typed,
             default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
             timeout: Duration::from_secs(timeout.into()),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
@@ -456,17 +468,29 @@ fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
 }
 
 /// One text, or a list of them: what can be repeated began as a single one.
-fn one_or_more<'d, D: serde::Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
+mod one_or_more {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum OneOrMore {
         One(String),
         More(Vec<String>),
     }
-    Ok(match OneOrMore::deserialize(from)? {
-        OneOrMore::One(text) => vec![text],
-        OneOrMore::More(texts) => texts,
-    })
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        match texts {
+            [one] => one.serialize(to),
+            more => more.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMore::deserialize(from)? {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        })
+    }
 }
 
 /// Where the embedded store goes when nobody says.
@@ -521,7 +545,7 @@ mod tests {
     fn what_is_printed_can_be_read_again() {
         let effective = Typed { on_stop: Some(OnStop::Remove), ..memory() }.effective().unwrap();
         let text = toml::to_string(&effective).unwrap();
-        assert!(text.contains("dns-root = [\"skydns.local.\"]") && text.contains("on-stop = \"remove\""), "{text}");
+        assert!(text.contains("dns-root = \"skydns.local.\"") && text.contains("on-stop = \"remove\""), "{text}");
         let again: Typed = toml::from_str(&text).unwrap();
         assert_eq!(toml::to_string(&again).unwrap(), text);
     }

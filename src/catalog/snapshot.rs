@@ -43,6 +43,11 @@ impl Snapshot {
         &self.root
     }
 
+    /// The name that a key spells; `None` when it spells none.
+    pub fn name(&self, key: &Key) -> Option<Name> {
+        self.layout.name(key.as_bytes()).ok()
+    }
+
     /// The entry under a key.
     pub fn entry(&self, key: &Key) -> Option<&Arc<Stored>> {
         let name = self.layout.name(key.as_bytes()).ok()?;

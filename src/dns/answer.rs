@@ -8,13 +8,14 @@ use super::alias::{self, Want};
 use super::chaos;
 use super::negative;
 use super::outside::{self, Outside};
+use super::places::Places;
 use super::rrset::{self, Sections};
-use super::search::{Found, Search};
+use super::search::{Found, Hit, Search};
 use super::settings::DnsSettings;
 use super::wire;
 use crate::catalog::{Health, Snapshot};
+use crate::model::Name;
 use crate::model::name::NameError;
-use crate::model::{Label, Name};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
 
@@ -131,17 +132,16 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     if apex && question.qtype == RecordType::SOA {
         return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
     }
-    let service = question.place.of_service();
-    let place = settings.local_of(zone, &question.place).unwrap_or(&question.place);
+    let places = Places::of(settings, zone, question);
     let mut search = Search::new(snapshot, settings, rotation);
-    let outcome = if apex {
+    if apex {
         search.answers_max = settings.apex_max;
-        at_apex(&search, zone, question)
-    } else {
-        match (search.find(place), &service) {
-            (Found::Nothing, Some(service)) => of_type(&search, question, service, search.find(service)),
-            (found, _) => of_type(&search, question, place, found),
-        }
+    }
+    let (place, found) = places.find(&search);
+    let outcome = match found {
+        Found::Entries(hits) => Outcome::Found(records_of(&search, question, place, places.name_servers, hits)),
+        Found::Quarantined => Outcome::Unreadable,
+        Found::Nothing => Outcome::NoName,
     };
     match outcome {
         Outcome::Found(mut sections) if !sections.answers.records().is_empty() => {
@@ -164,34 +164,14 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     }
 }
 
-/// The zone's own name: NS stand below `ns.dns`, and its addresses below `apex.dns` if anything does.
-fn at_apex(search: &Search<'_>, zone: &Name, question: &Question) -> Outcome {
-    let special = match question.qtype {
-        RecordType::NS => special(zone, b"ns"),
-        RecordType::A | RecordType::AAAA => special(zone, b"apex"),
-        _ => None,
-    };
-    match (question.qtype, special.as_ref().map_or(Found::Nothing, |name| search.find(name))) {
-        (RecordType::NS, Found::Entries(hits)) => Outcome::Found(rrset::ns(search, &question.name, hits)),
-        (RecordType::NS, Found::Quarantined) => Outcome::Unreadable,
-        (RecordType::NS, Found::Nothing) => Outcome::NoName,
-        (_, found @ Found::Entries(_)) => of_type(search, question, &question.place, found),
-        _ => of_type(search, question, &question.place, search.find(&question.place)),
-    }
-}
-
-/// `<word>.dns.<zone>`, unless the zone is too long to have one.
-fn special(zone: &Name, word: &[u8]) -> Option<Name> {
-    zone.child(Label::new(b"dns").ok()?).ok()?.child(Label::new(word).ok()?).ok()
-}
-
 /// The records of the asked type that the entries of `place` give to the name that was asked.
-fn of_type<'s>(search: &Search<'s>, question: &'s Question, place: &'s Name, found: Found<'s>) -> Outcome {
-    let hits = match found {
-        Found::Entries(hits) => hits,
-        Found::Quarantined => return Outcome::Unreadable,
-        Found::Nothing => return Outcome::NoName,
-    };
+pub(super) fn records_of<'s>(
+    search: &Search<'s>,
+    question: &'s Question,
+    place: &'s Name,
+    name_servers: bool,
+    hits: Vec<Hit<'s>>,
+) -> Sections {
     let owner = &question.name;
     let answers = |want| {
         let answers = alias::answers(search, owner, place, &hits, want);
@@ -203,12 +183,13 @@ fn of_type<'s>(search: &Search<'s>, question: &'s Question, place: &'s Name, fou
         RecordType::TXT => answers(Want::Text),
         RecordType::SRV => rrset::srv(search, owner, hits),
         RecordType::MX => rrset::mx(search, owner, hits),
+        RecordType::NS if name_servers => rrset::ns(search, owner, hits),
         RecordType::CNAME => rrset::cname(search, owner, place),
         RecordType::PTR => rrset::ptr(search, owner, place),
         _ => Sections::default(),
     };
     sections.answers.truncate(search.answers_max);
-    Outcome::Found(sections)
+    sections
 }
 
 /// An answer while the store is away: the last that is known, to be cached for a short time only

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ socket
-//!                        ├ search     which entries a name answers with
+//!                        ├ places     where the entries of a name stand
+//!                        ├ search     which entries those are
 //!                        ├ rrset      entries → SRV, MX, NS, CNAME, PTR
 //!                        │   └ alias  A, AAAA, TXT; hosts that are names, followed within the zones
 //!                        ├ outside    what other servers would have to be asked
@@ -13,7 +14,7 @@
 //!                        └ negative   SOA, NXDOMAIN, NODATA, and every refusal
 //! ```
 //! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
-//! may have it done.
+//! may have it done. [`mod@explain`] tells a person how an answer came about.
 //!
 //! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
 //! the tree of entries ([`crate::catalog`]) nor what an entry is ([`crate::model::entry`]); it never writes
@@ -26,11 +27,13 @@
 mod alias;
 pub mod answer;
 mod chaos;
+pub mod explain;
 pub mod forward;
 pub mod handler;
 mod negative;
 pub mod network;
 pub mod outside;
+mod places;
 mod rrset;
 mod search;
 pub mod server;
