@@ -4,6 +4,7 @@
 //! takes no lock and never calls the store. [`follow`] is the only writer.
 
 pub mod follow;
+pub mod kept;
 pub mod node;
 pub mod quarantine;
 pub mod snapshot;

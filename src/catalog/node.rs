@@ -4,6 +4,7 @@
 //! from the root to its place and shares all others, so applying one costs O(depth × log siblings) and
 //! readers hold what they began with.
 
+use super::kept::Kept;
 use super::quarantine::Quarantined;
 use crate::model::{Entry, Key, Label};
 use crate::store::{LeaseId, Revision};
@@ -54,6 +55,7 @@ pub struct Node {
     values: Vec<Value>,
     entries: usize,
     quarantined: usize,
+    kept: Kept,
 }
 
 impl Node {
@@ -85,13 +87,18 @@ impl Node {
         self.quarantined
     }
 
+    /// What a reader keeps with this node until anything at it or below it changes.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     pub(super) fn values(&self) -> &[Value] {
         &self.values
     }
 
     /// Puts a value at the end of `path`; says what stood under its key before.
     pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
-        let node = Arc::make_mut(self);
+        let node = self.changing();
         let before = match path.split_first() {
             Some((first, rest)) => node.children.entry(first.clone()).or_default().put(rest, value),
             None => match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
@@ -116,7 +123,7 @@ impl Node {
     }
 
     fn cut(self: &mut Arc<Self>, path: &[Label], key: &Key) {
-        let node = Arc::make_mut(self);
+        let node = self.changing();
         if let Some((first, rest)) = path.split_first() {
             let Some(child) = node.children.get_mut(first) else { return };
             let (entries, quarantined) = (child.entries, child.quarantined);
@@ -130,6 +137,14 @@ impl Node {
             let gone = node.values.remove(at);
             node.count(Some(&gone), None);
         }
+    }
+
+    /// This node, to be changed: a copy where others hold it too, and without what was kept with it.
+    fn changing(self: &mut Arc<Self>) -> &mut Self {
+        let node = Arc::make_mut(self);
+        // A copy has none already. A node that only this change holds is not copied.
+        node.kept = Kept::default();
+        node
     }
 
     /// The node at the end of `path`.

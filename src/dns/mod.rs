@@ -20,6 +20,10 @@
 
 mod alias;
 pub mod answer;
+#[cfg(target_os = "linux")]
+mod fast;
+#[cfg(target_os = "linux")]
+mod general;
 pub mod handler;
 mod negative;
 mod rrset;
@@ -28,6 +32,8 @@ pub mod server;
 pub mod settings;
 pub mod size;
 pub mod stats;
+#[cfg(target_os = "linux")]
+mod udp;
 mod wire;
 
 #[cfg(test)]
