@@ -58,7 +58,9 @@ pub(super) fn respond(handler: &Handler, message: &[u8], from: SocketAddr, over:
 /// The response to what cannot be read: the header is all that is known.
 fn form_error(header: &Header) -> Option<Vec<u8>> {
     let none = Queries::read(&mut BinDecoder::new(&[]), 0).ok()?;
-    encoded(MessageResponseBuilder::new(&none, None).error_msg(header, ResponseCode::FormErr)).ok().map(|(_, bytes)| bytes)
+    encoded(MessageResponseBuilder::new(&none, None).error_msg(header, ResponseCode::FormErr))
+        .ok()
+        .map(|(_, bytes)| bytes)
 }
 
 /// Where the handler puts its response.

@@ -9,50 +9,48 @@ use super::query::{HEADER, Query, TYPES_KEPT};
 use super::rendered::{Draft, Kind};
 use super::soa::Soa;
 use super::{Fast, Place, View, wire};
-use crate::catalog::Node;
-use crate::dns::general::{Said, respond};
+use crate::catalog::{Catalog, Node};
+use crate::dns::general;
+use crate::dns::handler::Handler;
 use crate::model::Host;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use hickory_server::net::xfer::Protocol;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// The most entries whose answer is kept. A thousand SRV records are 40 KiB; beyond that most of what was
 /// rendered would not fit into any datagram.
 const KEPT_MAX: usize = 1024;
 
 impl Fast {
-    /// What to keep for a question; `None` to keep nothing this time.
-    pub(super) fn keep(&self, node: &Node, query: &Query, apex: bool) -> Option<Box<[u8]>> {
-        let keeper = self.keeper.0;
-        let general = || Draft::default().finish(keeper, Kind::General, false);
+    /// What to keep for a question.
+    pub(super) fn keep(&self, view: &View<'_>, node: &Node, query: &Query, apex: bool) -> Box<[u8]> {
         let most = if apex { self.settings.apex_max } else { self.settings.entries_max };
-        if node.entries() > most.min(KEPT_MAX) || !decides_alone(node) {
-            return general();
-        }
-        let Asked::Said { message, unsigned } = self.ask(query) else { return general() };
+        let few = node.entries() <= most.min(KEPT_MAX);
+        let kept = if few && decides_alone(node) { self.kept(view, query) } else { None };
+        kept.unwrap_or_else(|| Draft::general(self.keeper.0))
+    }
+
+    fn kept(&self, view: &View<'_>, query: &Query) -> Option<Box<[u8]>> {
+        let Said { message, unsigned } = self.ask(view, query)?;
         if message.metadata.response_code != ResponseCode::NoError || !message.metadata.authoritative {
-            return general();
-        }
-        if message.edns.as_ref().is_some_and(|edns| !edns.options().options.is_empty()) {
-            // The store was lost at this moment.
             return None;
         }
         let no_data = matches!(&message.authorities[..], [soa] if soa.record_type() == RecordType::SOA);
         if message.answers.is_empty() && message.additionals.is_empty() && no_data {
-            return Draft::default().finish(keeper, Kind::NoData, unsigned);
+            return Draft::default().finish(self.keeper.0, Kind::NoData, unsigned);
         }
-        rendered(&message, query).and_then(|draft| draft.finish(keeper, Kind::Records, unsigned)).or_else(general)
+        rendered(&message, query)?.finish(self.keeper.0, Kind::Records, unsigned)
     }
 
     /// The SOA of the zone, from the first negative answer that needs it.
     pub(super) fn soa(&self, view: &View<'_>, query: &Query, place: &Place<'_>) -> Option<&Soa> {
         let zone = &self.zones[place.zone];
         if zone.soa.get().is_none() {
-            let Asked::Said { message, unsigned } = self.ask(query) else { return None };
+            let Said { message, unsigned } = self.ask(view, query)?;
             let [record] = &message.authorities[..] else { return None };
-            // A snapshot newer than the view's has another serial: a later one will do.
             let _ = zone.soa.set(Soa::of(record, &zone.wire, view.serial, unsigned)?);
         }
         zone.soa.get()
@@ -60,33 +58,34 @@ impl Fast {
 
     /// Asks the general path for all that it says, first as who wants signatures: where there are none, the
     /// answer is everyone's.
-    fn ask(&self, query: &Query) -> Asked {
-        match self.ask_as(query, true) {
-            Asked::Said { message, .. } if has_signatures(&message) => self.ask_as(query, false),
-            said => said,
-        }
+    fn ask(&self, view: &View<'_>, query: &Query) -> Option<Said> {
+        let said = self.ask_as(view, query, true)?;
+        if has_signatures(&said.message) { self.ask_as(view, query, false) } else { Some(said) }
     }
 
-    fn ask_as(&self, query: &Query, dnssec_ok: bool) -> Asked {
-        let subsets = self.general.stats().subset();
-        // Over TCP nothing is left out, but for what the counter tells.
+    fn ask_as(&self, view: &View<'_>, query: &Query, dnssec_ok: bool) -> Option<Said> {
+        // About the view's snapshot: the current one may be another by now. With counters of its own, since
+        // nobody asked *us* that.
+        let general = Handler::new(Catalog::fixed(Arc::clone(view.snapshot)), self.settings.clone());
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        match respond(&self.general, &query.alone(dnssec_ok), nobody, Protocol::Tcp) {
-            Said::Now(Some(bytes)) if self.general.stats().subset() == subsets => match Message::from_vec(&bytes) {
-                Ok(message) => Asked::Said { message, unsigned: dnssec_ok },
-                Err(_) => Asked::Elsewhere,
-            },
-            _ => Asked::Elsewhere,
-        }
+        let general::Said::Now(Some(bytes)) =
+            general::respond(&general, &query.alone(dnssec_ok), nobody, Protocol::Tcp)
+        else {
+            // Not from the tree.
+            return None;
+        };
+        // Over TCP nothing is left out, but for what this counts.
+        let whole = general.stats().subset() == 0;
+        let message = Message::from_vec(&bytes).ok().filter(|_| whole)?;
+        Some(Said { message, unsigned: dnssec_ok })
     }
 }
 
-/// What the general path said.
-enum Asked {
-    /// All of this, for clients that want signatures too (`unsigned`) or only for those that do not.
-    Said { message: Message, unsigned: bool },
-    /// Not all of it, or not from the tree.
-    Elsewhere,
+/// All that the general path says, for clients that want signatures too (`unsigned`) or only for those that
+/// do not.
+struct Said {
+    message: Message,
+    unsigned: bool,
 }
 
 fn has_signatures(message: &Message) -> bool {

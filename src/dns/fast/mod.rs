@@ -23,10 +23,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use super::handler::Handler;
 use super::settings::DnsSettings;
 use super::stats::{Lane, RCODES};
-use crate::catalog::{Catalog, Health, Node, Snapshot};
+use crate::catalog::{Health, Node, Snapshot};
 use crate::model::{Label, Name};
 use hickory_proto::op::ResponseCode;
 use query::{HEADER, OPT, Query};
@@ -61,8 +60,6 @@ impl Keeper {
 pub(super) struct Fast {
     settings: DnsSettings,
     zones: Vec<Zone>,
-    /// Asked for what is to be kept. Its counters are its own: nobody asked *us* that.
-    general: Handler,
     keeper: Keeper,
     lane: Arc<Lane>,
 }
@@ -78,7 +75,7 @@ struct Zone {
 
 /// What a batch of questions is answered from: one revision for all of them.
 pub(super) struct View<'s> {
-    snapshot: &'s Snapshot,
+    snapshot: &'s Arc<Snapshot>,
     serial: u32,
 }
 
@@ -92,16 +89,16 @@ struct Place<'s> {
 }
 
 impl Fast {
-    pub(super) fn new(settings: DnsSettings, catalog: Arc<Catalog>, keeper: Keeper, lane: Arc<Lane>) -> Self {
+    pub(super) fn new(settings: DnsSettings, keeper: Keeper, lane: Arc<Lane>) -> Self {
         let mut zones: Vec<Zone> = settings.zones.iter().map(Zone::new).collect();
         // The longest that holds a name is the name's zone.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
-        Self { general: Handler::new(catalog, settings.clone()), settings, zones, keeper, lane }
+        Self { settings, zones, keeper, lane }
     }
 
     /// What this may answer from; `None` when every answer is the general path's: while the store is away
     /// answers have a short life and say why.
-    pub(super) fn view<'s>(&self, snapshot: &'s Snapshot, health: Health) -> Option<View<'s>> {
+    pub(super) fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
         let stubs = || self.zones.iter().any(|zone| zone.has_stubs(snapshot));
         (health == Health::Following && !stubs()).then(|| View { snapshot, serial: serial(snapshot) })
     }
@@ -113,7 +110,7 @@ impl Fast {
         let place = self.place(view, &query)?;
         let signed = query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let (rendered, rcode) = match place.node {
-            Some(node) => match self.rendered(node, &query, place.zone_at == 0)? {
+            Some(node) => match self.rendered(view, node, &query, place.zone_at == 0)? {
                 kept if signed && !kept.unsigned() => return None,
                 kept if kept.kind() == Kind::Records => (Some(kept), ResponseCode::NoError),
                 kept if kept.kind() == Kind::NoData => (None, ResponseCode::NoError),
@@ -167,9 +164,9 @@ impl Fast {
     }
 
     /// The kept answer; made now if this is the first time that it is asked for.
-    fn rendered<'s>(&self, node: &'s Node, query: &Query, apex: bool) -> Option<Rendered<'s>> {
+    fn rendered<'s>(&self, view: &View<'s>, node: &'s Node, query: &Query, apex: bool) -> Option<Rendered<'s>> {
         if node.kept().get(query.cell).is_none() {
-            node.kept().keep(query.cell, self.keep(node, query, apex)?);
+            node.kept().keep(query.cell, self.keep(view, node, query, apex));
         }
         Rendered::of(node.kept().get(query.cell)?, self.keeper.0)
     }
@@ -181,7 +178,14 @@ impl Fast {
     }
 
     /// Writes the header and the OPT record; says how long the response is.
-    fn finish(&self, mut out: Out<'_>, query: &Query, counts: [usize; 3], rcode: ResponseCode, truncated: bool) -> usize {
+    fn finish(
+        &self,
+        mut out: Out<'_>,
+        query: &Query,
+        counts: [usize; 3],
+        rcode: ResponseCode,
+        truncated: bool,
+    ) -> usize {
         let [answers, authority, mut additional] = counts;
         if let Some(edns) = &query.edns {
             let [high, low] = self.settings.udp_payload_max.max(UDP_PLAIN).to_be_bytes();

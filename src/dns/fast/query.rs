@@ -50,14 +50,7 @@ impl Query {
         if flags & !0x30 != 0 {
             return None;
         }
-        let mut query = Self {
-            name: [0; NAME_MAX],
-            length: 0,
-            labels: [0; LABELS_MAX],
-            count: 0,
-            cell: 0,
-            edns: None,
-        };
+        let mut query = Self { name: [0; NAME_MAX], length: 0, labels: [0; LABELS_MAX], count: 0, cell: 0, edns: None };
         query.read_name(message.get(HEADER..)?)?;
         let (asked, rest) = message.get(HEADER + query.length..)?.split_at_checked(4)?;
         let [0, qtype, 0, 1] = *asked else { return None };
@@ -170,8 +163,24 @@ mod tests {
         let good = message(b"\x03web\x04test\0", 1);
         // Response, opcode, AA, TC, RA, Z, rcode, counts, pointers, class, type.
         for (at, value) in [
-            (2, 0x80), (2, 0x08), (2, 4), (2, 2), (3, 0x80), (3, 0x40), (3, 1), (5, 0), (5, 2), (7, 1), (9, 1),
-            (11, 1), (11, 2), (12, 0xc0), (12, 64), (good.len() - 1, 3), (good.len() - 3, 255), (good.len() - 4, 1),
+            (2, 0x80),
+            (2, 0x08),
+            (2, 4),
+            (2, 2),
+            (3, 0x80),
+            (3, 0x40),
+            (3, 1),
+            (5, 0),
+            (5, 2),
+            (7, 1),
+            (9, 1),
+            (11, 1),
+            (11, 2),
+            (12, 0xc0),
+            (12, 64),
+            (good.len() - 1, 3),
+            (good.len() - 3, 255),
+            (good.len() - 4, 1),
         ] {
             let mut odd = good.clone();
             odd[at] = value;

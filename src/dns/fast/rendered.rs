@@ -134,6 +134,14 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// The bytes that say: not from here.
+    pub(super) fn general(keeper: u32) -> Box<[u8]> {
+        let mut bytes = [0; HEAD];
+        bytes[..4].copy_from_slice(&keeper.to_ne_bytes());
+        bytes[4] = Kind::General as u8;
+        bytes.into()
+    }
+
     /// Adds a record to the answer section, in a tier that is the last one's or a new one.
     pub(super) fn answer(&mut self, record: &[u8], tier: usize) -> Option<()> {
         debug_assert!(usize::from(self.answers) == self.ends.len(), "answers come first");

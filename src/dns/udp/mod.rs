@@ -68,7 +68,7 @@ impl UdpWorkers {
             let worker = Worker {
                 port: Arc::clone(port),
                 catalog: Arc::clone(catalog),
-                fast: Fast::new(settings.clone(), Arc::clone(catalog), keeper, Arc::clone(&lane)),
+                fast: Fast::new(settings.clone(), keeper, Arc::clone(&lane)),
                 general: general.clone(),
                 lane,
                 stop: Arc::clone(&workers.stop),

@@ -8,8 +8,8 @@
 use nix::cmsg_space;
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-    sendmmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, sendmmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -121,7 +121,8 @@ impl Asked {
             Self::Bound => call(&[]),
             Self::V4(addr) => {
                 let spec = nix::libc::in_addr { s_addr: u32::from(addr).to_be() };
-                let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec, ipi_addr: nix::libc::in_addr { s_addr: 0 } };
+                let info =
+                    in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec, ipi_addr: nix::libc::in_addr { s_addr: 0 } };
                 call(&[ControlMessage::Ipv4PacketInfo(&info)])
             }
             Self::V6(addr, ipi6_ifindex) => {

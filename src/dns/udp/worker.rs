@@ -58,13 +58,14 @@ impl Worker {
                 continue;
             };
             let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, random.u32(..)));
-            let response = fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Protocol::Udp) {
-                Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
-                Said::Later(later) => {
-                    self.wait(later, peer);
-                    0
-                }
-            });
+            let response =
+                fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Protocol::Udp) {
+                    Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
+                    Said::Later(later) => {
+                        self.wait(later, peer);
+                        0
+                    }
+                });
             batch.set_response(at, response);
         }
         for _ in 0..batch.send(&self.port, count) {
