@@ -13,8 +13,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let servers = words.map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
 
     // From here a task of its own holds the socket, whatever happens to the daemon.
-    let provider = Provider::start(Provide { servers, weight: Some(10), ..Provide::new(service, port) });
-    let mut events = provider.events();
+    let (provider, mut events) =
+        Provider::start_with_events(Provide { servers, weight: Some(10), ..Provide::new(service, port) });
     let told = tokio::spawn(async move {
         while let Some(event) = events.next().await {
             println!("{event:?}");

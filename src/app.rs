@@ -2,9 +2,10 @@
 
 use crate::catalog::Catalog;
 use crate::config::OnStop;
+use crate::metrics::Metrics;
 use crate::model::Naming;
-use crate::net::{HttpError, Limits, Routes, limits};
-use crate::ops::Metrics;
+use crate::net::{HttpError, Limits, limits};
+
 use crate::registry::Registry;
 use crate::store::Store;
 use std::sync::Arc;
@@ -52,9 +53,4 @@ impl Turns {
             _ => Err(HttpError::unavailable("too many registrations are under way; come again")),
         }
     }
-}
-
-/// All routes.
-pub fn routes(app: &Arc<App>) -> Routes {
-    Routes::default().with(crate::dialect::routes(app)).with(crate::ops::routes(app))
 }

@@ -28,6 +28,8 @@ pub const DEFAULT_TIMEOUT: u32 = 30;
 pub const DEFAULT_KEY_PREFIX: &str = "/skydns";
 /// `--stop-deadline`, in seconds.
 pub const DEFAULT_STOP_DEADLINE: u32 = 10;
+/// `--log-level`.
+pub const DEFAULT_LOG_LEVEL: &str = "info";
 /// The shortest and the longest `--timeout`, in seconds. etcd gives no lease under two.
 pub const TIMEOUT_RANGE: std::ops::RangeInclusive<u32> = 2..=86_400;
 
@@ -278,7 +280,7 @@ impl Typed {
             key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
             on_stop: Some(OnStop::default()),
             stop_deadline: Some(DEFAULT_STOP_DEADLINE),
-            log_level: Some("info".into()),
+            log_level: Some(DEFAULT_LOG_LEVEL.into()),
             log_format: Some(LogFormat::default()),
             ..Self::default()
         }))
@@ -305,7 +307,7 @@ impl Typed {
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
             on_stop: typed.on_stop.unwrap_or_default(),
             stop_deadline: Duration::from_secs(typed.stop_deadline.unwrap_or(DEFAULT_STOP_DEADLINE).into()),
-            log_level: typed.log_level.clone().unwrap_or_else(|| "info".into()),
+            log_level: log_level(typed.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?,
             log_format: typed.log_format.unwrap_or_default(),
             store: typed.store()?,
         })
@@ -367,6 +369,19 @@ fn addresses(setting: &'static str, given: &[String]) -> Result<Vec<SocketAddr>,
     Ok(all)
 }
 
+/// A word that is no level would be taken for a module's name, and the log would fall silent.
+fn log_level(text: &str) -> Result<String, ConfigError> {
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        // An empty word would count as `error`.
+        if level.is_empty() || level.parse::<tracing::level_filters::LevelFilter>().is_err() {
+            let levels = "error, warn, info, debug, trace or off, as in info,skyhound::registry=debug";
+            return Err(wrong("log-level", format!("{directive:?} has no level: {levels}")));
+        }
+    }
+    Ok(text.to_owned())
+}
+
 fn category(text: &str) -> Result<String, ConfigError> {
     for label in text.split([',', '.']) {
         Label::registered(label).map_err(|e| wrong("default-category", format!("{text:?} {e}")))?;
@@ -414,6 +429,7 @@ mod tests {
             (Typed { dns_root: Some("a..b".into()), ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
+            (Typed { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),
             (Typed { etcd_key: Some("k".into()), ..memory() }, "--etcd-key: has no meaning without --etcd-api"),
             (Typed { etcd_api: etcd(), ..memory() }, "--in-memory: is about the embedded store"),
             (Typed { etcd_api: etcd(), data_dir: Some("d".into()), ..Typed::default() }, "--data-dir: is about"),

@@ -16,12 +16,12 @@
 //! - [`store`]: entries, durably, in order; one trait, two implementations
 //! - [`catalog`]: what is known, as one immutable snapshot; what all reading reads
 //! - [`dns`]: what a question is answered, a pure function of a snapshot; and the sockets
-//! - [`ops`]: health, metrics, version
+//! - [`ops`]: health, readiness, the scrape, the version
 //! - [`model`]: the words that all of them share: names, keys, entries
 //!
 //! Beside the line: [`config`] (settings, checked before anything starts), [`app`] and [`server`] (what joins
-//! the parts, and the order of starting and stopping), [`cli`] (one file per verb), and [`client`], the same
-//! protocol from the other end, for programs in Rust.
+//! the parts, and the order of starting and stopping), [`metrics`] (a leaf that every part may count in),
+//! [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in Rust.
 //!
 //! # Deliberately absent
 //! Reading never calls the store: an answer does no I/O. Writing never asks the catalog what to write. There
@@ -34,6 +34,7 @@ pub mod client;
 pub mod config;
 pub mod dialect;
 pub mod dns;
+pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod ops;

@@ -4,14 +4,16 @@
 //! no new peers, held sockets told to go, what is left to write written; DNS answers until the last.
 //! Owns nothing but that order.
 
-use crate::app::{self, App, Turns};
+use crate::app::{App, Turns};
 use crate::catalog::Catalog;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::config::{Settings, StoreSettings};
+use crate::dialect;
 use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
+use crate::metrics::Metrics;
 use crate::model::Naming;
-use crate::net::{self, HttpServer, HttpSettings, Limits};
-use crate::ops::{self, Metrics};
+use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
+use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::store::Store;
 use crate::store::embedded::{Embedded, OpenError};
@@ -85,7 +87,7 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), app::routes(&app), &metrics)?;
+        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes(&app), &metrics)?;
         Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
     }
 
@@ -104,10 +106,10 @@ impl Server {
         &self.place
     }
 
-    /// Serves for ever. Returns only when a part failed for good; drop the future to go on to
-    /// [`Server::shutdown`].
-    pub async fn run_until_done(&mut self) {
-        let Self { http, dns, .. } = self;
+    /// Serves for ever. Returns only when a part failed for good, and says which; drop the future to go on
+    /// to [`Server::shutdown`]. A daemon that answers from what it cannot renew any more must not live on.
+    pub async fn run_until_done(&mut self) -> &'static str {
+        let Self { http, dns, registry, follower, .. } = self;
         let dns = async {
             match dns {
                 Some(dns) => drop(dns.join().await),
@@ -115,8 +117,10 @@ impl Server {
             }
         };
         tokio::select! {
-            () = http.run_until_done() => warn!("HTTP ended by itself"),
-            () = dns => warn!("DNS ended by itself"),
+            () = http.run_until_done() => "HTTP",
+            () = dns => "DNS",
+            () = registry.run_until_done() => "the registry",
+            _ = follower => "the following of the store",
         }
     }
 
@@ -136,6 +140,11 @@ impl Server {
         }
         info!("stopped");
     }
+}
+
+/// Everything that HTTP answers.
+pub fn routes(app: &Arc<App>) -> Routes {
+    Routes::default().with(dialect::routes(app)).with(ops::routes(app))
 }
 
 fn naming(settings: &Settings) -> Naming {

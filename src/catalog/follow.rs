@@ -45,14 +45,15 @@ impl Follow {
     }
 
     /// Lists, then applies batches until the feed ends.
-    async fn until_lost(&self, catalog: &Catalog) -> Result<std::convert::Infallible, StoreError> {
+    async fn until_lost(&self, catalog: &Arc<Catalog>) -> Result<std::convert::Infallible, StoreError> {
         let listing = self.store.list(self.prefix.as_bytes()).await?;
+        let revision = listing.revision.0;
         let mut feed = self.store.feed(self.prefix.as_bytes(), listing.revision).await?;
-        compare_with(catalog, &listing);
+        compare_with(catalog, listing).await;
         let before = catalog.health.send_replace(Health::Following);
         if before != Health::Following {
             let entries = catalog.snapshot().root().entries();
-            info!(entries, revision = listing.revision.0, "following the store");
+            info!(entries, revision, "following the store");
         }
         let mut compare = interval_at(Instant::now() + self.compare_every, self.compare_every);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,7 +62,7 @@ impl Follow {
                 batch = feed.next() => told(catalog, &batch?),
                 _ = compare.tick() => {
                     let listing = self.store.list(self.prefix.as_bytes()).await?;
-                    compare_with(catalog, &listing);
+                    compare_with(catalog, listing).await;
                 }
             }
         }
@@ -71,23 +72,33 @@ impl Follow {
 /// Applies a batch that the feed told. A comparison may have been ahead of it.
 fn told(catalog: &Catalog, batch: &Batch) {
     if batch.revision > catalog.current.load().revision() {
-        catalog.advance(batch);
+        let next = catalog.current.load().apply(batch);
+        catalog.publish(next, batch);
     }
 }
 
 /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
 /// went back in its own history (restored from a backup); then it is right all the same.
-fn compare_with(catalog: &Catalog, listing: &Listing) {
-    let known = catalog.current.load();
-    let batch = known.difference(listing);
-    if batch.changes.is_empty() && known.revision() == listing.revision {
-        return;
-    }
-    if known.revision() > listing.revision {
-        warn!(had = known.revision().0, has = listing.revision.0, "the store went back in its history");
+async fn compare_with(catalog: &Arc<Catalog>, listing: Listing) {
+    let known = catalog.snapshot();
+    // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
+    // else writes the catalog meanwhile.
+    let compared = tokio::task::spawn_blocking(move || {
+        let batch = known.difference(&listing);
+        let news = !batch.changes.is_empty() || known.revision() != listing.revision;
+        news.then(|| (known.revision(), known.apply(&batch), batch))
+    });
+    let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // Cancelled: the runtime is ending, and so is this task.
+        Err(_) => None,
+    });
+    let Some((had, next, batch)) = compared else { return };
+    if had > batch.revision {
+        warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
     }
     debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
-    catalog.advance(&batch);
+    catalog.publish(next, &batch);
 }
 
 fn lost(catalog: &Catalog, error: &StoreError) {

@@ -3,6 +3,7 @@
 //! Owns: the current snapshot, when it was last heard to be true, and waiting for a revision. Reading
 //! takes no lock and never calls the store. [`follow`] is the only writer.
 
+mod children;
 pub mod follow;
 pub mod kept;
 pub mod node;
@@ -114,8 +115,8 @@ impl Catalog {
     }
 
     /// Publishes the snapshot after a batch.
-    fn advance(&self, batch: &Batch) {
-        self.current.store(Arc::new(self.current.load().apply(batch)));
+    fn publish(&self, next: Snapshot, batch: &Batch) {
+        self.current.store(Arc::new(next));
         self.revision.send_replace(batch.revision);
         if let Some(listener) = self.listener.get() {
             listener(batch);

@@ -6,28 +6,35 @@
 //! skyhound were not there. (`tini` and `dumb-init` give theirs a group of its own, which is right for a
 //! process 1 and stalls a shell.) A terminal sends its Ctrl-C to the whole group: such a signal has reached
 //! the command already and is not passed on, because many programs take the second for "now, and rudely".
+//! The price: a `kill -INT` of skyhound alone, in the foreground of a terminal, is not passed on either.
 //!
 //! When skyhound is killed with `SIGKILL` (or by the kernel's out-of-memory killer) the command must not live
-//! on outside DNS. On Linux the kernel sends it `SIGTERM` then (`PR_SET_PDEATHSIG`). That must be set in the child between fork and
-//! exec; the usual hook for it is unsafe, so the child is skyhound itself, which sets it and turns into
-//! the command ([`become_command`]).
+//! on outside DNS. On Linux the kernel sends it `SIGTERM` then (`PR_SET_PDEATHSIG`). That must be set in the
+//! child between fork and exec; the usual hook for it is unsafe, so the child is skyhound itself, which sets
+//! it and turns into the command ([`become_command`]).
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// The hidden verb with which skyhound calls itself, see [`become_command`].
-pub const BECOME_VERB: &str = "become-command";
+/// With this first argument skyhound calls itself, see [`become_command`].
+const BECOME_VERB: &str = "--become-command";
 /// Exit status when the command cannot be run (as in a shell).
 const NOT_EXECUTABLE: u8 = 126;
 /// Exit status when there is no such command (as in a shell).
 const NOT_FOUND: u8 = 127;
+
+/// Exit status of a process that SIGTERM ended.
+const TERMINATED: u8 = 128 + 15;
 
 /// What is passed on to the command.
 const PASSED_ON: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
@@ -72,15 +79,16 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it. Call it on the main thread: the kernel's "parent" of `PR_SET_PDEATHSIG` is the thread
-    /// that forked, and a worker may end before the process does.
+    /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of
+    /// `PR_SET_PDEATHSIG` is the thread that forked, and a worker may end before the process does.
     pub(super) fn start(words: &[OsString]) -> io::Result<Self> {
+        executable(&words[0])?;
         // Before the child is there, so that no signal finds us without it.
         let signals = Signals::take(&PASSED_ON)?;
         let mut command = match std::env::current_exe() {
             Ok(own) if cfg!(target_os = "linux") => {
                 let mut command = Command::new(own);
-                command.arg(BECOME_VERB).arg(std::process::id().to_string()).arg("--").args(words);
+                command.arg(BECOME_VERB).arg(std::process::id().to_string()).args(words);
                 command
             }
             _ => {
@@ -126,6 +134,23 @@ impl Running {
     }
 }
 
+/// Whether there is such a command. The exec knows better, but it comes when the registration is on its way
+/// already: a command that is not there must not be in DNS, not even for a moment.
+fn executable(word: &OsStr) -> io::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates: Vec<_> = if word.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(word)]
+    } else {
+        std::env::split_paths(&path).map(|folder| folder.join(word)).collect()
+    };
+    let files: Vec<_> = candidates.iter().filter_map(|file| file.metadata().ok()).collect();
+    if files.iter().any(|file| file.is_file() && file.permissions().mode() & 0o111 != 0) {
+        return Ok(());
+    }
+    let nothing = files.is_empty();
+    Err(if nothing { io::ErrorKind::NotFound } else { io::ErrorKind::PermissionDenied }.into())
+}
+
 /// Whether a terminal sends `signal` by itself to the whole of its foreground group, and we are in that.
 fn has_it_from_the_terminal(signal: Signal) -> bool {
     let keyboard = matches!(signal, Signal::INT | Signal::QUIT);
@@ -154,15 +179,21 @@ pub(super) fn cannot_run(word: &OsString, error: &io::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The hidden verb: arranges that this process ends with its parent, and turns into the command. Returns
-/// only if that fails.
-pub fn become_command(parent: u32, words: &[OsString]) -> ExitCode {
-    let Some((program, arguments)) = words.split_first() else { return ExitCode::from(NOT_FOUND) };
+/// To be called first in `main`, with the process's arguments. If they are those with which skyhound calls
+/// itself, arranges that this process ends with its parent, and turns into the command: that returns only
+/// when it fails. `None` for all other arguments.
+///
+/// Not a verb of clap's, because a hidden one still shows up in shell completions.
+pub fn become_command(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    let mut arguments = arguments.into_iter().skip(1);
+    arguments.next().filter(|verb| verb == BECOME_VERB)?;
+    let parent = arguments.next()?.to_str()?.parse().ok()?;
+    let program = arguments.next()?;
     if !end_with(parent) {
-        return ExitCode::from(128 + 15);
+        return Some(ExitCode::from(TERMINATED));
     }
-    let error = std::process::Command::new(program).args(arguments).exec();
-    cannot_run(program, &error)
+    let error = std::process::Command::new(&program).args(arguments).exec();
+    Some(cannot_run(&program, &error))
 }
 
 /// Asks the kernel to end this process when `parent` ends; false when it has ended already, and nobody

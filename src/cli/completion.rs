@@ -40,16 +40,17 @@ pub fn man(args: &ManArgs, mut command: Command) -> ExitCode {
     command.build();
     let page = match &args.verb {
         None => Some(&command),
-        Some(verb) => command.find_subcommand(verb).filter(|found| !found.is_hide_set()),
+        Some(verb) => command.find_subcommand(verb),
     };
     let Some(page) = page else {
-        let verbs: Vec<_> = command.get_subcommands().filter(|c| !c.is_hide_set()).map(Command::get_name).collect();
+        let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let verb = args.verb.as_deref().unwrap_or_default();
         super::say::failed(&format!("there is no verb {verb:?}; there are {}", verbs.join(", ")));
         return ExitCode::from(2);
     };
     let mut roff = Vec::new();
+    let source = format!("skyhound {}", env!("CARGO_PKG_VERSION"));
     // Writing to a Vec cannot fail.
-    let _ = clap_mangen::Man::new(page.clone()).render(&mut roff);
+    let _ = clap_mangen::Man::new(page.clone()).source(source).render(&mut roff);
     super::print(&roff)
 }

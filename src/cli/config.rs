@@ -5,13 +5,18 @@ use clap::Args;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// Prints the effective settings, after checking them: a file for `--config`.
+/// Check the settings and print the effective ones: a file for `--config`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-EXAMPLES
-  skyhound config                          every default
-  skyhound config --timeout 10 > sky.toml  a file to begin with
-  SKYHOUND_DNS_LISTEN=off skyhound config --json")]
+#[command(
+    after_help = "`--help` shows examples.",
+    after_long_help = "\
+Examples:
+  Every default:
+    skyhound config
+
+  A file to begin with:
+    skyhound config --timeout 10 > skyhound.toml"
+)]
 pub struct ConfigArgs {
     /// JSON instead of TOML
     #[arg(long)]

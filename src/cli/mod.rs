@@ -10,7 +10,6 @@ pub mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -30,13 +29,6 @@ enum Verb {
     Resolve(resolve::ResolveArgs),
     Completion(completion::CompletionArgs),
     Man(completion::ManArgs),
-    /// What `provide -- COMMAND` starts; see [`command`].
-    #[command(name = command::BECOME_VERB, hide = true)]
-    BecomeCommand {
-        parent: u32,
-        #[arg(last = true, required = true)]
-        command: Vec<OsString>,
-    },
 }
 
 /// What `main` does: reads the arguments and calls the verb.
@@ -48,7 +40,6 @@ pub async fn run() -> ExitCode {
         Verb::Resolve(args) => resolve::run(args).await,
         Verb::Completion(args) => completion::completion(&args, Cli::command()),
         Verb::Man(args) => completion::man(&args, Cli::command()),
-        Verb::BecomeCommand { parent, command } => command::become_command(parent, &command),
     }
 }
 

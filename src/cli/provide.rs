@@ -26,18 +26,19 @@ Examples:
   Two daemons: the second takes over while the first is away:
     skyhound provide web -p 8080 -s http://node1:8053 -s http://node2:8053
 
-  A spare instance that gets no load until all of priority 1 are gone:
+  A spare that gets no load until all of priority 1 are gone:
     skyhound provide db --port 5432 --category services,production --priority 2
 
   Tell a script when it is in DNS:
     skyhound provide web --port 8080 --json | jq --unbuffered -r .event
 
 With COMMAND:
-  It is started at once and registered meanwhile; what stands in DNS goes when it ends. SIGTERM, SIGINT,
-  SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to it (a Ctrl-C reaches it from the terminal). If
-  skyhound itself is killed, it gets SIGTERM (Linux). While a daemon is away it goes on running, and is
-  registered again when the daemon is back. It is ended (SIGTERM, after 10 s SIGKILL) only if the daemon
-  refuses the very first registration, because no waiting would mend that.
+  It is started at once and registered meanwhile; the registration goes when it
+  ends. SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to
+  it (the terminal's Ctrl-C reaches it directly). If skyhound is killed, it gets
+  SIGTERM (Linux). While no daemon is there it goes on running, and is registered
+  when one is back. Only when a daemon refuses the very first registration is it
+  ended (SIGTERM, after 10 s SIGKILL), because no waiting would mend that.
 
 Exit status:
   0    stopped by SIGINT or SIGTERM, and left DNS
@@ -47,7 +48,8 @@ Exit status:
   127  COMMAND was not found
   *    with COMMAND: its exit status, or 128 + N when signal N killed it
 
-Servers with https:// or wss:// are checked against the system's certificates; SSL_CERT_FILE names others.";
+Servers with https:// are checked against the system's certificates;
+SSL_CERT_FILE names others.";
 
 /// Register a service and hold the registration: it is in DNS exactly as long as this runs
 #[derive(Debug, Clone, Args)]
@@ -162,8 +164,7 @@ async fn alone(args: &ProvideArgs, mut say: Say) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let provider = Provider::start(args.into());
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(args.into());
     tokio::select! {
         () = tell_until_refused(&mut events, &mut say) => return ExitCode::from(REFUSED),
         _ = signals.next() => {}
@@ -182,8 +183,7 @@ async fn with_command(args: &ProvideArgs, mut say: Say) -> ExitCode {
         Ok(running) => running,
         Err(error) => return command::cannot_run(&args.command[0], &error),
     };
-    let provider = Provider::start(args.into());
-    let mut events = provider.events();
+    let (provider, mut events) = Provider::start_with_events(args.into());
     let ended = tokio::select! {
         ended = running.end() => ended,
         () = tell_until_refused(&mut events, &mut say) => {

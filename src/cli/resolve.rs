@@ -18,11 +18,13 @@ Examples:
   Ask a daemon on this host:
     skyhound resolve web.services.skydns.local --server 127.0.0.1:5300
 
-  Connect to the best instance:
-    skyhound resolve web.services.skydns.local --json | jq -r '\"\\(.addrs[0]) \\(.port)\"' | head -n 1
+  Where to connect to:
+    skyhound resolve web.services.skydns.local --json | head -n 1 |
+      jq -r '\"\\(.addrs[0]) \\(.port)\"'
 
-Columns: priority, weight, port, TTL in seconds, name, addresses. The order is RFC 2782's: priorities upwards,
-and within one a draw by weight, so that it differs from call to call.
+Columns: priority, weight, port, TTL in seconds, name, addresses. The order is
+RFC 2782's: priorities upwards, and within one a draw by weight, so that it
+differs from call to call.
 
 Exit status:
   0  there are instances

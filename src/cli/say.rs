@@ -4,6 +4,7 @@
 //! stdout, or on stderr when stdout belongs to a command.
 
 use crate::client::{Event, Loss, State};
+use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::Write;
@@ -40,8 +41,10 @@ pub(super) struct Say {
     subject: String,
     service: String,
     port: u16,
+    /// Whether an attempt was told of.
     asked: bool,
     registered: bool,
+    ever_registered: bool,
     /// The losses told since `told_since`.
     told: HashSet<String>,
     told_since: Instant,
@@ -50,8 +53,17 @@ pub(super) struct Say {
 impl Say {
     pub(super) fn new(form: Form, service: &str, port: u16) -> Self {
         let subject = format!("{service} (port {port})");
-        let (asked, registered, told) = (false, false, HashSet::new());
-        Self { form, subject, service: service.to_owned(), port, asked, registered, told, told_since: Instant::now() }
+        Self {
+            form,
+            subject,
+            service: service.to_owned(),
+            port,
+            asked: false,
+            registered: false,
+            ever_registered: false,
+            told: HashSet::new(),
+            told_since: Instant::now(),
+        }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
@@ -79,7 +91,7 @@ impl Say {
             }
             Event::State(State::Registered { server, .. }) => {
                 tell(Tone::Good, &format!("registered {subject} with {server}"));
-                self.registered = true;
+                (self.registered, self.ever_registered) = (true, true);
                 self.told.clear();
             }
             Event::State(State::Lost { server, reason, retry_in }) => self.lost(&server.to_string(), reason, *retry_in),
@@ -87,7 +99,10 @@ impl Say {
                 let sentence = format!("{} refused {subject}: {}", refusal.server, refusal.sentence);
                 tell(Tone::Worst, &sentence);
             }
-            Event::State(State::Closed) => tell(Tone::Plain, &format!("{subject} is no longer registered")),
+            Event::State(State::Closed) if self.ever_registered => {
+                tell(Tone::Plain, &format!("{subject} is no longer registered"));
+            }
+            Event::State(State::Closed) => tell(Tone::Bad, &format!("{subject} was never registered")),
             Event::Complaint { server, sentence } => tell(Tone::Bad, &format!("{server} reports: {sentence}")),
             Event::State(_) => {}
         }
@@ -101,7 +116,11 @@ impl Say {
             self.told_since = Instant::now();
         }
         if self.told.insert(sentence.clone()) {
-            tell(Tone::Bad, &format!("{sentence}; trying again in {:.1} s", retry_in.as_secs_f64()));
+            let when = match retry_in.as_secs_f64() {
+                soon if soon < 0.1 => "at once".to_owned(),
+                seconds => format!("in {seconds:.1} s"),
+            };
+            tell(Tone::Bad, &format!("{sentence}; trying again {when}"));
         }
     }
 
@@ -158,14 +177,14 @@ fn hint(reason: &Loss) -> &'static str {
 
 /// One line on stderr. `anstream` drops the colours when stderr is no terminal, or `NO_COLOR` is set.
 fn tell(tone: Tone, sentence: &str) {
-    let (on, off) = match tone {
-        Tone::Plain => ("", ""),
-        Tone::Good => ("\u{1b}[32m", "\u{1b}[0m"),
-        Tone::Bad => ("\u{1b}[33m", "\u{1b}[0m"),
-        Tone::Worst => ("\u{1b}[1;31m", "\u{1b}[0m"),
+    let style = match tone {
+        Tone::Plain => Style::new(),
+        Tone::Good => AnsiColor::Green.on_default(),
+        Tone::Bad => AnsiColor::Yellow.on_default(),
+        Tone::Worst => AnsiColor::Red.on_default().bold(),
     };
     // As with JSON: who cannot be told is not a reason to stop. (`eprintln!` would panic.)
-    let _ = writeln!(anstream::stderr(), "skyhound: {on}{sentence}{off}");
+    let _ = writeln!(anstream::stderr(), "skyhound: {style}{sentence}{style:#}");
 }
 
 /// What any verb says before it fails.

@@ -2,7 +2,7 @@
 
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use clap::Args;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -12,18 +12,32 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// Serves HTTP, websockets and DNS until SIGTERM or SIGINT.
+/// Run the daemon: HTTP, websockets and DNS, until SIGTERM or SIGINT
 #[derive(Debug, Args)]
-#[command(after_help = "\
-EXAMPLES
-  skyhound serve                                    everything on this machine, nothing else needed
-  skyhound serve --etcd-api http://127.0.0.1:2379   several daemons share what they know through etcd
-  skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
-  skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
-                                                    free ports; the first line says which, as JSON
+#[command(
+    after_help = "`--help` shows examples.",
+    after_long_help = "\
+Examples:
+  Everything on this machine, nothing else needed:
+    skyhound serve
+
+  Several daemons that share what they know through etcd:
+    skyhound serve --etcd-api http://127.0.0.1:2379
+
+  For a whole network, on the port of DNS:
+    skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
+
+  On free ports; the first line says which, as JSON:
+    skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
 
 When everything listens, one line of JSON goes to standard output; the log goes to standard error.
-A first SIGTERM or SIGINT stops in order, a second one at once.")]
+A first SIGTERM or SIGINT stops in order, a second one at once.
+
+Exit status:
+  0    stopped by a signal, in order
+  1    could not start, or a part failed
+  2    wrong usage or settings"
+)]
 pub struct ServeArgs {
     /// TOML file with settings, named like these flags without the dashes
     #[arg(long, env = "SKYHOUND_CONFIG", value_name = "FILE")]
@@ -53,11 +67,10 @@ pub async fn run(args: ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return failed(&error, BAD_SETTINGS),
     };
-    if let Err(problem) = start_log(&settings) {
-        return failed(&problem, BAD_SETTINGS);
-    }
+    start_log(&settings);
     match serve(&settings).await {
         Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Etcd(_))) => failed(error.as_ref(), BAD_SETTINGS),
         Err(error) => failed(error.as_ref(), 1),
     }
 }
@@ -75,7 +88,9 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = server.run_until_done() => return Err("a part of the daemon ended by itself; see the log".into()),
+        part = server.run_until_done() => {
+            return Err(format!("{part} ended by itself, which is a bug; please report what the log says").into());
+        }
     };
     info!(on_stop = ?settings.on_stop, "stopping after {name}");
     tokio::select! {
@@ -85,21 +100,15 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn start_log(settings: &Settings) -> Result<(), ConfigError> {
+fn start_log(settings: &Settings) {
     // hickory-server logs every question at info. What is typed comes later, and so counts more.
-    let filter = EnvFilter::builder().parse(format!("hickory_server=warn,{}", settings.log_level)).map_err(|e| {
-        ConfigError::Setting {
-            setting: "log-level",
-            problem: format!("{:?} is no level such as info or debug ({e})", settings.log_level),
-        }
-    })?;
+    let filter = EnvFilter::builder().parse_lossy(format!("hickory_server=warn,{}", settings.log_level));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => log.with_ansi(colours).with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 /// The machine-readable line, then a few for people.

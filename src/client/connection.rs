@@ -22,6 +22,11 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_c
 /// Frames are pings and sentences. The library's own defaults hold 128 KiB per connection and take 64 MiB.
 const BUFFER: usize = 4 * 1024;
 const FRAME_MAX: usize = 64 * 1024;
+/// The longest URL that the `http` crate takes, in bytes.
+const URL_MAX: usize = 65_534;
+/// The answers that no waiting changes: what is said is wrong, or too long.
+const FINAL: [http::StatusCode; 3] =
+    [http::StatusCode::BAD_REQUEST, http::StatusCode::URI_TOO_LONG, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 /// The longest sentence of a server that is shown to somebody, in characters.
 const SENTENCE_MAX: usize = 500;
 
@@ -36,6 +41,11 @@ impl Connection {
     /// Connects and shakes hands; done when the daemon has committed.
     pub(super) async fn open(server: &Server, query: &str, timing: Timing) -> Result<Self, End> {
         let lost = |loss| End::Lost(loss);
+        let url = server.provide_url(query);
+        if url.len() > URL_MAX {
+            let sentence = format!("text and meta make a URL of {} bytes; {URL_MAX} is the most", url.len());
+            return Err(End::Refused { status: http::StatusCode::URI_TOO_LONG.as_u16(), sentence });
+        }
         let tcp = connect(server, timing.connect).await.map_err(|e| lost(Loss::Unreachable(e.to_string())))?;
         let limits = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
@@ -43,7 +53,7 @@ impl Connection {
             .max_write_buffer_size(FRAME_MAX)
             .max_message_size(Some(FRAME_MAX))
             .max_frame_size(Some(FRAME_MAX));
-        let shake = client_async_tls_with_config(server.provide_url(query), tcp, Some(limits), None);
+        let shake = client_async_tls_with_config(url, tcp, Some(limits), None);
         match timeout(timing.answer, shake).await {
             Ok(Ok((socket, _))) => Ok(Self { socket, timing }),
             Ok(Err(Error::Http(response))) => Err(answered(&response)),
@@ -99,8 +109,10 @@ impl Connection {
     async fn close(mut self) {
         let farewell = async {
             let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            if self.socket.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.next().await {}
+            let mut heard = self.socket.close(Some(frame)).await.is_ok();
+            // The peer's frame is its word. It should end the TCP connection as well; that is not waited for.
+            while heard {
+                heard = matches!(self.socket.next().await, Some(Ok(frame)) if !frame.is_close());
             }
         };
         let _ = timeout(self.timing.close, farewell).await;
@@ -139,7 +151,7 @@ fn answered(response: &Response) -> End {
         empty if empty.is_empty() => status.canonical_reason().unwrap_or("it gave no reason").to_owned(),
         said => said,
     };
-    if status == http::StatusCode::BAD_REQUEST {
+    if FINAL.contains(&status) {
         return End::Refused { status: status.as_u16(), sentence };
     }
     let retry_after = response.headers().get(http::header::RETRY_AFTER);

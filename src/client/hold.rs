@@ -48,7 +48,7 @@ impl Share {
 pub(super) enum End {
     /// By [`super::Provider::close`].
     Closed,
-    /// By a `400`.
+    /// By an answer that no waiting changes.
     Refused { status: u16, sentence: String },
     /// By anything else.
     Lost(Loss),

@@ -64,7 +64,7 @@ pub enum Event {
 #[non_exhaustive]
 pub enum Loss {
     /// No TCP or TLS connection.
-    #[error("cannot connect: {0}")]
+    #[error("no connection: {0}")]
     Unreachable(String),
     /// Connected, and then no answer to the handshake.
     #[error("no answer within {0:?}")]
@@ -109,7 +109,7 @@ fn because(code: Option<u16>, reason: &str) -> String {
 pub struct Refusal {
     /// Who refused.
     pub server: Server,
-    /// The HTTP status: 400.
+    /// The HTTP status: 400, or 414 or 431 when it is too long.
     pub status: u16,
     /// The daemon's sentence, which names the parameter.
     pub sentence: String,
@@ -132,9 +132,9 @@ pub enum ProvideError {
 /// Drop it to leave DNS at once (the socket breaks, the daemon notices), or [`close`](Provider::close) it to
 /// leave and wait for the daemon's word.
 ///
-/// A `400` is final while the daemon has never accepted the registration. Once it has, the same words can
-/// only be refused because the daemon changed, which must not end a service that runs well: then a `400` is
-/// a [`State::Lost`] like any other, retried after the longest wait.
+/// A refusal (`400`) is final while no daemon has accepted the registration. Once one has, the same words can
+/// only be refused because the daemon changed, which must not end a service that runs well: then it is a
+/// [`State::Lost`] like any other, retried after the longest wait.
 #[derive(Debug)]
 pub struct Provider {
     share: Share,
@@ -147,8 +147,20 @@ impl Provider {
     /// # Panics
     /// Outside a tokio runtime that has I/O and time enabled.
     pub fn start(provide: Provide) -> Self {
+        Self::start_with_events(provide).0
+    }
+
+    /// As [`start`](Provider::start), with everything that happens from the first attempt on.
+    ///
+    /// # Panics
+    /// As [`start`](Provider::start).
+    pub fn start_with_events(provide: Provide) -> (Self, Events) {
         let (hold, share) = Hold::new(provide);
-        Self { share, task: Some(tokio::spawn(hold.run())) }
+        let mut provider = Self { share, task: None };
+        // Before the task runs, perhaps on another thread.
+        let events = provider.events();
+        provider.task = Some(tokio::spawn(hold.run()));
+        (provider, events)
     }
 
     /// Waits until the daemon has it: committed, and in the daemon's own DNS. True of this moment; it may be

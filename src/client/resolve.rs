@@ -18,10 +18,10 @@ use hickory_resolver::{TokioResolver, system_conf};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// The longest wait for one answer. Then the question is asked again, [`ATTEMPTS`] times in all.
+/// The longest wait for one answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// How often a question is asked before the server counts as away.
-pub const ATTEMPTS: usize = 2;
+/// How often a question is asked again before the server counts as away.
+pub const RETRIES: usize = 1;
 
 /// How many targets' addresses are asked for at a time. Hickory refuses more than 32 on one connection.
 const ADDRESSES_AT_ONCE: usize = 16;
@@ -116,7 +116,7 @@ impl Resolver {
     fn build(config: ResolverConfig, mut options: ResolverOpts) -> Result<Self, ResolveError> {
         options.cache_size = 0;
         options.timeout = ANSWER_WITHIN;
-        options.attempts = ATTEMPTS;
+        options.attempts = RETRIES;
         // Without EDNS an answer over 512 bytes, some ten instances, would always take a second trip by TCP.
         options.edns0 = true;
         options.use_hosts_file = ResolveHosts::Never;

@@ -33,7 +33,7 @@ impl From<RegisterError> for HttpError {
     }
 }
 
-/// What became of a registration, in one word, for [`crate::ops::Metrics::registration`].
+/// What became of a registration, in one word, for [`crate::metrics::Metrics::registration`].
 pub fn outcome(error: &RegisterError) -> &'static str {
     match error {
         RegisterError::Unavailable(_) => "unavailable",

@@ -8,7 +8,7 @@ use super::drain::Peer;
 use super::error::HttpError;
 use super::limits::{LINGER, LINGER_BYTES, Limits, REFUSALS};
 use super::route::{Reply, Request, Routes};
-use crate::ops::Metrics;
+use crate::metrics::Metrics;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::server::conn::http1::Builder;

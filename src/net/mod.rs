@@ -1,6 +1,6 @@
 //! Bytes in and out: listening, HTTP, websockets, limits, and the way out of them all.
 //!
-//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`](drain::Seat) →
+//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`] →
 //! [`http`] reads requests and finds their [`route`] → a route answers, or takes the socket over
 //! ([`websocket`]) and keeps the seat as long as it holds it → [`drain`] waits for the last seat.
 //!

@@ -5,7 +5,7 @@ use super::http::Service;
 use super::limits::Limits;
 use super::listen;
 use super::route::Routes;
-use crate::ops::Metrics;
+use crate::metrics::Metrics;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

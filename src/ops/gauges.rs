@@ -1,7 +1,7 @@
 //! What is read from the parts at each scrape: the catalog, the registry, the process.
 
-use super::metrics::Scrape;
 use crate::app::App;
+use crate::metrics::Scrape;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +27,11 @@ fn catalog(scrape: &mut Scrape<'_>, catalog: &crate::catalog::Catalog) {
     let revision = snapshot.revision().0;
     scrape.gauge("skyhound_catalog_revision", "Revision of the store that is known", revision as f64);
     let stale = health.age().map_or(f64::NAN, |age| age.as_secs_f64());
-    scrape.gauge("skyhound_catalog_stale_seconds", "Since when the store is not followed; NaN: never read", stale);
+    scrape.gauge(
+        "skyhound_catalog_stale_seconds",
+        "How long the store has not been followed; NaN: it was never read",
+        stale,
+    );
 }
 
 #[allow(clippy::cast_precision_loss)]

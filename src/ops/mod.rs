@@ -1,16 +1,13 @@
 //! For those who run the daemon: is it well, what does it do, which one is it.
 //!
-//! [`metrics`] is a leaf that everybody may count in; [`gauges`] reads the parts at scrape time; [`health`]
-//! and [`version`] are routes.
+//! [`gauges`] reads the parts when [`crate::metrics`] are scraped; [`health`] and [`version`] are routes.
 
 pub mod gauges;
 pub mod health;
-pub mod metrics;
 pub mod version;
 
-pub use metrics::{Metrics, Scrape};
-
 use crate::app::App;
+use crate::metrics::Metrics;
 use crate::net::{Reply, Route, route};
 use bytes::Bytes;
 use hyper::StatusCode;

@@ -4,7 +4,7 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry ([`slot`]), the session's leases ([`session`]),
+//! Owns: claims, what the store should have of each entry (`slot`), the session's leases ([`session`]),
 //! group commits and their retries ([`writer`]). Does not own: what an instance is
 //! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
 //! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
@@ -86,6 +86,8 @@ pub struct Registry {
     wake: Notify,
     /// The writer has nothing left to write.
     drained: Notify,
+    /// The writer or the keeping alive ended: only a bug ends them before the registry stops.
+    ended: Notify,
     stats: RegistryStats,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -99,6 +101,8 @@ struct State {
     next_claim: ClaimId,
     claims: usize,
     stopping: bool,
+    /// Entries were left to their lease ([`Claim::leave`]): what nobody here claims is not ours to remove.
+    left: bool,
     /// The revision of the last batch that the catalog told.
     heard: Revision,
     last_error: Option<String>,
@@ -116,6 +120,7 @@ impl Registry {
             state: Mutex::default(),
             wake: Notify::new(),
             drained: Notify::new(),
+            ended: Notify::new(),
             stats: RegistryStats::default(),
             tasks: Mutex::default(),
         });
@@ -126,8 +131,8 @@ impl Registry {
             }
         }));
         let mut tasks = registry.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(writer::run(Arc::clone(&registry)));
-        tasks.spawn(session::keep_alive(Arc::clone(&registry)));
+        tasks.spawn(told_when_over(Arc::clone(&registry), writer::run(Arc::clone(&registry))));
+        tasks.spawn(told_when_over(Arc::clone(&registry), session::keep_alive(Arc::clone(&registry))));
         drop(tasks);
         registry
     }
@@ -170,6 +175,11 @@ impl Registry {
     /// What was done so far.
     pub fn stats(&self) -> &RegistryStats {
         &self.stats
+    }
+
+    /// Runs for ever. Returns only if a part of it failed, which is a bug.
+    pub async fn run_until_done(&self) {
+        self.ended.notified().await;
     }
 
     /// Takes no further registrations, writes what is left to write within `deadline`, and ends the
@@ -220,6 +230,7 @@ impl Registry {
         if slot.drop_claim(claim).is_some() {
             let last = slot.claims() == 0;
             state.claims -= 1;
+            state.left = true;
             if last {
                 state.slots.remove(key);
             }
@@ -258,12 +269,22 @@ impl Registry {
                         work = true;
                     }
                 }
-                Change::Put(item) if item.lease.is_none_or(|lease| !state.leases.holds(lease)) => {
-                    if let Some(slot) = state.slots.get_mut(&item.key) {
-                        slot.saw_put_of_another(item.revision);
+                Change::Put(item) => match item.lease.filter(|lease| state.leases.holds(*lease)) {
+                    Some(_) if state.left && !state.slots.contains_key(&item.key) => {}
+                    Some(lease) => {
+                        // Without a slot nobody here wants it: it comes from a commit that was given up.
+                        let slot = state.slots.entry(item.key.clone()).or_insert_with(Slot::new);
+                        if slot.saw_put_of_ours(item.revision, lease, item.value.clone()) {
+                            state.enqueue(&item.key);
+                            work = true;
+                        }
                     }
-                }
-                Change::Put(_) => {}
+                    None => {
+                        if let Some(slot) = state.slots.get_mut(&item.key) {
+                            slot.saw_put_of_another(item.revision);
+                        }
+                    }
+                },
             }
         }
         if work {
@@ -275,6 +296,18 @@ impl Registry {
         // A panic under this lock is a bug, but what it protects is whole after every statement.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs a task of the registry, and tells when it is over, be it by a panic.
+async fn told_when_over(registry: Arc<Registry>, task: impl Future<Output = ()>) {
+    struct Tell(Arc<Registry>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.ended.notify_one();
+        }
+    }
+    let _tell = Tell(registry);
+    task.await;
 }
 
 impl State {

@@ -261,8 +261,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// All keys that begin with `prefix`, read at one revision.
     async fn list(&self, prefix: &[u8]) -> Result<Listing, StoreError>;
 
-    /// Applies up to [`COMMIT_MAX`] writes at one revision. No key may be named by the operations of
-    /// two of them. The guards of all are read before the first operation takes effect.
+    /// Applies up to [`COMMIT_MAX`] writes at one revision. No key may be named by two operations, in one
+    /// write or in two. The guards of all are read before the first operation takes effect.
     async fn commit(&self, writes: Vec<Write>) -> Result<Commit, StoreError>;
 
     /// A new lease of this term, in whole seconds, at least one. The store may give a longer one.
@@ -275,7 +275,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Ends a lease now, and removes its keys. No error when it is gone already.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// The changes below `prefix` after a revision. Returns once the store has agreed to tell them.
+    /// The changes below `prefix` after a revision. Returns once the store has agreed to tell them. A
+    /// revision that the store has not reached is one of another history ([`StoreError::FeedLost`]).
     async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError>;
 
     /// How the store is.

@@ -15,9 +15,9 @@ use std::time::Duration;
 const RACES: usize = 1000;
 
 /// One store as two nodes see it: two connections where there are connections.
-pub struct Stores {
-    pub one: Arc<dyn Store>,
-    pub two: Arc<dyn Store>,
+pub(crate) struct Stores {
+    pub(crate) one: Arc<dyn Store>,
+    pub(crate) two: Arc<dyn Store>,
 }
 
 /// A node without its network: catalog and registry on a store.
@@ -86,7 +86,7 @@ fn count(counter: &std::sync::atomic::AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-pub async fn registered_means_this_node_answers_it(stores: Stores) {
+pub(crate) async fn registered_means_this_node_answers_it(stores: Stores) {
     let node = Node::start(&stores.one).await;
     for port in 1..=20 {
         let claim = node.registry.register(instance(port, 7)).await.expect("a store that answers");
@@ -96,7 +96,7 @@ pub async fn registered_means_this_node_answers_it(stores: Stores) {
     }
 }
 
-pub async fn released_means_gone(stores: Stores) {
+pub(crate) async fn released_means_gone(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = claim.instance().key.clone();
@@ -111,7 +111,7 @@ pub async fn released_means_gone(stores: Stores) {
     node.comes_to_know(&key, None).await;
 }
 
-pub async fn the_same_word_again_writes_nothing(stores: Stores) {
+pub(crate) async fn the_same_word_again_writes_nothing(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let puts = count(&node.registry.stats().puts);
@@ -122,7 +122,7 @@ pub async fn the_same_word_again_writes_nothing(stores: Stores) {
     assert!(node.knows(&second.instance().key).is_some());
 }
 
-pub async fn the_last_claim_to_leave_removes(stores: Stores) {
+pub(crate) async fn the_last_claim_to_leave_removes(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let mut workers = Vec::new();
     for _ in 0..3 {
@@ -173,17 +173,17 @@ async fn race(old_node: &Node, new_node: &Node) {
     old_node.comes_to_know(&key, None).await;
 }
 
-pub async fn a_late_release_removes_nothing_newer(stores: Stores) {
+pub(crate) async fn a_late_release_removes_nothing_newer(stores: Stores) {
     let node = Node::start(&stores.one).await;
     race(&node, &node).await;
 }
 
-pub async fn a_late_release_at_another_node_removes_nothing_newer(stores: Stores) {
+pub(crate) async fn a_late_release_at_another_node_removes_nothing_newer(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     race(&one, &two).await;
 }
 
-pub async fn who_spoke_last_describes_the_entry(stores: Stores) {
+pub(crate) async fn who_spoke_last_describes_the_entry(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let second = node.registry.register(instance(80, 2)).await.expect("a store that answers");
@@ -193,7 +193,7 @@ pub async fn who_spoke_last_describes_the_entry(stores: Stores) {
     node.comes_to_know(&key, Some(1)).await;
 }
 
-pub async fn an_entry_that_was_removed_by_hand_comes_back(stores: Stores) {
+pub(crate) async fn an_entry_that_was_removed_by_hand_comes_back(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 5)).await.expect("a store that answers");
     let before = node.knows(&claim.instance().key).expect("registered").revision;
@@ -206,7 +206,7 @@ pub async fn an_entry_that_was_removed_by_hand_comes_back(stores: Stores) {
     assert_eq!(count(&node.registry.stats().lost), 1);
 }
 
-pub async fn entries_of_a_lost_lease_come_back(stores: Stores) {
+pub(crate) async fn entries_of_a_lost_lease_come_back(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let mut claims = Vec::new();
     for port in 1..=250 {
@@ -222,7 +222,7 @@ pub async fn entries_of_a_lost_lease_come_back(stores: Stores) {
     .await;
 }
 
-pub async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
+pub(crate) async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     let old = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = old.instance().key.clone();
@@ -244,7 +244,7 @@ pub async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
     one.comes_to_know(&key, None).await;
 }
 
-pub async fn a_claim_whose_entry_another_node_removed_puts_it_again(stores: Stores) {
+pub(crate) async fn a_claim_whose_entry_another_node_removed_puts_it_again(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     let here = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = here.instance().key.clone();
@@ -255,7 +255,7 @@ pub async fn a_claim_whose_entry_another_node_removed_puts_it_again(stores: Stor
     two.comes_to_know(&key, Some(1)).await;
 }
 
-pub async fn a_burst_is_written_in_group_commits(stores: Stores) {
+pub(crate) async fn a_burst_is_written_in_group_commits(stores: Stores) {
     const BURST: u16 = 1000;
     let node = Node::start(&stores.one).await;
     let mut burst = tokio::task::JoinSet::new();
@@ -278,7 +278,7 @@ pub async fn a_burst_is_written_in_group_commits(stores: Stores) {
     .await;
 }
 
-pub async fn a_registration_that_is_given_up_leaves_nothing(stores: Stores) {
+pub(crate) async fn a_registration_that_is_given_up_leaves_nothing(stores: Stores) {
     let node = Node::start(&stores.one).await;
     for patience in 0..200 {
         let giving_up = node.registry.register(instance(80, patience));
@@ -293,7 +293,7 @@ pub async fn a_registration_that_is_given_up_leaves_nothing(stores: Stores) {
     .await;
 }
 
-pub async fn an_update_keeps_the_key(stores: Stores) {
+pub(crate) async fn an_update_keeps_the_key(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let mut claim = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let mut entry = claim.instance().entry.clone();
@@ -306,7 +306,7 @@ pub async fn an_update_keeps_the_key(stores: Stores) {
     assert_eq!(node.knows(&key), None);
 }
 
-pub async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
+pub(crate) async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     let left = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let released = one.registry.register(instance(81, 1)).await.expect("a store that answers");
@@ -321,7 +321,7 @@ pub async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
     assert_eq!(two.knows(&stays), None, "who came back elsewhere owns it there");
 }
 
-pub async fn after_a_stop_nobody_is_taken(stores: Stores) {
+pub(crate) async fn after_a_stop_nobody_is_taken(stores: Stores) {
     let node = Node::start(&stores.one).await;
     node.registry.stop(SOON).await;
     let refused = node.registry.register(instance(80, 1)).await.map(|_| ());

@@ -1,20 +1,32 @@
 //! The real daemon as a process of its own.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+use super::dig::Dig;
+use super::http::{self, Response};
+use super::provider::{Provider, Refusal};
 
 /// How long the daemon may take to listen.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take to go after a signal.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running `skyhound serve`. Killed when dropped.
+/// The binary under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_skyhound");
+
+/// A running `skyhound serve`. Killed when dropped; if that is because a test failed, its log is shown.
 pub struct Daemon {
     child: Child,
     args: Vec<String>,
+    log: TempDir,
     /// Where HTTP and websockets are.
     pub http: SocketAddr,
     /// Where DNS is.
@@ -22,21 +34,40 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it on free loopback ports, with further arguments, and waits until it listens.
+    /// Starts it with further arguments and waits until it listens. Without an argument that says where
+    /// entries are kept, they are kept in memory.
+    ///
+    /// It gets a loopback address of its own, with ports that the system gives nobody by chance: a daemon that
+    /// is restarted finds them free.
     pub async fn start(args: &[&str]) -> Self {
-        Self::start_at("127.0.0.1:0", "127.0.0.1:0", args.iter().map(ToString::to_string).collect()).await
+        let ip = own_address();
+        Self::start_on(SocketAddr::new(ip, 8053), SocketAddr::new(ip, 5300), args).await
     }
 
-    async fn start_at(http: &str, dns: &str, args: Vec<String>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_skyhound"))
-            .args(["serve", "--listen", http, "--dns-listen", dns])
+    /// The same on these addresses.
+    pub async fn start_on(http: SocketAddr, dns: SocketAddr, args: &[&str]) -> Self {
+        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let says_where = |arg: &String| ["--in-memory", "--data-dir", "--etcd-api"].contains(&arg.as_str());
+        if !args.iter().any(says_where) {
+            args.push("--in-memory".into());
+        }
+        let log = TempDir::new().expect("a directory for the log");
+        Self::spawn(http, dns, args, log).await
+    }
+
+    async fn spawn(http: SocketAddr, dns: SocketAddr, args: Vec<String>, log: TempDir) -> Self {
+        let out = File::options().create(true).append(true).open(log.path().join("log")).expect("a file for the log");
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--listen", &http.to_string(), "--dns-listen", &dns.to_string()])
             .args(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(out)
             .kill_on_drop(true)
             .spawn()
             .expect("the binary was built with the tests");
         let stdout = child.stdout.take().expect("it was piped");
+        let mut daemon = Self { child, args, log, http, dns };
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_DEADLINE, lines.next_line())
             .await
@@ -45,7 +76,8 @@ impl Daemon {
             .expect("it does not end before it listens");
         let ready: serde_json::Value = serde_json::from_str(&line).expect("the first line is JSON");
         let addr = |kind: &str| ready[kind][0].as_str().expect("an address").parse().expect("an address");
-        Self { child, args, http: addr("http"), dns: addr("dns") }
+        (daemon.http, daemon.dns) = (addr("http"), addr("dns"));
+        daemon
     }
 
     /// The process id.
@@ -58,23 +90,96 @@ impl Daemon {
         format!("ws://{}/provide?{query}", self.http)
     }
 
+    /// A client of its DNS.
+    pub fn dig(&self) -> Dig {
+        Dig::new(self.dns)
+    }
+
+    /// Registers; panics when that is refused.
+    pub async fn provide(&self, query: &str) -> Provider {
+        let provider = self.try_provide(query).await;
+        provider.unwrap_or_else(|refusal| panic!("{query} is refused: {refusal:?}"))
+    }
+
+    /// Registers, or says what was answered instead.
+    pub async fn try_provide(&self, query: &str) -> Result<Provider, Refusal> {
+        Provider::open(self.http, query).await
+    }
+
+    /// Asks its HTTP side.
+    pub async fn get(&self, path: &str) -> Response {
+        http::get(self.http, path).await.expect("an answer over HTTP")
+    }
+
+    /// What `/readyz` says, whatever its status.
+    pub async fn readyz(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/readyz").await.body).expect("/readyz is JSON")
+    }
+
+    /// The sum of the values of one metric, all its labels together. Panics when there is none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.body;
+        http::metric(&text, name).unwrap_or_else(|| panic!("there is no metric {name}:\n{text}"))
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path().join("log")).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_none()
+    }
+
+    /// Waits until it has ended by itself or by a signal sent before.
+    pub async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(STOP_DEADLINE, self.child.wait())
+            .await
+            .expect("it ends in time")
+            .expect("it can be waited for")
+    }
+
     /// Ends it as a power failure would.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 
     /// A planned stop; waits until it is gone and says how it ended.
-    pub async fn stop(&mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be signalled");
-        tokio::time::timeout(STOP_DEADLINE, self.child.wait())
-            .await
-            .expect("it stops in time")
-            .expect("it can be waited for")
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
     }
 
-    /// Starts it again with the same arguments on the same ports.
+    /// Starts it again with the same arguments on the same ports. It has to have ended.
     pub async fn restart(&mut self) {
-        *self = Self::start_at(&self.http.to_string(), &self.dns.to_string(), self.args.clone()).await;
+        let log = std::mem::replace(&mut self.log, TempDir::new().expect("a directory"));
+        *self = Self::spawn(self.http, self.dns, self.args.clone(), log).await;
     }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.lines().count().saturating_sub(40);
+            let last: Vec<_> = log.lines().skip(from).collect();
+            eprintln!("--- the daemon on {} logged last:\n{}\n---", self.http, last.join("\n"));
+        }
+    }
+}
+
+/// Nobody else's, for as long as this process lives. 127.0.0.x is where everybody else is.
+fn own_address() -> IpAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    assert!((1..255).contains(&count), "too many daemons in one test process");
+    Ipv4Addr::new(127, count, high, low).into()
 }

@@ -149,6 +149,38 @@ impl Answer {
         data.sort_unstable();
         data
     }
+
+    /// The ports of the answer section's SRV records, sorted.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<_> = self.srv().iter().map(|srv| srv.port).collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    /// The answer section's SRV records, sorted by their ports.
+    pub fn srv(&self) -> Vec<Srv> {
+        let mut all: Vec<Srv> = self.answer.iter().filter(|r| r.rtype == "SRV").map(|r| Srv::read(&r.data)).collect();
+        all.sort_by_key(|srv| srv.port);
+        all
+    }
+}
+
+/// The data of an SRV record, in RFC 2782's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Srv {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    pub target: String,
+}
+
+impl Srv {
+    fn read(data: &str) -> Self {
+        let fields: Vec<_> = data.split(' ').collect();
+        let [priority, weight, port, target] = fields[..] else { panic!("no SRV data: {data}") };
+        let number = |text: &str| text.parse().unwrap_or_else(|e| panic!("no SRV data: {data}: {e}"));
+        Self { priority: number(priority), weight: number(weight), port: number(port), target: target.to_owned() }
+    }
 }
 
 /// One record in presentation form.

@@ -39,7 +39,7 @@ enum End {
 }
 
 impl End {
-    /// In one word, for [`crate::ops::Metrics::release`].
+    /// In one word, for [`crate::metrics::Metrics::release`].
     fn word(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -152,5 +152,20 @@ async fn finish(app: &App, claim: Claim, socket: Socket, end: End) {
                 OnStop::Remove => drop(tokio::join!(claim.release(), close)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are 100,000 of them.
+    #[test]
+    fn a_held_socket_is_a_small_task() {
+        fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(hold);
+        assert!(size <= 2048, "{size} bytes");
     }
 }

@@ -22,7 +22,8 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ENTRIES: TableDefinition<'_, &[u8], (u64, i64, &[u8])> = TableDefinition::new("entries");
@@ -56,25 +57,15 @@ pub(super) enum Failure {
 impl Disk {
     /// The file and what it holds. Leases end one term after zero.
     pub(super) fn open(path: PathBuf, open: Opener) -> Result<(Self, State), OpenError> {
-        let mut db = open()?;
-        let fails = |error| OpenError::from_redb(&path, error);
-        // A file that was closed well is not verified by redb itself.
-        if !db.check_integrity().map_err(|error| fails(error.into()))? {
-            tracing::warn!(path = %path.display(), "the store's file was not whole and has been repaired");
-        }
-        let layout = prepare(&db).map_err(fails)?;
-        if layout != Some(LAYOUT) {
-            let found = layout.ok_or_else(|| OpenError::Damaged {
-                path: path.clone(),
-                what: "its tables are another program's".into(),
-            })?;
-            return Err(OpenError::Layout { path, found, known: LAYOUT });
-        }
-        let (state, serial) = load(&db).map_err(fails)?;
+        // redb panics on many pages that are damaged. Nothing that it held is used after that.
+        let read = catch_unwind(AssertUnwindSafe(|| read(&path, &open)));
+        let (db, state, serial) = read.unwrap_or_else(|_| {
+            Err(OpenError::Damaged { path: path.clone(), what: "its pages make no sense".into() })
+        })?;
         Ok((Self { path, open, db: Some(db), serial }, state))
     }
 
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -119,6 +110,23 @@ impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Disk").field("path", &self.path).field("serial", &self.serial).finish_non_exhaustive()
     }
+}
+
+/// Opens the file, verifies it, and reads it all.
+fn read(path: &Path, open: &Opener) -> Result<(Database, State, u64), OpenError> {
+    let fails = |error| OpenError::from_redb(path, error);
+    let mut db = open()?;
+    // After a crash redb has verified it already, but not after it was closed well.
+    if !db.check_integrity().map_err(|error| fails(error.into()))? {
+        tracing::warn!(path = %path.display(), "the store's file was not whole and has been repaired");
+    }
+    match prepare(&db).map_err(fails)? {
+        Some(LAYOUT) => {}
+        Some(found) => return Err(OpenError::Layout { path: path.to_path_buf(), found, known: LAYOUT }),
+        None => return Err(OpenError::Damaged { path: path.to_path_buf(), what: "it has other tables".into() }),
+    }
+    let (state, serial) = load(&db).map_err(fails)?;
+    Ok((db, state, serial))
 }
 
 /// Makes the tables of a new file; returns the layout, `None` when the file is not ours.

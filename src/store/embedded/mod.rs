@@ -16,6 +16,8 @@
 //! shares its parts with the writer's, so that neither waits for the other.
 
 mod disk;
+#[cfg(test)]
+mod faults;
 mod feeds;
 mod history;
 mod lessor;
@@ -90,7 +92,7 @@ pub struct Embedded {
 impl Embedded {
     /// A store in a file. Makes the file and the directories above it when they are not there.
     ///
-    /// Reads the whole file, which blocks for about a second per million entries. Every lease in it gets
+    /// Reads the whole file, which blocks: seconds for a million entries. Every lease in it gets
     /// a fresh term.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let file = path.to_path_buf();

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 /// The most requests that are written together, and the most that wait; more make their callers wait.
 pub(super) const GROUP_MAX: usize = 1024;
-/// The longest the writer sleeps, and how long it rests after a failed write before it tries again what
-/// nobody waits for.
+/// The longest the writer sleeps, and how long it leaves the file alone after a failure: every try reads
+/// the file from end to end.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a reader of a feed who was busy is told that there is nothing more.
 const BOOKMARK: Duration = Duration::from_millis(100);
@@ -31,14 +31,20 @@ pub(super) struct Writer {
     disk: Option<Disk>,
     /// A draft of which only the file knows whether it happened, while the file cannot be read.
     limbo: Option<Draft>,
-    /// The last write failed, with this.
-    fault: Option<String>,
+    fault: Option<Fault>,
     history: History,
     feeds: Feeds,
     /// A reader of a feed waits for a bookmark.
     bookmark_due: bool,
     view: Arc<ArcSwap<View>>,
     clock: Clock,
+}
+
+/// Why the last write failed, until one succeeds.
+struct Fault {
+    why: String,
+    /// Until then no other is tried.
+    rest: Duration,
 }
 
 impl Writer {
@@ -70,7 +76,7 @@ impl Writer {
     }
 
     fn turn(&mut self, group: impl Iterator<Item = Request>, now: Duration) {
-        self.leave_limbo();
+        self.leave_limbo(now);
         let mut mutations = Vec::new();
         let mut openings = Vec::new();
         for request in group {
@@ -85,7 +91,7 @@ impl Writer {
         let mut draft = Draft::of(&self.state);
         draft.expire(now);
         let replies: Vec<_> = mutations.into_iter().map(|mutation| stage(&mut draft, mutation, now)).collect();
-        let durable = self.settle(draft);
+        let durable = self.settle(draft, now);
         for reply in replies {
             reply(durable.clone());
         }
@@ -118,12 +124,12 @@ impl Writer {
     }
 
     /// Makes a draft durable and shows it; or drops it and says why.
-    fn settle(&mut self, draft: Draft) -> Result<(), StoreError> {
+    fn settle(&mut self, draft: Draft, now: Duration) -> Result<(), StoreError> {
         if draft.journal.is_empty() {
             return Ok(());
         }
-        if self.limbo.is_some() {
-            return Err(StoreError::Rejected(self.fault.clone().unwrap_or_default()));
+        if let Some(fault) = self.fault.as_ref().filter(|fault| self.limbo.is_some() || now < fault.rest) {
+            return Err(StoreError::Rejected(fault.why.clone()));
         }
         let written = match &mut self.disk {
             Some(disk) => disk.write(&draft.journal, draft.state.revision),
@@ -135,11 +141,11 @@ impl Writer {
                 Ok(())
             }
             Err(Failure::Undone(why)) => {
-                self.report(&why);
+                self.report(why.clone(), now);
                 Err(StoreError::Rejected(why))
             }
             Err(Failure::Unknown(why)) => {
-                self.report(&why);
+                self.report(why.clone(), now);
                 self.limbo = Some(draft);
                 Err(StoreError::Unreachable(why))
             }
@@ -147,14 +153,17 @@ impl Writer {
     }
 
     /// Asks a file that could not be read once more what became of the last draft.
-    fn leave_limbo(&mut self) {
+    fn leave_limbo(&mut self, now: Duration) {
+        if self.fault.as_ref().is_some_and(|fault| now < fault.rest) {
+            return;
+        }
         let (Some(limbo), Some(disk)) = (self.limbo.take(), &mut self.disk) else { return };
         match disk.recover() {
             Ok(true) => self.show(limbo),
             Ok(false) => {}
             Err(error) => {
                 self.limbo = Some(limbo);
-                self.report(&error.to_string());
+                self.report(error.to_string(), now);
             }
         }
     }
@@ -171,12 +180,12 @@ impl Writer {
         }
     }
 
-    fn report(&mut self, why: &str) {
-        if self.fault.as_deref() != Some(why) {
+    fn report(&mut self, why: String, now: Duration) {
+        if self.fault.as_ref().is_none_or(|fault| fault.why != why) {
             tracing::error!(path = ?self.disk.as_ref().map(Disk::path), why, "the store cannot write");
-            self.fault = Some(why.to_owned());
-            self.view.store(Arc::new(View::of(&self.state, self.fault.clone())));
         }
+        self.view.store(Arc::new(View::of(&self.state, Some(why.clone()))));
+        self.fault = Some(Fault { why, rest: now + TICK });
     }
 }
 

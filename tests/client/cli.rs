@@ -1,0 +1,310 @@
+//! The verbs as a shell sees them: the built binary, its streams, signals and exit status.
+
+use super::dns::{Answers, serve};
+use super::peer::{Peer, next};
+use super::soon;
+use hickory_proto::op::ResponseCode;
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Output, Stdio};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio_tungstenite::tungstenite::Message;
+
+/// The binary, in a process group of its own: were it in the foreground of somebody's terminal, it would
+/// leave SIGINT to that.
+fn skyhound(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skyhound"));
+    command.args(arguments).env_remove("SKYHOUND_SERVER").env_remove("SKYHOUND_DNS");
+    command.process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str]) -> Output {
+    soon(skyhound(arguments).output()).await.unwrap()
+}
+
+/// Runs `script` in sh for as long as `web` is provided at `peer`.
+async fn run_script(peer: &Peer, script: &str) -> Output {
+    run(&["provide", "web", "--port", "8080", "--server", &peer.url(), "--", "sh", "-c", script]).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().unwrap()).lines()
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// What it says until a line has `last`; without it, until it ends.
+async fn says(child: &mut Child, last: Option<&str>) -> String {
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut said = String::new();
+    while !last.is_some_and(|last| said.contains(last) && said.ends_with('\n')) {
+        match soon(stderr.read_u8()).await {
+            Ok(byte) => said.push(byte.into()),
+            Err(_) => return said,
+        }
+    }
+    said
+}
+
+/// Waits until the client has read the daemon's 101, which the daemon cannot see.
+async fn registered(child: &mut Child, peer: &Peer) {
+    let registered = format!("skyhound: registered web (port 8080) with {}\n", peer.url());
+    let said = says(child, Some(&registered)).await;
+    assert!(said.ends_with(&registered), "{said}");
+    assert!(!said.contains('\u{1b}'), "colours are for terminals: {said:?}");
+}
+
+#[tokio::test]
+async fn the_commands_exit_status_is_ours() {
+    // It never answers: a daemon that hangs delays neither the command's start nor its end.
+    let peer = Peer::bind().await;
+    assert_eq!(run_script(&peer, "exit 0").await.status.code(), Some(0));
+    assert_eq!(run_script(&peer, "exit 7").await.status.code(), Some(7));
+    let killed = run_script(&peer, "kill -KILL $$").await;
+    assert_eq!(killed.status.code(), Some(137));
+    assert!(text(&killed.stderr).ends_with("skyhound: web (port 8080) was never registered\n"), "{killed:?}");
+}
+
+#[tokio::test]
+async fn the_commands_streams_are_its_own() {
+    let peer = Peer::bind().await;
+    let output = run_script(&peer, "echo out; echo err >&2").await;
+    assert_eq!(text(&output.stdout), "out\n");
+    assert!(text(&output.stderr).contains("err\n"));
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_run_is_named() {
+    let peer = Peer::bind().await;
+    let server = peer.url();
+    let provide = ["provide", "web", "-p", "8080", "-s", &server, "--"];
+    let missing = run(&[&provide[..], &["no-such-command"]].concat()).await;
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(text(&missing.stderr).contains("cannot run no-such-command: no such command"), "{missing:?}");
+    let not_executable = run(&[&provide[..], &["/dev/null"]].concat()).await;
+    assert_eq!(not_executable.status.code(), Some(126));
+    assert!(text(&not_executable.stderr).contains("cannot run /dev/null: not executable"), "{not_executable:?}");
+}
+
+/// Provides with a command that ends with 42 at `signal`, and waits until it listens.
+async fn trapping(peer: &Peer, signal: &str, prefix: &[&str]) -> Child {
+    let script = format!("trap 'exit 42' {signal}; echo ready; while :; do sleep 0.02; done");
+    let server = peer.url();
+    let provide = ["provide", "web", "-p", "8080", "-s", &server, "--", "sh", "-c", &script];
+    let mut command = skyhound(&provide);
+    if let Some((program, arguments)) = prefix.split_first() {
+        let mut wrapped = Command::new(program);
+        wrapped.args(arguments).arg(env!("CARGO_BIN_EXE_skyhound")).args(provide);
+        wrapped.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command = wrapped;
+    }
+    let mut child = command.spawn().unwrap();
+    let mut out = lines(&mut child);
+    assert_eq!(soon(out.next_line()).await.unwrap().as_deref(), Some("ready"));
+    child
+}
+
+#[tokio::test]
+async fn signals_are_passed_on() {
+    let peer = Peer::bind().await;
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("INT", Signal::INT),
+        ("HUP", Signal::HUP),
+        ("QUIT", Signal::QUIT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+    ] {
+        let mut child = trapping(&peer, name, &[]).await;
+        send(&child, signal);
+        assert_eq!(soon(child.wait()).await.unwrap().code(), Some(42), "{name}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_was_ignored_at_the_start_stays_ignored() {
+    let peer = Peer::bind().await;
+    // As `nohup` does it.
+    let mut child = trapping(&peer, "USR1", &["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""]).await;
+    send(&child, Signal::HUP);
+    send(&child, Signal::USR1);
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(42));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_command_does_not_outlive_us() {
+    let peer = Peer::bind().await;
+    let mut child = skyhound(&["provide", "web", "-p", "8080", "-s", &peer.url(), "--", "sh", "-c"])
+        .arg("trap 'echo ended; exit' TERM; echo ready; while :; do sleep 0.02; done")
+        .spawn()
+        .unwrap();
+    let mut out = lines(&mut child);
+    assert_eq!(soon(out.next_line()).await.unwrap().as_deref(), Some("ready"));
+    send(&child, Signal::KILL);
+    assert_eq!(soon(out.next_line()).await.unwrap().as_deref(), Some("ended"));
+}
+
+#[tokio::test]
+async fn the_registration_ends_with_the_command() {
+    let peer = Peer::bind().await;
+    let script = "echo ready; read line; exit 3";
+    let mut child = skyhound(&["provide", "web", "-p", "8080", "-s", &peer.url(), "--", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdin = child.stdin.take();
+    let (mut socket, target) = peer.accept().await;
+    assert_eq!(target, "/provide?service=web&port=8080");
+    registered(&mut child, &peer).await;
+    drop(stdin);
+    assert!(matches!(next(&mut socket).await, Some(Message::Close(_))));
+    while next(&mut socket).await.is_some() {}
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(3));
+}
+
+#[tokio::test]
+async fn without_a_command_a_signal_ends_it_properly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let peer = Peer::bind().await;
+        let mut child = skyhound(&["provide", "web", "-p", "8080", "--weight", "5"])
+            .env("SKYHOUND_SERVER", peer.url())
+            .spawn()
+            .unwrap();
+        let (mut socket, target) = peer.accept().await;
+        assert_eq!(target, "/provide?service=web&port=8080&weight=5");
+        registered(&mut child, &peer).await;
+        send(&child, signal);
+        assert!(matches!(next(&mut socket).await, Some(Message::Close(_))));
+        while next(&mut socket).await.is_some() {}
+        assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+        assert_eq!(says(&mut child, None).await, "skyhound: web (port 8080) is no longer registered\n");
+    }
+}
+
+#[tokio::test]
+async fn a_loss_is_told() {
+    let (first, second) = (Peer::bind().await, Peer::bind().await);
+    let servers = format!("{},{}", first.url(), second.url());
+    let mut child = skyhound(&["provide", "web", "-p", "8080", "-s", &servers]).spawn().unwrap();
+    drop(first.accept().await);
+    let _held = second.accept().await;
+    let said = says(&mut child, Some(&format!("skyhound: registered web (port 8080) with {}\n", second.url()))).await;
+    assert!(said.contains(&format!("skyhound: lost the connection to {}: ", first.url())), "{said}");
+    assert!(said.contains("; trying again "), "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_ends_it_and_the_command() {
+    let peer = Peer::bind().await;
+    let server = peer.url();
+    for command in [&[][..], &["--", "sleep", "1000"]] {
+        let child = skyhound(&[&["provide", "web", "-p", "8080", "-s", &server], command].concat()).spawn().unwrap();
+        peer.answer("400 Bad Request", "", "service \"web\" is not for you").await;
+        let output = soon(child.wait_with_output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(&format!("{server} refused web (port 8080): service \"web\" is not for you\n")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_script_reads_json() {
+    let peer = Peer::bind().await;
+    let mut child = skyhound(&["provide", "web", "-p", "8080", "-s", &peer.url(), "--json"]).spawn().unwrap();
+    let mut out = lines(&mut child);
+    let (mut socket, _) = peer.accept().await;
+    for event in ["connecting", "registered"] {
+        let line = soon(out.next_line()).await.unwrap().unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["event"], &line["server"]), (&event.into(), &peer.url().into()), "{line}");
+        assert_eq!((&line["service"], &line["port"]), (&"web".into(), &8080.into()), "{line}");
+    }
+    send(&child, Signal::TERM);
+    while next(&mut socket).await.is_some() {}
+    let line = soon(out.next_line()).await.unwrap().unwrap();
+    assert_eq!(line, r#"{"event":"closed","service":"web","port":8080}"#);
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+    assert_eq!(says(&mut child, None).await, "");
+}
+
+#[tokio::test]
+async fn bad_usage_is_2_and_names_what_is_wrong() {
+    for (arguments, why) in [
+        (&["provide", "web"][..], "--port <N>"),
+        (&["provide", "web", "-p", "0"], "0 is not in 1..=65535"),
+        (&["provide", "web", "-p", "80", "-s", "ftp://a"], "\"ftp\" is no scheme"),
+        (&["provide", "web", "-p", "80", "--meta", "zone"], "write it as KEY=VALUE"),
+        (&["resolve", "a", "-s", "here"], "write it as ADDRESS:PORT"),
+        (&["man", "nothing"], "there is no verb \"nothing\""),
+    ] {
+        let output = run(arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(why), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn help_teaches_by_example() {
+    for (verb, example) in [
+        ("provide", "skyhound provide web --port 8080 -- ./server"),
+        ("resolve", "skyhound resolve web.services.skydns.local --server"),
+        ("completion", "skyhound completion bash >"),
+    ] {
+        let help = text(&run(&[verb, "--help"]).await.stdout);
+        assert!(help.contains(example), "{help}");
+    }
+    let help = text(&run(&["--help"]).await.stdout);
+    assert!(help.contains("provide") && !help.contains("become-command"), "{help}");
+}
+
+#[tokio::test]
+async fn completions_and_man_pages_render() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&run(&["completion", shell]).await.stdout);
+        assert!(script.contains("provide") && script.contains("weight"), "{shell}");
+        assert!(!script.contains("become-command"), "{shell}");
+    }
+    let page = text(&run(&["man"]).await.stdout);
+    assert!(page.contains(".TH skyhound 1"), "{page}");
+    let page = text(&run(&["man", "provide"]).await.stdout);
+    assert!(page.contains(".TH skyhound-provide 1") && page.contains("Exit status"), "{page}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut child = skyhound(&["completion", "bash"]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+    assert_eq!(says(&mut child, None).await, "");
+}
+
+#[tokio::test]
+async fn resolve_prints_targets_and_tells_none_from_no_answer() {
+    let resolve = async |answers| {
+        let server = serve(answers).await.to_string();
+        run(&["resolve", "web.services.skydns.local", "--server", &server]).await
+    };
+    let found = resolve(Answers::Three).await;
+    assert_eq!(found.status.code(), Some(0));
+    let first = text(&found.stdout).lines().next().unwrap().to_owned();
+    assert_eq!(first, "    1   100  8081     30 i1.web.services.skydns.local 127.0.0.1");
+    let none = resolve(Answers::Nothing).await;
+    assert_eq!((none.status.code(), text(&none.stdout)), (Some(1), String::new()));
+    let failed = resolve(Answers::Code(ResponseCode::ServFail)).await;
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(text(&failed.stderr).contains("cannot say what web.services.skydns.local is"), "{failed:?}");
+}

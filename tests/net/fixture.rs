@@ -1,0 +1,152 @@
+//! A daemon without DNS, in this process, with a store in memory.
+
+use crate::raw::Raw;
+use crate::support::wait::{SOON, wait_until};
+use skyhound::app::{App, Turns};
+use skyhound::catalog::Catalog;
+use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound::config::OnStop;
+use skyhound::metrics::Metrics;
+use skyhound::model::{Entry, Layout, Name, Naming};
+use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
+use skyhound::ops::gauges;
+use skyhound::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound::server::routes;
+use skyhound::store::Store;
+use skyhound::store::embedded::Embedded;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// How a daemon is started.
+pub struct How {
+    pub timeout: Duration,
+    pub on_stop: OnStop,
+    pub limits: Limits,
+    /// How long a registration may take.
+    pub deadline: Duration,
+    /// Whether the catalog follows the store; otherwise nothing is ever read, and nothing becomes visible.
+    pub follow: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            on_stop: OnStop::Keep,
+            limits: Limits::default(),
+            deadline: REGISTER_DEADLINE,
+            follow: true,
+        }
+    }
+}
+
+pub struct Daemon {
+    pub app: Arc<App>,
+    pub http: HttpServer,
+    pub addr: SocketAddr,
+    follower: Option<JoinHandle<()>>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.follower.take().inspect(JoinHandle::abort);
+    }
+}
+
+impl Daemon {
+    pub async fn start() -> Self {
+        Self::started(How::default()).await
+    }
+
+    pub async fn started(how: How) -> Self {
+        let layout = Layout::new("/skydns");
+        let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
+        let catalog = Catalog::new(layout.clone());
+        let settings = RegistrySettings { term: how.timeout, deadline: how.deadline };
+        let registry = Registry::start(Arc::clone(&store), Arc::clone(&catalog), settings);
+        let naming = Naming {
+            root: Name::parse("skydns.local.").expect("a name"),
+            layout: layout.clone(),
+            default_category: "services".into(),
+            default_ttl: 30,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let app = Arc::new(App {
+            registry,
+            catalog: Arc::clone(&catalog),
+            store: Arc::clone(&store),
+            naming,
+            timeout: how.timeout,
+            on_stop: how.on_stop,
+            limits: how.limits,
+            metrics: Arc::clone(&metrics),
+            turns: Turns::default(),
+        });
+        gauges::watch(&app);
+        let settings = HttpSettings { limits: how.limits };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let http = HttpServer::bind(&[any], &settings, routes(&app), &metrics).expect("a free port");
+        let addr = http.local_addrs()[0];
+        let mut follower = None;
+        if how.follow {
+            let follow = Follow { store, prefix: layout.prefix().into(), compare_every: COMPARE_EVERY };
+            follower = Some(tokio::spawn(follow.run(Arc::clone(&catalog))));
+            catalog.ready().await;
+        }
+        Self { app, http, addr, follower }
+    }
+
+    /// A connection that nothing was said on.
+    pub async fn connect(&self) -> Raw {
+        Raw::new(TcpStream::connect(self.addr).await.expect("it listens"))
+    }
+
+    /// A websocket on `/provide?…`, by a real client.
+    pub async fn provide(&self, query: &str) -> Result<WebSocketStream<TcpStream>, Error> {
+        let stream = TcpStream::connect(self.addr).await.expect("it listens");
+        let url = format!("ws://{}/provide?{query}", self.addr);
+        client_async(url, stream).await.map(|(socket, _)| socket)
+    }
+
+    /// The entries of a service, as this node answers them now.
+    pub fn entries(&self, service: &str) -> Vec<Entry> {
+        let name = Name::parse(&format!("{service}.services.skydns.local.")).expect("a name");
+        let snapshot = self.app.catalog.snapshot();
+        let Some(node) = snapshot.node(&name) else { return Vec::new() };
+        node.children().flat_map(|(_, child)| child.own().map(|stored| stored.entry.clone())).collect()
+    }
+
+    /// How many entries there are, all in all.
+    pub fn count(&self) -> usize {
+        self.app.catalog.snapshot().root().entries()
+    }
+
+    /// Waits until there are so many entries and claims.
+    pub async fn holds(&self, entries: usize, claims: usize) {
+        wait_until(SOON, async || match (self.count(), self.app.registry.claims()) {
+            now if now == (entries, claims) => Ok(()),
+            now => Err(format!("entries and claims: {now:?}, not {:?}", (entries, claims))),
+        })
+        .await;
+    }
+
+    /// Waits until the metrics have this line.
+    pub async fn counted(&self, line: &str) {
+        wait_until(SOON, async || {
+            let text = self.app.metrics.render();
+            if text.lines().any(|there| there == line) { Ok(()) } else { Err(format!("no {line} in\n{text}")) }
+        })
+        .await;
+    }
+}
+
+/// A server that nobody asks.
+pub fn idle() -> HttpServer {
+    HttpServer::bind(&[], &HttpSettings::default(), Routes::default(), &Arc::new(Metrics::new()))
+        .expect("nothing to bind")
+}

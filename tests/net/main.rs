@@ -1,0 +1,16 @@
+//! The HTTP side on real sockets: what peers get for good input, for bad input, and for dying.
+
+// Its modules are for each other.
+#![allow(unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod descriptors;
+mod fixture;
+mod held;
+mod http;
+mod ops;
+mod provide;
+mod raw;
+mod stop;

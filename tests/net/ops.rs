@@ -1,0 +1,69 @@
+//! Health, metrics, version.
+
+use crate::fixture::{Daemon, How};
+use serde_json::Value;
+
+#[tokio::test]
+async fn ready_says_what_it_answers_from() {
+    let daemon = Daemon::start().await;
+    let mut peer = daemon.connect().await;
+    let mut held = daemon.connect().await;
+    held.provide("service=foo&port=1").await;
+    let answer = peer.ask("GET /readyz", "").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(
+        (&body["ready"], &body["catalog"], &body["stale_seconds"]),
+        (&true.into(), &"following".into(), &0.into())
+    );
+    assert_eq!((&body["entries"], &body["claims"], &body["quarantined"]), (&1.into(), &1.into(), &0.into()));
+    assert_eq!((&body["store"]["reachable"], &body["store"]["kind"]), (&true.into(), &"memory".into()));
+}
+
+#[tokio::test]
+async fn a_catalog_that_was_never_read_is_alive_but_not_ready() {
+    let daemon = Daemon::started(How { follow: false, ..How::default() }).await;
+    let mut peer = daemon.connect().await;
+    assert_eq!(peer.ask("GET /healthz", "").await.status, 200);
+    let answer = peer.ask("GET /readyz", "").await;
+    assert_eq!(answer.status, 503);
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((&body["ready"], &body["catalog"]), (&false.into(), &"never read".into()));
+    assert_eq!(body["stale_seconds"], Value::Null);
+}
+
+#[tokio::test]
+async fn metrics_tell_the_parts_and_the_process() {
+    let daemon = Daemon::start().await;
+    let mut held = daemon.connect().await;
+    held.provide("service=foo&port=1").await;
+    let mut peer = daemon.connect().await;
+    peer.ask("GET /nowhere", "").await;
+    let answer = peer.ask("GET /metrics", "").await;
+    assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
+    let lines: Vec<_> = answer.body.lines().collect();
+    for line in [
+        r#"skyhound_registrations_total{dialect="skyapi",outcome="ok"} 1"#,
+        r#"skyhound_http_requests_total{route="/provide",status="101"} 1"#,
+        r#"skyhound_http_requests_total{route="none",status="404"} 1"#,
+        r#"skyhound_connections{of="taken"} 2"#,
+        "skyhound_websockets 1",
+        "skyhound_catalog_entries 1.0",
+        "skyhound_claims 1.0",
+        r#"skyhound_writes_total{kind="put"} 1"#,
+    ] {
+        assert!(lines.contains(&line), "{line} is not in\n{}", answer.body);
+    }
+    for name in ["process_resident_memory_bytes ", "process_open_fds ", "process_start_time_seconds "] {
+        let value = lines.iter().find_map(|line| line.strip_prefix(name)).expect(name);
+        assert!(value.parse::<f64>().unwrap() > 0.0, "{name}{value}");
+    }
+    assert_eq!(lines.last(), Some(&"# EOF"));
+}
+
+#[tokio::test]
+async fn version_names_the_program() {
+    let daemon = Daemon::start().await;
+    let answer = daemon.connect().await.ask("GET /version", "").await;
+    assert_eq!(answer.body, format!("{{\"app\":\"skyhound\",\"version\":\"{}\"}}\n", env!("CARGO_PKG_VERSION")));
+}

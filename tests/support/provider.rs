@@ -1,0 +1,219 @@
+//! A process that registers itself, played on the wire: it holds the websocket of `GET /provide`, and can do
+//! whatever processes do to it.
+//!
+//! A task of its own reads, so that pings are answered while the test does something else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::http::{self, Response};
+use super::wait::SOON;
+
+/// How long a registration may take to be answered: the daemon says 503 after 5 s.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// RFC 6455's own example, and its answer.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// The head of a right handshake up to its end, to be sent as it is or spoilt.
+pub fn handshake(addr: SocketAddr, query: &str) -> String {
+    format!(
+        "GET /provide?{query} HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+}
+
+/// Why there is no websocket.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The daemon answered something else than 101.
+    Answer(Response),
+    /// It did not answer.
+    Silence(std::io::Error),
+}
+
+impl Refusal {
+    /// The answer; panics when there is none.
+    pub fn answer(self) -> Response {
+        match self {
+            Self::Answer(response) => response,
+            Self::Silence(error) => panic!("no answer: {error}"),
+        }
+    }
+}
+
+/// What comes over the socket, pings apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A text frame.
+    Text(String),
+    /// A close frame with its code and reason, or without.
+    Closed(Option<(u16, String)>),
+    /// The connection ended.
+    Gone(String),
+}
+
+enum Do {
+    Send(Message),
+    Write(Vec<u8>),
+    Reset,
+    StopReading,
+}
+
+/// One held socket. Dropping it ends the connection without a close frame, as when a process ends.
+#[derive(Debug)]
+pub struct Provider {
+    todo: mpsc::UnboundedSender<Do>,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    pings: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Provider {
+    /// Registers with this query; returns with the 101.
+    pub async fn open(addr: SocketAddr, query: &str) -> Result<Self, Refusal> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        Self::open_on(socket.map_err(Refusal::Silence)?, addr, query).await
+    }
+
+    /// The same on a socket that the caller has prepared (or bound).
+    pub async fn open_on(socket: TcpSocket, addr: SocketAddr, query: &str) -> Result<Self, Refusal> {
+        let opening = async {
+            let mut stream = socket.connect(addr).await?;
+            stream.set_nodelay(true)?;
+            stream.write_all(handshake(addr, query).as_bytes()).await?;
+            let (response, early) = http::read(&mut stream).await?;
+            std::io::Result::Ok((stream, response, early))
+        };
+        let opened = tokio::time::timeout(OPEN_DEADLINE, opening).await;
+        let opened = opened.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let (stream, response, early) = opened.map_err(Refusal::Silence)?;
+        if response.status != 101 {
+            return Err(Refusal::Answer(response));
+        }
+        assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
+        let socket = WebSocketStream::from_partially_read(stream, early, Role::Client, None).await;
+        let (todo, todos) = mpsc::unbounded_channel();
+        let (tell, heard) = mpsc::unbounded_channel();
+        let pings = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(live(socket, todos, tell, Arc::clone(&pings)));
+        Ok(Self { todo, heard, pings, task })
+    }
+
+    fn tell(&self, what: Do) {
+        // The task is gone when the socket is; what is said then reaches nobody.
+        let _ = self.todo.send(what);
+    }
+
+    /// Sends a text frame.
+    pub fn text(&self, text: impl Into<String>) {
+        self.tell(Do::Send(Message::text(text.into())));
+    }
+
+    /// Sends a binary frame.
+    pub fn binary(&self, bytes: &[u8]) {
+        self.tell(Do::Send(Message::binary(bytes.to_vec())));
+    }
+
+    /// Writes bytes past the protocol.
+    pub fn bytes(&self, bytes: impl Into<Vec<u8>>) {
+        self.tell(Do::Write(bytes.into()));
+    }
+
+    /// Reads nothing from now on, and so answers no ping.
+    pub fn stop_reading(&self) {
+        self.tell(Do::StopReading);
+    }
+
+    /// The next thing that is heard.
+    pub async fn next(&mut self) -> Heard {
+        let next = tokio::time::timeout(SOON, self.heard.recv()).await;
+        next.expect("something is heard in time").unwrap_or_else(|| Heard::Gone("the socket is over".into()))
+    }
+
+    /// What was heard and not asked for yet, without waiting.
+    pub fn heard(&mut self) -> Option<Heard> {
+        self.heard.try_recv().ok()
+    }
+
+    /// How many pings came.
+    pub fn pings(&self) -> usize {
+        self.pings.load(Ordering::Relaxed)
+    }
+
+    /// Whether the socket has not ended.
+    pub fn is_open(&self) -> bool {
+        !self.task.is_finished()
+    }
+
+    /// Waits until the socket has ended, however long that takes.
+    pub async fn over(&mut self) {
+        while !matches!(self.heard.recv().await, None | Some(Heard::Gone(_))) {}
+    }
+
+    /// Waits until the socket has ended, which has to be soon.
+    pub async fn ended(&mut self) {
+        while !matches!(self.next().await, Heard::Gone(_)) {}
+    }
+
+    /// Sends a close frame, waits for its answer, and for the end of the connection.
+    pub async fn close(mut self) {
+        self.tell(Do::Send(Message::Close(None)));
+        self.ended().await;
+    }
+
+    /// Ends the connection with a reset.
+    pub async fn reset(mut self) {
+        self.tell(Do::Reset);
+        self.ended().await;
+    }
+}
+
+async fn live(
+    mut socket: WebSocketStream<TcpStream>,
+    mut todo: mpsc::UnboundedReceiver<Do>,
+    tell: mpsc::UnboundedSender<Heard>,
+    pings: Arc<AtomicUsize>,
+) {
+    let mut reading = true;
+    let end = loop {
+        tokio::select! {
+            what = todo.recv() => match what {
+                // Errors show when the socket is read next.
+                Some(Do::Send(message)) => drop(socket.send(message).await),
+                Some(Do::Write(bytes)) => drop(socket.get_mut().write_all(&bytes).await),
+                Some(Do::StopReading) => reading = false,
+                Some(Do::Reset) => {
+                    let stream = socket2::SockRef::from(socket.get_ref());
+                    stream.set_linger(Some(Duration::ZERO)).expect("the system knows SO_LINGER");
+                    break "reset by us".into();
+                }
+                None => break "dropped".into(),
+            },
+            heard = socket.next(), if reading => match heard {
+                Some(Ok(Message::Text(text))) => drop(tell.send(Heard::Text(text.to_string()))),
+                Some(Ok(Message::Ping(_))) => drop(pings.fetch_add(1, Ordering::Relaxed)),
+                Some(Ok(Message::Close(frame))) => {
+                    let said = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    let _ = tell.send(Heard::Closed(said));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error.to_string(),
+                None => break "closed in order".into(),
+            },
+        }
+    };
+    drop(socket);
+    let _ = tell.send(Heard::Gone(end));
+}

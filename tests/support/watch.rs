@@ -1,0 +1,133 @@
+//! Somebody who asks all the time whether a service is there, and remembers every answer that was wrong.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use tokio::task::JoinHandle;
+
+use super::ask::Ask;
+use super::dig::Dig;
+
+/// Between two questions over a socket.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Between two runs of dig: each is a process, and the machine is small.
+const DIG_PAUSE: Duration = Duration::from_millis(100);
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Answers with the instance in them.
+    pub right: usize,
+    /// Questions without an answer, each with when and why.
+    pub silent: Vec<String>,
+    /// Answers without the instance, each with when and what.
+    pub wrong: Vec<String>,
+}
+
+enum Verdict {
+    Right,
+    Silent(String),
+    Wrong(String),
+}
+
+impl Seen {
+    fn note(&mut self, began: Instant, verdict: Verdict) {
+        let at = began.elapsed();
+        match verdict {
+            Verdict::Right => self.right += 1,
+            Verdict::Silent(why) => self.silent.push(format!("{at:.2?}: {why}")),
+            Verdict::Wrong(what) => self.wrong.push(format!("{at:.2?}: {what}")),
+        }
+    }
+
+    /// Not one wrong answer, and not one missing.
+    #[track_caller]
+    pub fn assert_no_gap(&self) {
+        self.assert_never_wrong();
+        assert!(
+            self.silent.is_empty(),
+            "{} questions without an answer, {} right: {:#?}",
+            self.silent.len(),
+            self.right,
+            self.few(&self.silent)
+        );
+    }
+
+    /// Not one wrong answer; none at all is no wrong one.
+    #[track_caller]
+    pub fn assert_never_wrong(&self) {
+        assert!(
+            self.wrong.is_empty(),
+            "{} wrong answers, {} right: {:#?}",
+            self.wrong.len(),
+            self.right,
+            self.few(&self.wrong)
+        );
+        assert!(self.right > 0, "nothing was asked");
+    }
+
+    #[expect(clippy::unused_self, reason = "reads better where it is used")]
+    fn few<'a>(&self, all: &'a [String]) -> Vec<&'a String> {
+        all.iter().take(5).chain(all.iter().skip(5).last()).collect()
+    }
+}
+
+/// Asks until it is told to stop.
+#[derive(Debug)]
+pub struct Watch {
+    over: Arc<AtomicBool>,
+    task: JoinHandle<Seen>,
+}
+
+impl Watch {
+    /// Over UDP, hundreds of times a second: is there an instance with this port below the name?
+    pub fn udp(server: SocketAddr, name: &str, port: u16) -> Self {
+        let name = name.to_owned();
+        Self::start(async move |over| {
+            let (began, mut seen, mut ask) = (Instant::now(), Seen::default(), Ask::at(server).await);
+            while !over.load(Ordering::Relaxed) {
+                let verdict = match ask.srv(&name).await {
+                    Ok(said) if said.status == ResponseCode::NoError && said.ports.contains(&port) => Verdict::Right,
+                    Ok(said) => Verdict::Wrong(format!("{said:?}")),
+                    Err(why) => Verdict::Silent(why),
+                };
+                seen.note(began, verdict);
+                tokio::time::sleep(PAUSE).await;
+            }
+            seen
+        })
+    }
+
+    /// The same with dig.
+    pub fn dig(dig: Dig, name: &str, port: u16) -> Self {
+        let name = name.to_owned();
+        Self::start(async move |over| {
+            let (began, mut seen) = (Instant::now(), Seen::default());
+            while !over.load(Ordering::Relaxed) {
+                let verdict = match dig.query(&name, "SRV").await {
+                    Ok(answer) if answer.status == "NOERROR" && answer.ports().contains(&port) => Verdict::Right,
+                    Ok(answer) => Verdict::Wrong(format!("{answer:?}")),
+                    Err(why) => Verdict::Silent(why.to_string()),
+                };
+                seen.note(began, verdict);
+                tokio::time::sleep(DIG_PAUSE).await;
+            }
+            seen
+        })
+    }
+
+    fn start<W: Future<Output = Seen> + Send + 'static>(watch: impl FnOnce(Arc<AtomicBool>) -> W) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(watch(Arc::clone(&over)));
+        Self { over, task }
+    }
+
+    /// Stops, and says what was seen.
+    pub async fn stop(self) -> Seen {
+        self.over.store(true, Ordering::Relaxed);
+        self.task.await.expect("no panic")
+    }
+}
