@@ -13,7 +13,9 @@ pub const CELLS: usize = 4;
 /// The cells of one node. Nearly all nodes of a large tree are never asked for, so that an unused one
 /// costs two words and the cells are made with the first use.
 #[derive(Debug, Default)]
-pub struct Kept(OnceLock<Box<[OnceLock<Box<[u8]>>; CELLS]>>);
+pub struct Kept(OnceLock<Box<[Cell; CELLS]>>);
+
+type Cell = OnceLock<Box<[u8]>>;
 
 impl Kept {
     /// What is in a cell.

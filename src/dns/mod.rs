@@ -21,7 +21,7 @@
 mod alias;
 pub mod answer;
 #[cfg(target_os = "linux")]
-mod fast;
+pub mod fast;
 #[cfg(target_os = "linux")]
 mod general;
 pub mod handler;

@@ -30,7 +30,7 @@ pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
 
 /// Counts since the start. Cheap to read at any time; the counts are not of one instant.
 ///
-/// What many threads count at once is in a [`Lane`] for each: one counter for all would be one cache line
+/// What many threads count at once is in a lane for each: one counter for all would be one cache line
 /// that every answer takes away from the other cores.
 #[derive(Debug, Default)]
 pub struct DnsStats {

@@ -66,7 +66,7 @@ impl Label {
                 short.make_ascii_lowercase();
                 Ok(Self(Held::Short(u8::try_from(length).unwrap_or_default(), short)))
             }
-            ..=LABEL_MAX => Ok(Self(Held::Long(bytes.to_ascii_lowercase().into()))),
+            length if length <= LABEL_MAX => Ok(Self(Held::Long(bytes.to_ascii_lowercase().into()))),
             long => Err(NameError::LabelTooLong(long)),
         }
     }

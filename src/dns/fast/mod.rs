@@ -9,10 +9,10 @@
 //!
 //! Owns: which questions those are, and how a kept answer becomes a response. Decides nothing about DNS:
 //! every record and every rcode was said by the general path before. An answer is kept only when the
-//! subtree below its name decides it ([`keep`]), with the node of that subtree: a change replaces the node.
+//! subtree below its name decides it (`keep` has the rule), with the node of that subtree: a change replaces the node.
 //! One [`Fast`] for each thread; what threads share is in the tree.
 //!
-//! What it has to get right is which questions *not* to take; [`Fast::place`] is the one place for that.
+//! What it has to get right is which questions *not* to take; `Fast::place` is the one place for that.
 
 mod keep;
 mod query;
@@ -24,7 +24,7 @@ mod wire;
 mod tests;
 
 use super::settings::DnsSettings;
-use super::stats::{Lane, RCODES};
+use super::stats::{DnsStats, Lane, RCODES};
 use crate::catalog::{Health, Node, Snapshot};
 use crate::model::{Label, Name};
 use hickory_proto::op::ResponseCode;
@@ -46,24 +46,27 @@ const CHECKING_DISABLED: u8 = 0x10;
 
 /// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keeper(u32);
+pub struct Keeper(u32);
 
 impl Keeper {
     /// Another one than all before.
-    pub(super) fn new() -> Self {
+    #[allow(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self(NEXT.fetch_add(1, Relaxed))
     }
 }
 
 /// One thread's fast path.
-pub(super) struct Fast {
+#[derive(Debug)]
+pub struct Fast {
     settings: DnsSettings,
     zones: Vec<Zone>,
     keeper: Keeper,
     lane: Arc<Lane>,
 }
 
+#[derive(Debug)]
 struct Zone {
     /// In wire form and lower case.
     wire: Vec<u8>,
@@ -74,7 +77,8 @@ struct Zone {
 }
 
 /// What a batch of questions is answered from: one revision for all of them.
-pub(super) struct View<'s> {
+#[derive(Debug)]
+pub struct View<'s> {
     snapshot: &'s Arc<Snapshot>,
     serial: u32,
 }
@@ -89,23 +93,29 @@ struct Place<'s> {
 }
 
 impl Fast {
-    pub(super) fn new(settings: DnsSettings, keeper: Keeper, lane: Arc<Lane>) -> Self {
+    /// For one more thread, which counts in a lane of its own.
+    pub fn new(settings: DnsSettings, keeper: Keeper, stats: &DnsStats) -> Self {
         let mut zones: Vec<Zone> = settings.zones.iter().map(Zone::new).collect();
         // The longest that holds a name is the name's zone.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
-        Self { settings, zones, keeper, lane }
+        Self { settings, zones, keeper, lane: stats.lane() }
+    }
+
+    /// Counts a response that could not be sent.
+    pub(super) fn was_unsent(&self) {
+        self.lane.was_unsent();
     }
 
     /// What this may answer from; `None` when every answer is the general path's: while the store is away
     /// answers have a short life and say why.
-    pub(super) fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
+    pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
         let stubs = || self.zones.iter().any(|zone| zone.has_stubs(snapshot));
         (health == Health::Following && !stubs()).then(|| View { snapshot, serial: serial(snapshot) })
     }
 
     /// Answers the question in the first `length` bytes of `message`, in their place; says how long the
     /// response is. `None` leaves `message` as it was, for the general path.
-    pub(super) fn answer(&self, view: &View<'_>, message: &mut [u8], length: usize, rotation: u32) -> Option<usize> {
+    pub fn answer(&self, view: &View<'_>, message: &mut [u8], length: usize, rotation: u32) -> Option<usize> {
         let query = Query::read(message.get(..length)?)?;
         let place = self.place(view, &query)?;
         let signed = query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);

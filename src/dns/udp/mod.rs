@@ -64,13 +64,11 @@ impl UdpWorkers {
         let mut workers = Self { ports, threads: Vec::new(), stop: Arc::default(), ended };
         let (keeper, waiting) = (Keeper::new(), Arc::new(Semaphore::new(WAITING_MAX)));
         for (at, port) in workers.ports.iter().enumerate() {
-            let lane = general.stats().lane();
             let worker = Worker {
                 port: Arc::clone(port),
                 catalog: Arc::clone(catalog),
-                fast: Fast::new(settings.clone(), keeper, Arc::clone(&lane)),
+                fast: Fast::new(settings.clone(), keeper, &general.stats()),
                 general: general.clone(),
-                lane,
                 stop: Arc::clone(&workers.stop),
                 waiting: Arc::clone(&waiting),
                 runtime: tokio::runtime::Handle::current(),

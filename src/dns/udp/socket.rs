@@ -199,14 +199,10 @@ impl Batch {
                 at += 1;
                 continue;
             }
-            match self.send_run(port, at, self.run(at, count)) {
-                Ok(sent @ 1..) => at += sent,
-                // The first of them cannot go out (its queue is full, or there is no way to its address).
-                _ => {
-                    failed += 1;
-                    at += 1;
-                }
-            }
+            let sent = self.send_run(port, at, self.run(at, count)).unwrap_or(0);
+            // None: the first of them cannot go out. Its queue is full, or there is no way to its address.
+            failed += usize::from(sent == 0);
+            at += sent.max(1);
         }
         failed
     }

@@ -7,7 +7,6 @@ use crate::catalog::Catalog;
 use crate::dns::fast::Fast;
 use crate::dns::general::{Later, Said, respond};
 use crate::dns::handler::Handler;
-use crate::dns::stats::Lane;
 use hickory_server::net::xfer::Protocol;
 use std::io;
 use std::sync::Arc;
@@ -22,7 +21,6 @@ pub(super) struct Worker {
     pub catalog: Arc<Catalog>,
     pub fast: Fast,
     pub general: Handler,
-    pub lane: Arc<Lane>,
     pub stop: Arc<AtomicBool>,
     /// A seat for each answer that waits for somebody else. Shared by all threads.
     pub waiting: Arc<Semaphore>,
@@ -69,7 +67,7 @@ impl Worker {
             batch.set_response(at, response);
         }
         for _ in 0..batch.send(&self.port, count) {
-            self.lane.was_unsent();
+            self.fast.was_unsent();
         }
     }
 
