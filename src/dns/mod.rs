@@ -28,7 +28,11 @@ mod alias;
 pub mod answer;
 mod chaos;
 pub mod explain;
+#[cfg(target_os = "linux")]
+pub mod fast;
 pub mod forward;
+#[cfg(target_os = "linux")]
+mod general;
 pub mod handler;
 mod negative;
 pub mod network;
@@ -40,6 +44,8 @@ pub mod server;
 pub mod settings;
 pub mod size;
 pub mod stats;
+#[cfg(target_os = "linux")]
+mod udp;
 mod wire;
 
 #[cfg(test)]
