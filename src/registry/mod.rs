@@ -101,6 +101,8 @@ struct State {
     next_claim: ClaimId,
     claims: usize,
     stopping: bool,
+    /// Entries were left to their lease ([`Claim::leave`]): what nobody here claims is not ours to remove.
+    left: bool,
     /// The revision of the last batch that the catalog told.
     heard: Revision,
     last_error: Option<String>,
@@ -228,6 +230,7 @@ impl Registry {
         if slot.drop_claim(claim).is_some() {
             let last = slot.claims() == 0;
             state.claims -= 1;
+            state.left = true;
             if last {
                 state.slots.remove(key);
             }
@@ -266,12 +269,22 @@ impl Registry {
                         work = true;
                     }
                 }
-                Change::Put(item) if item.lease.is_none_or(|lease| !state.leases.holds(lease)) => {
-                    if let Some(slot) = state.slots.get_mut(&item.key) {
-                        slot.saw_put_of_another(item.revision);
+                Change::Put(item) => match item.lease.filter(|lease| state.leases.holds(*lease)) {
+                    Some(_) if state.left && !state.slots.contains_key(&item.key) => {}
+                    Some(lease) => {
+                        // Without a slot nobody here wants it: it comes from a commit that was given up.
+                        let slot = state.slots.entry(item.key.clone()).or_insert_with(Slot::new);
+                        if slot.saw_put_of_ours(item.revision, lease, item.value.clone()) {
+                            state.enqueue(&item.key);
+                            work = true;
+                        }
                     }
-                }
-                Change::Put(_) => {}
+                    None => {
+                        if let Some(slot) = state.slots.get_mut(&item.key) {
+                            slot.saw_put_of_another(item.revision);
+                        }
+                    }
+                },
             }
         }
         if work {

@@ -31,6 +31,16 @@ enum Written {
     Unknown,
 }
 
+impl Written {
+    /// The revision up to which it is known.
+    fn seen(&self) -> Option<Revision> {
+        match self {
+            Self::Nothing | Self::Unknown => None,
+            Self::At { revision: seen, .. } | Self::Lost { after: seen } | Self::Overtaken { at: seen } => Some(*seen),
+        }
+    }
+}
+
 /// What to do next about a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -58,8 +68,8 @@ pub(super) struct Slot {
     /// A peer has spoken since the last write. Its word replaces whatever stands there, whoever wrote it;
     /// without it a write only restores, and must not replace anything newer.
     pub(super) fresh: bool,
-    /// The last thing that the feed told of the key, if it was not our own write. It may be heard before
-    /// the answer to an earlier commit of ours, and counts more than that.
+    /// The last thing that the feed told of the key. It may be heard before the answer to an earlier commit
+    /// of ours, and counts more than that.
     heard: Written,
     /// The lease where the entry has a place.
     pub(super) lease: Option<LeaseId>,
@@ -124,7 +134,7 @@ impl Slot {
     /// The put happened. What was heard of the key after that revision counts more.
     pub(super) fn put_done(&mut self, revision: Revision, value: Bytes) {
         self.written = match std::mem::replace(&mut self.heard, Written::Nothing) {
-            heard @ (Written::Lost { after: seen } | Written::Overtaken { at: seen }) if seen > revision => heard,
+            heard if heard.seen().is_some_and(|seen| seen > revision) => heard,
             _ => Written::At { revision, value },
         };
     }
@@ -134,9 +144,21 @@ impl Slot {
         self.written = Written::Overtaken { at: revision };
     }
 
-    /// The removal happened, or was refused because what stands there is not ours.
-    pub(super) fn deleted(&mut self) {
-        self.written = Written::Nothing;
+    /// The removal happened at this revision.
+    pub(super) fn deleted(&mut self, revision: Revision) {
+        let heard = std::mem::replace(&mut self.heard, Written::Nothing);
+        self.written = match heard {
+            Written::At { revision: seen, .. } if seen > revision => heard,
+            _ => Written::Nothing,
+        };
+    }
+
+    /// The removal was refused, because something else stands there: not ours, unless the feed has said so
+    /// since the removal was planned (it still says so to whoever has no slot).
+    pub(super) fn not_deleted(&mut self, guard: Expect) {
+        if self.step() == (Step::Delete { guard }) {
+            self.written = Written::Nothing;
+        }
     }
 
     /// What the store has is not known: a commit got no answer, or the store lost its history.
@@ -174,6 +196,26 @@ impl Slot {
         }
         self.written = Written::Lost { after: revision };
         true
+    }
+
+    /// The feed told of a put on one of our leases. Mostly it is the one that this slot knows of, or is about
+    /// to hear of. But it may come from a commit that was given up because etcd hung: what is cancelled
+    /// here may have been received there, and be done later than what was written since. Says whether
+    /// there is something to do.
+    pub(super) fn saw_put_of_ours(&mut self, revision: Revision, lease: LeaseId, value: Bytes) -> bool {
+        // On a lease that is not this slot's it cannot stay, whatever its value.
+        let value = if self.lease == Some(lease) { value } else { Bytes::new() };
+        let heard = Written::At { revision, value };
+        self.heard = heard.clone();
+        let news = match &self.written {
+            Written::Nothing => self.claims.is_empty(),
+            Written::Unknown => true,
+            written => written.seen().is_some_and(|known| revision > known),
+        };
+        if news {
+            self.written = heard;
+        }
+        news
     }
 
     /// The feed told that somebody else put the key.
@@ -234,8 +276,44 @@ mod tests {
         assert_eq!(slot.step(), restore, "who is left is described by its own word");
         slot.drop_claim(1);
         assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(6)) });
-        slot.deleted();
+        slot.deleted(Revision(7));
         assert_eq!(slot.step(), Step::Forget);
+    }
+
+    #[test]
+    fn what_arrives_after_it_was_given_up_is_removed_or_replaced() {
+        // Nobody is interested any more.
+        let mut slot = Slot::new();
+        assert!(slot.saw_put_of_ours(Revision(9), LEASE, A));
+        let guard = Expect::At(Revision(9));
+        assert_eq!(slot.step(), Step::Delete { guard });
+        slot.not_deleted(guard);
+        assert_eq!(slot.step(), Step::Forget, "somebody else was quicker");
+
+        // Another word was said since.
+        let mut slot = at(5);
+        assert!(!slot.saw_put_of_ours(Revision(5), LEASE, A), "that is the one that is known");
+        assert!(slot.saw_put_of_ours(Revision(9), LEASE, B));
+        assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(9))) });
+        slot.put_done(Revision(10), A);
+        assert!(slot.saw_put_of_ours(Revision(11), LeaseId(8), A));
+        assert_eq!(
+            slot.step(),
+            Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(11))) },
+            "to its own lease"
+        );
+
+        // While it is being removed.
+        let mut slot = at(5);
+        slot.drop_claim(1);
+        let guard = Expect::At(Revision(5));
+        assert_eq!(slot.step(), Step::Delete { guard });
+        slot.saw_put_of_ours(Revision(9), LEASE, A);
+        slot.not_deleted(guard);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(9)) });
+        slot.saw_put_of_ours(Revision(12), LEASE, A);
+        slot.deleted(Revision(10));
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(12)) });
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct Planned {
 enum Kind {
     Put(Bytes),
     Confirm(Revision),
-    Delete,
+    Delete(Expect),
 }
 
 /// Writes until the registry has stopped and nothing is left to write.
@@ -141,7 +141,7 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
                 (Kind::Put(value), Some(put), guard)
             }
             Step::Confirm { revision } => (Kind::Confirm(revision), None, Some(Expect::At(revision))),
-            Step::Delete { guard } => (Kind::Delete, Some(Op::Delete { key: key.clone() }), Some(guard)),
+            Step::Delete { guard } => (Kind::Delete(guard), Some(Op::Delete { key: key.clone() }), Some(guard)),
             Step::Rest(revision) => {
                 slot.fresh = false;
                 answer(std::mem::take(&mut slot.waiters), &Ok(revision));
@@ -182,14 +182,14 @@ fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
                 slot.put_done(commit.revision, value);
                 seen = commit.revision;
             }
-            (Kind::Delete, Outcome::Done) => {
+            (Kind::Delete(_), Outcome::Done) => {
                 registry.stats.deletes.fetch_add(1, Relaxed);
-                slot.deleted();
+                slot.deleted(commit.revision);
                 seen = commit.revision;
             }
             (Kind::Confirm(revision), Outcome::Done) => seen = revision,
             (Kind::Put(_), Outcome::Refused) => slot.overtaken(commit.revision),
-            (Kind::Delete, Outcome::Refused) => slot.deleted(),
+            (Kind::Delete(guard), Outcome::Refused) => slot.not_deleted(guard),
             (Kind::Confirm(_), Outcome::Refused) => {
                 slot.overtaken(commit.revision);
                 slot.fresh = true;

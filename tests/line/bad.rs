@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::support::http;
 use crate::support::provider::{Heard, handshake};
 use crate::support::site::Site;
@@ -16,10 +18,10 @@ async fn revision(site: &Site) -> u64 {
 /// It is still there, and takes who is right.
 async fn goes_on(site: &Site) {
     assert_eq!(site.get("/healthz").await.status, 200);
-    let foo = site.provide("service=foo&port=1").await;
+    let held = site.provide("service=foo&port=1").await;
     let answer = site.dig().query("foo.services.skydns.local", "SRV").await.expect("an answer");
     assert_eq!(answer.ports(), [1]);
-    foo.close().await;
+    held.close().await;
 }
 
 pub async fn what_cannot_be_registered_hears_why(site: Site) {
@@ -140,10 +142,10 @@ pub async fn requests_that_are_no_handshake_hear_why(site: Site) {
     goes_on(&site).await;
 }
 
-/// A client's frame (masked with zeros) with this first byte.
+/// A client's frame with this first byte, masked with zeros, its length in two bytes.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a short frame");
-    let mut bytes = vec![first, 0x80 | 126];
+    let mut bytes = vec![first, 0xfe];
     bytes.extend(length.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(payload);
@@ -153,29 +155,29 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub async fn frames_that_mean_nothing_hear_why(site: Site) {
     let table: [(&str, Vec<u8>, u16, &str); 6] = [
         ("binary", frame(0x82, b"x"), 1003, "binary"),
-        ("over the limit", frame(0x81, &[b'x'; 20_000]), 1009, "16384"),
+        ("over the limit", frame(0x81, &b"x".repeat(20_000)), 1009, "16384"),
         ("not UTF-8", frame(0x81, &[0xff, 0xfe]), 1007, "UTF-8"),
         ("not masked", vec![0x81, 1, b'x'], 1002, ""),
         ("a reserved bit", frame(0xc1, b"x"), 1002, ""),
         ("an opcode that is none", frame(0x83, b"x"), 1002, ""),
     ];
     for (what, bytes, code, names) in table {
-        let mut foo = site.provide("service=foo&port=1").await;
-        foo.bytes(bytes);
-        let heard = foo.next().await;
+        let mut held = site.provide("service=foo&port=1").await;
+        held.bytes(bytes);
+        let heard = held.next().await;
         let Heard::Closed(Some((said, reason))) = &heard else { panic!("{what}: {heard:?}") };
         assert!(*said == code && reason.contains(names) && !reason.is_empty(), "{what}: {heard:?}");
-        foo.ended().await;
+        held.ended().await;
         gone(&site).await;
     }
     // Texts that mean nothing are answered, up to a point.
-    let mut foo = site.provide("service=foo&port=1").await;
+    let mut held = site.provide("service=foo&port=1").await;
     for _ in 0..100 {
-        foo.text("?");
+        held.text("?");
     }
     let mut errors = 0;
     let last = loop {
-        match foo.next().await {
+        match held.next().await {
             Heard::Text(text) if text.starts_with("ERROR: ") => errors += 1,
             other => break other,
         }
@@ -183,10 +185,23 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
     assert!((10..100).contains(&errors), "{errors}");
     assert!(matches!(&last, Heard::Closed(Some((1008, reason))) if !reason.is_empty()), "{last:?}");
     gone(&site).await;
+    // A frame that comes together with the handshake is heard.
+    let mut early = handshake(site.http, "service=foo&port=1").into_bytes();
+    early.extend(frame(0x81, b"?"));
+    let mut stream = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
+    stream.write_all(&early).await.expect("it listens");
+    let (answer, mut rest) = http::read(&mut stream).await.expect("an answer");
+    assert_eq!(answer.status, 101);
+    while !String::from_utf8_lossy(&rest).contains("ERROR: ") {
+        let read = tokio::time::timeout(SOON, stream.read_buf(&mut rest)).await.expect("in time");
+        assert_ne!(read.expect("it stays open"), 0);
+    }
+    drop(stream);
+    gone(&site).await;
     // Half a frame is none: the peer is still there, until it goes.
-    let foo = site.provide("service=foo&port=1").await;
-    foo.bytes([0x81]);
-    drop(foo);
+    let held = site.provide("service=foo&port=1").await;
+    held.bytes([0x81]);
+    drop(held);
     gone(&site).await;
     goes_on(&site).await;
 }

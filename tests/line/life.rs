@@ -38,17 +38,19 @@ async fn ports(daemon: &Daemon, name: &str, wanted: &[u16]) {
     .await;
 }
 
+/// Ends a socket.
+type End = fn(Provider) -> futures_util::future::BoxFuture<'static, ()>;
+
 pub async fn an_instance_is_in_dns_exactly_as_long_as_its_socket(site: Site) {
     let dig = site.dig();
     assert_eq!(ask(&dig, FOO, "SRV").await.status, "NXDOMAIN");
-    type End = fn(Provider) -> futures_util::future::BoxFuture<'static, ()>;
     let ends: [(&str, End); 3] = [
         ("a close frame", |p| Box::pin(p.close())),
         ("a reset", |p| Box::pin(p.reset())),
         ("the end of the connection", |p| Box::pin(async { drop(p) })),
     ];
     for (how, end) in ends {
-        let foo = site.provide("service=foo&host=127.0.0.1&port=9999&priority=20&weight=7&text=hello+there").await;
+        let held = site.provide("service=foo&host=127.0.0.1&port=9999&priority=20&weight=7&text=hello+there").await;
 
         let answer = ask(&dig, FOO, "SRV").await;
         assert!(answer.authoritative(), "{answer:?}");
@@ -71,9 +73,9 @@ pub async fn an_instance_is_in_dns_exactly_as_long_as_its_socket(site: Site) {
         assert_eq!(ask(&dig, "oo.services.skydns.local", "SRV").await.status, "NXDOMAIN");
         assert_eq!(ask(&dig, "FOO.Services.SkyDNS.local", "SRV").await.ports(), [9999]);
 
-        assert!(foo.is_open());
+        assert!(held.is_open());
         let ended = Instant::now();
-        end(foo).await;
+        end(held).await;
         gone(&site, FOO).await;
         // Long before the timeout of 30 s.
         assert!(ended.elapsed() < SOON, "{how}: after {:?}", ended.elapsed());
@@ -118,9 +120,9 @@ pub async fn categories_and_prefix_make_the_name(site: Site) {
 
 pub async fn no_host_is_the_peers_address(site: Site) {
     for host in ["", "&host=", "&host=0.0.0.0", "&host=::", "&host=%3A%3A"] {
-        let foo = site.provide(&format!("service=foo&port=7{host}")).await;
+        let held = site.provide(&format!("service=foo&port=7{host}")).await;
         assert_eq!(ask(&site.dig(), FOO, "A").await.data("A"), ["127.0.0.1"], "{host:?}");
-        foo.close().await;
+        held.close().await;
         gone(&site, FOO).await;
     }
     let _name = site.provide("service=foo&port=7&host=other.example.org").await;
@@ -134,7 +136,7 @@ pub async fn an_ipv6_peer_has_aaaa(site: Site) {
         Some(etcd) => Daemon::start_on(localhost(0), localhost(0), &["--etcd-api", &etcd.endpoint()]).await,
         None => Daemon::start_on(localhost(0), localhost(0), &[]).await,
     };
-    let foo = six.provide("service=foo&port=7").await;
+    let held = six.provide("service=foo&port=7").await;
     let answer = ask(&six.dig(), FOO, "SRV").await;
     assert_eq!(answer.ports(), [7]);
     let additional: Vec<_> = answer.additional.iter().map(|r| (&*r.rtype, &*r.data)).collect();
@@ -150,7 +152,7 @@ pub async fn an_ipv6_peer_has_aaaa(site: Site) {
         assert_eq!(ask(&site.dig(), FOO, "AAAA").await.data("AAAA"), ["::1"]);
         assert_eq!(ask(&site.dig(), FOO, "A").await.data("A"), ["127.0.0.1"]);
     }
-    foo.close().await;
+    held.close().await;
     ports(&six, FOO, if four.is_some() { &[8] } else { &[] }).await;
 }
 
@@ -158,7 +160,7 @@ pub async fn an_ipv6_peer_has_aaaa(site: Site) {
 pub async fn registered_means_visible_at_once(site: Site) {
     let mut asking = Ask::at(site.dns).await;
     for turn in 0..300 {
-        let foo = site.provide(&format!("service=foo&port={}", 1000 + turn)).await;
+        let held = site.provide(&format!("service=foo&port={}", 1000 + turn)).await;
         let said = asking.srv(FOO).await.expect("an answer");
         assert!(said.ports.contains(&(1000 + turn)), "turn {turn}: {said:?}");
         if turn % 15 == 0 {
@@ -166,7 +168,7 @@ pub async fn registered_means_visible_at_once(site: Site) {
             assert!(answer.ports().contains(&(1000 + turn)), "turn {turn}: {answer:?}");
         }
         // The answer to a close says that the entry is gone.
-        foo.close().await;
+        held.close().await;
         let said = asking.srv(FOO).await.expect("an answer");
         assert!(!said.ports.contains(&(1000 + turn)), "turn {turn}: {said:?}");
         assert_eq!(said.status, ResponseCode::NXDomain, "turn {turn}");
@@ -174,7 +176,7 @@ pub async fn registered_means_visible_at_once(site: Site) {
 }
 
 pub async fn an_update_changes_exactly_what_it_says(site: Site) {
-    let mut foo = site.provide("service=foo&host=10.0.0.1&port=1&weight=100&priority=3").await;
+    let mut held = site.provide("service=foo&host=10.0.0.1&port=1&weight=100&priority=3").await;
     let _other = site.provide("service=foo&host=10.0.0.2&port=2&weight=100&priority=3").await;
     let seen = async || {
         let srv = ask(&site.dig(), FOO, "SRV").await.srv();
@@ -198,10 +200,10 @@ pub async fn an_update_changes_exactly_what_it_says(site: Site) {
         // 0 is stored as it is; SkyDNS readers take it for "not said", which is 10 in an answer.
         (r#"{"op":"update","priority":0}"#, [(10, 100), (3, 100)]),
     ] {
-        foo.text(update);
+        held.text(update);
         becomes(wanted).await;
     }
-    assert_eq!(foo.heard(), None, "success is silent");
+    assert_eq!(held.heard(), None, "success is silent");
     let before = site.readyz().await["revision"].clone();
     for (update, names) in [
         (r#"{"op":"update","weight":65536}"#, "weight"),
@@ -215,20 +217,20 @@ pub async fn an_update_changes_exactly_what_it_says(site: Site) {
         (r#"{"op":"fly"}"#, "fly"),
         ("no JSON", "JSON"),
     ] {
-        foo.text(update);
-        let Heard::Text(answer) = foo.next().await else { panic!("{update}: no text") };
+        held.text(update);
+        let Heard::Text(answer) = held.next().await else { panic!("{update}: no text") };
         assert!(answer.starts_with("ERROR: ") && answer.contains(names), "{update}: {answer}");
     }
     assert_eq!(seen().await, [(10, 100), (3, 100)], "nothing of it was done");
     assert_eq!(site.readyz().await["revision"], before, "nothing was written");
-    assert!(foo.is_open());
-    foo.close().await;
+    assert!(held.is_open());
+    held.close().await;
 }
 
 pub async fn a_peer_that_does_not_answer_pings_is_gone_within_the_timeout(site: Site) {
     let timeout = Duration::from_secs(2);
-    let foo = site.provide("service=foo&port=1").await;
-    foo.stop_reading();
+    let held = site.provide("service=foo&port=1").await;
+    held.stop_reading();
     let silent = Instant::now();
     gone(&site, FOO).await;
     // The last pong may have come just before the silence began; dig and a busy machine take their time.
@@ -237,14 +239,14 @@ pub async fn a_peer_that_does_not_answer_pings_is_gone_within_the_timeout(site: 
 }
 
 pub async fn a_peer_that_answers_pings_stays(site: Site) {
-    let foo = site.provide("service=foo&port=1").await;
+    let held = site.provide("service=foo&port=1").await;
     wait_until(SOON, async || {
         assert_eq!(ask(&site.dig(), FOO, "SRV").await.ports(), [1]);
         // Three timeouts and more.
-        if foo.pings() >= 6 { Ok(()) } else { Err(format!("{} pings", foo.pings())) }
+        if held.pings() >= 6 { Ok(()) } else { Err(format!("{} pings", held.pings())) }
     })
     .await;
-    assert!(foo.is_open());
+    assert!(held.is_open());
 }
 
 pub async fn two_ports_of_one_service_are_two_instances(site: Site) {

@@ -13,7 +13,7 @@ use crate::support::daemon::{Daemon, PROGRAM};
 use crate::support::dig::Dig;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, wait_until};
 
 /// Runs it to its end, which has to be soon.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -73,12 +73,12 @@ async fn it_says_how_it_is() {
     assert_eq!(version["version"], json!(env!("CARGO_PKG_VERSION")));
     assert_eq!(daemon.get("/nowhere").await.status, 404);
 
-    let foo = daemon.provide("service=foo&port=1").await;
+    let held = daemon.provide("service=foo&port=1").await;
     let _bar = daemon.provide("service=bar&port=1").await;
     assert!(daemon.try_provide("service=foo").await.is_err());
     let ready = daemon.readyz().await;
     assert_eq!((&ready["claims"], &ready["entries"], &ready["catalog"]), (&json!(2), &json!(2), &json!("following")));
-    foo.close().await;
+    held.close().await;
     daemon.dig().query("bar.services.skydns.local", "SRV").await.expect("an answer");
     for (metric, value) in [
         ("skyhound_claims", 1.0),
@@ -106,7 +106,7 @@ async fn settings_come_from_the_line_then_the_environment_then_the_file() {
     let settings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for (name, value) in [
         ("timeout", json!(9)),
-        ("dns-root", json!("env.test.")),
+        ("dns-root", json!(["env.test."])),
         ("default-category", json!("filed")),
         ("in-memory", json!(true)),
         ("on-stop", json!("keep")),
@@ -186,6 +186,19 @@ async fn a_store_that_cannot_be_had_is_named() {
     // The file belongs to one daemon at a time.
     let (status, said) = ended(&run(&[&["serve", "--data-dir", path], &ports[..]].concat(), &[]).await);
     assert!(status == Some(1) && said.contains("skyhound.redb"), "{status:?} {said}");
+    // Neither a file that is something else nor one that is cut short is taken for an empty store.
+    for (what, bytes) in [("text", b"this is no store\n".repeat(1000)), ("cut", b"redb\x1a\x0a\xa9\x0d\x0a".to_vec())] {
+        let other = dir.path().join(what);
+        std::fs::create_dir(&other).expect("a directory");
+        std::fs::write(other.join("skyhound.redb"), &bytes).expect("a file");
+        let other_path = other.to_str().expect("a path in UTF-8");
+        let (status, said) = ended(&run(&[&["serve", "--data-dir", other_path], &ports[..]].concat(), &[]).await);
+        assert!(
+            status == Some(1) && said.contains(other_path) && !said.contains("panicked"),
+            "{what}: {status:?} {said}"
+        );
+        assert_eq!(std::fs::read(other.join("skyhound.redb")).expect("a file"), bytes, "{what}: it was changed");
+    }
     let file = dir.path().join("file");
     std::fs::write(&file, "").expect("a file");
     let below = file.join("data");
@@ -199,9 +212,9 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     let etcd = EtcdProcess::start().await;
     etcd.enable_auth();
     let daemon = Site::at(&etcd, &["--etcd-username", "sky", "--etcd-password", "hound"]).await;
-    let foo = daemon.provide("service=foo&port=1").await;
+    let held = daemon.provide("service=foo&port=1").await;
     assert!(etcd.ctl_as(Some("root:root"), &["get", "--prefix", "/skydns"]).contains("/foo/"));
-    foo.close().await;
+    held.close().await;
     let output =
         run(&["config", "--etcd-api", &etcd.endpoint(), "--etcd-username", "sky", "--etcd-password", "hound"], &[])
             .await;
@@ -213,4 +226,28 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     assert_eq!(stranger.get("/readyz").await.status, 503);
     assert!(stranger.log().contains("refuses us"), "{}", stranger.log());
     tokio::time::timeout(Duration::from_secs(5), async { drop(stranger) }).await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_can_be_answered_as_they_are() {
+    let daemon = Daemon::start(&["--srv-weights", "exact"]).await;
+    let one = daemon.provide("service=foo&host=10.0.0.1&port=1&weight=300").await;
+    let _two = daemon.provide("service=foo&host=10.0.0.2&port=2&weight=65535").await;
+    for (update, weight) in [
+        ("", 300),
+        (r#"{"op":"update","weight":1}"#, 1),
+        (r#"{"op":"update","weight":65535}"#, 65535),
+        // What readers of this layout take for "not said", which is 100.
+        (r#"{"op":"update","weight":0}"#, 100),
+    ] {
+        if !update.is_empty() {
+            one.text(update);
+        }
+        wait_until(SOON, async || {
+            let answer = daemon.dig().query("foo.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
+            let weights: Vec<_> = answer.srv().iter().map(|srv| srv.weight).collect();
+            if weights == [weight, 65535] { Ok(()) } else { Err(format!("{update}: {weights:?}")) }
+        })
+        .await;
+    }
 }

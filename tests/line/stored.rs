@@ -28,7 +28,7 @@ fn stored(etcd: &EtcdProcess, prefix: &str) -> Vec<(String, Value)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_and_value_are_the_originals() {
     let site = Site::etcd(&[]).await;
-    let foo = site.provide("service=foo&host=127.0.0.1&port=9999&priority=1").await;
+    let held = site.provide("service=foo&host=127.0.0.1&port=9999&priority=1").await;
     let all = stored(etcd(&site), "/skydns");
     assert_eq!(all.len(), 1, "{all:?}");
     let (key, value) = &all[0];
@@ -48,7 +48,7 @@ async fn key_and_value_are_the_originals() {
     assert!(value["skyhound"].is_object(), "{value}");
     assert!(etcd(&site).ctl(&["get", "--write-out=json", KEY]).contains("\"lease\""), "it hangs on a lease");
 
-    foo.text(r#"{"op":"update","weight":0,"priority":65535}"#);
+    held.text(r#"{"op":"update","weight":0,"priority":65535}"#);
     wait_until(SOON, async || {
         let value = stored(etcd(&site), KEY).remove(0).1;
         // 0 and "left out" are the same to every reader, and the original leaves it out.
@@ -56,7 +56,7 @@ async fn key_and_value_are_the_originals() {
         if so { Ok(()) } else { Err(value) }
     })
     .await;
-    foo.close().await;
+    held.close().await;
     assert_eq!(stored(etcd(&site), "/skydns"), [], "the answer to a close says that the entry is gone");
 }
 
@@ -76,7 +76,7 @@ async fn root_prefix_and_category_are_settings() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
     let site = Site::etcd(&[]).await;
-    let foo = site.provide("service=foo&host=10.0.0.1&port=1").await;
+    let held = site.provide("service=foo&host=10.0.0.1&port=1").await;
     let below = "/skydns/local/skydns/services/foo";
     let etcd = etcd(&site);
     etcd.ctl(&["put", &format!("{below}/hand"), r#"{"host":"10.0.0.2","port":2,"colour":"blue"}"#]);
@@ -118,7 +118,7 @@ async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
         if so { Ok(()) } else { Err(format!("{quarantined} {answer:?}")) }
     })
     .await;
-    foo.close().await;
+    held.close().await;
     etcd.ctl(&["del", "--prefix", "/skydns"]);
     gone(&site, FOO).await;
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 
@@ -32,6 +32,9 @@ impl Ask {
         let mut fqdn = Name::from_ascii(name).expect("a name");
         fqdn.set_fqdn(true);
         question.add_query(Query::query(fqdn, RecordType::SRV));
+        let mut edns = Edns::new();
+        edns.set_max_payload(1232);
+        question.set_edns(edns);
         let bytes = question.to_vec().expect("a short question");
         let answered = async {
             self.socket.send(&bytes).await?;

@@ -157,7 +157,12 @@ impl Provider {
         !self.task.is_finished()
     }
 
-    /// Waits until the socket has ended, however.
+    /// Waits until the socket has ended, however long that takes.
+    pub async fn over(&mut self) {
+        while !matches!(self.heard.recv().await, None | Some(Heard::Gone(_))) {}
+    }
+
+    /// Waits until the socket has ended, which has to be soon.
     pub async fn ended(&mut self) {
         while !matches!(self.next().await, Heard::Gone(_)) {}
     }

@@ -1,0 +1,185 @@
+//! The inner parts alone: a change applied to the catalog, a value read, a question answered, and what an entry
+//! takes in memory.
+//!
+//! `cargo bench --bench core` measures all of it, `-- apply` what has that in its name. A catalog of a million
+//! entries is measured too when `SKYHOUND_BENCH_MILLION` is set. criterion keeps the last run's numbers under
+//! `target/criterion` and prints the change; only a change within one sitting of a quiet machine means something.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use hickory_proto::rr::{DNSClass, Name as WireName, RecordType};
+use skyhound::catalog::{Health, Snapshot};
+use skyhound::dns::{DnsSettings, Question, answer};
+use skyhound::model::{Entry, Instance, Layout, Name, Naming, Registration};
+use skyhound::store::{Batch, Change, Item, LeaseId, Revision};
+use std::fs;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// How instances are spread over services.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// Three of each service, as in a fleet of many small ones.
+    Spread,
+    /// All of one service: the widest node that there can be.
+    Crowded,
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Spread => "three a service",
+            Self::Crowded => "one service",
+        }
+    }
+
+    fn service(self, at: usize) -> String {
+        match self {
+            Self::Spread => format!("service-{}", at / 3),
+            Self::Crowded => "service".into(),
+        }
+    }
+}
+
+/// Instance number `at`, as `/provide` would register it.
+fn instance(shape: Shape, at: usize) -> Instance {
+    let naming =
+        Naming { root: name("skydns.local."), layout: layout(), default_category: "services".into(), default_ttl: 30 };
+    let [.., a, b, c] = at.to_be_bytes();
+    let registration = Registration {
+        service: shape.service(at),
+        host: Ipv4Addr::new(10, a, b, c).to_string(),
+        port: 8080,
+        dialect: "skyapi",
+        ..Registration::default()
+    };
+    registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a registration that is right")
+}
+
+fn put(shape: Shape, at: usize, revision: u64) -> Change {
+    let instance = instance(shape, at);
+    Change::Put(Item {
+        key: instance.key,
+        value: instance.entry.encode().into(),
+        revision: Revision(revision),
+        lease: Some(LeaseId(1)),
+    })
+}
+
+/// Grown as it would be by group commits.
+fn catalog(shape: Shape, entries: usize) -> Snapshot {
+    (0..entries).step_by(100).fold(Snapshot::empty(layout()), |snapshot, from| {
+        let changes = (from..entries.min(from + 100)).map(|at| put(shape, at, 1)).collect();
+        snapshot.apply(&Batch { revision: Revision(1), changes })
+    })
+}
+
+fn layout() -> Layout {
+    Layout::new("/skydns")
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a name that is right")
+}
+
+fn sizes() -> &'static [usize] {
+    let million = std::env::var_os("SKYHOUND_BENCH_MILLION").is_some();
+    if million { &[1_000, 100_000, 1_000_000] } else { &[1_000, 100_000] }
+}
+
+/// One change, and a group commit of 100, on catalogs of growing sizes: the cost should hardly grow.
+fn apply(c: &mut Criterion) {
+    for shape in [Shape::Spread, Shape::Crowded] {
+        for &entries in sizes() {
+            let before = catalog(shape, entries);
+            // In the middle of what is there, where a node is full; and new ones, all over it.
+            let middle = entries / 2;
+            let put_again = vec![put(shape, middle, 2)];
+            let delete = vec![Change::Delete(instance(shape, middle).key)];
+            let new = (0..100).map(|at| put(shape, entries + at, 2)).collect();
+            let mut group = c.benchmark_group(format!("apply/{}", shape.name()));
+            for (what, changes) in [("put", put_again), ("delete", delete), ("100 new", new)] {
+                group.throughput(Throughput::Elements(changes.len() as u64));
+                let batch = Batch { revision: Revision(2), changes };
+                group.bench_with_input(BenchmarkId::new(what, entries), &batch, |b, batch| {
+                    b.iter_batched(|| (), |()| before.apply(black_box(batch)), BatchSize::SmallInput);
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+/// A stored value as it is read from the store, and as it is written.
+fn value(c: &mut Criterion) {
+    let entry = instance(Shape::Spread, 1).entry;
+    let ours = entry.encode();
+    let plain = br#"{"host":"10.0.0.1","port":8080,"priority":1,"weight":100}"#;
+    let mut group = c.benchmark_group("entry");
+    group.bench_function("parse ours", |b| b.iter(|| Entry::parse(black_box(&ours))));
+    group.bench_function("parse SkyDNS", |b| b.iter(|| Entry::parse(black_box(plain))));
+    group.bench_function("encode", |b| b.iter(|| black_box(&entry).encode()));
+    group.finish();
+}
+
+/// Questions to a catalog of 100,000, as the general path answers them, without the message around.
+fn question(c: &mut Criterion) {
+    let snapshot = catalog(Shape::Spread, 100_000);
+    let settings = DnsSettings::new(vec![name("skydns.local.")]);
+    let mut group = c.benchmark_group("answer");
+    for (what, asked, qtype) in [
+        ("SRV, three instances", "service-7.services.skydns.local.", RecordType::SRV),
+        ("A, three instances", "service-7.services.skydns.local.", RecordType::A),
+        ("NXDOMAIN", "nobody.services.skydns.local.", RecordType::SRV),
+        ("NXDOMAIN, four labels", "a.b.nobody.services.skydns.local.", RecordType::A),
+        ("refused", "example.org.", RecordType::A),
+    ] {
+        let wire = WireName::from_ascii(asked).expect("a name that is right");
+        let question = Question::new(wire, qtype, DNSClass::IN).expect("a name that is right");
+        let mut rotation = 0;
+        group.bench_function(what, |b| {
+            b.iter(|| {
+                rotation += 1;
+                answer(&snapshot, Health::Following, &settings, black_box(&question), rotation)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What an entry takes in the catalog: the growth of this process, which has done nothing else yet.
+fn memory() {
+    println!("memory of the catalog, by the growth of RssAnon");
+    for shape in [Shape::Spread, Shape::Crowded] {
+        let entries = 100_000;
+        let Some(before) = resident_anonymous() else { return };
+        let held = catalog(shape, entries);
+        let after = resident_anonymous().unwrap_or(before);
+        let each = after.saturating_sub(before) / entries;
+        println!("memory/{}/{entries}: {each} bytes an entry", shape.name());
+        // Kept, so that the next one does not grow into what this one leaves.
+        std::mem::forget(held);
+    }
+}
+
+/// proc(5): in kB. `None` outside Linux.
+fn resident_anonymous() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kb| kb * 1024)
+}
+
+criterion_group! {
+    name = parts;
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    targets = apply, value, question
+}
+
+fn main() {
+    // Under `cargo test` everything runs once, to see that it does; there is nothing to measure then.
+    if std::env::args_os().any(|arg| arg == "--bench") {
+        memory();
+    }
+    parts();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -1,0 +1,39 @@
+//! What stands in etcd below `/skydns`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::etcd::EtcdProcess;
+use crate::support::wait::wait_until;
+
+/// Port of each instance → its value. Panics where two have the same port: the tests give each its own.
+pub fn stored(etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {
+    let printed = etcd.ctl(&["get", "--prefix", "/skydns", "--print-value-only"]);
+    let mut all = BTreeMap::new();
+    for line in printed.lines().filter(|line| !line.is_empty()) {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        let port = value["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        assert!(all.insert(port, value).is_none(), "{port} twice in {printed}");
+    }
+    all
+}
+
+/// The ports alone.
+pub fn ports(etcd: &EtcdProcess) -> Vec<u16> {
+    stored(etcd).into_keys().collect()
+}
+
+/// Waits until exactly these ports are stored.
+pub async fn become_ports(etcd: &EtcdProcess, wanted: &[u16], deadline: Duration) {
+    wait_until(deadline, async || {
+        let ports = ports(etcd);
+        if ports == wanted { Ok(()) } else { Err(format!("{ports:?} instead of {wanted:?}")) }
+    })
+    .await;
+}
+
+/// The leases that there are.
+pub fn leases(etcd: &EtcdProcess) -> Vec<String> {
+    // The first line is their number.
+    etcd.ctl(&["lease", "list"]).lines().skip(1).map(str::to_owned).collect()
+}

@@ -1,0 +1,19 @@
+//! What goes wrong, on purpose: daemons and etcd that are killed, stopped, frozen, wiped; sockets that close at
+//! the worst moment. The real binary, a real etcd, and somebody who asks DNS all the while.
+
+// The modules of a test are its own affair.
+#![allow(unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod away;
+mod compare;
+mod disk;
+mod frozen;
+mod hold;
+mod keys;
+mod process;
+mod race;
+mod restart;
+mod stop;

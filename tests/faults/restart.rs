@@ -1,0 +1,171 @@
+//! The daemon goes and comes back. Its clients live, and nobody who asks DNS may notice.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::keys;
+use crate::process::Process;
+use crate::support::coredns::CoreDns;
+use crate::support::daemon::Daemon;
+use crate::support::etcd::EtcdProcess;
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
+use skyhound::store::LEASE_SLACK;
+
+const FOO: &str = "foo.services.skydns.local";
+/// For etcdctl and dig to start, on a busy machine, and see what is so by then.
+const SEEING: Duration = Duration::from_millis(700);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_daemon_held_is_gone_within_the_timeout() {
+    let etcd = EtcdProcess::start().await;
+    let mut daemon = Site::at(&etcd, &["--timeout", "3"]).await;
+    let other = Site::at(&etcd, &["--timeout", "3"]).await;
+    let held = daemon.provide("service=foo&port=1").await;
+    let _bar = other.provide("service=bar&port=2").await;
+    // Long enough for the lease to have been kept alive, so that it is not the first term that runs out.
+    wait_until(SOON, async || match daemon.readyz().await["store"]["reachable"].as_bool() {
+        Some(true) if held.pings() >= 2 => Ok(()),
+        _ => Err(format!("{} pings", held.pings())),
+    })
+    .await;
+    let killed = Instant::now();
+    daemon.kill().await;
+    keys::become_ports(&etcd, &[2], SOON).await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(3) + LEASE_SLACK + SEEING, "after {took:?}");
+    wait_until(SOON, async || {
+        let answer = other.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
+        if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert_eq!(other.dig().query("bar.services.skydns.local", "SRV").await.expect("an answer").ports(), [2]);
+}
+
+/// Ends a daemon in one of the ways there are, and starts it again.
+async fn restart(daemon: &mut Daemon, how: Signal) {
+    if how == Signal::TERM {
+        assert!(daemon.stop().await.success());
+    } else {
+        daemon.kill().await;
+    }
+    daemon.restart().await;
+}
+
+/// Many processes at one daemon, questions to another daemon and to CoreDNS: not one answer without the record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
+    let etcd = EtcdProcess::start().await;
+    let args = ["--timeout", "6"];
+    let mut here = Site::at(&etcd, &args).await;
+    let there = Site::at(&etcd, &args).await;
+    let coredns = CoreDns::start(&etcd.endpoint(), &["skydns.local"]).await;
+    let process = Process::start(here.http, "service=foo&port=1");
+    // They all come back at once.
+    let crowd: Vec<_> = (2..=200).map(|port| Process::start(here.http, &format!("service=bar&port={port}"))).collect();
+    let all: Vec<u16> = (1..=200).collect();
+    process.registered(1).await;
+    keys::become_ports(&etcd, &all, SOON).await;
+    wait_until(SOON, async || {
+        let answer = there.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
+        if answer.ports() == [1] { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    let mut watches = vec![Watch::udp(there.dns, FOO, 1), Watch::dig(there.dig(), FOO, 1)];
+    watches.extend(coredns.as_ref().map(|coredns| Watch::dig(coredns.dig(), FOO, 1)));
+    for (turn, how) in [Signal::TERM, Signal::KILL, Signal::TERM, Signal::KILL].into_iter().enumerate() {
+        let old = keys::leases(&etcd);
+        restart(&mut here, how).await;
+        for process in crowd.iter().chain([&process]) {
+            process.registered(turn + 2).await;
+        }
+        // The lease of the daemon that was runs out, and takes nothing along. (The other daemon has none.)
+        wait_until(SOON, async || {
+            let leases = keys::leases(&etcd);
+            if old.iter().any(|lease| leases.contains(lease)) { Err(format!("{leases:?}")) } else { Ok(()) }
+        })
+        .await;
+        assert_eq!(keys::ports(&etcd), all);
+        let bars = there.dig().tcp().query("bar.services.skydns.local", "SRV").await.expect("an answer");
+        assert_eq!(bars.ports(), all[1..]);
+    }
+    for watch in watches {
+        watch.stop().await.assert_no_gap();
+    }
+}
+
+/// Two workers on one host and port, each at a daemon of its own: while one of them lives, the entry does,
+/// whichever daemon dies with the lease that it hangs on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_at_another_daemon_keeps_the_entry() {
+    let etcd = EtcdProcess::start().await;
+    let args = ["--timeout", "3"];
+    let (mut one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
+    let mut stays = two.provide("service=foo&port=1").await;
+    let _goes = one.provide("service=foo&port=1").await;
+    let hung_on = keys::leases(&etcd);
+    one.kill().await;
+    wait_until(SOON, async || {
+        let left = keys::leases(&etcd);
+        if left.len() < hung_on.len() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+    keys::become_ports(&etcd, &[1], SOON).await;
+    wait_until(SOON, async || {
+        let answer = two.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
+        if answer.ports() == [1] { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert_eq!(stays.heard(), None);
+    stays.close().await;
+    keys::become_ports(&etcd, &[], SOON).await;
+}
+
+/// There is nobody else to ask: while the daemon is away there is no answer. But there is never a wrong one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_on_disk_gives_no_wrong_answer() {
+    let mut site = Site::disk(&["--timeout", "5"]).await;
+    let process = Process::start(site.daemon.http, "service=foo&port=1");
+    process.registered(1).await;
+    let watches = [Watch::udp(site.dns, FOO, 1), Watch::dig(site.dig(), FOO, 1)];
+    for (turn, how) in [Signal::TERM, Signal::KILL, Signal::TERM, Signal::KILL].into_iter().enumerate() {
+        restart(&mut site.daemon, how).await;
+        // From its first answer on, before the process is back.
+        assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1], "turn {turn}");
+        process.registered(turn + 2).await;
+    }
+    // Over one more term: what the last restart gave a fresh one runs out, and takes nothing along.
+    let back = Instant::now();
+    wait_until(SOON, async || {
+        assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
+        if back.elapsed() > Duration::from_secs(5) + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    for watch in watches {
+        let seen = watch.stop().await;
+        seen.assert_never_wrong();
+        assert!(!seen.silent.is_empty(), "it was never away?");
+    }
+}
+
+/// Nobody comes back: after a restart an entry has one fresh term, and not more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_come_back_has_one_term() {
+    for how in [Signal::TERM, Signal::KILL] {
+        let mut site = Site::disk(&["--timeout", "2"]).await;
+        let held = site.provide("service=foo&port=1").await;
+        restart(&mut site.daemon, how).await;
+        let started = Instant::now();
+        assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1], "{how:?}");
+        wait_until(SOON, async || {
+            let answer = site.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
+            if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2) + LEASE_SLACK + SEEING, "{how:?}: after {took:?}");
+        drop(held);
+    }
+}

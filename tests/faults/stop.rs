@@ -1,0 +1,177 @@
+//! A planned stop.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use skyhound::store::LEASE_SLACK;
+
+use crate::keys;
+use crate::support::etcd::EtcdProcess;
+use crate::support::provider::{Heard, Provider};
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
+
+const FOO: &str = "foo.services.skydns.local";
+/// For processes to start and end on a busy machine.
+const SEEING: Duration = Duration::from_millis(700);
+
+async fn told_to_go(mut provider: Provider) {
+    let heard = provider.next().await;
+    assert!(matches!(&heard, Heard::Closed(Some((1001, reason))) if !reason.is_empty()), "{heard:?}");
+    provider.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_stay_for_their_lease() {
+    let mut site = Site::etcd(&["--timeout", "3"]).await;
+    let mut held = Vec::new();
+    for port in 1..=20 {
+        held.push(site.provide(&format!("service=foo&port={port}")).await);
+    }
+    let stopping = Instant::now();
+    let (status, ()) = tokio::join!(site.daemon.stop(), async {
+        for provider in held {
+            told_to_go(provider).await;
+        }
+    });
+    assert_eq!(status.code(), Some(0));
+    assert!(stopping.elapsed() < Duration::from_secs(3), "after {:?}", stopping.elapsed());
+    let etcd = site.etcd.as_ref().expect("the store is etcd");
+    assert_eq!(keys::ports(etcd), (1..=20).collect::<Vec<_>>());
+    keys::become_ports(etcd, &[], SOON).await;
+    assert!(stopping.elapsed() < Duration::from_secs(3) + LEASE_SLACK + SEEING, "after {:?}", stopping.elapsed());
+}
+
+/// What the lease is for: whoever is told to go comes back elsewhere, and nobody sees a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_go_over_to_another_daemon() {
+    let etcd = EtcdProcess::start().await;
+    let (mut one, two) = (Site::at(&etcd, &["--timeout", "3"]).await, Site::at(&etcd, &["--timeout", "3"]).await);
+    let mut clients = Vec::new();
+    for port in 1..=20 {
+        clients.push((port, one.provide(&format!("service=foo&port={port}")).await));
+    }
+    wait_until(SOON, async || {
+        let ports = two.dig().tcp().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
+        if ports.len() == 20 { Ok(()) } else { Err(format!("{ports:?}")) }
+    })
+    .await;
+    let id = skyhound::model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", 20);
+    let watch = Watch::udp(two.dns, &format!("{id}.{FOO}"), 20);
+    let leases = keys::leases(&etcd);
+    let (status, clients) = tokio::join!(one.stop(), async {
+        let mut back = Vec::new();
+        for (port, provider) in clients {
+            told_to_go(provider).await;
+            back.push(two.provide(&format!("service=foo&port={port}")).await);
+        }
+        back
+    });
+    assert_eq!(status.code(), Some(0));
+    // The first daemon's lease runs out, and takes nothing along.
+    wait_until(SOON, async || {
+        let left = keys::leases(&etcd);
+        if leases.iter().any(|lease| left.contains(lease)) { Err(format!("{left:?}")) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(keys::ports(&etcd), (1..=20).collect::<Vec<_>>());
+    watch.stop().await.assert_no_gap();
+    assert!(clients.iter().all(Provider::is_open));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_go_when_that_is_chosen() {
+    for mut site in [Site::etcd(&["--on-stop", "remove"]).await, Site::disk(&["--on-stop", "remove"]).await] {
+        let mut held = Vec::new();
+        for port in 1..=20 {
+            held.push(site.provide(&format!("service=foo&port={port}")).await);
+        }
+        let (status, ()) = tokio::join!(site.daemon.stop(), async {
+            for provider in held {
+                told_to_go(provider).await;
+            }
+        });
+        assert_eq!(status.code(), Some(0));
+        if let Some(etcd) = &site.etcd {
+            assert!(keys::ports(etcd).is_empty(), "gone by the time that the daemon is");
+        } else {
+            site.daemon.restart().await;
+            assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").status, "NXDOMAIN");
+        }
+    }
+}
+
+/// Neither a peer that does not read nor one in the middle of its request holds the daemon up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_holds_it_up() {
+    let mut site = Site::memory(&["--stop-deadline", "3"]).await;
+    let deaf = site.provide("service=foo&port=1").await;
+    deaf.stop_reading();
+    let idle = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
+    let mut half = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
+    tokio::io::AsyncWriteExt::write_all(&mut half, b"GET /provide?service=foo HTTP/1.1\r\nHost:")
+        .await
+        .expect("it listens");
+    let stopping = Instant::now();
+    let status = site.daemon.stop().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(stopping.elapsed() < Duration::from_secs(3) + SEEING, "after {:?}", stopping.elapsed());
+    drop((deaf, idle, half));
+}
+
+/// etcd hangs, and what is to be removed cannot be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_within_its_deadline() {
+    let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "3", "--timeout", "5"]).await;
+    let _foo = site.provide("service=foo&port=1").await;
+    let etcd = site.etcd.as_ref().expect("the store is etcd");
+    etcd.pause();
+    let stopping = Instant::now();
+    let status = site.daemon.stop().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(stopping.elapsed() < Duration::from_secs(3) + SEEING, "after {:?}", stopping.elapsed());
+    // What could not be removed goes with its lease.
+    etcd.resume();
+    keys::become_ports(etcd, &[], Duration::from_secs(5) + LEASE_SLACK + SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_it_at_once() {
+    for second in [Signal::TERM, Signal::INT] {
+        let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "30"]).await;
+        let mut held = site.provide("service=foo&port=1").await;
+        site.etcd.as_ref().expect("the store is etcd").pause();
+        site.daemon.signal(Signal::TERM);
+        // It has begun to stop, and cannot finish. DNS answers until the last.
+        assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
+        assert!(site.daemon.is_running());
+        assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
+        site.daemon.signal(second);
+        let signalled = Instant::now();
+        let status = site.daemon.ended().await;
+        assert!(signalled.elapsed() < SEEING, "after {:?}", signalled.elapsed());
+        assert_eq!(status.code(), Some(1), "that was no clean end");
+    }
+}
+
+/// While it stops, nobody is taken any more, and whoever asks hears that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_taken_while_it_stops() {
+    let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "2"]).await;
+    let mut held = site.provide("service=foo&port=1").await;
+    site.etcd.as_ref().expect("the store is etcd").pause();
+    site.daemon.signal(Signal::TERM);
+    assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
+    wait_until(SOON, async || {
+        let refusal = site.try_provide("service=foo&port=2").await.expect_err("nobody is taken");
+        match refusal {
+            // Refused by the system: it does not listen any more.
+            crate::support::provider::Refusal::Silence(_) => Ok(()),
+            crate::support::provider::Refusal::Answer(answer) if answer.status == 503 => Ok(()),
+            crate::support::provider::Refusal::Answer(answer) => Err(format!("{answer:?}")),
+        }
+    })
+    .await;
+    site.daemon.ended().await;
+}
