@@ -183,6 +183,12 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd_password: Option<String>,
 
+    /// File with the last that was known, to answer from after a restart while etcd is away. `off` keeps none
+    /// [default: in the platform's state directory]
+    #[arg(long, env = "SKYHOUND_LAST_KNOWN", value_name = "FILE", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<PathBuf>,
+
     /// What every key begins with [default: /skydns]
     #[arg(long, env = "SKYHOUND_KEY_PREFIX", value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,6 +246,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Where entries are kept.
     pub store: StoreSettings,
+    /// Where the last that was known is kept; nowhere for the embedded store, which is a file itself.
+    pub last_known: Option<PathBuf>,
     /// Where keys begin.
     pub layout: Layout,
     /// What becomes of the entries at a planned stop.
@@ -332,6 +340,7 @@ impl Typed {
             etcd_key: self.etcd_key.or(other.etcd_key),
             etcd_username: self.etcd_username.or(other.etcd_username),
             etcd_password: self.etcd_password.or(other.etcd_password),
+            last_known: self.last_known.or(other.last_known),
             key_prefix: self.key_prefix.or(other.key_prefix),
             on_stop: self.on_stop.or(other.on_stop),
             stop_deadline: self.stop_deadline.or(other.stop_deadline),
@@ -393,6 +402,7 @@ impl Typed {
             stop_deadline: Duration::from_secs(typed.stop_deadline.unwrap_or(DEFAULT_STOP_DEADLINE).into()),
             log_level: log_level(typed.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?,
             log_format: typed.log_format.unwrap_or_default(),
+            last_known: typed.last_known(),
             store: typed.store()?,
         })
     }
@@ -425,6 +435,24 @@ impl Typed {
                 .map_err(|e| wrong("forward-allow", e))?;
         }
         Ok(dns)
+    }
+
+    /// A file for each etcd and prefix: several daemons of a user may follow different ones.
+    fn last_known(&self) -> Option<PathBuf> {
+        if self.etcd_api.is_empty() {
+            return None;
+        }
+        match &self.last_known {
+            Some(off) if off.as_os_str() == "off" => None,
+            Some(file) => Some(file.clone()),
+            None => {
+                let of: Vec<_> = self.etcd_api.iter().chain(&self.key_prefix).collect();
+                let name: String = format!("last-known-{of:?}");
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+                // Without a home directory there is none: nobody asked for it.
+                state_dir().ok().map(|dir| dir.join(name.chars().map(plain).take(200).collect::<String>()))
+            }
+        }
     }
 
     fn store(self) -> Result<StoreSettings, ConfigError> {

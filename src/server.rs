@@ -5,8 +5,8 @@
 //! Owns nothing but that order.
 
 use crate::app::{App, Turns};
-use crate::catalog::Catalog;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
+use crate::catalog::{Catalog, Health, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
 use crate::dialect;
 use crate::dns::{self, DnsServer, DnsStats};
@@ -65,8 +65,27 @@ pub struct Server {
     dns: Option<DnsServer>,
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
+    copies: Option<Copies>,
     place: String,
     settings: Settings,
+}
+
+/// The copies of what is known, in a file.
+#[derive(Debug)]
+struct Copies {
+    saved: Saved,
+    catalog: Arc<Catalog>,
+    writer: JoinHandle<()>,
+}
+
+impl Copies {
+    /// The last one.
+    async fn finish(self) {
+        self.writer.abort();
+        if self.catalog.health() == Health::Following {
+            saved::save(&self.saved, self.catalog.snapshot()).await;
+        }
+    }
 }
 
 impl Server {
@@ -75,6 +94,11 @@ impl Server {
         let (store, place) = open(&settings.store).await?;
         let settings = &with_stored(settings, &store).await?;
         let catalog = Catalog::new(settings.layout.clone());
+        let of = format!("{place}{}", settings.layout.prefix());
+        let saved = settings.last_known.clone().map(|path| Saved::new(path, &of, settings.layout.clone()));
+        if let Some(saved) = &saved {
+            catalog.may_take_up(saved.clone());
+        }
         let registry = Registry::start(
             Arc::clone(&store),
             Arc::clone(&catalog),
@@ -97,7 +121,12 @@ impl Server {
         ops::gauges::watch(&app);
         let routes = routes(&app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
         let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes, &metrics)?;
-        Ok(Self { http, dns, registry, follower, place, settings: settings.clone() })
+        let copies = saved.map(|saved| Copies {
+            writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
+            catalog: Arc::clone(&app.catalog),
+            saved,
+        });
+        Ok(Self { http, dns, registry, follower, copies, place, settings: settings.clone() })
     }
 
     /// Where HTTP and websockets are served.
@@ -146,6 +175,9 @@ impl Server {
             warn!(open, "connections did not end in time");
         }
         self.registry.stop(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))).await;
+        if let Some(copies) = self.copies {
+            copies.finish().await;
+        }
         self.follower.abort();
         if let Some(dns) = self.dns
             && let Err(error) = dns.shutdown().await
@@ -191,13 +223,10 @@ async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Sett
         return Ok(settings.clone());
     }
     let key = format!("{}{}", settings.layout.prefix(), skydns::CONFIG);
-    let listing = match tokio::time::timeout(CONFIG_READ, store.list(key.as_bytes())).await {
-        Ok(Ok(listing)) => listing,
+    let Ok(Ok(listing)) = tokio::time::timeout(CONFIG_READ, store.list(key.as_bytes())).await else {
         // Not fatal: an etcd that is away must not keep a daemon from starting that has all its settings.
-        _ => {
-            warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
-            return Ok(settings.clone());
-        }
+        warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
+        return Ok(settings.clone());
     };
     let Some(item) = listing.items.iter().find(|item| item.key.as_bytes() == key.as_bytes()) else {
         return Ok(settings.clone());

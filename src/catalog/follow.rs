@@ -5,7 +5,7 @@
 //! hear what changed meanwhile, once, whatever happened to the feed.
 
 use super::terms::Terms;
-use super::{Catalog, Health};
+use super::{Catalog, Health, saved};
 use crate::store::{Batch, Listing, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +35,18 @@ impl Follow {
     /// Follows for ever; drop the future to end it.
     pub async fn run(self, catalog: Arc<Catalog>) {
         let mut pause = RETRY_MIN;
+        let mut tried = false;
         let mut terms = Terms::new(Arc::clone(&self.store));
         loop {
             let began = Instant::now();
             let Err(error) = self.until_lost(&catalog, &mut terms).await;
             lost(&catalog, &error);
+            if catalog.health() == Health::NeverRead
+                && let Some(saved) = catalog.saved.get().filter(|_| !tried)
+            {
+                tried = true;
+                saved::take_up(saved, &catalog).await;
+            }
             // A feed that held for a while was lost by chance; one that never holds is a store in trouble.
             pause = if began.elapsed() > RETRY_MAX { RETRY_MIN } else { (pause * 2).min(RETRY_MAX) };
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

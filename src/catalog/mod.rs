@@ -8,11 +8,13 @@ pub mod follow;
 pub mod kept;
 pub mod node;
 pub mod quarantine;
+pub mod saved;
 pub mod snapshot;
 mod terms;
 
 pub use node::{Node, Stored};
 pub use quarantine::Quarantined;
+pub use saved::Saved;
 pub use snapshot::Snapshot;
 
 use crate::model::Layout;
@@ -57,6 +59,7 @@ pub struct Catalog {
     revision: watch::Sender<Revision>,
     health: watch::Sender<Health>,
     listener: OnceLock<Listener>,
+    saved: OnceLock<Saved>,
 }
 
 impl Catalog {
@@ -67,6 +70,7 @@ impl Catalog {
             revision: watch::Sender::new(Revision::default()),
             health: watch::Sender::new(Health::NeverRead),
             listener: OnceLock::new(),
+            saved: OnceLock::new(),
         })
     }
 
@@ -100,6 +104,22 @@ impl Catalog {
     /// Waits until the store was read once.
     pub async fn ready(&self) {
         let _ = self.health.subscribe().wait_for(|health| *health != Health::NeverRead).await;
+    }
+
+    /// Sets which copy is taken up when the store cannot be read at the start. Before [`follow`] begins.
+    pub fn may_take_up(&self, saved: Saved) {
+        let taken = self.saved.set(saved);
+        debug_assert!(taken.is_ok(), "the catalog has a copy already");
+    }
+
+    /// Publishes what was known so long ago. For [`follow`], which is the only writer.
+    fn restore(&self, snapshot: Snapshot, age: Duration) {
+        let revision = snapshot.revision();
+        self.current.store(Arc::new(snapshot));
+        self.revision.send_replace(revision);
+        // Since the machine's own start, if it was before that: there is no earlier instant.
+        let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.health.send_replace(Health::Stale { since });
     }
 
     /// Sets who hears of batches. One listener, set before [`follow`] begins; a second is not taken.

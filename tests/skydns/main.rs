@@ -10,4 +10,5 @@ mod support;
 mod explain;
 mod odd;
 mod outside;
+mod saved;
 mod settings;

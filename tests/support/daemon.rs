@@ -60,6 +60,8 @@ impl Daemon {
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--listen", &http.to_string(), "--dns-listen", &dns.to_string()])
             .args(&args)
+            // Not in the home directory of whoever runs the tests, nor from one test to another.
+            .env("SKYHOUND_LAST_KNOWN", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(out)
