@@ -167,7 +167,8 @@ fn render(c: &mut Criterion) {
             b.iter(|| {
                 // The response is written over the question.
                 let mut message = buffer;
-                fast.answer(&view, black_box(&mut message), length, 7).expect("a common question")
+                fast.answer(&view, black_box(&mut message), length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7)
+                    .expect("a common question")
             });
         });
     }
@@ -180,7 +181,7 @@ fn render(c: &mut Criterion) {
             |fresh| {
                 let view = fast.view(&fresh, Health::Following).expect("a store that is followed");
                 let mut message = buffer;
-                fast.answer(&view, &mut message, length, 7).expect("a common question")
+                fast.answer(&view, &mut message, length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7).expect("a common question")
             },
             BatchSize::SmallInput,
         );

@@ -26,12 +26,13 @@ mod tests;
 use super::settings::DnsSettings;
 use super::stats::{DnsStats, Lane, RCODES};
 use crate::catalog::{Health, Node, Snapshot};
-use crate::model::{Label, Name};
+use crate::model::Name;
 use hickory_proto::op::ResponseCode;
 use query::{HEADER, OPT, Query};
 use rendered::{Kind, Out, Rendered};
 use soa::Soa;
 use std::cell::OnceCell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -42,6 +43,7 @@ const RESPONSE: u8 = 0x80;
 const AUTHORITATIVE: u8 = 0x04;
 const TRUNCATED: u8 = 0x02;
 const RECURSION_DESIRED: u8 = 0x01;
+const RECURSION_AVAILABLE: u8 = 0x80;
 const CHECKING_DISABLED: u8 = 0x10;
 
 /// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
@@ -71,8 +73,6 @@ struct Zone {
     /// In wire form and lower case.
     wire: Vec<u8>,
     labels: usize,
-    /// `stub.dns.<zone>`: what stands below it names other servers for names in the zone.
-    stubs: Option<Name>,
     soa: OnceCell<Soa>,
 }
 
@@ -109,13 +109,19 @@ impl Fast {
     /// What this may answer from; `None` when every answer is the general path's: while the store is away
     /// answers have a short life and say why.
     pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
-        let stubs = || self.zones.iter().any(|zone| zone.has_stubs(snapshot));
-        (health == Health::Following && !stubs()).then(|| View { snapshot, serial: serial(snapshot) })
+        (health == Health::Following).then(|| View { snapshot, serial: serial(snapshot) })
     }
 
-    /// Answers the question in the first `length` bytes of `message`, in their place; says how long the
+    /// Answers the question of `from` in the first `length` bytes of `message`, in their place; says how long the
     /// response is. `None` leaves `message` as it was, for the general path.
-    pub fn answer(&self, view: &View<'_>, message: &mut [u8], length: usize, rotation: u32) -> Option<usize> {
+    pub fn answer(
+        &self,
+        view: &View<'_>,
+        message: &mut [u8],
+        length: usize,
+        from: IpAddr,
+        rotation: u32,
+    ) -> Option<usize> {
         let query = Query::read(message.get(..length)?)?;
         let place = self.place(view, &query)?;
         let signed = query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
@@ -151,7 +157,8 @@ impl Fast {
         }
         let truncated = rendered.map_or(counts[1] == 0, |kept| counts[0] < kept.answers());
         out.limit = limit;
-        let end = self.finish(out, &query, counts, rcode, truncated);
+        out.message[3] = out.message[3] & CHECKING_DISABLED | self.recursion_available(from) | rcode.low();
+        let end = self.finish(out, &query, counts, truncated);
         self.lane.answered(query.counted(), counted(rcode), truncated);
         Some(end)
     }
@@ -187,15 +194,14 @@ impl Fast {
         usize::from(payload.max(UDP_PLAIN))
     }
 
+    /// Whether others are asked on this client's behalf, as the general path says it of every answer.
+    fn recursion_available(&self, from: IpAddr) -> u8 {
+        let forward = &self.settings.forward;
+        if forward.asks() && forward.allow.iter().any(|network| network.holds(from)) { RECURSION_AVAILABLE } else { 0 }
+    }
+
     /// Writes the header and the OPT record; says how long the response is.
-    fn finish(
-        &self,
-        mut out: Out<'_>,
-        query: &Query,
-        counts: [usize; 3],
-        rcode: ResponseCode,
-        truncated: bool,
-    ) -> usize {
+    fn finish(&self, mut out: Out<'_>, query: &Query, counts: [usize; 3], truncated: bool) -> usize {
         let [answers, authority, mut additional] = counts;
         if let Some(edns) = &query.edns {
             let [high, low] = self.settings.udp_payload_max.max(UDP_PLAIN).to_be_bytes();
@@ -205,7 +211,6 @@ impl Fast {
         let head = &mut out.message[..HEADER];
         head[2] = RESPONSE | AUTHORITATIVE | head[2] & RECURSION_DESIRED;
         head[2] |= if truncated { TRUNCATED } else { 0 };
-        head[3] = head[3] & CHECKING_DISABLED | rcode.low();
         for (at, count) in [(6, answers), (8, authority), (10, additional)] {
             // Below the number of bytes of a datagram.
             head[at..at + 2].copy_from_slice(&u16::try_from(count).unwrap_or(0).to_be_bytes());
@@ -217,14 +222,7 @@ impl Fast {
 impl Zone {
     fn new(name: &Name) -> Self {
         let wire = wire::lower(&super::wire::name(name.labels().iter())).unwrap_or_default();
-        let below = |name: Name, label: &str| name.child(Label::new(label).ok()?).ok();
-        let stubs = below(name.clone(), "dns").and_then(|name| below(name, "stub"));
-        Self { wire, labels: name.labels().len(), stubs, soa: OnceCell::new() }
-    }
-
-    /// Whether names in the zone may be somebody else's.
-    fn has_stubs(&self, snapshot: &Snapshot) -> bool {
-        self.stubs.as_ref().is_some_and(|stubs| snapshot.node(stubs).is_some())
+        Self { wire, labels: name.labels().len(), soa: OnceCell::new() }
     }
 }
 

@@ -55,7 +55,7 @@ impl Worker {
                 batch.set_response(at, 0);
                 continue;
             };
-            let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, random.u32(..)));
+            let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random.u32(..)));
             let response =
                 fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Protocol::Udp) {
                     Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
