@@ -1,10 +1,11 @@
 //! The daemon's settings, in two steps: as typed ([`Typed`]) → effective and valid ([`Settings`]).
 //!
 //! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else it has its default. Owns: that order, the defaults, the sentence about a setting that
+//! (`--config`), else from where a SkyDNS has it ([`crate::skydns`]), else it has its default. Owns: that order, the defaults, the sentence about a setting that
 //! is wrong. Does not own: what a part makes of its settings. Everything is checked before anything is
 //! bound or opened.
 
+use crate::dns::{self, DnsSettings, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name};
 use crate::store::etcd::EtcdSettings;
@@ -71,10 +72,64 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns_listen: Vec<String>,
 
-    /// The zone that all names end in [default: skydns.local.]
-    #[arg(long, env = "SKYHOUND_DNS_ROOT", value_name = "NAME")]
+    /// The zone that all names end in; repeatable: what registers goes into the first, the others (reverse
+    /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
+    /// [default: skydns.local.]
+    #[arg(long, env = "SKYHOUND_DNS_ROOT", value_name = "NAME", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "one_or_more")]
+    pub dns_root: Vec<String>,
+
+    /// DNS server for names outside the zones: ADDRESS or ADDRESS:PORT; repeatable, asked in turn. Without
+    /// one such names are refused
+    #[arg(long, env = "SKYHOUND_NAMESERVER", value_name = "ADDR", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameserver: Vec<String>,
+
+    /// Network whose clients may have names outside the zones asked for them; repeatable. `any` for
+    /// everybody [default: loopback and private networks]
+    #[arg(long, env = "SKYHOUND_FORWARD_ALLOW", value_name = "NET", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward_allow: Vec<String>,
+
+    /// Ask no other server for anything, whatever --nameserver and stub zones say
+    #[arg(
+        long, env = "SKYHOUND_NO_REC", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "DNS"
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns_root: Option<String>,
+    pub no_rec: Option<bool>,
+
+    /// The dots that a name outside the zones must have to be asked elsewhere [default: 2]
+    #[arg(long, env = "SKYHOUND_NDOTS", value_name = "NUMBER", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ndots: Option<u8>,
+
+    /// The name that local.dns.ZONE stands for: this host's own entry
+    #[arg(long, env = "SKYHOUND_LOCAL", value_name = "NAME", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+
+    /// Who answers for the zones: a mail address, or the same with a dot for its @
+    /// [default: hostmaster.ZONE]
+    #[arg(long, env = "SKYHOUND_HOSTMASTER", value_name = "NAME", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostmaster: Option<String>,
+
+    /// Seconds to cache an entry that says nothing and hangs on no lease [default: 300]
+    #[arg(long, env = "SKYHOUND_TTL", value_name = "SECONDS", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
+
+    /// The least seconds to cache an entry for the lease that it hangs on [default: 30]
+    #[arg(long, env = "SKYHOUND_MIN_TTL", value_name = "SECONDS", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_ttl: Option<u32>,
+
+    /// Weights in SRV answers: `skydns` (shares of 100, rounded down) or `exact` (as registered)
+    /// [default: skydns]
+    #[arg(long, env = "SKYHOUND_SRV_WEIGHTS", value_name = "RULE", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv_weights: Option<String>,
 
     /// The label between service and zone for peers that name no category; commas for several
     /// [default: services]
@@ -173,8 +228,12 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Addresses for DNS; none when it is off.
     pub dns_listen: Vec<SocketAddr>,
-    /// The zone.
+    /// The zone that registrations go into; the first of those that DNS answers for.
     pub dns_root: Name,
+    /// What DNS does.
+    pub dns: DnsSettings,
+    /// What was typed, without any default: the store may have more to say ([`crate::skydns`]).
+    pub typed: Box<Typed>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
     /// The term of a session, and twice the time between two pings.
@@ -213,6 +272,14 @@ pub enum ConfigError {
         /// What is wrong, and where.
         problem: String,
     },
+    /// The settings of a SkyDNS are wrong.
+    #[error("the settings in {place} are wrong: {problem}")]
+    SkyDns {
+        /// The key, or the environment.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A setting is wrong.
     #[error("--{setting}: {problem}")]
     Setting {
@@ -245,7 +312,16 @@ impl Typed {
         Self {
             listen: list(self.listen, other.listen),
             dns_listen: list(self.dns_listen, other.dns_listen),
-            dns_root: self.dns_root.or(other.dns_root),
+            dns_root: list(self.dns_root, other.dns_root),
+            nameserver: list(self.nameserver, other.nameserver),
+            forward_allow: list(self.forward_allow, other.forward_allow),
+            no_rec: self.no_rec.or(other.no_rec),
+            ndots: self.ndots.or(other.ndots),
+            local: self.local.or(other.local),
+            hostmaster: self.hostmaster.or(other.hostmaster),
+            ttl: self.ttl.or(other.ttl),
+            min_ttl: self.min_ttl.or(other.min_ttl),
+            srv_weights: self.srv_weights.or(other.srv_weights),
             default_category: self.default_category.or(other.default_category),
             timeout: self.timeout.or(other.timeout),
             data_dir: self.data_dir.or(other.data_dir),
@@ -273,7 +349,12 @@ impl Typed {
         Ok(self.or(Self {
             listen: vec![DEFAULT_LISTEN.into()],
             dns_listen: vec![DEFAULT_DNS_LISTEN.into()],
-            dns_root: Some(DEFAULT_DNS_ROOT.into()),
+            dns_root: vec![DEFAULT_DNS_ROOT.into()],
+            no_rec: Some(false),
+            ndots: Some(dns::settings::NDOTS),
+            ttl: Some(dns::settings::TTL_S),
+            min_ttl: Some(dns::settings::LEASED_TTL_S),
+            srv_weights: Some("skydns".into()),
             default_category: Some(DEFAULT_CATEGORY.into()),
             timeout: Some(DEFAULT_TIMEOUT),
             in_memory: embedded.then_some(false),
@@ -288,8 +369,9 @@ impl Typed {
 
     /// Checks everything.
     pub fn settle(self) -> Result<Settings, ConfigError> {
+        let as_typed = Box::new(self.clone());
         let typed = self.effective()?;
-        let dns_root = typed.dns_root.as_deref().unwrap_or(DEFAULT_DNS_ROOT);
+        let dns = typed.dns()?;
         let timeout = typed.timeout.unwrap_or(DEFAULT_TIMEOUT);
         if !TIMEOUT_RANGE.contains(&timeout) {
             let (from, to) = TIMEOUT_RANGE.into_inner();
@@ -301,7 +383,9 @@ impl Typed {
                 [off] if off == "off" => Vec::new(),
                 given => addresses("dns-listen", given)?,
             },
-            dns_root: Name::parse(dns_root).map_err(|e| wrong("dns-root", format!("{dns_root:?} {e}")))?,
+            dns_root: dns.zones.first().cloned().unwrap_or_default(),
+            dns,
+            typed: as_typed,
             default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
             timeout: Duration::from_secs(timeout.into()),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
@@ -311,6 +395,36 @@ impl Typed {
             log_format: typed.log_format.unwrap_or_default(),
             store: typed.store()?,
         })
+    }
+
+    /// What DNS does, from what is typed.
+    fn dns(&self) -> Result<DnsSettings, ConfigError> {
+        let zones = self.dns_root.iter().map(|zone| name("dns-root", zone)).collect::<Result<Vec<_>, _>>()?;
+        let mut dns = DnsSettings::new(zones);
+        dns.server_id = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        dns.ttl_s = self.ttl.unwrap_or(dns.ttl_s);
+        dns.leased_ttl_s = self.min_ttl.unwrap_or(dns.leased_ttl_s);
+        dns.local = self.local.as_deref().map(|local| name("local", local)).transpose()?;
+        let hostmaster = self.hostmaster.as_ref().map(|mail| mail.replacen('@', ".", 1));
+        dns.hostmaster = hostmaster.map(|mail| name("hostmaster", &mail)).transpose()?;
+        if let Some(rule) = &self.srv_weights {
+            dns.srv_weights = rule.parse().map_err(|e| wrong("srv-weights", e))?;
+        }
+        let forward = &mut dns.forward;
+        forward.off = self.no_rec.unwrap_or(false);
+        forward.ndots = self.ndots.unwrap_or(forward.ndots);
+        for server in &self.nameserver {
+            forward.servers.push(nameserver(server).map_err(|e| wrong("nameserver", e))?);
+        }
+        if !self.forward_allow.is_empty() {
+            forward.allow = self
+                .forward_allow
+                .iter()
+                .map(|net| net.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|e| wrong("forward-allow", e))?;
+        }
+        Ok(dns)
     }
 
     fn store(self) -> Result<StoreSettings, ConfigError> {
@@ -346,6 +460,36 @@ impl Typed {
             password: self.etcd_password,
             ..EtcdSettings::default()
         }))
+    }
+}
+
+fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
+    Name::parse(text).map_err(|e| wrong(setting, format!("{text:?} {e}")))
+}
+
+/// One text, or a list of them: what can be repeated began as a single one.
+mod one_or_more {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        match texts {
+            [one] => one.serialize(to),
+            more => more.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMore::deserialize(from)? {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        })
     }
 }
 
@@ -426,7 +570,7 @@ mod tests {
         let etcd = || vec!["http://127.0.0.1:2379".to_owned()];
         for (typed, why) in [
             (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
-            (Typed { dns_root: Some("a..b".into()), ..memory() }, "--dns-root: \"a..b\" has an empty label"),
+            (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
             (Typed { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),

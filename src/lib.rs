@@ -19,7 +19,7 @@
 //! - [`ops`]: health, readiness, the scrape, the version
 //! - [`model`]: the words that all of them share: names, keys, entries
 //!
-//! Beside the line: [`config`] (settings, checked before anything starts), [`app`] and [`server`] (what joins
+//! Beside the line: [`config`] (settings, checked before anything starts; [`skydns`] reads those of a SkyDNS), [`app`] and [`server`] (what joins
 //! the parts, and the order of starting and stopping), [`metrics`] (a leaf that every part may count in),
 //! [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in Rust.
 //!
@@ -40,6 +40,7 @@ pub mod net;
 pub mod ops;
 pub mod registry;
 pub mod server;
+pub mod skydns;
 pub mod store;
 
 /// This version, as in Cargo.toml.

@@ -7,14 +7,15 @@
 use crate::app::{App, Turns};
 use crate::catalog::Catalog;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::config::{Settings, StoreSettings};
+use crate::config::{ConfigError, Settings, StoreSettings};
 use crate::dialect;
-use crate::dns::{self, DnsServer, DnsSettings, DnsStats};
+use crate::dns::{self, DnsServer, DnsStats};
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
 use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
+use crate::skydns;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, OpenError};
 use crate::store::etcd::{Etcd, SettingsError};
@@ -30,6 +31,9 @@ use tracing::{info, warn};
 /// answers is read by then; without it, DNS says SERVFAIL until the store is there.
 pub const FIRST_READ: Duration = Duration::from_secs(5);
 
+/// How long start-up waits for the settings that a SkyDNS keeps in etcd.
+pub const CONFIG_READ: Duration = Duration::from_secs(2);
+
 /// The file of the embedded store, in `--data-dir`.
 pub const STORE_FILE: &str = "skyhound.redb";
 
@@ -43,6 +47,9 @@ pub enum StartError {
     /// The settings of etcd are wrong.
     #[error("the settings of etcd are wrong")]
     Etcd(#[from] SettingsError),
+    /// The settings that the store holds are wrong.
+    #[error(transparent)]
+    Stored(#[from] ConfigError),
     /// An address for HTTP cannot be had.
     #[error(transparent)]
     Http(#[from] net::BindError),
@@ -59,13 +66,14 @@ pub struct Server {
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
     place: String,
-    deadline: Duration,
+    settings: Settings,
 }
 
 impl Server {
     /// Starts every part. When it returns, everything listens.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let (store, place) = open(&settings.store).await?;
+        let settings = &with_stored(settings, &store).await?;
         let catalog = Catalog::new(settings.layout.clone());
         let registry = Registry::start(
             Arc::clone(&store),
@@ -87,8 +95,9 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes(&app), &metrics)?;
-        Ok(Self { http, dns, registry, follower, place, deadline: settings.stop_deadline })
+        let routes = routes(&app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
+        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes, &metrics)?;
+        Ok(Self { http, dns, registry, follower, place, settings: settings.clone() })
     }
 
     /// Where HTTP and websockets are served.
@@ -99,6 +108,11 @@ impl Server {
     /// Where DNS is served; nowhere when it is off.
     pub fn dns_addrs(&self) -> &[SocketAddr] {
         self.dns.as_ref().map_or(&[], DnsServer::local_addrs)
+    }
+
+    /// The settings in force: those given, and what the store holds in SkyDNS's way.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Where entries are kept, for people.
@@ -126,8 +140,8 @@ impl Server {
 
     /// Stops in order, within `--stop-deadline`. Entries stay or go as `--on-stop` says.
     pub async fn shutdown(self) {
-        let until = Instant::now() + self.deadline;
-        let open = self.http.shutdown(self.deadline).await;
+        let until = Instant::now() + self.settings.stop_deadline;
+        let open = self.http.shutdown(self.settings.stop_deadline).await;
         if open > 0 {
             warn!(open, "connections did not end in time");
         }
@@ -171,6 +185,28 @@ async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), Star
     })
 }
 
+/// The settings, and for what they are silent about those of a SkyDNS in etcd.
+async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Settings, ConfigError> {
+    if !matches!(settings.store, StoreSettings::Etcd(_)) {
+        return Ok(settings.clone());
+    }
+    let key = format!("{}{}", settings.layout.prefix(), skydns::CONFIG);
+    let listing = match tokio::time::timeout(CONFIG_READ, store.list(key.as_bytes())).await {
+        Ok(Ok(listing)) => listing,
+        // Not fatal: an etcd that is away must not keep a daemon from starting that has all its settings.
+        _ => {
+            warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
+            return Ok(settings.clone());
+        }
+    };
+    let Some(item) = listing.items.iter().find(|item| item.key.as_bytes() == key.as_bytes()) else {
+        return Ok(settings.clone());
+    };
+    let stored = skydns::config(&item.value).map_err(|problem| ConfigError::SkyDns { place: key.clone(), problem })?;
+    info!(key, "settings of a SkyDNS are read");
+    settings.typed.as_ref().clone().or(stored).settle()
+}
+
 /// Starts following, and waits a while for the first reading.
 async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>, settings: &Settings) -> JoinHandle<()> {
     let follow =
@@ -190,7 +226,7 @@ async fn bind_dns(
     if settings.dns_listen.is_empty() {
         return Ok(None);
     }
-    let dns_settings = DnsSettings::new(vec![settings.dns_root.clone()]);
+    let dns_settings = settings.dns.clone();
     let dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
     let stats: Arc<DnsStats> = dns.stats();
     metrics.collect(move |scrape| {

@@ -4,6 +4,7 @@
 //! full comparison. A listing is always applied as the *difference* to what is known, so that listeners
 //! hear what changed meanwhile, once, whatever happened to the feed.
 
+use super::terms::Terms;
 use super::{Catalog, Health};
 use crate::store::{Batch, Listing, Store, StoreError};
 use std::sync::Arc;
@@ -34,9 +35,10 @@ impl Follow {
     /// Follows for ever; drop the future to end it.
     pub async fn run(self, catalog: Arc<Catalog>) {
         let mut pause = RETRY_MIN;
+        let mut terms = Terms::new(Arc::clone(&self.store));
         loop {
             let began = Instant::now();
-            let Err(error) = self.until_lost(&catalog).await;
+            let Err(error) = self.until_lost(&catalog, &mut terms).await;
             lost(&catalog, &error);
             // A feed that held for a while was lost by chance; one that never holds is a store in trouble.
             pause = if began.elapsed() > RETRY_MAX { RETRY_MIN } else { (pause * 2).min(RETRY_MAX) };
@@ -45,11 +47,15 @@ impl Follow {
     }
 
     /// Lists, then applies batches until the feed ends.
-    async fn until_lost(&self, catalog: &Arc<Catalog>) -> Result<std::convert::Infallible, StoreError> {
+    async fn until_lost(
+        &self,
+        catalog: &Arc<Catalog>,
+        terms: &mut Terms,
+    ) -> Result<std::convert::Infallible, StoreError> {
         let listing = self.store.list(self.prefix.as_bytes()).await?;
         let revision = listing.revision.0;
         let mut feed = self.store.feed(self.prefix.as_bytes(), listing.revision).await?;
-        compare_with(catalog, listing).await;
+        compare_with(catalog, listing, terms).await;
         let before = catalog.health.send_replace(Health::Following);
         if before != Health::Following {
             let entries = catalog.snapshot().root().entries();
@@ -59,10 +65,14 @@ impl Follow {
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = feed.next() => told(catalog, &batch?),
+                batch = feed.next() => told(catalog, &batch?, terms),
+                learnt = terms.learn() => {
+                    let next = catalog.current.load().as_ref().clone().with_terms(&learnt);
+                    catalog.current.store(Arc::new(next));
+                }
                 _ = compare.tick() => {
                     let listing = self.store.list(self.prefix.as_bytes()).await?;
-                    compare_with(catalog, listing).await;
+                    compare_with(catalog, listing, terms).await;
                 }
             }
         }
@@ -70,16 +80,16 @@ impl Follow {
 }
 
 /// Applies a batch that the feed told. A comparison may have been ahead of it.
-fn told(catalog: &Catalog, batch: &Batch) {
+fn told(catalog: &Catalog, batch: &Batch, terms: &mut Terms) {
     if batch.revision > catalog.current.load().revision() {
-        let next = catalog.current.load().apply(batch);
+        let next = terms.fill(catalog.current.load().apply(batch), batch);
         catalog.publish(next, batch);
     }
 }
 
 /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
 /// went back in its own history (restored from a backup); then it is right all the same.
-async fn compare_with(catalog: &Arc<Catalog>, listing: Listing) {
+async fn compare_with(catalog: &Arc<Catalog>, listing: Listing, terms: &mut Terms) {
     let known = catalog.snapshot();
     // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
     // else writes the catalog meanwhile.
@@ -98,7 +108,7 @@ async fn compare_with(catalog: &Arc<Catalog>, listing: Listing) {
         warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
     }
     debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
-    catalog.publish(next, &batch);
+    catalog.publish(terms.fill(next, &batch), &batch);
 }
 
 fn lost(catalog: &Catalog, error: &StoreError) {

@@ -43,6 +43,11 @@ impl Snapshot {
         &self.root
     }
 
+    /// The name that a key spells; `None` when it spells none.
+    pub fn name(&self, key: &Key) -> Option<Name> {
+        self.layout.name(key.as_bytes()).ok()
+    }
+
     /// The entry under a key.
     pub fn entry(&self, key: &Key) -> Option<&Arc<Stored>> {
         let name = self.layout.name(key.as_bytes()).ok()?;
@@ -84,6 +89,20 @@ impl Snapshot {
         Batch { revision: listing.revision, changes }
     }
 
+    /// The same snapshot, with the terms of the leases that these entries hang on, in seconds. What was put
+    /// again since is left as it is.
+    #[must_use]
+    pub(super) fn with_terms(mut self, terms: &[((Key, Revision), u32)]) -> Self {
+        for ((key, revision), term) in terms {
+            let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
+            let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
+            if let Ok(name) = self.layout.name(key.as_bytes()) {
+                self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
+            }
+        }
+        self
+    }
+
     fn put(&mut self, item: &Item) {
         let place = self.layout.name(item.key.as_bytes());
         let value = match read(item, place.as_ref()) {
@@ -122,7 +141,7 @@ fn revisions<'s>(node: &'s Node, known: &mut BTreeMap<&'s Key, Revision>) {
 fn read(item: &Item, place: Result<&Name, &KeyError>) -> Result<Stored, String> {
     place.map_err(ToString::to_string)?;
     let entry = Entry::parse(&item.value).map_err(|e| e.to_string())?;
-    Ok(Stored { key: item.key.clone(), entry, revision: item.revision, lease: item.lease })
+    Ok(Stored { key: item.key.clone(), entry, revision: item.revision, lease: item.lease, lease_ttl_s: None })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod completion;
 pub mod config;
+pub mod explain;
 pub mod provide;
 pub mod resolve;
 mod say;
@@ -27,6 +28,7 @@ enum Verb {
     Config(Box<config::ConfigArgs>),
     Provide(provide::ProvideArgs),
     Resolve(resolve::ResolveArgs),
+    Explain(explain::ExplainArgs),
     Completion(completion::CompletionArgs),
     Man(completion::ManArgs),
 }
@@ -38,6 +40,7 @@ pub async fn run() -> ExitCode {
         Verb::Config(args) => config::run(*args),
         Verb::Provide(args) => provide::run(args).await,
         Verb::Resolve(args) => resolve::run(args).await,
+        Verb::Explain(args) => explain::run(args).await,
         Verb::Completion(args) => completion::completion(&args, Cli::command()),
         Verb::Man(args) => completion::man(&args, Cli::command()),
     }

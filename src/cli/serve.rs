@@ -3,6 +3,7 @@
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
 use crate::server::{Server, StartError};
+use crate::skydns;
 use clap::Args;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -51,10 +52,14 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// What was typed, and the file behind it.
     pub(super) fn read(self) -> Result<Typed, ConfigError> {
-        match &self.config {
-            Some(path) => Ok(self.typed.or(Typed::read(path)?)),
-            None => Ok(self.typed),
-        }
+        let typed = match &self.config {
+            Some(path) => self.typed.or(Typed::read(path)?),
+            None => self.typed,
+        };
+        let skydns = skydns::environment(&typed, |name| std::env::var_os(name)?.into_string().ok());
+        let wrong = |problem| ConfigError::SkyDns { place: "the environment".into(), problem };
+        let skydns = skydns.map_err(wrong)?;
+        Ok(typed.or(skydns))
     }
 }
 
@@ -70,7 +75,9 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     start_log(&settings);
     match serve(&settings).await {
         Ok(code) => code,
-        Err(error) if matches!(error.downcast_ref(), Some(StartError::Etcd(_))) => failed(error.as_ref(), BAD_SETTINGS),
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Etcd(_) | StartError::Stored(_))) => {
+            failed(error.as_ref(), BAD_SETTINGS)
+        }
         Err(error) => failed(error.as_ref(), 1),
     }
 }
@@ -84,7 +91,7 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything is bound, so that a signal that comes early is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut server = Server::bind(settings).await?;
-    announce(&server, settings)?;
+    announce(&server)?;
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
@@ -112,7 +119,8 @@ fn start_log(settings: &Settings) {
 }
 
 /// The machine-readable line, then a few for people.
-fn announce(server: &Server, settings: &Settings) -> std::io::Result<()> {
+fn announce(server: &Server) -> std::io::Result<()> {
+    let settings = server.settings();
     let (http, dns) = (server.http_addrs(), server.dns_addrs());
     let line = serde_json::json!({
         "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,

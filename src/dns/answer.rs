@@ -4,15 +4,18 @@
 //! modules below), what fits into a message ([`super::size`]), the message's header and EDNS
 //! ([`super::handler`]).
 
-use super::alias::{self, Family};
+use super::alias::{self, Want};
+use super::chaos;
 use super::negative;
+use super::outside::{self, Outside};
+use super::places::Places;
 use super::rrset::{self, Sections};
-use super::search::{Found, Search};
+use super::search::{Found, Hit, Search};
 use super::settings::DnsSettings;
 use super::wire;
 use crate::catalog::{Health, Snapshot};
+use crate::model::Name;
 use crate::model::name::NameError;
-use crate::model::{Label, Name};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
 
@@ -56,6 +59,9 @@ pub struct Answer {
     /// Beside each SRV record of the answer section the weight of its entry before any rounding; what a
     /// subset has to be fair by.
     pub stored_weights: Vec<u16>,
+    /// What other servers have to be asked before this is whole. [`super::forward`] does it, for clients
+    /// that may have it done; for all others the answer is good as it is.
+    pub outside: Vec<Outside>,
 }
 
 impl Answer {
@@ -81,6 +87,8 @@ pub enum Explanation {
     NotAuthoritative = 20,
     /// Such questions are not answered.
     NotSupported = 21,
+    /// None of the servers that were asked answered.
+    NoneReachable = 22,
     /// What stands there cannot be read.
     InvalidData = 24,
 }
@@ -93,10 +101,16 @@ pub fn answer(
     question: &Question,
     rotation: u64,
 ) -> Answer {
+    if question.class == DNSClass::CH {
+        return chaos::answer(settings, question);
+    }
     if let Some(refusal) = negative::refusal(question) {
         return refusal;
     }
-    let Some(zone) = settings.zone_of(&question.place) else { return negative::not_ours() };
+    let Some(zone) = settings.zone_of(&question.place) else {
+        let outside = outside::whole(snapshot, settings, question).into_iter().collect();
+        return Answer { outside, ..negative::not_ours() };
+    };
     if health == Health::NeverRead {
         return negative::not_ready();
     }
@@ -105,6 +119,7 @@ pub fn answer(
 }
 
 /// What is found, or one of the ways of finding nothing.
+#[allow(clippy::large_enum_variant, reason = "lives for a moment, and nearly always as the large one")]
 enum Outcome {
     Found(Sections),
     Unreadable,
@@ -117,21 +132,29 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     if apex && question.qtype == RecordType::SOA {
         return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
     }
+    let places = Places::of(settings, zone, question);
     let mut search = Search::new(snapshot, settings, rotation);
-    let outcome = if apex {
+    if apex {
         search.answers_max = settings.apex_max;
-        at_apex(&search, zone, question)
-    } else {
-        of_type(&search, question, search.find(&question.place))
+    }
+    let (place, found) = places.find(&search);
+    let outcome = match found {
+        Found::Entries(hits) => Outcome::Found(records_of(&search, question, place, places.name_servers, hits)),
+        Found::Quarantined => Outcome::Unreadable,
+        Found::Nothing => Outcome::NoName,
     };
     match outcome {
-        Outcome::Found(sections) if !sections.answers.records().is_empty() => Answer {
-            authoritative: true,
-            answers: sections.answers.levelled(),
-            additional: sections.additional.levelled(),
-            stored_weights: sections.stored_weights,
-            ..Answer::default()
-        },
+        Outcome::Found(mut sections) if !sections.answers.records().is_empty() => {
+            let outside = outside::completing(settings, &mut sections);
+            Answer {
+                authoritative: true,
+                answers: sections.answers.levelled(),
+                additional: sections.additional.levelled(),
+                stored_weights: sections.stored_weights,
+                outside,
+                ..Answer::default()
+            }
+        }
         Outcome::Found(_) => negative::no_data(soa()),
         Outcome::Unreadable => negative::unreadable(),
         // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
@@ -141,49 +164,32 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     }
 }
 
-/// The zone's own name: NS stand below `ns.dns`, and its addresses below `apex.dns` if anything does.
-fn at_apex(search: &Search<'_>, zone: &Name, question: &Question) -> Outcome {
-    let special = match question.qtype {
-        RecordType::NS => special(zone, b"ns"),
-        RecordType::A | RecordType::AAAA => special(zone, b"apex"),
-        _ => None,
-    };
-    match (question.qtype, special.as_ref().map_or(Found::Nothing, |name| search.find(name))) {
-        (RecordType::NS, Found::Entries(hits)) => Outcome::Found(rrset::ns(search, &question.name, hits)),
-        (RecordType::NS, Found::Quarantined) => Outcome::Unreadable,
-        (RecordType::NS, Found::Nothing) => Outcome::NoName,
-        (_, found @ Found::Entries(_)) => of_type(search, question, found),
-        _ => of_type(search, question, search.find(&question.place)),
-    }
-}
-
-/// `<word>.dns.<zone>`, unless the zone is too long to have one.
-fn special(zone: &Name, word: &[u8]) -> Option<Name> {
-    zone.child(Label::new(b"dns").ok()?).ok()?.child(Label::new(word).ok()?).ok()
-}
-
-/// The records of the asked type that the entries give.
-fn of_type<'s>(search: &Search<'s>, question: &'s Question, found: Found<'s>) -> Outcome {
-    let hits = match found {
-        Found::Entries(hits) => hits,
-        Found::Quarantined => return Outcome::Unreadable,
-        Found::Nothing => return Outcome::NoName,
-    };
-    let (owner, place) = (&question.name, &question.place);
-    let addresses = |family| {
-        let answers = alias::addresses(search, owner, place, &hits, family);
+/// The records of the asked type that the entries of `place` give to the name that was asked.
+pub(super) fn records_of<'s>(
+    search: &Search<'s>,
+    question: &'s Question,
+    place: &'s Name,
+    name_servers: bool,
+    hits: Vec<Hit<'s>>,
+) -> Sections {
+    let owner = &question.name;
+    let answers = |want| {
+        let answers = alias::answers(search, owner, place, &hits, want);
         Sections { answers, ..Sections::default() }
     };
     let mut sections = match question.qtype {
-        RecordType::A => addresses(Family::V4),
-        RecordType::AAAA => addresses(Family::V6),
+        RecordType::A => answers(Want::V4),
+        RecordType::AAAA => answers(Want::V6),
+        RecordType::TXT => answers(Want::Text),
         RecordType::SRV => rrset::srv(search, owner, hits),
-        RecordType::TXT => rrset::txt(search, owner, hits),
+        RecordType::MX => rrset::mx(search, owner, hits),
+        RecordType::NS if name_servers => rrset::ns(search, owner, hits),
         RecordType::CNAME => rrset::cname(search, owner, place),
+        RecordType::PTR => rrset::ptr(search, owner, place),
         _ => Sections::default(),
     };
     sections.answers.truncate(search.answers_max);
-    Outcome::Found(sections)
+    sections
 }
 
 /// An answer while the store is away: the last that is known, to be cached for a short time only

@@ -5,6 +5,7 @@
 //! message, answers FORMERR to what it cannot read, and passes over responses.
 
 use super::answer::{Answer, Explanation, Question, answer};
+use super::forward::{Client, Forwarder, hops};
 use super::settings::DnsSettings;
 use super::size::{Fit, draw, fit};
 use super::stats::DnsStats;
@@ -31,12 +32,14 @@ pub struct Handler {
     catalog: Arc<Catalog>,
     settings: Arc<DnsSettings>,
     stats: Arc<DnsStats>,
+    forwarder: Arc<Forwarder>,
 }
 
 impl Handler {
     /// A handler with counters of its own.
     pub fn new(catalog: Arc<Catalog>, settings: DnsSettings) -> Self {
-        Self { catalog, settings: Arc::new(settings), stats: Arc::default() }
+        let forwarder = Arc::new(Forwarder::new(settings.forward.clone()));
+        Self { catalog, settings: Arc::new(settings), stats: Arc::default(), forwarder }
     }
 
     /// What was asked and said so far.
@@ -120,7 +123,12 @@ impl RequestHandler for Handler {
         // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
         // share two instances would never change places for either type.
         let rotation = fastrand::u64(..);
-        let mut said = self.decide(request, rotation);
+        let client = Client {
+            ip: request.src().ip(),
+            recursion_desired: request.metadata.recursion_desired,
+            hops: hops(request.edns.as_ref()),
+        };
+        let mut said = self.forwarder.complete(self.decide(request, rotation), client).await;
         let edns = self.edns(request, said.explanation);
         let opt = edns.as_ref().and_then(|edns| edns.to_bytes().ok()).map_or(0, |bytes| bytes.len());
         let room = self.limit(request).saturating_sub(u16::try_from(opt).unwrap_or(u16::MAX));
@@ -128,6 +136,7 @@ impl RequestHandler for Handler {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.truncation = fits.cut;
         metadata.authoritative = said.authoritative;
+        metadata.recursion_available = self.settings.forward.asks() && self.forwarder.serves(client.ip);
         metadata.response_code = said.rcode;
         self.stats.said(said.rcode);
         let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(

@@ -5,29 +5,47 @@
 //!
 //! ```text
 //! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ socket
-//!                        ├ search     which entries a name answers with
-//!                        ├ rrset      entries → SRV, A, AAAA, TXT, NS, CNAME
-//!                        │   └ alias  hosts that are names, followed within the zones
+//!                        ├ places     where the entries of a name stand
+//!                        ├ search     which entries those are
+//!                        ├ rrset      entries → SRV, MX, NS, CNAME, PTR
+//!                        │   └ alias  A, AAAA, TXT; hosts that are names, followed within the zones
+//!                        ├ outside    what other servers would have to be asked
+//!                        ├ chaos      class CH
 //!                        └ negative   SOA, NXDOMAIN, NODATA, and every refusal
 //! ```
+//! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
+//! may have it done. [`mod@explain`] tells a person how an answer came about.
 //!
 //! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
 //! the tree of entries ([`crate::catalog`]) nor what an entry is ([`crate::model::entry`]); it never writes
 //! and never asks the store. [`answer()`] is synchronous and has no clock, no counter and no I/O: a question
 //! costs memory reads, and the same arguments give the same answer.
 //!
-//! Absent on purpose: recursion (a name outside the zones is refused), zone transfers, dynamic updates.
+//! Absent on purpose: recursion from the root (names outside the zones go to other resolvers or are refused),
+//! a cache of what those say, zone transfers, dynamic updates.
 
 mod alias;
 pub mod answer;
+mod chaos;
+pub mod explain;
+#[cfg(target_os = "linux")]
+pub mod fast;
+pub mod forward;
+#[cfg(target_os = "linux")]
+mod general;
 pub mod handler;
 mod negative;
+pub mod network;
+pub mod outside;
+mod places;
 mod rrset;
 mod search;
 pub mod server;
 pub mod settings;
 pub mod size;
 pub mod stats;
+#[cfg(target_os = "linux")]
+mod udp;
 mod wire;
 
 #[cfg(test)]

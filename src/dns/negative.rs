@@ -18,7 +18,7 @@ const EXPIRE_S: i32 = 86_400;
 
 /// Why a question is answered without looking.
 pub(super) fn refusal(question: &Question) -> Option<Answer> {
-    // CH (`version.bind`) is not answered; nothing is known of other classes, ANY among them.
+    // CH has answers of its own; nothing is known of other classes, ANY among them.
     if question.class != DNSClass::IN {
         return Some(refused(Explanation::NotSupported));
     }
@@ -40,7 +40,7 @@ pub(super) fn not_ours() -> Answer {
     refused(Explanation::NotAuthoritative)
 }
 
-fn refused(explanation: Explanation) -> Answer {
+pub(super) fn refused(explanation: Explanation) -> Answer {
     Answer::of(ResponseCode::Refused, Some(explanation))
 }
 

@@ -1,29 +1,29 @@
-//! Entries become records: SRV, TXT, NS, CNAME, and what goes into the additional section.
+//! Entries become records: SRV, MX, NS, CNAME, PTR, and what goes into the additional section.
 //!
 //! Owns: priorities, weights, targets, order within a set, no duplicates, one TTL for a section. Does not
 //! own: which entries ([`super::search`]), following names to addresses ([`super::alias`]).
 
-use super::alias::{self, Family};
+use super::alias;
 use super::search::{Hit, Search};
 use super::settings::SrvWeights;
 use super::wire;
-use crate::model::{Entry, Host};
-use hickory_proto::rr::rdata::{CNAME, NS, SRV, TXT};
-use hickory_proto::rr::{Name as WireName, RData, Record};
+use crate::catalog::Stored;
+use crate::model::{Entry, Host, Name};
+use hickory_proto::rr::rdata::{CNAME, MX, NS, PTR, SRV};
+use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
 use std::collections::{HashMap, HashSet};
 
 /// The priority of an entry that says none (`SkyDNS`, `CoreDNS`).
 const PRIORITY: u16 = 10;
 /// The weight of an entry that says none (`SkyDNS`, `CoreDNS`).
 const WEIGHT: u16 = 100;
-/// The longest string of a TXT record (RFC 1035 section 3.3).
-const TXT_STRING_MAX: usize = 255;
 
 /// Records of a section, each once (RFC 2181 section 5).
 #[derive(Default)]
 pub(super) struct Set {
     records: Vec<Record>,
     seen: HashSet<(WireName, RData)>,
+    asks: Vec<(WireName, RecordType)>,
 }
 
 impl Set {
@@ -40,6 +40,21 @@ impl Set {
         for record in other.records {
             self.push(&record.name, record.ttl, record.data);
         }
+        for (name, rtype) in other.asks {
+            self.ask(&name, rtype);
+        }
+    }
+
+    /// Notes that other servers know more that belongs here.
+    pub(super) fn ask(&mut self, name: &WireName, rtype: RecordType) {
+        if !self.asks.iter().any(|(asked, of)| asked == name && *of == rtype) {
+            self.asks.push((name.clone(), rtype));
+        }
+    }
+
+    /// What other servers know that belongs here.
+    pub(super) fn take_asks(&mut self) -> Vec<(WireName, RecordType)> {
+        std::mem::take(&mut self.asks)
     }
 
     /// Keeps the first `most`.
@@ -117,33 +132,45 @@ pub(super) fn ns<'s>(search: &Search<'s>, owner: &WireName, mut hits: Vec<Hit<'s
     sections
 }
 
-/// TXT: the text of every entry that has one, also beside a host (`SkyDNS`; `CoreDNS` drops it there, and
-/// external-dns writes such entries).
-pub(super) fn txt(search: &Search<'_>, owner: &WireName, mut hits: Vec<Hit<'_>>) -> Sections {
-    hits.retain(|hit| !hit.stored.entry.text.is_empty());
+/// MX (RFC 5321 section 5.1): entries that are mail exchangers, the priority as preference. The group rule holds
+/// here too (`CoreDNS`): a mail exchanger of another group is as little asked for as any other instance of it.
+pub(super) fn mx<'s>(search: &Search<'s>, owner: &WireName, mut hits: Vec<Hit<'s>>) -> Sections {
+    hits.retain(|hit| hit.stored.entry.mail && hit.stored.entry.host.is_some());
     rotate(&mut hits, search.rotation);
+    hits.sort_by_key(|hit| priority(&hit.stored.entry));
     let mut sections = Sections::default();
     for hit in &hits {
-        // No empty string behind a text whose length is a multiple of 255, which both originals add.
-        let strings = hit.stored.entry.text.as_bytes().chunks(TXT_STRING_MAX).collect();
-        let data = RData::TXT(TXT::from_bytes(strings));
+        let target = target(search, hit, &mut sections.additional);
+        let data = RData::MX(MX::new(priority(&hit.stored.entry), target));
         sections.answers.push(owner, search.settings.ttl_of(hit.stored), data);
     }
     sections
 }
 
 /// CNAME: the entry exactly at the name, when its host is a name. One at most (RFC 1034 section 3.6.2).
-pub(super) fn cname(search: &Search<'_>, owner: &WireName, name: &crate::model::Name) -> Sections {
+pub(super) fn cname(search: &Search<'_>, owner: &WireName, name: &Name) -> Sections {
     let mut sections = Sections::default();
-    let alias = search.own(name).find_map(|stored| match &stored.entry.host {
-        Some(Host::Name(host)) => Some((stored, host)),
-        _ => None,
-    });
-    if let Some((stored, host)) = alias {
-        let data = RData::CNAME(CNAME(wire::name(host.labels().iter())));
-        sections.answers.push(owner, search.settings.ttl_of(stored), data);
+    if let Some((stored, host)) = named(search, name).next() {
+        sections.answers.push(owner, search.settings.ttl_of(stored), RData::CNAME(CNAME(host)));
     }
     sections
+}
+
+/// PTR: every entry exactly at the name whose host is a name. An address is not what a PTR can say.
+pub(super) fn ptr(search: &Search<'_>, owner: &WireName, name: &Name) -> Sections {
+    let mut sections = Sections::default();
+    for (stored, host) in named(search, name) {
+        sections.answers.push(owner, search.settings.ttl_of(stored), RData::PTR(PTR(host)));
+    }
+    sections
+}
+
+/// The entries exactly at a name whose host is a name, with that name.
+fn named<'s>(search: &Search<'s>, name: &Name) -> impl Iterator<Item = (&'s Stored, WireName)> + use<'s> {
+    search.own(name).filter_map(|stored| match &stored.entry.host {
+        Some(Host::Name(host)) => Some((stored, wire::name(host.labels().iter()))),
+        _ => None,
+    })
 }
 
 /// The name that stands for an entry in SRV and NS records; its addresses go into `additional`.
@@ -155,7 +182,7 @@ fn target<'s>(search: &Search<'s>, hit: &Hit<'s>, additional: &mut Set) -> WireN
         }
         Some(Host::Addr(addr)) => {
             let target = wire::name(stripped(hit).iter().copied());
-            additional.push(&target, search.settings.ttl_of(hit.stored), Family::record(*addr));
+            additional.push(&target, search.settings.ttl_of(hit.stored), alias::address(*addr));
             target
         }
         None => WireName::root(),

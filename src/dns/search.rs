@@ -11,10 +11,14 @@ use crate::model::{Label, Name};
 use std::cell::Cell;
 
 /// An entry with its own name, as labels from the root.
+#[derive(Clone)]
 pub(super) struct Hit<'s> {
     pub path: Box<[&'s Label]>,
     pub stored: &'s Stored,
 }
+
+/// A node that a name led to, and the labels that lead there.
+type Match<'s> = (Vec<&'s Label>, &'s Node);
 
 /// What stands at a name.
 pub(super) enum Found<'s> {
@@ -70,13 +74,28 @@ impl<'s> Search<'s> {
 
     /// The entries that a name answers with.
     pub(super) fn find(&self, name: &'s Name) -> Found<'s> {
+        let Some((matched, part)) = self.matched(name) else { return Found::Nothing };
+        let hits = self.gather(&matched, part);
+        if hits.is_empty() && matched.iter().any(|(_, node)| node.quarantined() > 0) {
+            return Found::Quarantined;
+        }
+        Found::Entries(grouped(hits))
+    }
+
+    /// The same before the group rule, and how many there are in all.
+    pub(super) fn candidates(&self, name: &'s Name) -> Option<(Vec<Hit<'s>>, usize)> {
+        let (matched, part) = self.matched(name)?;
+        let total = matched.iter().map(|(_, node)| part.of(node).0).sum();
+        Some((self.gather(&matched, part), total))
+    }
+
+    /// The nodes that a name leads to, with the labels that lead there.
+    fn matched(&self, name: &'s Name) -> Option<(Vec<Match<'s>>, Part)> {
         let labels = name.labels();
         let first_wildcard = labels.iter().position(|label| label.wildcard().is_some());
         let base = first_wildcard.unwrap_or(labels.len());
         let mut path: Vec<&Label> = labels[..base].iter().collect();
-        let Some(node) = labels[..base].iter().try_fold(self.snapshot.root(), |node, label| below(node, label)) else {
-            return Found::Nothing;
-        };
+        let node = labels[..base].iter().try_fold(self.snapshot.root(), |node, label| below(node, label))?;
         let (rest, part) = match (&labels[base..], labels.last()) {
             ([], _) => (&labels[base..], Part::BelowElseOwn),
             // `*.x` is what stands below `x`: no need to visit each of what may be many names there.
@@ -85,11 +104,7 @@ impl<'s> Search<'s> {
         };
         let mut matched = Vec::new();
         matches(node, rest, &mut path, &mut matched, self.settings.entries_max);
-        let hits = self.gather(&matched, part);
-        if hits.is_empty() && matched.iter().any(|(_, node)| node.quarantined() > 0) {
-            return Found::Quarantined;
-        }
-        Found::Entries(grouped(hits))
+        Some((matched, part))
     }
 
     /// The entries at exactly this name.
@@ -98,7 +113,7 @@ impl<'s> Search<'s> {
     }
 
     /// All entries of the matched nodes; of more than may be looked at, a window that the rotation moves.
-    fn gather(&self, matched: &[(Vec<&'s Label>, &'s Node)], part: Part) -> Vec<Hit<'s>> {
+    fn gather(&self, matched: &[Match<'s>], part: Part) -> Vec<Hit<'s>> {
         let total: usize = matched.iter().map(|(_, node)| part.of(node).0).sum();
         let most = total.min(self.settings.entries_max).min(self.budget.get());
         self.budget.set(self.budget.get().saturating_sub(most + matched.len()));
@@ -127,7 +142,7 @@ fn matches<'s>(
     node: &'s Node,
     rest: &'s [Label],
     path: &mut Vec<&'s Label>,
-    matched: &mut Vec<(Vec<&'s Label>, &'s Node)>,
+    matched: &mut Vec<Match<'s>>,
     most: usize,
 ) {
     let Some((first, rest)) = rest.split_first() else {
@@ -189,7 +204,7 @@ impl<'s> Window<'s> {
 
 /// Applies the group rule. Entries without a group always count. When the shallowest entries that have a
 /// group disagree with each other, or none of the shallowest has one, there is no grouping.
-fn grouped(mut hits: Vec<Hit<'_>>) -> Vec<Hit<'_>> {
+pub(super) fn grouped(mut hits: Vec<Hit<'_>>) -> Vec<Hit<'_>> {
     if hits.iter().all(|hit| hit.stored.entry.group.is_empty()) {
         return hits;
     }

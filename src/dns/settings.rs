@@ -3,16 +3,19 @@
 //! Owns: defaults, limits, and which zone a name belongs to. Does not own: flags and files
 //! (`crate::config` fills this in), nor the addresses to listen on ([`super::server`]).
 
-use crate::model::Name;
+use super::network::Network;
+use crate::model::{Label, Name};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How long an entry without a `ttl` and without a lease may be cached. `CoreDNS`' default (`SkyDNS` has
 /// 3600): such an entry is maintained by hand, and a correction should be seen within minutes.
 pub const TTL_S: u32 = 300;
-/// How long an entry that hangs on a lease may be cached when it has no `ttl` of its own. Its owner may be
-/// gone at any time, so the default for entries that stay is wrong for it; the lowest term that `CoreDNS`
-/// gives a leased entry. What is left of the lease is not known here, and is renewed all the time.
+/// The least that a lease makes an entry be cached (`CoreDNS`' number), and what counts until its term is
+/// known. Its owner may be gone at any time, so the default for entries that stay is wrong for it.
 pub const LEASED_TTL_S: u32 = 30;
+/// The most that a lease makes an entry be cached (`CoreDNS`' number).
+pub const LEASED_TTL_MAX_S: u32 = 86_400;
 /// The longest that anything may be cached, whatever its `ttl` says. Resolvers cap at a day to a week by
 /// themselves; a number typed wrong must not stay in caches for years (CVE-2025-58063 of `CoreDNS`).
 pub const TTL_MAX_S: u32 = 604_800;
@@ -59,6 +62,49 @@ impl std::str::FromStr for SrvWeights {
     }
 }
 
+/// The dots that a name must have to be asked elsewhere (`SkyDNS`): a bare `host` or `host.lan` that fell out of
+/// a search list is no business of the world's servers.
+pub const NDOTS: u8 = 2;
+/// How long one server may take before the next one is asked.
+pub const FORWARD_ATTEMPT: Duration = Duration::from_millis(1500);
+/// How long all of them may take together. A stub resolver gives up after 5 s and asks again.
+pub const FORWARD_DEADLINE: Duration = Duration::from_secs(4);
+/// How many questions are asked elsewhere at a time. More are answered SERVFAIL: a server that stopped
+/// answering must not fill the memory of this one.
+pub const FORWARD_MAX: usize = 1024;
+
+/// What is asked of other servers, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardSettings {
+    /// Where (`--nameserver`). Empty: nowhere, stub zones excepted.
+    pub servers: Vec<SocketAddr>,
+    /// Nothing, stub zones included (`--no-rec`).
+    pub off: bool,
+    /// See [`NDOTS`].
+    pub ndots: u8,
+    /// For whom (`--forward-allow`). An open resolver is used to flood others.
+    pub allow: Vec<Network>,
+}
+
+impl ForwardSettings {
+    /// Whether the `nameservers` are asked at all.
+    pub fn asks(&self) -> bool {
+        !self.off && !self.servers.is_empty()
+    }
+}
+
+impl Default for ForwardSettings {
+    fn default() -> Self {
+        Self { servers: Vec::new(), off: false, ndots: NDOTS, allow: Network::nearby() }
+    }
+}
+
+/// A server as typed: `ADDRESS` for port 53, or `ADDRESS:PORT`.
+pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    text.parse().or_else(|_| bare()).map_err(|_| format!("{text:?} is no address such as 10.0.0.2 or 10.0.0.2:53"))
+}
+
 /// The effective settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSettings {
@@ -85,6 +131,12 @@ pub struct DnsSettings {
     pub apex_max: usize,
     /// See [`ENTRIES_MAX`].
     pub entries_max: usize,
+    /// Who answers, as `id.server` in class CH says it (RFC 4892): the name of this host.
+    pub server_id: String,
+    /// What `local.dns.<zone>` stands for (`--local`).
+    pub local: Option<Name>,
+    /// What is asked of other servers.
+    pub forward: ForwardSettings,
     /// See [`TCP_IDLE`].
     pub tcp_idle: Duration,
     /// See [`TCP_BACKLOG`].
@@ -106,6 +158,9 @@ impl DnsSettings {
             udp_payload_max: UDP_PAYLOAD_MAX,
             apex_max: APEX_MAX,
             entries_max: ENTRIES_MAX,
+            server_id: String::new(),
+            local: None,
+            forward: ForwardSettings::default(),
             tcp_idle: TCP_IDLE,
             tcp_backlog: TCP_BACKLOG,
         }
@@ -116,12 +171,22 @@ impl DnsSettings {
         self.zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.labels().len())
     }
 
-    /// How long an entry may be cached: its own `ttl`, or else the default for its kind.
+    /// What `local.dns.<zone>` stands for, if `name` is that.
+    pub(super) fn local_of(&self, zone: &Name, name: &Name) -> Option<&Name> {
+        let is_local = |labels: &[Label]| matches!(labels, [dns, local] if dns.as_bytes() == b"dns" && local.as_bytes() == b"local");
+        let local = self.local.as_ref()?;
+        is_local(&name.labels()[zone.labels().len()..]).then_some(local)
+    }
+
+    /// How long an entry may be cached: its own `ttl`, but no longer than its lease runs; without either the
+    /// default for its kind.
     pub(super) fn ttl_of(&self, stored: &crate::catalog::Stored) -> u32 {
+        let term =
+            stored.lease_ttl_s.map(|term| term.clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
         let ttl = match (stored.entry.ttl, stored.lease) {
             (0, None) => self.ttl_s,
-            (0, Some(_)) => self.leased_ttl_s,
-            (own, _) => own,
+            (0, Some(_)) => term.unwrap_or(self.leased_ttl_s),
+            (own, _) => own.min(term.unwrap_or(own)),
         };
         ttl.min(self.ttl_max_s)
     }

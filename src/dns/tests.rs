@@ -36,6 +36,13 @@ const TREE: &[(&str, &str)] = &[
     ("dns/ns/a", r#"{"host":"10.0.6.1"}"#),
     ("dns/ns/b", r#"{"host":"ns.example.org"}"#),
     ("dns/apex/a", r#"{"host":"10.0.7.1"}"#),
+    ("post/a", r#"{"host":"10.0.8.1","mail":true,"priority":5}"#),
+    ("post/b", r#"{"host":"mx.example.org","mail":true}"#),
+    ("post/c", r#"{"host":"10.0.8.3"}"#),
+    ("back", r#"{"host":"www.example.org"}"#),
+    ("words", r#"{"host":"text.skydns.test"}"#),
+    ("_udp/_literal", r#"{"host":"10.0.9.1","port":1}"#),
+    ("literal", r#"{"host":"10.0.9.2","port":2}"#),
 ];
 
 /// Type, name below the zone, rcode, answers, additional. Answers in any order.
@@ -64,7 +71,7 @@ const TABLE: &[Row] = &[
     (T::SRV, "strip", Rc::NoError, &["300 SRV 10 100 1 strip.skydns.test."], &["strip.skydns.test. 300 A 10.0.3.1"]),
     (T::A, "grp", Rc::NoError, &["300 A 10.0.4.1", "300 A 10.0.4.3"], &[]),
     (T::A, "deep.grp", Rc::NoError, &["300 A 10.0.4.2", "300 A 10.0.4.3"], &[]),
-    (T::A, "a.*", Rc::NoError, &["60 A 10.0.0.1", "60 A 10.0.2.1", "60 A 10.0.4.1"], &[]),
+    (T::A, "a.*", Rc::NoError, &["60 A 10.0.0.1", "60 A 10.0.2.1", "60 A 10.0.4.1", "60 A 10.0.8.1"], &[]),
     (T::A, "*.web", Rc::NoError, &["60 A 10.0.0.1", "60 A 10.0.0.2"], &[]),
     (T::A, "*.web1", Rc::NoError, &[], &[]),
     (T::A, "nosuch.any", Rc::NoError, &[], &[]),
@@ -82,6 +89,18 @@ const TABLE: &[Row] = &[
     (T::NS, "", Rc::NoError, &["300 NS a.ns.dns.skydns.test.", "300 NS ns.example.org."],
         &["a.ns.dns.skydns.test. 300 A 10.0.6.1"]),
     (T::HINFO, "", Rc::NoError, &[], &[]),
+    (T::MX, "post", Rc::NoError, &["300 MX 5 a.post.skydns.test.", "300 MX 10 mx.example.org."],
+        &["a.post.skydns.test. 300 A 10.0.8.1"]),
+    (T::MX, "c.post", Rc::NoError, &[], &[]),
+    (T::PTR, "back", Rc::NoError, &["300 PTR www.example.org."], &[]),
+    (T::PTR, "own", Rc::NoError, &[], &[]),
+    (T::SRV, "_web1._tcp", Rc::NoError, &["300 SRV 10 100 0 web1.skydns.test."], &["web1.skydns.test. 300 A 10.0.0.9"]),
+    (T::A, "_web._udp", Rc::NoError, &["60 A 10.0.0.1", "60 A 10.0.0.2"], &[]),
+    (T::A, "_literal._udp", Rc::NoError, &["300 A 10.0.9.1"], &[]),
+    (T::A, "_literal._tcp", Rc::NoError, &["300 A 10.0.9.2"], &[]),
+    (T::SRV, "_nosuch._tcp", Rc::NXDomain, &[], &[]),
+    (T::SRV, "_web._sctp", Rc::NXDomain, &[], &[]),
+    (T::SRV, "web._tcp", Rc::NXDomain, &[], &[]),
     (T::ANY, "web", Rc::Refused, &[], &[]),
     (T::AXFR, "", Rc::Refused, &[], &[]),
 ];
@@ -169,8 +188,6 @@ fn what_is_not_ours_or_not_known_is_not_denied() {
     let tree = snapshot(TREE);
     let said = ask(&tree, "example.org.", T::A);
     assert_eq!((said.rcode, said.explanation), (Rc::Refused, Some(Explanation::NotAuthoritative)));
-    let chaos = Question::new(WireName::from_ascii("version.bind.").unwrap(), T::TXT, DNSClass::CH).unwrap();
-    assert_eq!(answer(&tree, Health::Following, &settings(), &chaos, 0).rcode, Rc::Refused);
     let empty = crate::catalog::Snapshot::empty(Layout::new("/skydns"));
     for (name, rcode) in [("web.skydns.test.", Rc::ServFail), ("skydns.test.", Rc::ServFail), ("org.", Rc::Refused)] {
         let said = answer(&empty, Health::NeverRead, &settings(), &question(name, T::SOA), 0);
@@ -228,4 +245,57 @@ fn aliases_that_fan_out_are_bounded() {
     let tree = snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
     let said = ask(&tree, "f0.skydns.test.", T::A);
     assert_eq!((said.rcode, said.answers.len()), (Rc::NoError, 0));
+}
+
+#[test]
+fn a_text_is_found_behind_an_alias() {
+    let said = lines(&ask(&snapshot(TREE), "words.skydns.test.", T::TXT).answers);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(said[0], "words.skydns.test. 300 CNAME text.skydns.test.");
+}
+
+#[test]
+fn local_is_the_name_that_was_given() {
+    let tree = snapshot(TREE);
+    let local = DnsSettings { local: Some(Name::parse("a.web.skydns.test").unwrap()), ..settings() };
+    let ask = |settings: &DnsSettings, name| answer(&tree, Health::Following, settings, &question(name, T::A), 0);
+    let said = ask(&local, "Local.dns.skydns.test.");
+    assert_eq!(lines(&said.answers), ["Local.dns.skydns.test. 60 A 10.0.0.1"]);
+    assert_eq!(ask(&settings(), "local.dns.skydns.test.").rcode, Rc::NXDomain);
+    assert_eq!(ask(&local, "x.local.dns.skydns.test.").rcode, Rc::NXDomain);
+}
+
+#[test]
+fn class_ch_is_about_the_server() {
+    let named = DnsSettings { server_id: "ns7".into(), ..settings() };
+    let ask = |settings: &DnsSettings, name: &str, qtype| {
+        let question = Question::new(WireName::from_ascii(name).unwrap(), qtype, DNSClass::CH).unwrap();
+        let said = answer(&snapshot(&[]), Health::NeverRead, settings, &question, 0);
+        (said.rcode, said.answers.first().map(|r| format!("{} {} {} {}", r.name, r.ttl, r.dns_class, r.data)))
+    };
+    let id = (Rc::NoError, Some("ID.server. 0 CH ns7".to_owned()));
+    assert_eq!(ask(&named, "ID.server.", T::TXT), id);
+    assert!(ask(&named, "version.bind.", T::TXT).1.unwrap().contains("skyhound"));
+    assert_eq!(ask(&settings(), "hostname.bind.", T::TXT), (Rc::Refused, None));
+    assert_eq!(ask(&named, "version.bind.", T::A), (Rc::Refused, None));
+    assert_eq!(ask(&named, "skydns.test.", T::TXT), (Rc::Refused, None));
+}
+
+#[test]
+fn a_lease_bounds_how_long_an_entry_is_cached() {
+    use crate::catalog::Stored;
+    use crate::model::{Entry, Key};
+    use crate::store::{LeaseId, Revision};
+    let ttl = |own: u32, lease: Option<Option<u32>>| {
+        settings().ttl_of(&Stored {
+            key: Key::from("/skydns/a"),
+            entry: Entry { ttl: own, ..Entry::default() },
+            revision: Revision(1),
+            lease: lease.map(|_| LeaseId(1)),
+            lease_ttl_s: lease.flatten(),
+        })
+    };
+    assert_eq!([ttl(0, None), ttl(0, Some(None)), ttl(0, Some(Some(120)))], [300, 30, 120]);
+    assert_eq!([ttl(400, None), ttl(400, Some(None)), ttl(400, Some(Some(120)))], [400, 400, 120]);
+    assert_eq!([ttl(0, Some(Some(5))), ttl(0, Some(Some(200_000))), ttl(7, Some(Some(120)))], [30, 86_400, 7]);
 }

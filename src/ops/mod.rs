@@ -1,7 +1,9 @@
 //! For those who run the daemon: is it well, what does it do, which one is it.
 //!
-//! [`gauges`] reads the parts when [`crate::metrics`] are scraped; [`health`] and [`version`] are routes.
+//! [`gauges`] reads the parts when [`crate::metrics`] are scraped; [`health`], [`version`]
+//! and [`explain`] are routes.
 
+pub mod explain;
 pub mod gauges;
 pub mod health;
 pub mod version;

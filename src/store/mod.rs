@@ -275,6 +275,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Ends a lease now, and removes its keys. No error when it is gone already.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
+    /// The term that a lease was granted; `None` when there is no such lease, or the store does not say.
+    async fn lease_term(&self, _lease: LeaseId) -> Result<Option<Duration>, StoreError> {
+        Ok(None)
+    }
+
     /// The changes below `prefix` after a revision. Returns once the store has agreed to tell them. A
     /// revision that the store has not reached is one of another history ([`StoreError::FeedLost`]).
     async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError>;

@@ -1,4 +1,4 @@
-//! A daemon that stands still, as when its machine sleeps or is cut off: for longer than its entries live.
+//! A daemon or an etcd that stands still, or the network between them: for longer than entries live.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,12 @@ use rustix::process::Signal;
 use skyhound::store::LEASE_SLACK;
 
 use crate::keys;
+use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 use crate::support::watch::Watch;
+use crate::support::wire::Wire;
 
 const FOO: &str = "foo.services.skydns.local";
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -72,7 +74,79 @@ async fn its_entries_vanish_and_come_back() {
     keys::become_ports(&etcd, &[2, 3, 4, 5, 6], SOON).await;
 }
 
-/// Its own socket in etcd's direction only: the daemon runs, answers and holds its sockets, while etcd hangs for
+/// Nothing goes through between one daemon and etcd; its clients reach it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_off_from_etcd() {
+    let etcd = EtcdProcess::start().await;
+    let to = etcd.endpoint().trim_start_matches("http://").parse().expect("an address");
+    let wire = Wire::to(to).await;
+    let one = Daemon::start(&["--etcd-api", &format!("http://{}", wire.addr), "--timeout", "3"]).await;
+    let two = Site::at(&etcd, &["--timeout", "3"]).await;
+    let mut here = Vec::new();
+    for port in 1..=5 {
+        here.push(one.provide(&format!("service=foo&port={port}")).await);
+    }
+    let _there = two.provide("service=foo&port=6").await;
+    keys::become_ports(&etcd, &[1, 2, 3, 4, 5, 6], SOON).await;
+    answers(&one, &[1, 2, 3, 4, 5, 6]).await;
+
+    wire.cut();
+    let cut = Instant::now();
+    keys::become_ports(&etcd, &[6], SOON).await;
+    assert!(cut.elapsed() < TIMEOUT + LEASE_SLACK + SEEING, "after {:?}", cut.elapsed());
+    answers(&two, &[6]).await;
+    // Here they are known to live; what became of the others is not known, and that is no reason to say that
+    // they are gone.
+    answers(&one, &[1, 2, 3, 4, 5, 6]).await;
+    let refusal = one.try_provide("service=foo&port=8").await.expect_err("nobody can be taken").answer();
+    assert_eq!(refusal.status, 503, "{refusal:?}");
+    // One leaves; one goes over to the other daemon, and its old socket is still open; one is new there.
+    here.remove(0).close().await;
+    let over = two.provide("service=foo&port=2").await;
+    let _new = two.provide("service=foo&port=7").await;
+    let theirs = keys::stored(&etcd)[&2].clone();
+    let lease = lease_of(&etcd, 2);
+
+    wire.heal();
+    let all = [2, 3, 4, 5, 6, 7];
+    keys::become_ports(&etcd, &all, SOON * 3).await;
+    answers(&one, &all).await;
+    answers(&two, &all).await;
+    assert_eq!((&keys::stored(&etcd)[&2], lease_of(&etcd, 2)), (&theirs, lease), "what is newer is not replaced");
+    for provider in &mut here {
+        assert_eq!(provider.heard(), None);
+        assert!(provider.is_open());
+    }
+    // The old socket of the one that went over closes late.
+    here.remove(0).close().await;
+    let healed = Instant::now();
+    wait_until(SOON, async || {
+        assert_eq!(keys::ports(&etcd), all);
+        if healed.elapsed() > TIMEOUT + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    over.close().await;
+    keys::become_ports(&etcd, &all[1..], SOON).await;
+}
+
+/// Waits until a daemon answers exactly these ports.
+async fn answers(daemon: &Daemon, wanted: &[u16]) {
+    wait_until(SOON, async || {
+        let ports = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
+        if ports == wanted { Ok(()) } else { Err(format!("{ports:?} instead of {wanted:?}")) }
+    })
+    .await;
+}
+
+/// The lease that the instance with this port hangs on.
+fn lease_of(etcd: &EtcdProcess, port: u16) -> serde_json::Value {
+    let id = skyhound::model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", port);
+    let printed = etcd.ctl(&["get", "--write-out=json", &format!("/skydns/local/skydns/services/foo/{id}")]);
+    let got: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    got["kvs"][0]["lease"].clone()
+}
+
+/// The daemon runs, answers and holds its sockets, while etcd hangs for
 /// longer than a term. (Its entries are gone for a moment once etcd wakes: it counts the time that it slept.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_sleeps_for_longer_than_a_term() {
@@ -100,7 +174,7 @@ async fn etcd_sleeps_for_longer_than_a_term() {
     })
     .await;
     let seen = watch.stop().await;
-    println!("{} right, {} wrong: {:?}", seen.right, seen.wrong.len(), (seen.wrong.first(), seen.wrong.last()));
+    assert!(seen.gap() < Duration::from_secs(1), "gone for {:?}", seen.gap());
     for provider in &mut held {
         assert_eq!(provider.heard(), None);
         assert!(provider.is_open());

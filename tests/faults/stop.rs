@@ -6,9 +6,11 @@ use rustix::process::Signal;
 use skyhound::store::LEASE_SLACK;
 
 use crate::keys;
+use crate::support::etcd::EtcdProcess;
 use crate::support::provider::{Heard, Provider};
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 /// For processes to start and end on a busy machine.
@@ -39,6 +41,43 @@ async fn entries_stay_for_their_lease() {
     assert_eq!(keys::ports(etcd), (1..=20).collect::<Vec<_>>());
     keys::become_ports(etcd, &[], SOON).await;
     assert!(stopping.elapsed() < Duration::from_secs(3) + LEASE_SLACK + SEEING, "after {:?}", stopping.elapsed());
+}
+
+/// What the lease is for: whoever is told to go comes back elsewhere, and nobody sees a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_go_over_to_another_daemon() {
+    let etcd = EtcdProcess::start().await;
+    let (mut one, two) = (Site::at(&etcd, &["--timeout", "3"]).await, Site::at(&etcd, &["--timeout", "3"]).await);
+    let mut clients = Vec::new();
+    for port in 1..=20 {
+        clients.push((port, one.provide(&format!("service=foo&port={port}")).await));
+    }
+    wait_until(SOON, async || {
+        let ports = two.dig().tcp().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
+        if ports.len() == 20 { Ok(()) } else { Err(format!("{ports:?}")) }
+    })
+    .await;
+    let id = skyhound::model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", 20);
+    let watch = Watch::udp(two.dns, &format!("{id}.{FOO}"), 20);
+    let leases = keys::leases(&etcd);
+    let (status, clients) = tokio::join!(one.stop(), async {
+        let mut back = Vec::new();
+        for (port, provider) in clients {
+            told_to_go(provider).await;
+            back.push(two.provide(&format!("service=foo&port={port}")).await);
+        }
+        back
+    });
+    assert_eq!(status.code(), Some(0));
+    // The first daemon's lease runs out, and takes nothing along.
+    wait_until(SOON, async || {
+        let left = keys::leases(&etcd);
+        if leases.iter().any(|lease| left.contains(lease)) { Err(format!("{left:?}")) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(keys::ports(&etcd), (1..=20).collect::<Vec<_>>());
+    watch.stop().await.assert_no_gap();
+    assert!(clients.iter().all(Provider::is_open));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

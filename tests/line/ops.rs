@@ -13,7 +13,7 @@ use crate::support::daemon::{Daemon, PROGRAM};
 use crate::support::dig::Dig;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, wait_until};
 
 /// Runs it to its end, which has to be soon.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -106,7 +106,7 @@ async fn settings_come_from_the_line_then_the_environment_then_the_file() {
     let settings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for (name, value) in [
         ("timeout", json!(9)),
-        ("dns-root", json!("env.test.")),
+        ("dns-root", json!(["env.test."])),
         ("default-category", json!("filed")),
         ("in-memory", json!(true)),
         ("on-stop", json!("keep")),
@@ -226,4 +226,28 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     assert_eq!(stranger.get("/readyz").await.status, 503);
     assert!(stranger.log().contains("refuses us"), "{}", stranger.log());
     tokio::time::timeout(Duration::from_secs(5), async { drop(stranger) }).await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_can_be_answered_as_they_are() {
+    let daemon = Daemon::start(&["--srv-weights", "exact"]).await;
+    let one = daemon.provide("service=foo&host=10.0.0.1&port=1&weight=300").await;
+    let _two = daemon.provide("service=foo&host=10.0.0.2&port=2&weight=65535").await;
+    for (update, weight) in [
+        ("", 300),
+        (r#"{"op":"update","weight":1}"#, 1),
+        (r#"{"op":"update","weight":65535}"#, 65535),
+        // What readers of this layout take for "not said", which is 100.
+        (r#"{"op":"update","weight":0}"#, 100),
+    ] {
+        if !update.is_empty() {
+            one.text(update);
+        }
+        wait_until(SOON, async || {
+            let answer = daemon.dig().query("foo.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
+            let weights: Vec<_> = answer.srv().iter().map(|srv| srv.weight).collect();
+            if weights == [weight, 65535] { Ok(()) } else { Err(format!("{update}: {weights:?}")) }
+        })
+        .await;
+    }
 }

@@ -14,3 +14,4 @@ pub mod provider;
 pub mod site;
 pub mod wait;
 pub mod watch;
+pub mod wire;

@@ -25,6 +25,8 @@ pub struct Seen {
     pub silent: Vec<String>,
     /// Answers without the instance, each with when and what.
     pub wrong: Vec<String>,
+    /// When the first and the last of them came.
+    span: Option<(Duration, Duration)>,
 }
 
 enum Verdict {
@@ -39,8 +41,16 @@ impl Seen {
         match verdict {
             Verdict::Right => self.right += 1,
             Verdict::Silent(why) => self.silent.push(format!("{at:.2?}: {why}")),
-            Verdict::Wrong(what) => self.wrong.push(format!("{at:.2?}: {what}")),
+            Verdict::Wrong(what) => {
+                self.wrong.push(format!("{at:.2?}: {what}"));
+                self.span = Some((self.span.map_or(at, |(first, _)| first), at));
+            }
         }
+    }
+
+    /// From the first wrong answer to the last.
+    pub fn gap(&self) -> Duration {
+        self.span.map_or(Duration::ZERO, |(first, last)| last.saturating_sub(first))
     }
 
     /// Not one wrong answer, and not one missing.

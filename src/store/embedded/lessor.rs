@@ -28,6 +28,11 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
+    /// What a lease was granted.
+    pub(super) fn term(&self, id: LeaseId) -> Option<Duration> {
+        self.leases.get(&id).map(|lease| lease.term)
+    }
+
     /// A lease for one term from now. The id must be a new one.
     pub(super) fn grant(&mut self, id: LeaseId, term: Duration, now: Duration) {
         let deadline = now + term;

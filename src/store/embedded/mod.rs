@@ -33,6 +33,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use disk::Disk;
 use imbl::OrdMap;
+use lessor::Lessor;
 use state::State;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,13 +66,15 @@ enum Mutation {
 struct View {
     revision: Revision,
     items: OrdMap<Key, Item>,
+    /// For the terms alone: the deadlines are those of an earlier time.
+    lessor: Lessor,
     /// Why the last write failed, until one succeeds.
     fault: Option<String>,
 }
 
 impl View {
     fn of(state: &State, fault: Option<String>) -> Self {
-        Self { revision: state.revision, items: state.items.clone(), fault }
+        Self { revision: state.revision, items: state.items.clone(), lessor: state.lessor.clone(), fault }
     }
 }
 
@@ -156,6 +159,10 @@ impl Store for Embedded {
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.ask(|answer| Request::Mutate(Mutation::Revoke { lease, answer })).await
+    }
+
+    async fn lease_term(&self, lease: LeaseId) -> Result<Option<Duration>, StoreError> {
+        Ok(self.view.load().lessor.term(lease))
     }
 
     async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {

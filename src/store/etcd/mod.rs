@@ -93,6 +93,13 @@ impl Store for Etcd {
         self.peers.call(Resend::Yes, send).await
     }
 
+    async fn lease_term(&self, LeaseId(id): LeaseId) -> Result<Option<Duration>, StoreError> {
+        let send = |link: Arc<Link>| async move { link.client.lease_client().time_to_live(id, None).await };
+        // What is gone has a term of 0.
+        let term = self.peers.call(Resend::Yes, send).await?.granted_ttl();
+        Ok(u64::try_from(term).ok().filter(|term| *term > 0).map(Duration::from_secs))
+    }
+
     async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
         watch::feed(&self.peers, prefix, after).await
     }

@@ -1,0 +1,105 @@
+//! Networks of clients: what may be asked for them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// An address and how many of its bits count. IPv4 is kept as `::ffff:0:0/96`, so that a client of a
+/// dual-stack socket is found whichever way its address is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    base: u128,
+    bits: u32,
+}
+
+/// What an IPv4 prefix is longer by in IPv6 clothes.
+const MAPPED: u32 = 96;
+
+impl Network {
+    /// Loopback, private (RFC 1918, RFC 6598), link-local and unique local networks: whoever can ask
+    /// from there is one of our own.
+    pub fn nearby() -> Vec<Self> {
+        const NEARBY: [&str; 8] = [
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "::1/128",
+            "fc00::/7",
+            "fe80::/10",
+        ];
+        NEARBY.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Whether an address is in it.
+    pub fn holds(self, addr: IpAddr) -> bool {
+        number(addr) & mask(self.bits) == self.base
+    }
+}
+
+fn number(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn mask(bits: u32) -> u128 {
+    if bits == 0 { 0 } else { u128::MAX << (128 - bits) }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" {
+            return Ok(Self { base: 0, bits: 0 });
+        }
+        let wrong = || format!("{text:?} is no network such as 10.0.0.0/8, no address, and not \"any\"");
+        let (addr, bits) = text.split_once('/').map_or((text, None), |(addr, bits)| (addr, Some(bits)));
+        let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
+        let (longest, more) = if addr.is_ipv4() { (32, MAPPED) } else { (128, 0) };
+        let bits: u32 = bits.map_or(Ok(longest), str::parse).map_err(|_| wrong())?;
+        if bits > longest {
+            return Err(wrong());
+        }
+        let bits = bits + more;
+        Ok(Self { base: number(addr) & mask(bits), bits })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Ipv6Addr::from_bits(self.base).to_canonical() {
+            IpAddr::V4(addr) if self.bits >= MAPPED => write!(f, "{addr}/{}", self.bits - MAPPED),
+            _ => write!(f, "{}/{}", Ipv6Addr::from_bits(self.base), self.bits),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_a_network_however_it_is_written() {
+        let holds = |net: &str, addr: &str| net.parse::<Network>().unwrap().holds(addr.parse().unwrap());
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && holds("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("10.0.0.0/8", "::a00:1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("any", "192.0.2.7") && holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("fc00::/7", "fd00::1") && !holds("fc00::/7", "2001:db8::1"));
+        assert_eq!(Network::nearby().len(), 8);
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        for text in ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32", "::/0"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
+        for text in ["10.0.0.0/33", "10/8", "all", "10.0.0.0/", "::1/129"] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+}

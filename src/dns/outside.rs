@@ -1,0 +1,101 @@
+//! What other servers have to be asked: as values, so that [`super::answer()`] stays without I/O.
+//!
+//! Owns: which names are asked outside, of whom, and how many for one question. Does not own: asking
+//! ([`super::forward`]) nor for which clients.
+//!
+//! Stub zones: entries below `stub.dns.<zone>` name the servers of another zone. For `internal.example.com`
+//! they stand at `<label>.internal.example.com.stub.dns.<zone>`, the host an address, the port 53 unless said.
+
+use super::answer::Question;
+use super::rrset::Sections;
+use super::settings::DnsSettings;
+use crate::catalog::{Node, Snapshot};
+use crate::model::{Host, Label};
+use hickory_proto::rr::{Name as WireName, RecordType};
+use std::net::SocketAddr;
+
+/// How many names and types are asked outside to make one answer whole. A subtree of a hundred names that
+/// lead out must not make one datagram into two hundred.
+pub const ASK_MAX: usize = 8;
+/// The port of DNS.
+const PORT: u16 = 53;
+
+/// One question for other servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// The name.
+    pub name: WireName,
+    /// The type.
+    pub qtype: RecordType,
+    /// Whom: the servers of a stub zone, or `None` for those of `--nameserver`.
+    pub servers: Option<Vec<SocketAddr>>,
+    /// What becomes of what they say.
+    pub place: Place,
+}
+
+/// What becomes of what other servers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is the answer.
+    Whole,
+    /// It goes behind the alias that led there.
+    Answer,
+    /// It goes into the additional section.
+    Additional,
+}
+
+/// The question as a whole, when its name is in none of the zones.
+pub(super) fn whole(snapshot: &Snapshot, settings: &DnsSettings, question: &Question) -> Option<Outside> {
+    if settings.forward.off {
+        return None;
+    }
+    let servers = stub(snapshot, settings, question.place.labels());
+    if servers.is_none() && !may_ask(settings, &question.name) {
+        return None;
+    }
+    Some(Outside { name: question.name.clone(), qtype: question.qtype, servers, place: Place::Whole })
+}
+
+/// What is missing from an answer of ours: what is behind aliases and targets that lead out of the zones.
+pub(super) fn completing(settings: &DnsSettings, sections: &mut Sections) -> Vec<Outside> {
+    let answers = sections.answers.take_asks().into_iter().map(|ask| (ask, Place::Answer));
+    let additional = sections.additional.take_asks().into_iter().map(|ask| (ask, Place::Additional));
+    answers
+        .chain(additional)
+        .filter(|((name, _), _)| may_ask(settings, name))
+        .take(ASK_MAX)
+        .map(|((name, qtype), place)| Outside { name, qtype, servers: None, place })
+        .collect()
+}
+
+/// Whether the servers of `--nameserver` are asked for a name.
+fn may_ask(settings: &DnsSettings, name: &WireName) -> bool {
+    settings.forward.asks() && name.iter().len() >= usize::from(settings.forward.ndots)
+}
+
+/// The servers of the longest stub zone that holds a name.
+fn stub(snapshot: &Snapshot, settings: &DnsSettings, name: &[Label]) -> Option<Vec<SocketAddr>> {
+    let mut best: Option<(usize, Vec<SocketAddr>)> = None;
+    for zone in &settings.zones {
+        let Some(mut node) = snapshot.node(zone).and_then(|zone| zone.child(b"dns")?.child(b"stub")) else { continue };
+        for (at, label) in name.iter().enumerate() {
+            let Some(next) = node.child(label.as_bytes()) else { break };
+            node = next;
+            let servers = servers(node);
+            if !servers.is_empty() && best.as_ref().is_none_or(|(depth, _)| *depth <= at) {
+                best = Some((at, servers));
+            }
+        }
+    }
+    best.map(|(_, servers)| servers)
+}
+
+/// The servers that stand one label below a stub zone's name.
+fn servers(zone: &Node) -> Vec<SocketAddr> {
+    let entries = zone.children().flat_map(|(_, server)| server.own());
+    let address = |entry: &crate::model::Entry| match entry.host {
+        Some(Host::Addr(addr)) => Some(SocketAddr::new(addr, if entry.port == 0 { PORT } else { entry.port })),
+        _ => None,
+    };
+    entries.filter_map(|stored| address(&stored.entry)).take(ASK_MAX).collect()
+}

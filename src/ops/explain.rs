@@ -1,0 +1,146 @@
+//! `/explain?name=…&type=…`: why DNS answers as it does. `/quarantine`: which values of the store are no entries.
+//!
+//! Owns: the spelling in JSON. Does not own: the reasons ([`mod@crate::dns::explain`]).
+
+use crate::catalog::{Catalog, Health, Quarantined};
+use crate::dns::DnsSettings;
+use crate::dns::answer::Question;
+use crate::dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
+use crate::net::{HttpError, Reply, Request, Route, route};
+use hickory_proto::rr::Record;
+use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Both routes.
+pub fn routes(catalog: &Arc<Catalog>, settings: DnsSettings) -> Vec<Route> {
+    let (explained, listed) = (Arc::clone(catalog), Arc::clone(catalog));
+    let settings = Arc::new(settings);
+    vec![
+        Route::get("/explain", move |request: Request, _| {
+            let (catalog, settings) = (Arc::clone(&explained), Arc::clone(&settings));
+            async move { why(request.uri().query().unwrap_or_default(), catalog, settings).await }
+        }),
+        Route::get("/quarantine", move |_, _| {
+            let catalog = Arc::clone(&listed);
+            async move { Ok(quarantine(&catalog)) }
+        }),
+    ]
+}
+
+async fn why(query: &str, catalog: Arc<Catalog>, settings: Arc<DnsSettings>) -> Result<Reply, HttpError> {
+    let question = asked(query).map_err(HttpError::bad_request)?;
+    // Off the executor: it goes through the place entry by entry.
+    let told = tokio::task::spawn_blocking(move || {
+        let (snapshot, health) = (catalog.snapshot(), catalog.health());
+        let explained = explain(&snapshot, health, &settings, &question);
+        let mut told = json(&question, &explained);
+        told["revision"] = snapshot.revision().0.into();
+        told["catalog"] = word(health).into();
+        told
+    });
+    match told.await {
+        Ok(told) => Ok(route::json(StatusCode::OK, &told)),
+        Err(_) => Err(HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "explaining failed; see the log")),
+    }
+}
+
+/// The question in `name=…&type=…`; the type is SRV unless it is said.
+fn asked(query: &str) -> Result<Question, String> {
+    let (mut name, mut qtype) = (None, None);
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{key} is not UTF-8"))?;
+        match key {
+            "name" => name = Some(value),
+            "type" => qtype = Some(value),
+            _ => {}
+        }
+    }
+    let name = name.ok_or("give the name to explain, as in /explain?name=web.services.skydns.local&type=SRV")?;
+    explain::question(&name, qtype.as_deref().unwrap_or("SRV"))
+}
+
+fn word(health: Health) -> &'static str {
+    match health {
+        Health::NeverRead => "never read",
+        Health::Following => "following",
+        Health::Stale { .. } => "stale",
+    }
+}
+
+fn json(question: &Question, explained: &Explained) -> Value {
+    let said = &explained.answer;
+    let outside: Vec<_> = said.outside.iter().map(|o| format!("{} {}", o.name, o.qtype)).collect();
+    json!({
+        "name": question.place.to_string(),
+        "type": question.qtype.to_string(),
+        "zone": explained.zone.as_ref().map(ToString::to_string),
+        "place": explained.place.to_string(),
+        "answer": {
+            "rcode": said.rcode.to_string(),
+            "error": said.explanation.map(|explanation| format!("{explanation:?}")),
+            "answer": lines(&said.answers),
+            "authority": lines(&said.authority),
+            "additional": lines(&said.additional),
+            "asked_outside": outside,
+        },
+        "entries": explained.entries.iter().map(account).collect::<Vec<_>>(),
+        "more_entries": explained.more,
+        "unreadable": explained.unreadable.iter().map(|bad| unreadable(bad)).collect::<Vec<_>>(),
+    })
+}
+
+fn account(account: &Account) -> Value {
+    let stored = &account.stored;
+    json!({
+        "name": account.name.to_string(),
+        "key": stored.key.to_string(),
+        "revision": stored.revision.0,
+        "lease": stored.lease.map(|lease| lease.to_string()),
+        "lease_seconds": stored.lease_ttl_s,
+        "ttl": account.ttl_s,
+        "dialect": stored.entry.details.as_ref().map(|details| &details.dialect),
+        "records": lines(&account.records),
+        "left_out": account.left_out,
+    })
+}
+
+fn unreadable(bad: &Quarantined) -> Value {
+    json!({ "key": bad.key.to_string(), "reason": bad.reason, "revision": bad.revision.0 })
+}
+
+/// `owner TTL TYPE data`.
+fn lines(records: &[Record]) -> Vec<String> {
+    records.iter().map(|r| format!("{} {} {} {}", r.name, r.ttl, r.record_type(), r.data)).collect()
+}
+
+/// What is not an entry, in the order of keys.
+fn quarantine(catalog: &Catalog) -> Reply {
+    let snapshot = catalog.snapshot();
+    let listed: Vec<_> = snapshot.quarantine().take(EXPLAIN_MAX).map(|bad| unreadable(bad)).collect();
+    let body = json!({
+        "revision": snapshot.revision().0,
+        "count": snapshot.quarantine().count(),
+        "unreadable": listed,
+    });
+    route::json(StatusCode::OK, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_read() {
+        let question = asked("name=web%2Eservices.skydns.local&type=a&x=y").unwrap();
+        assert_eq!(
+            (question.place.to_string(), question.qtype.to_string()),
+            ("web.services.skydns.local.".into(), "A".into())
+        );
+        assert_eq!(asked("name=web").unwrap().qtype.to_string(), "SRV");
+        assert!(asked("").unwrap_err().starts_with("give the name"));
+        assert!(asked("name=%ff").unwrap_err().contains("UTF-8"));
+        assert!(asked("name=a..b").unwrap_err().contains("empty label"));
+    }
+}

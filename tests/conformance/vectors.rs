@@ -1,0 +1,149 @@
+//! The vectors as they stand in `cases/`: what is stored, what is asked, what is expected.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One record set with its questions.
+#[derive(Debug, Deserialize)]
+pub struct File {
+    #[serde(skip)]
+    pub name: String,
+    pub zones: Vec<String>,
+    #[serde(default)]
+    pub records: Vec<Stored>,
+    #[serde(default)]
+    pub record_templates: Vec<Template>,
+    /// What the resolver outside answers; without it there is none.
+    pub upstream: Option<Vec<Rr>>,
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    pub cases: Vec<Case>,
+}
+
+/// A key with its value.
+#[derive(Debug, Deserialize)]
+pub struct Stored {
+    pub key: String,
+    pub value: Option<Value>,
+    /// Instead of `value`, the bytes as they are.
+    pub raw: Option<String>,
+    /// Seconds.
+    pub lease: Option<u64>,
+}
+
+/// Many alike.
+#[derive(Debug, Deserialize)]
+pub struct Template {
+    pub count: usize,
+    #[serde(default)]
+    pub from: usize,
+    pub key: String,
+    pub value: Value,
+}
+
+/// A question and its answer.
+#[allow(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "the fields are those of the data")]
+#[derive(Debug, Clone, Deserialize)]
+pub struct Case {
+    pub id: String,
+    pub qname: String,
+    pub qtype: String,
+    pub qclass: Option<String>,
+    pub rcode: String,
+    #[serde(default)]
+    pub accept_rcodes: Vec<String>,
+    pub answer: Option<Vec<Rr>>,
+    pub authority: Option<Vec<Rr>>,
+    pub additional: Option<Vec<Rr>>,
+    pub order_matters: bool,
+    #[serde(default)]
+    pub exact_count: bool,
+    #[serde(default)]
+    pub echo_case: bool,
+    #[serde(default)]
+    pub count: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub min_count: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub flags: BTreeMap<String, bool>,
+    /// The EDNS size that is asked with; 0 for none.
+    pub edns: Option<u16>,
+    #[serde(default, rename = "do")]
+    pub dnssec_ok: bool,
+    pub tc: Option<bool>,
+    pub compare: Option<String>,
+    pub transport: Option<String>,
+    #[serde(default = "once")]
+    pub repeat: usize,
+    #[serde(default)]
+    pub needs_upstream: bool,
+    #[serde(default)]
+    pub needs_no_upstream: bool,
+}
+
+fn once() -> usize {
+    1
+}
+
+/// A record, as far as it is fixed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Rr {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub rtype: String,
+    pub ttl: Option<u32>,
+    pub ttl_range: Option<(u32, u32)>,
+    pub rdata: Option<String>,
+    #[serde(default)]
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// One matter in which the originals differ, or ours does better than both.
+#[derive(Debug, Deserialize)]
+pub struct Choice {
+    pub matter: String,
+    pub ours: String,
+    pub reason: String,
+    /// Each case that is answered otherwise: the case of the same question that is right instead, or the
+    /// fields of the case that ours changes.
+    pub cases: BTreeMap<String, Value>,
+}
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance"))
+}
+
+/// All files, in the order of their names.
+pub fn files() -> Vec<File> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder().join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut file: File = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        file.name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        file
+    };
+    paths.iter().map(read).collect()
+}
+
+/// All choices.
+pub fn choices() -> Vec<Choice> {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("choices.json")).unwrap()).unwrap()
+}
+
+impl Case {
+    /// The same case with some of its fields changed.
+    pub fn changed(id: &str, file: &str, fields: &Value) -> Self {
+        let path = folder().join("cases").join(format!("{file}.json"));
+        let whole: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let cases = whole["cases"].as_array().unwrap();
+        let mut case = cases.iter().find(|case| case["id"] == id).unwrap().clone();
+        for (name, value) in fields.as_object().expect("an object of fields") {
+            case[name] = value.clone();
+        }
+        case["id"] = Value::from(format!("{id} (ours)"));
+        serde_json::from_value(case).unwrap()
+    }
+}
