@@ -183,7 +183,8 @@ impl Entry {
         put("group", json!(self.group), !self.group.is_empty());
         put(OURS, json!(self.details), self.details.is_some());
         fields.extend(unknown);
-        Value::Object(fields).to_string().into_bytes()
+        // Exact: it is kept for as long as the entry is.
+        Value::Object(fields).to_string().into_boxed_str().into_boxed_bytes().into_vec()
     }
 }
 

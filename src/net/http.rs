@@ -15,8 +15,9 @@ use hyper::server::conn::http1::Builder;
 use hyper::{HeaderMap, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -127,12 +128,16 @@ async fn last_words(mut stream: TcpStream, error: HttpError) {
 pub(super) async fn linger(mut stream: TcpStream) {
     let quiet = async {
         stream.shutdown().await?;
-        let mut dropped = [0; 512];
         let mut left = LINGER_BYTES;
         while left > 0 {
-            match stream.read(&mut dropped).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
+            stream.readable().await?;
+            // Not across the wait: every connection that ends would carry it.
+            let mut dropped = [0; 4096];
+            match stream.try_read(&mut dropped) {
+                Ok(0) => break,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
         }
         std::io::Result::Ok(())

@@ -26,8 +26,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-/// Bytes read at a time. What peers send is mostly pongs; a longer frame gets a buffer of its length.
-const READ_BUFFER: usize = 1024;
+/// Bytes read at a time. What peers send is mostly pongs, of 6 bytes; a longer frame gets a buffer of its length.
+const READ_BUFFER: usize = 256;
 /// Bytes that wait for a peer that does not read; with more the socket fails.
 const WRITE_BUFFER_MAX: usize = 16 * 1024;
 /// The longest reason of a close frame (RFC 6455 section 5.5: 125 with the code).
@@ -112,7 +112,7 @@ impl Upgrade {
             .max_frame_size(Some(frame_bytes));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
         let inner = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Socket { inner, frame_bytes })
+        Some(Socket { inner: Box::new(inner), frame_bytes })
     }
 }
 
@@ -135,7 +135,8 @@ pub enum Heard {
 /// read, and its silence ends it.
 #[derive(Debug)]
 pub struct Socket {
-    inner: WebSocketStream<TcpStream>,
+    /// Boxed because the compiler keeps a copy of whatever moves in every future that it moves through.
+    inner: Box<WebSocketStream<TcpStream>>,
     frame_bytes: usize,
 }
 

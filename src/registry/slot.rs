@@ -81,7 +81,8 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new() -> Self {
         Self {
-            claims: Vec::new(),
+            // Nearly always it stays at one; the first push into an empty one makes room for four.
+            claims: Vec::with_capacity(1),
             written: Written::Nothing,
             fresh: false,
             heard: Written::Nothing,

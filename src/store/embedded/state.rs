@@ -66,7 +66,9 @@ impl Draft {
             return Err(StoreError::NoLease);
         }
         let revision = self.next_revision();
-        let changes = ops.into_iter().filter_map(|op| self.apply(op, revision)).collect();
+        let mut changes: Vec<_> = ops.into_iter().filter_map(|op| self.apply(op, revision)).collect();
+        // They stay in the history, and many are alone: a vector that grew has room for four.
+        changes.shrink_to_fit();
         self.record(changes);
         Ok(Commit { revision: self.state.revision, outcomes })
     }
