@@ -6,14 +6,17 @@
 //! `target/criterion` and prints the change; only a change within one sitting of a quiet machine means something.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, RecordType};
 use skyhound::catalog::{Health, Snapshot};
-use skyhound::dns::{DnsSettings, Question, answer};
+use skyhound::dns::fast::{Fast, Keeper};
+use skyhound::dns::{DnsSettings, DnsStats, Question, answer};
 use skyhound::model::{Entry, Instance, Layout, Name, Naming, Registration};
 use skyhound::store::{Batch, Change, Item, LeaseId, Revision};
 use std::fs;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How instances are spread over services.
@@ -147,6 +150,56 @@ fn question(c: &mut Criterion) {
     group.finish();
 }
 
+/// Questions over UDP on the fast path, from datagram to response: from what is kept, and when it is to be
+/// made first, as after each change of the service.
+fn render(c: &mut Criterion) {
+    let snapshot = Arc::new(catalog(Shape::Spread, 100_000));
+    let fast = Fast::new(DnsSettings::new(vec![name("skydns.local.")]), Keeper::new(), &DnsStats::default());
+    let view = fast.view(&snapshot, Health::Following).expect("a store that is followed");
+    let mut group = c.benchmark_group("render");
+    for (what, asked, qtype) in [
+        ("kept SRV, three instances", "service-7.services.skydns.local.", RecordType::SRV),
+        ("kept A, three instances", "service-7.services.skydns.local.", RecordType::A),
+        ("NXDOMAIN", "nobody.services.skydns.local.", RecordType::SRV),
+    ] {
+        let (buffer, length) = datagram(asked, qtype);
+        group.bench_function(what, |b| {
+            b.iter(|| {
+                // The response is written over the question.
+                let mut message = buffer;
+                fast.answer(&view, black_box(&mut message), length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7)
+                    .expect("a common question")
+            });
+        });
+    }
+    let (buffer, length) = datagram("service-7.services.skydns.local.", RecordType::SRV);
+    let change = Batch { revision: Revision(2), changes: vec![put(Shape::Spread, 21, 2)] };
+    group.bench_function("SRV after a change", |b| {
+        let fresh = || Arc::new(snapshot.apply(&change));
+        b.iter_batched(
+            fresh,
+            |fresh| {
+                let view = fast.view(&fresh, Health::Following).expect("a store that is followed");
+                let mut message = buffer;
+                fast.answer(&view, &mut message, length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7).expect("a common question")
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+/// A question as it comes over UDP, at the front of a buffer.
+fn datagram(asked: &str, qtype: RecordType) -> ([u8; 1232], usize) {
+    let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+    message.queries.push(Query::query(WireName::from_ascii(asked).expect("a name that is right"), qtype));
+    message.edns = Some(Edns::new());
+    let bytes = message.to_vec().expect("a message");
+    let mut buffer = [0; 1232];
+    buffer[..bytes.len()].copy_from_slice(&bytes);
+    (buffer, bytes.len())
+}
+
 /// What an entry takes in the catalog: the growth of this process, which has done nothing else yet.
 fn memory() {
     println!("memory of the catalog, by the growth of RssAnon");
@@ -172,7 +225,7 @@ fn resident_anonymous() -> Option<usize> {
 criterion_group! {
     name = parts;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = apply, value, question
+    targets = apply, value, question, render
 }
 
 fn main() {

@@ -3,7 +3,9 @@
 //! Owns: the current snapshot, when it was last heard to be true, and waiting for a revision. Reading
 //! takes no lock and never calls the store. [`follow`] is the only writer.
 
+mod children;
 pub mod follow;
+pub mod kept;
 pub mod node;
 pub mod quarantine;
 pub mod saved;
@@ -72,6 +74,17 @@ impl Catalog {
         })
     }
 
+    /// A catalog that is followed and never changes: for asking about one snapshot what would be asked about
+    /// the current one.
+    pub fn fixed(snapshot: Arc<Snapshot>) -> Arc<Self> {
+        Arc::new(Self {
+            revision: watch::Sender::new(snapshot.revision()),
+            current: ArcSwap::new(snapshot),
+            health: watch::Sender::new(Health::Following),
+            listener: OnceLock::new(),
+        })
+    }
+
     /// The current snapshot. Take it once per question, so that an answer is of one revision.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
@@ -113,6 +126,13 @@ impl Catalog {
     pub fn listen(&self, listener: Listener) {
         let taken = self.listener.set(listener);
         debug_assert!(taken.is_ok(), "the catalog has a listener already");
+    }
+
+    /// Publishes a snapshot of a test.
+    #[cfg(test)]
+    pub(crate) fn set(&self, snapshot: Snapshot, health: Health) {
+        self.current.store(Arc::new(snapshot));
+        self.health.send_replace(health);
     }
 
     /// Publishes the snapshot after a batch.

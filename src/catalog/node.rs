@@ -4,10 +4,11 @@
 //! from the root to its place and shares all others, so applying one costs O(depth × log siblings) and
 //! readers hold what they began with.
 
+use super::children::Children;
+use super::kept::Kept;
 use super::quarantine::Quarantined;
 use crate::model::{Entry, Key, Label};
 use crate::store::{LeaseId, Revision};
-use imbl::OrdMap;
 use std::sync::Arc;
 
 /// An entry with what the store knows of it.
@@ -51,11 +52,12 @@ impl Value {
 /// A name that exists: something stands at it or below it.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
-    children: OrdMap<Label, Arc<Node>>,
+    children: Children,
     /// Mostly one; more where several keys spell one name (`/a/B`, `/a/b`, `/a/b/`). In the order of keys.
     values: Vec<Value>,
     entries: usize,
     quarantined: usize,
+    kept: Kept,
 }
 
 impl Node {
@@ -87,15 +89,20 @@ impl Node {
         self.quarantined
     }
 
+    /// What a reader keeps with this node until anything at it or below it changes.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     pub(super) fn values(&self) -> &[Value] {
         &self.values
     }
 
     /// Puts a value at the end of `path`; says what stood under its key before.
     pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
-        let node = Arc::make_mut(self);
+        let node = self.changing();
         let before = match path.split_first() {
-            Some((first, rest)) => node.children.entry(first.clone()).or_default().put(rest, value),
+            Some((first, rest)) => node.children.get_or_new(first).put(rest, value),
             None => match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
                 Ok(at) => Some(std::mem::replace(&mut node.values[at], value.clone())),
                 Err(at) => {
@@ -118,15 +125,15 @@ impl Node {
     }
 
     fn cut(self: &mut Arc<Self>, path: &[Label], key: &Key) {
-        let node = Arc::make_mut(self);
+        let node = self.changing();
         if let Some((first, rest)) = path.split_first() {
-            let Some(child) = node.children.get_mut(first) else { return };
+            let Some(child) = node.children.get_mut(first.as_bytes()) else { return };
             let (entries, quarantined) = (child.entries, child.quarantined);
             child.cut(rest, key);
             node.entries -= entries - child.entries;
             node.quarantined -= quarantined - child.quarantined;
             if child.entries + child.quarantined == 0 {
-                node.children.remove(first);
+                node.children.remove(first.as_bytes());
             }
         } else if let Some(at) = node.values.iter().position(|held| held.key() == key) {
             let gone = node.values.remove(at);
@@ -134,9 +141,17 @@ impl Node {
         }
     }
 
+    /// This node, to be changed: a copy where others hold it too, and without what was kept with it.
+    fn changing(self: &mut Arc<Self>) -> &mut Self {
+        let node = Arc::make_mut(self);
+        // A copy has none already. A node that only this change holds is not copied.
+        node.kept = Kept::default();
+        node
+    }
+
     /// The node at the end of `path`.
     pub(super) fn at(&self, path: &[Label]) -> Option<&Node> {
-        path.iter().try_fold(self, |node, label| node.children.get(label).map(Arc::as_ref))
+        path.iter().try_fold(self, |node, label| node.children.get(label.as_bytes()).map(Arc::as_ref))
     }
 
     fn count(&mut self, before: Option<&Value>, after: Option<&Value>) {

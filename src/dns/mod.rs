@@ -16,6 +16,10 @@
 //! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
 //! may have it done. [`mod@explain`] tells a person how an answer came about.
 //!
+//! Over UDP on Linux the sockets are our own (`udp`): most questions never get as far as [`handler`], as
+//! [`fast`] answers them with what was said before, and [`handler`] is called by `general`. Over TCP, and
+//! elsewhere, hickory-server calls it.
+//!
 //! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
 //! the tree of entries ([`crate::catalog`]) nor what an entry is ([`crate::model::entry`]); it never writes
 //! and never asks the store. [`answer()`] is synchronous and has no clock, no counter and no I/O: a question
@@ -28,7 +32,11 @@ mod alias;
 pub mod answer;
 mod chaos;
 pub mod explain;
+#[cfg(target_os = "linux")]
+pub mod fast;
 pub mod forward;
+#[cfg(target_os = "linux")]
+mod general;
 pub mod handler;
 mod negative;
 pub mod network;
@@ -40,6 +48,8 @@ pub mod server;
 pub mod settings;
 pub mod size;
 pub mod stats;
+#[cfg(target_os = "linux")]
+mod udp;
 mod wire;
 
 #[cfg(test)]

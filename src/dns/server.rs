@@ -1,7 +1,7 @@
 //! The sockets: UDP and TCP on the same addresses and ports, until told to stop.
 //!
-//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (hickory-server),
-//! nor what is answered ([`super::handler`]).
+//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (hickory-server for
+//! TCP; `udp` for UDP on Linux, and hickory-server elsewhere), nor what is answered ([`super::handler`]).
 
 use super::handler::Handler;
 use super::settings::DnsSettings;
@@ -12,7 +12,12 @@ use hickory_server::net::NetError;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
+
+#[cfg(target_os = "linux")]
+use super::udp::{Ports, UdpWorkers};
+#[cfg(not(target_os = "linux"))]
+use tokio::net::UdpSocket as Ports;
 
 /// How often another port is tried when the one that TCP got is taken for UDP (port 0 only).
 const PORT_TRIES: usize = 16;
@@ -46,6 +51,8 @@ fn remedy(address: SocketAddr, error: &io::Error) -> String {
 /// DNS, bound and answering.
 pub struct DnsServer {
     server: Server<Handler>,
+    #[cfg(target_os = "linux")]
+    udp: UdpWorkers,
     addrs: Vec<SocketAddr>,
     stats: Arc<DnsStats>,
 }
@@ -59,16 +66,28 @@ impl DnsServer {
             sockets.push(pair(*address).await?);
         }
         let (idle, backlog) = (settings.tcp_idle, settings.tcp_backlog);
-        let handler = Handler::new(catalog, settings);
+        let handler = Handler::new(Arc::clone(&catalog), settings.clone());
         let stats = handler.stats();
-        let mut server = Server::new(handler);
-        let mut addrs = Vec::with_capacity(sockets.len());
+        let mut server = Server::new(handler.clone());
+        let (mut addrs, mut ports) = (Vec::new(), Vec::new());
         for (address, udp, tcp) in sockets {
             addrs.push(address);
-            server.register_socket(udp);
+            ports.push(udp);
             server.register_listener(tcp, idle, backlog);
         }
-        Ok(Self { server, addrs, stats })
+        #[cfg(not(target_os = "linux"))]
+        ports.into_iter().for_each(|port| server.register_socket(port));
+        Ok(Self {
+            server,
+            #[cfg(target_os = "linux")]
+            udp: UdpWorkers::start(ports, &settings, &catalog, &handler).map_err(|error| BindError {
+                address: addrs[0],
+                transport: "UDP",
+                error,
+            })?,
+            addrs,
+            stats,
+        })
     }
 
     /// The addresses that are answered on, in the order they were given.
@@ -83,11 +102,19 @@ impl DnsServer {
 
     /// Runs until a socket fails for good. May be dropped and called again.
     pub async fn join(&mut self) -> Result<(), NetError> {
+        #[cfg(target_os = "linux")]
+        tokio::select! {
+            done = self.server.block_until_done() => done,
+            () = self.udp.ended() => Err(NetError::from("the threads that answer over UDP have ended")),
+        }
+        #[cfg(not(target_os = "linux"))]
         self.server.block_until_done().await
     }
 
     /// Closes the sockets. Returns when they are closed: the port can be bound again.
     pub async fn shutdown(mut self) -> Result<(), NetError> {
+        #[cfg(target_os = "linux")]
+        self.udp.stop().await;
         self.server.shutdown_gracefully().await
     }
 }
@@ -99,13 +126,17 @@ impl std::fmt::Debug for DnsServer {
 }
 
 /// A UDP and a TCP socket on one port.
-async fn pair(address: SocketAddr) -> Result<(SocketAddr, UdpSocket, TcpListener), BindError> {
+async fn pair(address: SocketAddr) -> Result<(SocketAddr, Ports, TcpListener), BindError> {
     let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
         let tcp = TcpListener::bind(address).await.map_err(|error| BindError { address, transport: "TCP", error })?;
         let got = tcp.local_addr().map_err(|error| BindError { address, transport: "TCP", error })?;
-        match UdpSocket::bind(got).await {
+        #[cfg(target_os = "linux")]
+        let udp = Ports::bind(got);
+        #[cfg(not(target_os = "linux"))]
+        let udp = Ports::bind(got).await;
+        match udp {
             Ok(udp) => return Ok((got, udp, tcp)),
             Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(BindError { address: got, transport: "UDP", error }),

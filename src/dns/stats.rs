@@ -3,6 +3,7 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Types that are counted by themselves; all others are `other`.
 pub const TYPES: [(&str, Option<RecordType>); 8] = [
@@ -28,14 +29,25 @@ pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
 ];
 
 /// Counts since the start. Cheap to read at any time; the counts are not of one instant.
+///
+/// What many threads count at once is in a lane for each: one counter for all would be one cache line
+/// that every answer takes away from the other cores.
 #[derive(Debug, Default)]
 pub struct DnsStats {
+    shared: Lane,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    tcp: AtomicU64,
+    subset: AtomicU64,
+}
+
+/// Counters that one thread adds to. Padded to two cache lines of its own (processors fetch them in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Lane {
     types: [AtomicU64; TYPES.len()],
     rcodes: [AtomicU64; RCODES.len()],
     udp: AtomicU64,
-    tcp: AtomicU64,
     truncated: AtomicU64,
-    subset: AtomicU64,
     stale: AtomicU64,
     unsent: AtomicU64,
 }
@@ -43,17 +55,17 @@ pub struct DnsStats {
 impl DnsStats {
     /// Questions by type, in the order of [`TYPES`].
     pub fn types(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        TYPES.iter().zip(&self.types).map(|((name, _), count)| (*name, count.load(Relaxed)))
+        TYPES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|lane| &lane.types[at])))
     }
 
     /// Answers by rcode, in the order of [`RCODES`].
     pub fn rcodes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RCODES.iter().zip(&self.rcodes).map(|((name, _), count)| (*name, count.load(Relaxed)))
+        RCODES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|lane| &lane.rcodes[at])))
     }
 
     /// Requests over UDP.
     pub fn udp(&self) -> u64 {
-        self.udp.load(Relaxed)
+        self.sum(|lane| &lane.udp)
     }
 
     /// Requests over TCP.
@@ -63,7 +75,7 @@ impl DnsStats {
 
     /// UDP answers that were cut, with TC set.
     pub fn truncated(&self) -> u64 {
-        self.truncated.load(Relaxed)
+        self.sum(|lane| &lane.truncated)
     }
 
     /// TCP answers that hold a part of the records, because 65,535 bytes do not hold them all.
@@ -73,27 +85,45 @@ impl DnsStats {
 
     /// Answers given while the store was away.
     pub fn stale(&self) -> u64 {
-        self.stale.load(Relaxed)
+        self.sum(|lane| &lane.stale)
     }
 
     /// Answers that could not be handed to the socket: its queue was full or the peer is gone.
     pub fn unsent(&self) -> u64 {
-        self.unsent.load(Relaxed)
+        self.sum(|lane| &lane.unsent)
+    }
+
+    /// Counters for one thread, which are part of every sum from now on.
+    pub(super) fn lane(&self) -> Arc<Lane> {
+        let lane = Arc::<Lane>::default();
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
+        lane
+    }
+
+    fn sum(&self, of: impl Fn(&Lane) -> &AtomicU64) -> u64 {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.iter().map(AsRef::as_ref).chain([&self.shared]).map(|lane| of(lane).load(Relaxed)).sum()
     }
 
     pub(super) fn asked(&self, qtype: Option<RecordType>, udp: bool) {
         let at = TYPES.iter().position(|(_, counted)| *counted == qtype).unwrap_or(TYPES.len() - 1);
-        self.types[at].fetch_add(1, Relaxed);
-        if udp { &self.udp } else { &self.tcp }.fetch_add(1, Relaxed);
+        self.shared.types[at].fetch_add(1, Relaxed);
+        if udp { &self.shared.udp } else { &self.tcp }.fetch_add(1, Relaxed);
     }
 
     pub(super) fn said(&self, rcode: ResponseCode) {
         let at = RCODES.iter().position(|(_, counted)| *counted == Some(rcode)).unwrap_or(RCODES.len() - 1);
-        self.rcodes[at].fetch_add(1, Relaxed);
+        self.shared.rcodes[at].fetch_add(1, Relaxed);
+    }
+
+    /// A message over UDP that is none, answered with FORMERR.
+    pub(super) fn unreadable(&self) {
+        self.asked(None, true);
+        self.said(ResponseCode::FormErr);
     }
 
     pub(super) fn was_truncated(&self) {
-        self.truncated.fetch_add(1, Relaxed);
+        self.shared.truncated.fetch_add(1, Relaxed);
     }
 
     pub(super) fn was_subset(&self) {
@@ -101,12 +131,33 @@ impl DnsStats {
     }
 
     pub(super) fn was_stale(&self) {
-        self.stale.fetch_add(1, Relaxed);
+        self.shared.stale.fetch_add(1, Relaxed);
     }
 
     pub(super) fn was_unsent(&self) {
-        self.unsent.fetch_add(1, Relaxed);
+        self.shared.unsent.fetch_add(1, Relaxed);
     }
+}
+
+impl Lane {
+    /// An answer over UDP. `qtype` and `rcode` are places in [`TYPES`] and [`RCODES`].
+    pub(super) fn answered(&self, qtype: usize, rcode: usize, truncated: bool) {
+        add(&self.types[qtype]);
+        add(&self.rcodes[rcode]);
+        add(&self.udp);
+        if truncated {
+            add(&self.truncated);
+        }
+    }
+
+    pub(super) fn was_unsent(&self) {
+        add(&self.unsent);
+    }
+}
+
+/// Adds one. Only the lane's own thread writes: no locked instruction is needed for that.
+fn add(count: &AtomicU64) {
+    count.store(count.load(Relaxed) + 1, Relaxed);
 }
 
 #[cfg(test)]
@@ -127,5 +178,9 @@ mod tests {
         assert_eq!(count(Box::new(stats.types()), "other"), 2);
         assert_eq!(count(Box::new(stats.rcodes()), "other"), 1);
         assert_eq!((stats.udp(), stats.tcp()), (2, 1));
+        stats.lane().answered(2, 0, true);
+        stats.lane().answered(2, 0, false);
+        assert_eq!(count(Box::new(stats.types()), "SRV"), 3);
+        assert_eq!((stats.udp(), stats.truncated()), (4, 1), "the sum of all lanes");
     }
 }

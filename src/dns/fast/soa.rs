@@ -1,0 +1,71 @@
+//! The SOA record of negative answers, which is the same for a whole zone but for its serial.
+//!
+//! Owns: taking the record from an answer of the general path once, and writing it again with the serial of
+//! a snapshot. Its names are compressed against the zone in the question, wherever that begins.
+
+use super::rendered::Out;
+use super::wire;
+use hickory_proto::rr::{RData, Record};
+
+/// The serial, refresh, retry, expire and minimum (RFC 1035 section 3.3.13).
+const NUMBERS: usize = 20;
+
+/// The SOA record of a zone. Pointers into the zone are relative to where it begins in the question.
+#[derive(Debug)]
+pub(super) struct Soa {
+    record: Box<[u8]>,
+    /// Where in it pointers are to be moved.
+    pointers: Box<[usize]>,
+    /// Whether it is all that is said to who asks for signatures.
+    pub unsigned: bool,
+}
+
+impl Soa {
+    /// The record as a template; `None` when it is not the SOA of that zone with that serial.
+    pub(super) fn of(record: &Record, zone: &[u8], serial: u32, unsigned: bool) -> Option<Self> {
+        let RData::SOA(soa) = &record.data else { return None };
+        if wire::lower(&record.name)? != zone || soa.serial != serial {
+            return None;
+        }
+        // A pointer to byte 0 of the zone stands for one to where the zone begins.
+        let mut bytes = Vec::new();
+        let mut pointers = vec![0];
+        bytes.extend([0, 0]);
+        bytes.extend(u16::from(record.record_type()).to_be_bytes());
+        bytes.extend(u16::from(record.dns_class).to_be_bytes());
+        bytes.extend(record.ttl.to_be_bytes());
+        let length_at = bytes.len();
+        bytes.extend([0, 0]);
+        for name in [&soa.mname, &soa.rname] {
+            if wire::compressed(&wire::lower(name)?, zone, 0, &mut bytes) {
+                pointers.push(bytes.len() - 2);
+            }
+        }
+        let numbers = [soa.serial, soa.refresh.cast_unsigned(), soa.retry.cast_unsigned(), soa.expire.cast_unsigned()];
+        bytes.extend(numbers.iter().chain([&soa.minimum]).flat_map(|number| number.to_be_bytes()));
+        let length = u16::try_from(bytes.len() - length_at - 2).ok()?;
+        bytes[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        for at in &pointers {
+            // Bare offsets in the zone from here on.
+            bytes[*at] &= 0x3f;
+        }
+        Some(Self { record: bytes.into(), pointers: pointers.into(), unsigned })
+    }
+
+    /// Writes it behind a question in which the zone begins at byte `zone_at` of the message.
+    pub(super) fn write(&self, out: &mut Out<'_>, zone_at: usize, serial: u32) -> bool {
+        let start = out.at;
+        if !out.put(&self.record) {
+            return false;
+        }
+        let record = &mut out.message[start..out.at];
+        for at in &self.pointers {
+            let to = usize::from(u16::from_be_bytes([record[*at], record[at + 1]])) + zone_at;
+            record[*at] = 0xc0 | u8::try_from(to >> 8).unwrap_or(0);
+            record[at + 1] = u8::try_from(to & 0xff).unwrap_or(0);
+        }
+        let numbers = record.len() - NUMBERS;
+        record[numbers..numbers + 4].copy_from_slice(&serial.to_be_bytes());
+        true
+    }
+}

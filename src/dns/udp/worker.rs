@@ -1,0 +1,104 @@
+//! One thread: takes a batch, answers what it can in place, sends, and again.
+//!
+//! Owns: which path a datagram takes, and the bound on those that wait for somebody else.
+
+use super::socket::{BATCH, Batch, Peer, Port};
+use crate::catalog::Catalog;
+use crate::dns::fast::Fast;
+use crate::dns::general::{Later, Said, respond};
+use crate::dns::handler::Handler;
+use hickory_server::net::xfer::Protocol;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+/// One of the threads that answer on a port.
+pub(super) struct Worker {
+    pub port: Arc<Port>,
+    pub catalog: Arc<Catalog>,
+    pub fast: Fast,
+    pub general: Handler,
+    pub stop: Arc<AtomicBool>,
+    /// A seat for each answer that waits for somebody else. Shared by all threads.
+    pub waiting: Arc<Semaphore>,
+    pub runtime: Handle,
+}
+
+impl Worker {
+    /// Answers until told to stop.
+    pub(super) fn run(mut self) {
+        let _within = self.runtime.clone().enter();
+        let mut batch = match Batch::new(&self.port) {
+            Ok(batch) => batch,
+            Err(error) => return warn!(%error, "a DNS thread cannot begin"),
+        };
+        let mut random = fastrand::Rng::new();
+        while !self.stop.load(Relaxed) {
+            match batch.receive(&self.port) {
+                Ok(count) if !self.stop.load(Relaxed) => self.answer(&mut batch, count, &mut random),
+                Err(error) if !is_nothing(&error) => debug!(%error, "a datagram could not be received"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers a batch. The snapshot is taken once for all of it.
+    fn answer(&mut self, batch: &mut Batch, count: usize, random: &mut fastrand::Rng) {
+        let snapshot = self.catalog.snapshot();
+        let view = self.fast.view(&snapshot, self.catalog.health());
+        for at in 0..count.min(BATCH) {
+            let (bytes, length, peer) = batch.datagram(at);
+            let Some((peer, from)) = peer.and_then(|peer| Some((peer, peer.addr()?))) else {
+                batch.set_response(at, 0);
+                continue;
+            };
+            let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random.u32(..)));
+            let response =
+                fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Protocol::Udp) {
+                    Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
+                    Said::Later(later) => {
+                        self.wait(later, peer);
+                        0
+                    }
+                });
+            batch.set_response(at, response);
+        }
+        for _ in 0..batch.send(&self.port, count) {
+            self.fast.was_unsent();
+        }
+    }
+
+    /// Sends an answer when it is there. Without a free seat the question is dropped, as if the network had
+    /// lost it: the client asks again, when others have been answered.
+    fn wait(&self, later: Later, peer: Peer) {
+        let Ok(seat) = Arc::clone(&self.waiting).try_acquire_owned() else { return };
+        let port = Arc::clone(&self.port);
+        self.runtime.spawn(async move {
+            let _seat = seat;
+            if let Some(response) = later.await
+                && let Err(error) = port.send(&peer, &response)
+            {
+                debug!(%error, "a DNS response could not be sent");
+            }
+        });
+    }
+}
+
+/// Puts a response into the buffer; 0 when it is larger than any datagram of ours.
+fn place(buffer: &mut [u8], response: &[u8]) -> usize {
+    match buffer.get_mut(..response.len()) {
+        Some(room) => {
+            room.copy_from_slice(response);
+            response.len()
+        }
+        None => 0,
+    }
+}
+
+/// Nothing came for a while, or a signal did.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
