@@ -106,7 +106,7 @@ async fn settings_come_from_the_line_then_the_environment_then_the_file() {
     let settings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for (name, value) in [
         ("timeout", json!(9)),
-        ("dns-root", json!(["env.test."])),
+        ("dns-root", json!("env.test.")),
         ("default-category", json!("filed")),
         ("in-memory", json!(true)),
         ("on-stop", json!("keep")),
