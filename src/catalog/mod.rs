@@ -82,6 +82,7 @@ impl Catalog {
             current: ArcSwap::new(snapshot),
             health: watch::Sender::new(Health::Following),
             listener: OnceLock::new(),
+            saved: OnceLock::new(),
         })
     }
 
