@@ -22,7 +22,7 @@ COLUMNS
   keep_alives            messages on the leases' streams
   daemon_cpu_ms          processor time of the daemon in that time
   etcd_cpu_ms            the same of etcd
-The original writes every record again twice a --timeout: 2,000 sockets at its 30 s are 133 writes a second.")]
+The original writes every record again twice in each --timeout.")]
 pub(crate) struct Options {
     /// Websockets to hold
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
