@@ -7,7 +7,9 @@ mod support;
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
+use skyhound::catalog::Catalog;
 use skyhound::dns::DnsServer;
+use skyhound::model::Layout;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use support::{Asked, Served, dig};
@@ -209,13 +211,16 @@ async fn garbage_harms_nobody_and_responses_are_not_answered() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_a_remedy_and_a_stopped_server_frees_it() {
-    let served = Served::start(tree()).await;
-    let error = DnsServer::bind(&[served.addr], support::settings(), served.catalog()).await.unwrap_err();
+    // An address of its own: on 127.0.0.1 anybody's connection may get the port that is free for a moment.
+    let listen = "127.0.53.1:0".parse().unwrap();
+    let catalog = Catalog::new(Layout::new("/skydns"));
+    let server = DnsServer::bind(&[listen], support::settings(), catalog.clone()).await.unwrap();
+    let addr = server.local_addrs()[0];
+    let error = DnsServer::bind(&[addr], support::settings(), catalog.clone()).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with(&format!("cannot listen for DNS on TCP {}: ", served.addr)), "{text}");
+    assert!(text.starts_with(&format!("cannot listen for DNS on TCP {addr}: ")), "{text}");
     assert!(text.contains("another program listens there"), "{text}");
-    let (addr, catalog) = (served.addr, served.catalog());
-    served.stop().await;
+    server.shutdown().await.unwrap();
     let again = DnsServer::bind(&[addr], support::settings(), catalog).await.expect("the port is free again");
     assert_eq!(again.local_addrs(), [addr]);
     again.shutdown().await.unwrap();
