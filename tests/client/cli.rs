@@ -12,8 +12,11 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// The binary, in a process group of its own: were it in the foreground of somebody's terminal, it would
 /// leave SIGINT to that.
+/// Whoever runs the tests may ignore some signals (`nohup`, or a shell's `&`), and who starts ignoring one goes on
+/// so: `env` gives them back their meaning.
 fn skyhound(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skyhound"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_skyhound")]);
     command.args(arguments).env_remove("SKYHOUND_SERVER").env_remove("SKYHOUND_DNS");
     command.process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -124,8 +127,7 @@ async fn signals_are_passed_on() {
         ("USR1", Signal::USR1),
         ("USR2", Signal::USR2),
     ] {
-        // Whoever runs the tests may ignore some of them (`nohup`), and who starts ignoring goes on so.
-        let mut child = trapping(&peer, name, &["env", "--default-signal"]).await;
+        let mut child = trapping(&peer, name, &[]).await;
         send(&child, signal);
         assert_eq!(soon(child.wait()).await.unwrap().code(), Some(42), "{name}");
     }

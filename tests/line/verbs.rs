@@ -14,7 +14,9 @@ use crate::support::wait::{SOON, wait_until};
 const WEB: &str = "web.services.skydns.local";
 
 fn skyhound(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    // A shell's `&` may have had this process ignore SIGINT, and who starts ignoring a signal goes on so.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", PROGRAM]);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
