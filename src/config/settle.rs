@@ -1,0 +1,266 @@
+//! From what was typed to what is in force.
+//!
+//! Owns: every default of the daemon as a whole, every check, and the sentence about a setting that is wrong.
+//! Does not own: the spelling ([`super::typed`]), nor the defaults of a part (they stand beside it).
+
+use super::{
+    ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
+    DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, Settings, StoreSettings,
+    TIMEOUT_RANGE, Typed,
+};
+use crate::dns::{self, DnsSettings, settings::nameserver};
+use crate::model::key::Layout;
+use crate::model::{Label, Name};
+use crate::store::etcd::EtcdSettings;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn wrong(setting: &'static str, problem: impl std::fmt::Display) -> ConfigError {
+    ConfigError::Setting { setting, problem: problem.to_string() }
+}
+impl Typed {
+    /// These settings with every default filled in: the effective ones, as they could be typed.
+    pub fn effective(mut self) -> Result<Self, ConfigError> {
+        let embedded = self.etcd_api.is_empty();
+        if embedded && self.in_memory != Some(true) && self.data_dir.is_none() {
+            self.data_dir = Some(state_dir()?);
+        }
+        Ok(self.or(Self {
+            listen: vec![DEFAULT_LISTEN.into()],
+            dns_listen: vec![DEFAULT_DNS_LISTEN.into()],
+            dns_root: vec![DEFAULT_DNS_ROOT.into()],
+            no_rec: Some(false),
+            ndots: Some(dns::settings::NDOTS),
+            ttl: Some(dns::settings::TTL_S),
+            min_ttl: Some(dns::settings::LEASED_TTL_S),
+            srv_weights: Some("skydns".into()),
+            default_category: Some(DEFAULT_CATEGORY.into()),
+            timeout: Some(DEFAULT_TIMEOUT),
+            in_memory: embedded.then_some(false),
+            key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
+            on_stop: Some(OnStop::default()),
+            stop_deadline: Some(DEFAULT_STOP_DEADLINE),
+            log_level: Some(DEFAULT_LOG_LEVEL.into()),
+            log_format: Some(LogFormat::default()),
+            ..Self::default()
+        }))
+    }
+
+    /// Checks everything.
+    pub fn settle(self) -> Result<Settings, ConfigError> {
+        let as_typed = Box::new(self.clone());
+        let typed = self.effective()?;
+        let dns = typed.dns()?;
+        let timeout = typed.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        if !TIMEOUT_RANGE.contains(&timeout) {
+            let (from, to) = TIMEOUT_RANGE.into_inner();
+            return Err(wrong("timeout", format!("{timeout} is not between {from} and {to} seconds")));
+        }
+        Ok(Settings {
+            listen: addresses("listen", &typed.listen)?,
+            dns_listen: match typed.dns_listen.as_slice() {
+                [off] if off == "off" => Vec::new(),
+                given => addresses("dns-listen", given)?,
+            },
+            dns_root: dns.zones.first().cloned().unwrap_or_default(),
+            dns,
+            typed: as_typed,
+            default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
+            timeout: Duration::from_secs(timeout.into()),
+            layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
+            on_stop: typed.on_stop.unwrap_or_default(),
+            stop_deadline: Duration::from_secs(typed.stop_deadline.unwrap_or(DEFAULT_STOP_DEADLINE).into()),
+            log_level: log_level(typed.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?,
+            log_format: typed.log_format.unwrap_or_default(),
+            last_known: typed.last_known(),
+            store: typed.store()?,
+        })
+    }
+
+    /// What DNS does, from what is typed.
+    fn dns(&self) -> Result<DnsSettings, ConfigError> {
+        let zones = self.dns_root.iter().map(|zone| name("dns-root", zone)).collect::<Result<Vec<_>, _>>()?;
+        let mut dns = DnsSettings::new(zones);
+        dns.server_id = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        dns.ttl_s = self.ttl.unwrap_or(dns.ttl_s);
+        dns.leased_ttl_s = self.min_ttl.unwrap_or(dns.leased_ttl_s);
+        dns.local = self.local.as_deref().map(|local| name("local", local)).transpose()?;
+        let hostmaster = self.hostmaster.as_ref().map(|mail| mail.replacen('@', ".", 1));
+        dns.hostmaster = hostmaster.map(|mail| name("hostmaster", &mail)).transpose()?;
+        if let Some(rule) = &self.srv_weights {
+            dns.srv_weights = rule.parse().map_err(|e| wrong("srv-weights", e))?;
+        }
+        let forward = &mut dns.forward;
+        forward.off = self.no_rec.unwrap_or(false);
+        forward.ndots = self.ndots.unwrap_or(forward.ndots);
+        for server in &self.nameserver {
+            forward.servers.push(nameserver(server).map_err(|e| wrong("nameserver", e))?);
+        }
+        if !self.forward_allow.is_empty() {
+            forward.allow = self
+                .forward_allow
+                .iter()
+                .map(|net| net.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|e| wrong("forward-allow", e))?;
+        }
+        Ok(dns)
+    }
+
+    /// A file for each etcd and prefix: several daemons of a user may follow different ones.
+    fn last_known(&self) -> Option<PathBuf> {
+        if self.etcd_api.is_empty() {
+            return None;
+        }
+        match &self.last_known {
+            Some(off) if off.as_os_str() == "off" => None,
+            Some(file) => Some(file.clone()),
+            None => {
+                let of: Vec<_> = self.etcd_api.iter().chain(&self.key_prefix).collect();
+                let name: String = format!("last-known-{of:?}");
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+                // Without a home directory there is none: nobody asked for it.
+                state_dir().ok().map(|dir| dir.join(name.chars().map(plain).take(200).collect::<String>()))
+            }
+        }
+    }
+
+    fn store(self) -> Result<StoreSettings, ConfigError> {
+        if self.etcd_api.is_empty() {
+            for (setting, given) in [
+                ("etcd-cacert", self.etcd_cacert.is_some()),
+                ("etcd-cert", self.etcd_cert.is_some()),
+                ("etcd-key", self.etcd_key.is_some()),
+                ("etcd-username", self.etcd_username.is_some()),
+                ("etcd-password", self.etcd_password.is_some()),
+            ] {
+                if given {
+                    return Err(wrong(setting, "has no meaning without --etcd-api URL"));
+                }
+            }
+            return match (self.in_memory, self.data_dir) {
+                (Some(true), _) | (_, None) => Ok(StoreSettings::Memory),
+                (_, Some(dir)) => Ok(StoreSettings::Disk(dir)),
+            };
+        }
+        if self.in_memory == Some(true) {
+            return Err(wrong("in-memory", "is about the embedded store; --etcd-api selects etcd: give one of them"));
+        }
+        if self.data_dir.is_some() {
+            return Err(wrong("data-dir", "is about the embedded store; --etcd-api selects etcd: give one of them"));
+        }
+        Ok(StoreSettings::Etcd(EtcdSettings {
+            endpoints: self.etcd_api,
+            ca_cert: self.etcd_cacert,
+            cert: self.etcd_cert,
+            key: self.etcd_key,
+            username: self.etcd_username,
+            password: self.etcd_password,
+            ..EtcdSettings::default()
+        }))
+    }
+}
+
+fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
+    Name::parse(text).map_err(|e| wrong(setting, format!("{text:?} {e}")))
+}
+
+/// Where the embedded store goes when nobody says.
+fn state_dir() -> Result<PathBuf, ConfigError> {
+    use etcetera::BaseStrategy;
+    let base = etcetera::choose_base_strategy()
+        .map_err(|_| wrong("data-dir", "is needed: there is no home directory to keep the embedded store in"))?;
+    Ok(base.state_dir().unwrap_or_else(|| base.data_dir()).join("skyhound"))
+}
+
+fn addresses(setting: &'static str, given: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut all = Vec::new();
+    for text in given {
+        let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
+        let found = full.to_socket_addrs().map_err(|e| {
+            wrong(setting, format!("{text:?} is no address such as 127.0.0.1:8053, [::1]:8053 or localhost:8053 ({e})"))
+        })?;
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// A word that is no level would be taken for a module's name, and the log would fall silent.
+fn log_level(text: &str) -> Result<String, ConfigError> {
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        // An empty word would count as `error`.
+        if level.is_empty() || level.parse::<tracing::level_filters::LevelFilter>().is_err() {
+            let levels = "error, warn, info, debug, trace or off, as in info,skyhound::registry=debug";
+            return Err(wrong("log-level", format!("{directive:?} has no level: {levels}")));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn category(text: &str) -> Result<String, ConfigError> {
+    for label in text.split([',', '.']) {
+        Label::registered(label).map_err(|e| wrong("default-category", format!("{text:?} {e}")))?;
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Typed {
+        Typed { in_memory: Some(true), ..Typed::default() }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let effective = Typed { on_stop: Some(OnStop::Remove), ..memory() }.effective().unwrap();
+        let text = toml::to_string(&effective).unwrap();
+        assert!(text.contains("dns-root = \"skydns.local.\"") && text.contains("on-stop = \"remove\""), "{text}");
+        let again: Typed = toml::from_str(&text).unwrap();
+        assert_eq!(toml::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn the_first_word_counts() {
+        let file: Typed = toml::from_str("listen = [\"127.0.0.1:1\"]\ntimeout = 7\n").unwrap();
+        let typed = Typed { timeout: Some(9), ..memory() }.or(file).settle().unwrap();
+        assert_eq!(typed.timeout, Duration::from_secs(9));
+        assert_eq!(typed.listen, ["127.0.0.1:1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn etcd_replaces_the_embedded_store() {
+        let typed = Typed { etcd_api: vec!["http://127.0.0.1:2379".into()], ..Typed::default() };
+        let StoreSettings::Etcd(etcd) = typed.settle().unwrap().store else { panic!("no etcd") };
+        assert_eq!(etcd.endpoints, ["http://127.0.0.1:2379"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let etcd = || vec!["http://127.0.0.1:2379".to_owned()];
+        for (typed, why) in [
+            (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
+            (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
+            (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
+            (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
+            (Typed { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),
+            (Typed { etcd_key: Some("k".into()), ..memory() }, "--etcd-key: has no meaning without --etcd-api"),
+            (Typed { etcd_api: etcd(), ..memory() }, "--in-memory: is about the embedded store"),
+            (Typed { etcd_api: etcd(), data_dir: Some("d".into()), ..Typed::default() }, "--data-dir: is about"),
+        ] {
+            let error = typed.settle().unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+        let error = toml::from_str::<Typed>("liste = []").unwrap_err().to_string();
+        assert!(error.contains("unknown field `liste`"), "{error}");
+    }
+
+    #[test]
+    fn dns_can_be_off() {
+        let settings = Typed { dns_listen: vec!["off".into()], ..memory() }.settle().unwrap();
+        assert!(settings.dns_listen.is_empty());
+    }
+}

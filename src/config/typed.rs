@@ -1,0 +1,265 @@
+//! The settings as typed: on the command line, in the environment, in a file.
+//!
+//! Owns: their names, their help, and which of two that were typed counts. Does not own: defaults and what
+//! is right (`settle`).
+
+use super::ConfigError;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What becomes of the entries at a planned stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// They stay for their lease, so that clients come back, here or elsewhere, without a gap in DNS.
+    #[default]
+    Keep,
+    /// They are removed at once.
+    Remove,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings as typed: on the command line, in the environment, in the file. All of them optional; the
+/// file has the same names (`dns-listen = ["127.0.0.1:5300"]`).
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Typed {
+    /// Address for HTTP and websockets; repeatable. Port 0 takes a free one, `:8053` listens everywhere
+    /// [default: 127.0.0.1:8053]
+    #[arg(long, env = "SKYHOUND_LISTEN", value_name = "ADDR", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<String>,
+
+    /// Address for DNS over UDP and TCP; repeatable. `off` serves no DNS [default: 127.0.0.1:5300]
+    #[arg(long, env = "SKYHOUND_DNS_LISTEN", value_name = "ADDR", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_listen: Vec<String>,
+
+    /// The zone that all names end in; repeatable: what registers goes into the first, the others (reverse
+    /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
+    /// [default: skydns.local.]
+    #[arg(long, env = "SKYHOUND_DNS_ROOT", value_name = "NAME", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "one_or_more")]
+    pub dns_root: Vec<String>,
+
+    /// DNS server for names outside the zones: ADDRESS or ADDRESS:PORT; repeatable, asked in turn. Without
+    /// one such names are refused
+    #[arg(long, env = "SKYHOUND_NAMESERVER", value_name = "ADDR", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameserver: Vec<String>,
+
+    /// Network whose clients may have names outside the zones asked for them; repeatable. `any` for
+    /// everybody [default: loopback and private networks]
+    #[arg(long, env = "SKYHOUND_FORWARD_ALLOW", value_name = "NET", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward_allow: Vec<String>,
+
+    /// Ask no other server for anything, whatever --nameserver and stub zones say
+    #[arg(
+        long, env = "SKYHOUND_NO_REC", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "DNS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_rec: Option<bool>,
+
+    /// The dots that a name outside the zones must have to be asked elsewhere [default: 2]
+    #[arg(long, env = "SKYHOUND_NDOTS", value_name = "NUMBER", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ndots: Option<u8>,
+
+    /// The name that local.dns.ZONE stands for: this host's own entry
+    #[arg(long, env = "SKYHOUND_LOCAL", value_name = "NAME", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+
+    /// Who answers for the zones: a mail address, or the same with a dot for its @
+    /// [default: hostmaster.ZONE]
+    #[arg(long, env = "SKYHOUND_HOSTMASTER", value_name = "NAME", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostmaster: Option<String>,
+
+    /// Seconds to cache an entry that says nothing and hangs on no lease [default: 300]
+    #[arg(long, env = "SKYHOUND_TTL", value_name = "SECONDS", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
+
+    /// The least seconds to cache an entry for the lease that it hangs on [default: 30]
+    #[arg(long, env = "SKYHOUND_MIN_TTL", value_name = "SECONDS", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_ttl: Option<u32>,
+
+    /// Weights in SRV answers: `skydns` (shares of 100, rounded down) or `exact` (as registered)
+    /// [default: skydns]
+    #[arg(long, env = "SKYHOUND_SRV_WEIGHTS", value_name = "RULE", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv_weights: Option<String>,
+
+    /// The label between service and zone for peers that name no category; commas for several
+    /// [default: services]
+    #[arg(long, env = "SKYHOUND_DEFAULT_CATEGORY", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_category: Option<String>,
+
+    /// Seconds after which an instance that went silent, or whose daemon died, is gone from DNS
+    /// [default: 30]
+    #[arg(long, env = "SKYHOUND_TIMEOUT", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+
+    /// Directory of the embedded store [default: the platform's state directory]
+    #[arg(long, env = "SKYHOUND_DATA_DIR", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Keep the embedded store in memory only: everything is gone after a restart
+    #[arg(long, env = "SKYHOUND_IN_MEMORY", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
+
+    /// Use etcd v3 at this URL, http or https; repeat it for every member
+    #[arg(long, env = "SKYHOUND_ETCD_API", value_name = "URL", value_delimiter = ',', help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub etcd_api: Vec<String>,
+
+    /// PEM file with the authorities that signed etcd's certificate [default: the system's]
+    #[arg(long, env = "SKYHOUND_ETCD_CACERT", value_name = "FILE", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_cacert: Option<PathBuf>,
+
+    /// PEM file with our certificate for etcd
+    #[arg(long, env = "SKYHOUND_ETCD_CERT", value_name = "FILE", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_cert: Option<PathBuf>,
+
+    /// PEM file with the key of that certificate
+    #[arg(long, env = "SKYHOUND_ETCD_KEY", value_name = "FILE", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_key: Option<PathBuf>,
+
+    /// etcd user
+    #[arg(long, env = "SKYHOUND_ETCD_USERNAME", value_name = "NAME", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_username: Option<String>,
+
+    /// The user's password; the environment hides it from `ps`
+    #[arg(long, env = "SKYHOUND_ETCD_PASSWORD", hide_env_values = true, value_name = "TEXT", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_password: Option<String>,
+
+    /// File with the last that was known, to answer from after a restart while etcd is away. `off` keeps none
+    /// [default: in the platform's state directory]
+    #[arg(long, env = "SKYHOUND_LAST_KNOWN", value_name = "FILE", help_heading = "etcd")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<PathBuf>,
+
+    /// What every key begins with [default: /skydns]
+    #[arg(long, env = "SKYHOUND_KEY_PREFIX", value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+
+    /// What becomes of the entries at a planned stop [default: keep]
+    #[arg(long, env = "SKYHOUND_ON_STOP", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_stop: Option<OnStop>,
+
+    /// Seconds that a planned stop may take [default: 10]
+    #[arg(long, env = "SKYHOUND_STOP_DEADLINE", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_deadline: Option<u32>,
+
+    /// error, warn, info, debug or trace; also per module, as in `info,skyhound::registry=debug`
+    /// [default: info]
+    #[arg(long, env = "SKYHOUND_LOG_LEVEL", value_name = "LEVEL", help_heading = "Logging")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+
+    /// How log lines look [default: text]
+    #[arg(long, env = "SKYHOUND_LOG_FORMAT", value_enum, help_heading = "Logging")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Typed {
+    /// Reads the file of `--config`.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|e| ConfigError::File { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })
+    }
+
+    /// These settings, and those of `other` where these are silent.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        fn list(first: Vec<String>, second: Vec<String>) -> Vec<String> {
+            if first.is_empty() { second } else { first }
+        }
+        Self {
+            listen: list(self.listen, other.listen),
+            dns_listen: list(self.dns_listen, other.dns_listen),
+            dns_root: list(self.dns_root, other.dns_root),
+            nameserver: list(self.nameserver, other.nameserver),
+            forward_allow: list(self.forward_allow, other.forward_allow),
+            no_rec: self.no_rec.or(other.no_rec),
+            ndots: self.ndots.or(other.ndots),
+            local: self.local.or(other.local),
+            hostmaster: self.hostmaster.or(other.hostmaster),
+            ttl: self.ttl.or(other.ttl),
+            min_ttl: self.min_ttl.or(other.min_ttl),
+            srv_weights: self.srv_weights.or(other.srv_weights),
+            default_category: self.default_category.or(other.default_category),
+            timeout: self.timeout.or(other.timeout),
+            data_dir: self.data_dir.or(other.data_dir),
+            in_memory: self.in_memory.or(other.in_memory),
+            etcd_api: list(self.etcd_api, other.etcd_api),
+            etcd_cacert: self.etcd_cacert.or(other.etcd_cacert),
+            etcd_cert: self.etcd_cert.or(other.etcd_cert),
+            etcd_key: self.etcd_key.or(other.etcd_key),
+            etcd_username: self.etcd_username.or(other.etcd_username),
+            etcd_password: self.etcd_password.or(other.etcd_password),
+            last_known: self.last_known.or(other.last_known),
+            key_prefix: self.key_prefix.or(other.key_prefix),
+            on_stop: self.on_stop.or(other.on_stop),
+            stop_deadline: self.stop_deadline.or(other.stop_deadline),
+            log_level: self.log_level.or(other.log_level),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+}
+
+/// One text, or a list of them: what can be repeated began as a single one.
+mod one_or_more {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        match texts {
+            [one] => one.serialize(to),
+            more => more.serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMore::deserialize(from)? {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        })
+    }
+}
