@@ -1,13 +1,17 @@
 //! The words of the domain, as plain values: no tokio, no I/O, no clock.
 //!
 //! [`name`] and [`key`] are two spellings of one place; [`entry`] is what stands there; [`instance`]
-//! turns what a peer said into an entry and its place.
+//! turns what a peer said into an entry and its place, [`address`] reads where it says that it is;
+//! [`departure`] is why an entry left.
 
+pub mod address;
+pub mod departure;
 pub mod entry;
 pub mod instance;
 pub mod key;
 pub mod name;
 
+pub use departure::Departure;
 pub use entry::{Entry, Host};
 pub use instance::{Instance, Naming, Registration};
 pub use key::{Key, Layout};

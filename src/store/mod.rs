@@ -51,6 +51,24 @@ impl fmt::Display for Revision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub i64);
 
+/// The bits that mark a lease as a skyhound's, and what stands in them. etcd draws the ids of others from its
+/// member's number and the time, or takes theirs: one in 16 million would look like ours.
+const OURS_MASK: i64 = 0x7fff_ff00_0000_0000;
+const OURS: i64 = 0x5b48_4f00_0000_0000;
+
+impl LeaseId {
+    /// A new id that says that the lease is a skyhound's: what hangs on it was written by one of our nodes, as
+    /// every other node can tell from the id alone.
+    pub fn random() -> Self {
+        Self(OURS | fastrand::i64(1..) & !OURS_MASK)
+    }
+
+    /// Whether a skyhound granted it.
+    pub fn is_ours(self) -> bool {
+        self.0 & OURS_MASK == OURS
+    }
+}
+
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)
@@ -265,7 +283,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// write or in two. The guards of all are read before the first operation takes effect.
     async fn commit(&self, writes: Vec<Write>) -> Result<Commit, StoreError>;
 
-    /// A new lease of this term, in whole seconds, at least one. The store may give a longer one.
+    /// A new lease of this term, in whole seconds, at least one, whose id [is ours](LeaseId::is_ours). The store
+    /// may give a longer one.
     async fn grant(&self, term: Duration) -> Result<LeaseId, StoreError>;
 
     /// Gives each lease a fresh term; says in the same order which are still there. An error says

@@ -79,9 +79,9 @@ impl Draft {
         if seconds > TERM_MAX_SECS {
             return Err(StoreError::Rejected(format!("a lease lasts at most {TERM_MAX_SECS} s")));
         }
-        let mut id = LeaseId(fastrand::i64(1..));
+        let mut id = LeaseId::random();
         while self.state.lessor.holds(id) {
-            id = LeaseId(fastrand::i64(1..));
+            id = LeaseId::random();
         }
         self.state.lessor.grant(id, Duration::from_secs(seconds), now);
         self.journal.leases.push((id, Some(seconds)));

@@ -26,6 +26,7 @@ pub use settings::{CONNECT_TIMEOUT, DEFAULT_ENDPOINT, EtcdSettings, PROBE_INTERV
 
 use super::{Commit, Feed, LeaseId, Listing, Member, Revision, Status, Store, StoreError, Write};
 use async_trait::async_trait;
+use etcd_client::LeaseGrantOptions;
 use lease::Keepalive;
 use peers::{Link, Peers, Resend};
 use std::fmt;
@@ -71,11 +72,13 @@ impl Store for Etcd {
         // Rounded up: a lease that lives a little longer breaks nothing, one that is too short does.
         let whole = term.as_secs() + u64::from(term.subsec_nanos() > 0);
         let seconds = i64::try_from(whole.max(1)).unwrap_or(i64::MAX);
-        // A lease granted twice is one that nobody keeps, and goes by itself.
-        let granted = self
-            .peers
-            .call(Resend::Yes, |link| async move { link.client.lease_client().grant(seconds, None).await })
-            .await?;
+        let grant = |link: Arc<Link>| async move {
+            // A lease granted twice is one that nobody keeps, and goes by itself. An id of its own for each call:
+            // an earlier one that got no answer may be taken.
+            let options = LeaseGrantOptions::new().with_id(LeaseId::random().0);
+            link.client.lease_client().grant(seconds, Some(options)).await
+        };
+        let granted = self.peers.call(Resend::Yes, grant).await?;
         Ok(LeaseId(granted.id()))
     }
 
