@@ -2,6 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::config::OnStop;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::{HttpError, Limits, limits};
@@ -19,6 +20,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// Reads.
     pub catalog: Arc<Catalog>,
+    /// Who listens.
+    pub events: Arc<Events>,
     /// To ask how it is (`/readyz`); everything else goes through the registry and the catalog.
     pub store: Arc<dyn Store>,
     /// How registrations become names.

@@ -8,13 +8,15 @@
 //!
 //! ```text
 //! peer ─▶ net ─▶ dialect ─▶ registry ─▶ store ─▶ catalog ─┬─▶ dns ─▶ resolver
-//!                                                         └─▶ dialect, ops ─▶ peer
+//!                                                         ├─▶ dialect, ops ─▶ peer (asks)
+//!                                                         └─▶ events ─▶ dialect ─▶ peer (listens)
 //! ```
 //! - [`net`]: bytes in and out, and every limit on them; knows no dialect
 //! - [`dialect`]: a translation, one protocol each, and nothing more
 //! - [`registry`]: claims, and the leases that carry them: who is here
 //! - [`store`]: entries, durably, in order; one trait, two implementations
 //! - [`catalog`]: what is known, as one immutable snapshot; what all reading reads
+//! - [`events`]: who hears of which change of the catalog
 //! - [`dns`]: what a question is answered, a pure function of a snapshot; and the sockets
 //! - [`ops`]: health, readiness, the scrape, the version
 //! - [`model`]: the words that all of them share: names, keys, entries
@@ -34,6 +36,7 @@ pub mod client;
 pub mod config;
 pub mod dialect;
 pub mod dns;
+pub mod events;
 pub mod metrics;
 pub mod model;
 pub mod net;

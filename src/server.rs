@@ -6,10 +6,11 @@
 
 use crate::app::{App, Turns};
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::catalog::{Catalog, Health, Saved, saved};
+use crate::catalog::{Catalog, Health, Places, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
 use crate::dialect;
 use crate::dns::{self, DnsServer, DnsStats};
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
@@ -93,9 +94,10 @@ impl Server {
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let (store, place) = open(&settings.store).await?;
         let settings = &with_stored(settings, &store).await?;
-        let catalog = Catalog::new(settings.layout.clone());
+        let places = Arc::new(places(settings));
+        let catalog = Catalog::new(Arc::clone(&places));
         let of = format!("{place}{}", settings.layout.prefix());
-        let saved = settings.last_known.clone().map(|path| Saved::new(path, &of, settings.layout.clone()));
+        let saved = settings.last_known.clone().map(|path| Saved::new(path, &of, Arc::clone(&places)));
         if let Some(saved) = &saved {
             catalog.may_take_up(saved.clone());
         }
@@ -104,11 +106,12 @@ impl Server {
             Arc::clone(&catalog),
             RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE },
         );
-        let follower = follow(&store, &catalog, settings).await;
+        let follower = follow(&store, &catalog).await;
         let metrics = Arc::new(Metrics::default());
         let dns = bind_dns(settings, &catalog, &metrics).await?;
         let app = Arc::new(App {
             registry: Arc::clone(&registry),
+            events: Events::start(Arc::clone(&catalog)),
             catalog,
             store,
             naming: naming(settings),
@@ -193,6 +196,12 @@ pub fn routes(app: &Arc<App>) -> Routes {
     Routes::default().with(dialect::routes(app)).with(ops::routes(app))
 }
 
+/// What is read of the store. Nobody else writes into the embedded one, and so no peer of hound-dog's.
+fn places(settings: &Settings) -> Places {
+    let shared = matches!(settings.store, StoreSettings::Etcd(_));
+    Places::new(naming(settings), settings.hound_dog_namespace.as_deref().filter(|_| shared))
+}
+
 fn naming(settings: &Settings) -> Naming {
     Naming {
         root: settings.dns_root.clone(),
@@ -237,9 +246,8 @@ async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Sett
 }
 
 /// Starts following, and waits a while for the first reading.
-async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>, settings: &Settings) -> JoinHandle<()> {
-    let follow =
-        Follow { store: Arc::clone(store), prefix: settings.layout.prefix().to_owned(), compare_every: COMPARE_EVERY };
+async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>) -> JoinHandle<()> {
+    let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
     let follower = tokio::spawn(follow.run(Arc::clone(catalog)));
     if tokio::time::timeout(FIRST_READ, catalog.ready()).await.is_err() {
         warn!("the store could not be read yet: DNS says SERVFAIL and nobody can register until it can");

@@ -90,7 +90,7 @@ impl Tree {
             Arc::new(Told { items: Mutex::new((0..entries).map(|at| item(at, 1)).collect()), ..Told::default() });
         let catalog = Catalog::new(Layout::new("/skydns"));
         let began = Instant::now();
-        let follow = Follow { store: store.clone(), prefix: "/skydns/".to_owned(), compare_every: COMPARE_EVERY };
+        let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
         tokio::spawn(follow.run(catalog.clone()));
         catalog.ready().await;
         println!("{entries} entries read in {:.2} s", began.elapsed().as_secs_f64());

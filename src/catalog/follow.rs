@@ -4,12 +4,16 @@
 //! full comparison. A listing is always applied as the *difference* to what is known, so that listeners
 //! hear what changed meanwhile, once, whatever happened to the feed.
 
+use super::history::Part;
+use super::places::unmarked;
 use super::terms::Terms;
-use super::{Catalog, Health, saved};
-use crate::store::{Batch, Listing, Store, StoreError};
+use super::{Catalog, Health, Snapshot, saved};
+use crate::model::{Departure, Key};
+use crate::store::{Batch, Change, Feed, LeaseId, Listing, Revision, Store, StoreError};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{debug, info, warn};
 
 /// The first pause before the store is asked again.
@@ -19,14 +23,17 @@ pub const RETRY_MAX: Duration = Duration::from_secs(2);
 /// How often everything is listed and compared, to mend what a watch may have lost (etcd 3.4 could lose
 /// events around a compaction).
 pub const COMPARE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// How long a feed that was taken up again is waited for before a listing says the rest. A listing says what is
+/// gone, and not why.
+pub const CATCH_UP: Duration = Duration::from_millis(500);
+/// How long the store is asked what became of the leases of entries that went without a word. The change waits.
+pub const LEASE_WAIT: Duration = Duration::from_secs(1);
 
 /// What to follow.
 #[derive(Debug, Clone)]
 pub struct Follow {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The prefix of all keys.
-    pub prefix: String,
     /// See [`COMPARE_EVERY`].
     pub compare_every: Duration,
 }
@@ -53,69 +60,190 @@ impl Follow {
         }
     }
 
-    /// Lists, then applies batches until the feed ends.
+    /// Lists, then applies batches until a feed ends.
     async fn until_lost(
         &self,
         catalog: &Arc<Catalog>,
         terms: &mut Terms,
     ) -> Result<std::convert::Infallible, StoreError> {
-        let listing = self.store.list(self.prefix.as_bytes()).await?;
-        let revision = listing.revision.0;
-        let mut feed = self.store.feed(self.prefix.as_bytes(), listing.revision).await?;
-        compare_with(catalog, listing, terms).await;
+        let mut own = self.begin(Part::Own, catalog, terms).await?;
+        let mut foreign = match catalog.snapshot().places().foreign_prefix() {
+            Some(_) => Some(self.begin(Part::Foreign, catalog, terms).await?),
+            None => None,
+        };
         let before = catalog.health.send_replace(Health::Following);
         if before != Health::Following {
-            let entries = catalog.snapshot().root().entries();
+            let (entries, revision) = (catalog.snapshot().root().entries(), catalog.snapshot().revision().0);
             info!(entries, revision, "following the store");
         }
         let mut compare = interval_at(Instant::now() + self.compare_every, self.compare_every);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = feed.next() => told(catalog, &batch?, terms),
+                batch = own.next() => self.told(Part::Own, catalog, &batch?, terms).await,
+                batch = next_of(&mut foreign) => self.told(Part::Foreign, catalog, &batch?, terms).await,
                 learnt = terms.learn() => {
                     let next = catalog.current.load().as_ref().clone().with_terms(&learnt);
                     catalog.current.store(Arc::new(next));
                 }
                 _ = compare.tick() => {
-                    let listing = self.store.list(self.prefix.as_bytes()).await?;
-                    compare_with(catalog, listing, terms).await;
+                    let listing = self.list(Part::Own, catalog).await?;
+                    self.compare_with(Part::Own, catalog, listing, terms).await;
+                    if foreign.is_some() {
+                        let listing = self.list(Part::Foreign, catalog).await?;
+                        self.compare_with(Part::Foreign, catalog, listing, terms).await;
+                    }
                 }
             }
         }
     }
-}
 
-/// Applies a batch that the feed told. A comparison may have been ahead of it.
-fn told(catalog: &Catalog, batch: &Batch, terms: &mut Terms) {
-    if batch.revision > catalog.current.load().revision() {
-        let next = terms.fill(catalog.current.load().apply(batch), batch);
-        catalog.publish(next, batch);
+    /// A feed, and a catalog that is where it begins. A feed that was lost is taken up where it ended as long as the
+    /// store remembers: it says what is gone and why, in order. The listing has the last word all the same.
+    async fn begin(&self, part: Part, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Feed, StoreError> {
+        let prefix = prefix(&catalog.snapshot(), part);
+        let after = catalog.snapshot().position().part(part);
+        let resumed = match catalog.health() {
+            Health::Stale { .. } if after > Revision(0) => match self.store.feed(prefix.as_bytes(), after).await {
+                Ok(feed) => Some(feed),
+                Err(StoreError::Compacted(_) | StoreError::FeedLost(_)) => None,
+                Err(error) => return Err(error),
+            },
+            _ => None,
+        };
+        let listing = self.list(part, catalog).await?;
+        let feed = match resumed {
+            Some(mut feed) => {
+                self.catch_up(part, catalog, &mut feed, listing.revision, terms).await?;
+                feed
+            }
+            None => self.store.feed(prefix.as_bytes(), listing.revision).await?,
+        };
+        self.compare_with(part, catalog, listing, terms).await;
+        Ok(feed)
+    }
+
+    /// Applies what a feed tells up to a revision, as long as it tells anything.
+    async fn catch_up(
+        &self,
+        part: Part,
+        catalog: &Arc<Catalog>,
+        feed: &mut Feed,
+        until: Revision,
+        terms: &mut Terms,
+    ) -> Result<(), StoreError> {
+        while catalog.snapshot().position().part(part) < until {
+            let Ok(batch) = timeout(CATCH_UP, feed.next()).await else { break };
+            self.told(part, catalog, &batch?, terms).await;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, part: Part, catalog: &Catalog) -> Result<Listing, StoreError> {
+        self.store.list(prefix(&catalog.snapshot(), part).as_bytes()).await
+    }
+
+    /// Applies a batch that a feed told. A comparison may have been ahead of it.
+    async fn told(&self, part: Part, catalog: &Catalog, batch: &Batch, terms: &mut Terms) {
+        let now = catalog.snapshot();
+        if batch.revision <= now.position().part(part) {
+            return;
+        }
+        let gone = self.why(&now, batch).await;
+        let next = terms.fill(now.after(part, batch), batch);
+        catalog.publish(next, part, batch, |key| gone.why(key));
+    }
+
+    /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
+    /// went back in its own history (restored from a backup); then it is right all the same.
+    async fn compare_with(&self, part: Part, catalog: &Arc<Catalog>, listing: Listing, terms: &mut Terms) {
+        let known = catalog.snapshot();
+        // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
+        // else writes the catalog meanwhile.
+        let compared = tokio::task::spawn_blocking(move || {
+            let batch = known.difference(part, &listing);
+            let had = known.position().part(part);
+            let news = !batch.changes.is_empty() || had != listing.revision;
+            news.then(|| (had, known.after(part, &batch), batch))
+        });
+        let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: the runtime is ending, and so is this task.
+            Err(_) => None,
+        });
+        let Some((had, next, batch)) = compared else { return };
+        if had > batch.revision {
+            warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
+        }
+        debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
+        let gone = self.why(&catalog.snapshot(), &batch).await;
+        catalog.publish(terms.fill(next, &batch), part, &batch, |key| gone.why(key));
+    }
+
+    /// Why the entries left that a batch removes: a marker says it, or else what became of their leases.
+    async fn why(&self, before: &Snapshot, batch: &Batch) -> Gone {
+        let marker = before.places().departed(batch);
+        if marker.is_some() {
+            return Gone { marker, ..Gone::default() };
+        }
+        let mut leases: HashMap<Key, LeaseId> = HashMap::new();
+        for change in &batch.changes {
+            if let Change::Delete(key) = change
+                && let Some(lease) = before.entry(key).and_then(|stored| stored.lease)
+            {
+                leases.insert(key.clone(), lease);
+            }
+        }
+        let asked: HashSet<LeaseId> = leases.values().copied().collect();
+        let there = async {
+            let mut there = HashSet::new();
+            for lease in asked {
+                // Without an answer it counts as gone: the store is in trouble, and nobody said goodbye.
+                if let Ok(Some(_)) = self.store.lease_term(lease).await {
+                    there.insert(lease);
+                }
+            }
+            there
+        };
+        let there = timeout(LEASE_WAIT, there).await.unwrap_or_default();
+        Gone { marker, leases, there }
     }
 }
 
-/// Applies what differs from a full listing. The listing is never behind the catalog unless the store
-/// went back in its own history (restored from a backup); then it is right all the same.
-async fn compare_with(catalog: &Arc<Catalog>, listing: Listing, terms: &mut Terms) {
-    let known = catalog.snapshot();
-    // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
-    // else writes the catalog meanwhile.
-    let compared = tokio::task::spawn_blocking(move || {
-        let batch = known.difference(&listing);
-        let news = !batch.changes.is_empty() || known.revision() != listing.revision;
-        news.then(|| (known.revision(), known.apply(&batch), batch))
-    });
-    let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        // Cancelled: the runtime is ending, and so is this task.
-        Err(_) => None,
-    });
-    let Some((had, next, batch)) = compared else { return };
-    if had > batch.revision {
-        warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
+/// What is known of entries that a batch removes.
+#[derive(Debug, Default)]
+struct Gone {
+    marker: Option<crate::model::departure::Departed>,
+    /// The leases on which they hung.
+    leases: HashMap<Key, LeaseId>,
+    /// Those of them that are still there.
+    there: HashSet<LeaseId>,
+}
+
+impl Gone {
+    fn why(&self, key: &Key) -> Departure {
+        match (&self.marker, self.leases.get(key)) {
+            (Some(marker), _) => marker.why(key),
+            (None, Some(lease)) => unmarked(self.there.contains(lease)),
+            // It stood there for good until somebody removed it.
+            (None, None) => Departure::Left,
+        }
     }
-    debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
-    catalog.publish(terms.fill(next, &batch), &batch);
+}
+
+fn prefix(snapshot: &Snapshot, part: Part) -> String {
+    match part {
+        Part::Own => snapshot.places().prefix().to_owned(),
+        Part::Foreign => snapshot.places().foreign_prefix().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The next batch of a feed that there may be.
+async fn next_of(feed: &mut Option<Feed>) -> Result<Batch, StoreError> {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn lost(catalog: &Catalog, error: &StoreError) {

@@ -5,22 +5,28 @@
 
 mod children;
 pub mod follow;
+pub mod history;
 pub mod kept;
 pub mod node;
+mod offers;
+pub mod places;
 pub mod quarantine;
 pub mod saved;
 pub mod snapshot;
 mod terms;
 
+pub use history::{Change, History, Kind, Position};
 pub use node::{Node, Stored};
+pub use places::Places;
 pub use quarantine::Quarantined;
 pub use saved::Saved;
 pub use snapshot::Snapshot;
 
-use crate::model::Layout;
+use crate::model::{Departure, Key};
 use crate::store::{Batch, Revision};
 use arc_swap::ArcSwap;
-use std::sync::{Arc, OnceLock};
+use history::{Part, WINDOW};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,7 +56,7 @@ impl Health {
     }
 }
 
-/// Hears of every batch, in order, after the snapshot has it. Must not block.
+/// Hears of every batch of the SkyDNS layout, in order, after the snapshot has it. Must not block.
 pub type Listener = Box<dyn Fn(&Batch) + Send + Sync>;
 
 /// The current snapshot.
@@ -58,32 +64,38 @@ pub struct Catalog {
     current: ArcSwap<Snapshot>,
     revision: watch::Sender<Revision>,
     health: watch::Sender<Health>,
+    /// What changed lately. Who holds it sees a snapshot that has just these changes.
+    history: Mutex<History>,
+    /// The number of the last change.
+    changed: watch::Sender<u64>,
     listener: OnceLock<Listener>,
     saved: OnceLock<Saved>,
 }
 
 impl Catalog {
     /// An empty catalog that was never read.
-    pub fn new(layout: Layout) -> Arc<Self> {
-        Arc::new(Self {
-            current: ArcSwap::from_pointee(Snapshot::empty(layout)),
-            revision: watch::Sender::new(Revision::default()),
-            health: watch::Sender::new(Health::NeverRead),
-            listener: OnceLock::new(),
-            saved: OnceLock::new(),
-        })
+    pub fn new(places: impl Into<Arc<Places>>) -> Arc<Self> {
+        Arc::new(Self::with(Snapshot::empty(places), Health::NeverRead))
     }
 
     /// A catalog that is followed and never changes: for asking about one snapshot what would be asked about
     /// the current one.
     pub fn fixed(snapshot: Arc<Snapshot>) -> Arc<Self> {
-        Arc::new(Self {
+        let catalog = Self::with(snapshot.as_ref().clone(), Health::Following);
+        catalog.current.store(snapshot);
+        Arc::new(catalog)
+    }
+
+    fn with(snapshot: Snapshot, health: Health) -> Self {
+        Self {
             revision: watch::Sender::new(snapshot.revision()),
-            current: ArcSwap::new(snapshot),
-            health: watch::Sender::new(Health::Following),
+            current: ArcSwap::from_pointee(snapshot),
+            health: watch::Sender::new(health),
+            history: Mutex::default(),
+            changed: watch::Sender::new(0),
             listener: OnceLock::new(),
             saved: OnceLock::new(),
-        })
+        }
     }
 
     /// The current snapshot. Take it once per question, so that an answer is of one revision.
@@ -113,10 +125,24 @@ impl Catalog {
         debug_assert!(taken.is_ok(), "the catalog has a copy already");
     }
 
+    /// What changed lately, with the snapshot that has just these changes. Short: the catalog waits for its end.
+    pub fn with_history<T>(&self, read: impl FnOnce(&History, &Arc<Snapshot>) -> T) -> T {
+        let history = self.lock();
+        read(&history, &self.snapshot())
+    }
+
+    /// The number of the last change, to wait for the next.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Publishes what was known so long ago. For [`follow`], which is the only writer.
     fn restore(&self, snapshot: Snapshot, age: Duration) {
         let revision = snapshot.revision();
+        let mut history = self.lock();
+        history.start_over(snapshot.position());
         self.current.store(Arc::new(snapshot));
+        drop(history);
         self.revision.send_replace(revision);
         // Since the machine's own start, if it was before that: there is no earlier instant.
         let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -136,13 +162,37 @@ impl Catalog {
         self.health.send_replace(health);
     }
 
-    /// Publishes the snapshot after a batch.
-    fn publish(&self, next: Snapshot, batch: &Batch) {
+    /// Publishes the snapshot after a batch. `why` is asked about entries that are gone.
+    fn publish(&self, next: Snapshot, part: Part, batch: &Batch, why: impl Fn(&Key) -> Departure) {
+        let before = self.snapshot();
+        // The first reading, or what was missed in an hour: nobody wants to hear that one by one.
+        let too_many = batch.changes.len() > WINDOW;
+        let changes = if too_many { Vec::new() } else { history::changes(&before, &next, part, batch, why) };
+        // With a gap in the numbers: who counts on all of them takes the whole set.
+        let next = next.with_changes(if too_many { WINDOW + 1 } else { changes.len() });
+        let number = next.changes();
+        let mut history = self.lock();
+        if too_many || next.position().part(part) < before.position().part(part) {
+            history.start_over(next.position());
+        }
+        history.add(&changes);
         self.current.store(Arc::new(next));
-        self.revision.send_replace(batch.revision);
-        if let Some(listener) = self.listener.get() {
+        drop(history);
+        if part == Part::Own {
+            self.revision.send_replace(batch.revision);
+        }
+        if number != before.changes() {
+            self.changed.send_replace(number);
+        }
+        if part == Part::Own
+            && let Some(listener) = self.listener.get()
+        {
             listener(batch);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -24,6 +24,10 @@ pub struct Stored {
     pub lease: Option<LeaseId>,
     /// The term of that lease in seconds, once the store has said it.
     pub lease_ttl_s: Option<u32>,
+    /// The service that it is an instance of, in lower case.
+    pub service: Option<Arc<str>>,
+    /// Whether it comes from a key of hound-dog's peers.
+    pub foreign: bool,
 }
 
 /// What stands at a name: an entry, or a value that is none.
@@ -61,12 +65,18 @@ pub struct Node {
 }
 
 impl Node {
-    /// The entries at this very name, in the order of their keys.
+    /// The entries at this very name, in the order of their keys. What a peer of hound-dog's wrote says a name with
+    /// what it is, so that two such at one name are one instance, and nothing beside an entry of the SkyDNS layout.
     pub fn own(&self) -> impl Iterator<Item = &Arc<Stored>> {
-        self.values.iter().filter_map(|value| match value {
-            Value::Entry(stored) => Some(stored),
-            Value::Bad(_) => None,
-        })
+        let entries = || {
+            self.values.iter().filter_map(|value| match value {
+                Value::Entry(stored) => Some(stored),
+                Value::Bad(_) => None,
+            })
+        };
+        let foreign = self.values.len() > 1 && entries().all(|stored| stored.foreign);
+        let shown = if foreign { 1 } else { usize::MAX };
+        entries().filter(move |stored| foreign || self.values.len() == 1 || !stored.foreign).take(shown)
     }
 
     /// The nodes one label below, in the order of labels.
@@ -101,18 +111,24 @@ impl Node {
     /// Puts a value at the end of `path`; says what stood under its key before.
     pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
         let node = self.changing();
-        let before = match path.split_first() {
-            Some((first, rest)) => node.children.get_or_new(first).put(rest, value),
-            None => match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
-                Ok(at) => Some(std::mem::replace(&mut node.values[at], value.clone())),
-                Err(at) => {
-                    node.values.insert(at, value.clone());
-                    node.values.shrink_to_fit();
-                    None
-                }
-            },
+        if let Some((first, rest)) = path.split_first() {
+            let child = node.children.get_or_new(first);
+            let counts = (child.entries, child.quarantined);
+            let before = child.put(rest, value);
+            let now = (child.entries, child.quarantined);
+            node.recount(counts, now);
+            return before;
+        }
+        let counts = node.counts();
+        let before = match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
+            Ok(at) => Some(std::mem::replace(&mut node.values[at], value.clone())),
+            Err(at) => {
+                node.values.insert(at, value.clone());
+                node.values.shrink_to_fit();
+                None
+            }
         };
-        node.count(before.as_ref(), Some(value));
+        node.recount(counts, node.counts());
         before
     }
 
@@ -128,16 +144,17 @@ impl Node {
         let node = self.changing();
         if let Some((first, rest)) = path.split_first() {
             let Some(child) = node.children.get_mut(first.as_bytes()) else { return };
-            let (entries, quarantined) = (child.entries, child.quarantined);
+            let counts = (child.entries, child.quarantined);
             child.cut(rest, key);
-            node.entries -= entries - child.entries;
-            node.quarantined -= quarantined - child.quarantined;
-            if child.entries + child.quarantined == 0 {
+            let now = (child.entries, child.quarantined);
+            if now == (0, 0) {
                 node.children.remove(first.as_bytes());
             }
+            node.recount(counts, now);
         } else if let Some(at) = node.values.iter().position(|held| held.key() == key) {
-            let gone = node.values.remove(at);
-            node.count(Some(&gone), None);
+            let counts = node.counts();
+            node.values.remove(at);
+            node.recount(counts, node.counts());
         }
     }
 
@@ -154,18 +171,15 @@ impl Node {
         path.iter().try_fold(self, |node, label| node.children.get(label.as_bytes()).map(Arc::as_ref))
     }
 
-    fn count(&mut self, before: Option<&Value>, after: Option<&Value>) {
-        for (value, more) in [(after, true), (before, false)] {
-            let counter = match value {
-                Some(Value::Entry(_)) => &mut self.entries,
-                Some(Value::Bad(_)) => &mut self.quarantined,
-                None => continue,
-            };
-            if more {
-                *counter += 1;
-            } else {
-                *counter -= 1;
-            }
-        }
+    /// How many entries and how many others stand at this very name.
+    fn counts(&self) -> (usize, usize) {
+        let bad = self.values.iter().filter(|value| matches!(value, Value::Bad(_))).count();
+        (self.own().count(), bad)
+    }
+
+    /// What stands at or below this node was so many and is now so many.
+    fn recount(&mut self, before: (usize, usize), now: (usize, usize)) {
+        self.entries = self.entries - before.0 + now.0;
+        self.quarantined = self.quarantined - before.1 + now.1;
     }
 }

@@ -8,8 +8,8 @@
 //! store cannot be read, and the store's own word replaces all of it. Only for stores elsewhere: the embedded one is
 //! a file already.
 
-use super::{Catalog, Health, Node, Snapshot};
-use crate::model::{Key, Layout};
+use super::{Catalog, Health, Node, Places, Snapshot};
+use crate::model::Key;
 use crate::store::{Batch, Change, Item, LeaseId, Revision};
 use bytes::Bytes;
 use std::fs::{self, File};
@@ -32,13 +32,13 @@ pub struct Saved {
     path: PathBuf,
     /// The store and the prefix, as text: a copy of anything else is not taken up.
     of: String,
-    layout: Layout,
+    places: Arc<Places>,
 }
 
 impl Saved {
     /// A copy in this file. `of` says what it is a copy of.
-    pub fn new(path: PathBuf, of: &str, layout: Layout) -> Self {
-        Self { path, of: of.replace('\n', " "), layout }
+    pub fn new(path: PathBuf, of: &str, places: impl Into<Arc<Places>>) -> Self {
+        Self { path, of: of.replace('\n', " "), places: places.into() }
     }
 
     /// The file.
@@ -89,7 +89,7 @@ impl Saved {
         while let Some(item) = read_item(&mut file)? {
             changes.push(Change::Put(item));
         }
-        Ok((Snapshot::empty(self.layout.clone()).apply(&Batch { revision: Revision(revision), changes }), age))
+        Ok((Snapshot::empty(Arc::clone(&self.places)).apply(&Batch { revision: Revision(revision), changes }), age))
     }
 }
 
@@ -171,6 +171,7 @@ pub(super) async fn take_up(saved: &Saved, catalog: &Catalog) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Layout;
 
     fn snapshot() -> Snapshot {
         let put = |key: &str, value: &str, lease| {

@@ -4,10 +4,12 @@
 //! a full listing is compared with what is known. Synchronous; no clock. Does not own: where batches come
 //! from ([`super::follow`]), nor what DNS makes of the tree ([`crate::dns`]).
 
+use super::history::{Part, Position};
 use super::node::{Node, Stored, Value};
+use super::offers::Offers;
+use super::places::Places;
 use super::quarantine::Quarantined;
-use crate::model::key::KeyError;
-use crate::model::{Entry, Key, Layout, Name};
+use crate::model::{Key, Name};
 use crate::store::{Batch, Change, Item, Listing, Revision};
 use imbl::OrdMap;
 use std::collections::BTreeMap;
@@ -16,21 +18,44 @@ use std::sync::Arc;
 /// The state of the tree at one revision. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    layout: Layout,
-    revision: Revision,
+    places: Arc<Places>,
+    position: Position,
+    /// How many changes a listener could have heard of up to here.
+    changes: u64,
     root: Arc<Node>,
+    offers: Offers,
+    /// The names of the items of hound-dog's peers: their keys do not say them.
+    foreign: OrdMap<Key, Name>,
     quarantine: OrdMap<Key, Arc<Quarantined>>,
 }
 
 impl Snapshot {
     /// Nothing, before the first revision.
-    pub fn empty(layout: Layout) -> Self {
-        Self { layout, revision: Revision::default(), root: Arc::default(), quarantine: OrdMap::new() }
+    pub fn empty(places: impl Into<Arc<Places>>) -> Self {
+        Self {
+            places: places.into(),
+            position: Position::default(),
+            changes: 0,
+            root: Arc::default(),
+            offers: Offers::default(),
+            foreign: OrdMap::new(),
+            quarantine: OrdMap::new(),
+        }
     }
 
-    /// The revision whose state this is.
+    /// The revision whose state this is, of the entries in the SkyDNS layout.
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.position.own
+    }
+
+    /// The revisions of both parts of the store.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The number of the last change that this snapshot has; see [`super::history`].
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The node of a name; `None` when nothing stands at it or below it.
@@ -43,15 +68,28 @@ impl Snapshot {
         &self.root
     }
 
-    /// The name that a key spells; `None` when it spells none.
+    /// The name under which an item stands; `None` when its key spells none.
     pub fn name(&self, key: &Key) -> Option<Name> {
-        self.layout.name(key.as_bytes()).ok()
+        if self.places.is_foreign(key) { self.foreign.get(key).cloned() } else { self.places.name(key) }
     }
 
-    /// The entry under a key.
+    /// The entry under a key, as far as anybody is shown it.
     pub fn entry(&self, key: &Key) -> Option<&Arc<Stored>> {
-        let name = self.layout.name(key.as_bytes()).ok()?;
-        self.node(&name)?.own().find(|stored| stored.key == *key)
+        self.node(&self.name(key)?)?.own().find(|stored| stored.key == *key)
+    }
+
+    /// Every service that has an instance, in order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.offers.services()
+    }
+
+    /// The instances of a service, whatever the case of its name.
+    pub fn instances(&self, service: &str) -> impl Iterator<Item = &Arc<Stored>> {
+        let service = service.to_ascii_lowercase();
+        let homes: Vec<&Node> = self.offers.homes(&service).filter_map(|home| self.node(home)).collect();
+        let found =
+            homes.into_iter().flat_map(|home| home.own().chain(home.children().flat_map(|(_, child)| child.own())));
+        found.filter(move |stored| stored.service.as_deref() == Some(&*service))
     }
 
     /// Every value that is no entry, in the order of keys.
@@ -59,9 +97,18 @@ impl Snapshot {
         self.quarantine.values()
     }
 
-    /// The snapshot after a batch. Whatever the batch holds, the rest stays as it is.
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
+    /// The snapshot after a batch of the SkyDNS layout. Whatever the batch holds, the rest stays as it is.
     #[must_use]
     pub fn apply(&self, batch: &Batch) -> Self {
+        self.after(Part::Own, batch)
+    }
+
+    /// The snapshot after a batch of one part.
+    pub(super) fn after(&self, part: Part, batch: &Batch) -> Self {
         let mut next = self.clone();
         for change in &batch.changes {
             match change {
@@ -69,18 +116,26 @@ impl Snapshot {
                 Change::Delete(key) => next.delete(key),
             }
         }
-        next.revision = batch.revision;
+        *next.position.part_mut(part) = batch.revision;
         next
     }
 
-    /// The batch that leads from this snapshot to a full listing; without changes when nothing differs.
+    /// So many changes later.
+    #[must_use]
+    pub(super) fn with_changes(mut self, more: usize) -> Self {
+        self.changes += more as u64;
+        self
+    }
+
+    /// The batch that leads from this snapshot to a full listing of one part; without changes when nothing differs.
     /// A key whose revision is the same is the same.
-    pub fn difference(&self, listing: &Listing) -> Batch {
+    pub(super) fn difference(&self, part: Part, listing: &Listing) -> Batch {
         let mut known = BTreeMap::new();
         revisions(&self.root, &mut known);
         known.extend(self.quarantine.iter().map(|(key, bad)| (key, bad.revision)));
+        known.retain(|key, _| self.places.is_foreign(key) == (part == Part::Foreign));
         let mut changes = Vec::new();
-        for item in &listing.items {
+        for item in listing.items.iter().filter(|item| !self.places.is_note(item)) {
             if known.remove(&item.key) != Some(item.revision) {
                 changes.push(Change::Put(item.clone()));
             }
@@ -94,37 +149,60 @@ impl Snapshot {
     #[must_use]
     pub(super) fn with_terms(mut self, terms: &[((Key, Revision), u32)]) -> Self {
         for ((key, revision), term) in terms {
+            let Some(name) = self.name(key) else { continue };
             let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
             let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
-            if let Ok(name) = self.layout.name(key.as_bytes()) {
-                self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
-            }
+            self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
         }
         self
     }
 
     fn put(&mut self, item: &Item) {
-        let place = self.layout.name(item.key.as_bytes());
-        let value = match read(item, place.as_ref()) {
-            Ok(stored) => {
+        if self.places.is_note(item) {
+            return self.delete(&item.key);
+        }
+        let read = self.places.read(item);
+        if self.places.is_foreign(&item.key) {
+            // Its value says where it stands, and may say otherwise than before.
+            self.delete(&item.key);
+        }
+        match read {
+            Ok((name, mut stored)) => {
                 self.quarantine.remove(&item.key);
-                Value::Entry(Arc::new(stored))
+                let home = self.places.home(&name);
+                stored.service = stored.service.map(|service| self.offers.add(&service, &home));
+                if stored.foreign {
+                    self.foreign.insert(item.key.clone(), name.clone());
+                }
+                let before = self.root.put(name.labels(), &Value::Entry(Arc::new(stored)));
+                self.withdraw(&home, before.as_ref());
             }
-            Err(reason) => {
+            Err((name, reason)) => {
                 let bad = Arc::new(Quarantined { key: item.key.clone(), reason, revision: item.revision });
                 self.quarantine.insert(item.key.clone(), Arc::clone(&bad));
-                Value::Bad(bad)
+                if let Some(name) = name {
+                    let before = self.root.put(name.labels(), &Value::Bad(bad));
+                    self.withdraw(&self.places.home(&name), before.as_ref());
+                }
             }
-        };
-        if let Ok(name) = place {
-            self.root.put(name.labels(), &value);
         }
     }
 
     fn delete(&mut self, key: &Key) {
         self.quarantine.remove(key);
-        if let Ok(name) = self.layout.name(key.as_bytes()) {
-            self.root.remove(name.labels(), key);
+        if let Some(name) = self.name(key) {
+            let before = self.root.remove(name.labels(), key);
+            self.withdraw(&self.places.home(&name), before.as_ref());
+            self.foreign.remove(key);
+        }
+    }
+
+    /// What stood somewhere does not any more.
+    fn withdraw(&mut self, home: &Name, before: Option<&Value>) {
+        if let Some(Value::Entry(before)) = before
+            && let Some(service) = &before.service
+        {
+            self.offers.remove(service, home);
         }
     }
 }
@@ -137,16 +215,10 @@ fn revisions<'s>(node: &'s Node, known: &mut BTreeMap<&'s Key, Revision>) {
     }
 }
 
-/// The entry of an item, or why it is none.
-fn read(item: &Item, place: Result<&Name, &KeyError>) -> Result<Stored, String> {
-    place.map_err(ToString::to_string)?;
-    let entry = Entry::parse(&item.value).map_err(|e| e.to_string())?;
-    Ok(Stored { key: item.key.clone(), entry, revision: item.revision, lease: item.lease, lease_ttl_s: None })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Layout;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -236,13 +308,13 @@ mod tests {
             };
             snapshot = snapshot.apply(&batch(revision, vec![change]));
             let listing = Listing { revision: Revision(revision), items: map.values().cloned().collect() };
-            assert_eq!(snapshot.difference(&listing).changes, []);
+            assert_eq!(snapshot.difference(Part::Own, &listing).changes, []);
             let good = map.values().filter(|i| i.value.len() > 1 && !i.key.as_bytes().ends_with(b"//")).count();
             assert_eq!(snapshot.root().entries(), good);
             assert_eq!(snapshot.quarantine().count(), map.len() - good);
             if kind % 7 == 0 {
-                behind = behind.apply(&behind.difference(&listing));
-                assert_eq!(behind.difference(&listing).changes, []);
+                behind = behind.apply(&behind.difference(Part::Own, &listing));
+                assert_eq!(behind.difference(Part::Own, &listing).changes, []);
             }
         }
     }

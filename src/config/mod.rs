@@ -71,6 +71,8 @@ pub struct Settings {
     pub last_known: Option<PathBuf>,
     /// Where keys begin.
     pub layout: Layout,
+    /// Where hound-dog's peers have their keys; `None` when nobody reads or writes them.
+    pub hound_dog_namespace: Option<String>,
     /// What becomes of the entries at a planned stop.
     pub on_stop: OnStop,
     /// How long a planned stop may take.

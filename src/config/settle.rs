@@ -8,6 +8,7 @@ use super::{
     DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, Settings, StoreSettings,
     TIMEOUT_RANGE, Typed,
 };
+use crate::catalog::places::FOREIGN_NAMESPACE;
 use crate::dns::{self, DnsSettings, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name};
@@ -39,6 +40,7 @@ impl Typed {
             timeout: Some(DEFAULT_TIMEOUT),
             in_memory: embedded.then_some(false),
             key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
+            hound_dog_namespace: Some(FOREIGN_NAMESPACE.into()),
             on_stop: Some(OnStop::default()),
             stop_deadline: Some(DEFAULT_STOP_DEADLINE),
             log_level: Some(DEFAULT_LOG_LEVEL.into()),
@@ -69,6 +71,7 @@ impl Typed {
             default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
             timeout: Duration::from_secs(timeout.into()),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
+            hound_dog_namespace: typed.hound_dog_namespace()?,
             on_stop: typed.on_stop.unwrap_or_default(),
             stop_deadline: Duration::from_secs(typed.stop_deadline.unwrap_or(DEFAULT_STOP_DEADLINE).into()),
             log_level: log_level(typed.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?,
@@ -106,6 +109,20 @@ impl Typed {
                 .map_err(|e| wrong("forward-allow", e))?;
         }
         Ok(dns)
+    }
+
+    /// Two readers of one key would make two entries of it.
+    fn hound_dog_namespace(&self) -> Result<Option<String>, ConfigError> {
+        let clean = |text: &str| Layout::new(text).prefix().to_owned();
+        let namespace = self.hound_dog_namespace.as_deref().unwrap_or(FOREIGN_NAMESPACE);
+        if namespace == "off" {
+            return Ok(None);
+        }
+        let (theirs, ours) = (clean(namespace), clean(self.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)));
+        if theirs == "/" || theirs.starts_with(&ours) && namespace.starts_with('/') {
+            return Err(wrong("hound-dog-namespace", format!("{namespace:?} is no prefix of its own, beside {ours}")));
+        }
+        Ok(Some(namespace.trim_end_matches('/').to_owned()))
     }
 
     /// A file for each etcd and prefix: several daemons of a user may follow different ones.

@@ -168,6 +168,12 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_prefix: Option<String>,
 
+    /// Where hound-dog's own peers have their keys: NAME/SERVICE/NODE. `off` passes over them
+    /// [default: service]
+    #[arg(long, env = "SKYHOUND_HOUND_DOG_NAMESPACE", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hound_dog_namespace: Option<String>,
+
     /// What becomes of the entries at a planned stop [default: keep]
     #[arg(long, env = "SKYHOUND_ON_STOP", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,6 +236,7 @@ impl Typed {
             etcd_password: self.etcd_password.or(other.etcd_password),
             last_known: self.last_known.or(other.last_known),
             key_prefix: self.key_prefix.or(other.key_prefix),
+            hound_dog_namespace: self.hound_dog_namespace.or(other.hound_dog_namespace),
             on_stop: self.on_stop.or(other.on_stop),
             stop_deadline: self.stop_deadline.or(other.stop_deadline),
             log_level: self.log_level.or(other.log_level),

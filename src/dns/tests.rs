@@ -293,6 +293,8 @@ fn a_lease_bounds_how_long_an_entry_is_cached() {
             revision: Revision(1),
             lease: lease.map(|_| LeaseId(1)),
             lease_ttl_s: lease.flatten(),
+            service: None,
+            foreign: false,
         })
     };
     assert_eq!([ttl(0, None), ttl(0, Some(None)), ttl(0, Some(Some(120)))], [300, 30, 120]);

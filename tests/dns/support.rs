@@ -82,7 +82,7 @@ impl Served {
         let items = entries.iter().map(|(key, value)| item(key, value, Revision(1))).collect();
         let mut served = Self::unread_with(Told { items, ..Told::default() }).await;
         let store: Arc<dyn Store> = served.store.clone();
-        let follow = Follow { store, prefix: "/skydns/".to_owned(), compare_every: COMPARE_EVERY };
+        let follow = Follow { store, compare_every: COMPARE_EVERY };
         served.following = Some(tokio::spawn(follow.run(served.catalog())));
         served.catalog.ready().await;
         served

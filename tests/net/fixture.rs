@@ -3,9 +3,10 @@
 use crate::raw::Raw;
 use crate::support::wait::{SOON, wait_until};
 use skyhound::app::{App, Turns};
-use skyhound::catalog::Catalog;
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound::catalog::{Catalog, Places};
 use skyhound::config::OnStop;
+use skyhound::events::Events;
 use skyhound::metrics::Metrics;
 use skyhound::model::{Entry, Layout, Name, Naming};
 use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
@@ -66,18 +67,19 @@ impl Daemon {
     pub async fn started(how: How) -> Self {
         let layout = Layout::new("/skydns");
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
-        let catalog = Catalog::new(layout.clone());
         let settings = RegistrySettings { term: how.timeout, deadline: how.deadline };
-        let registry = Registry::start(Arc::clone(&store), Arc::clone(&catalog), settings);
         let naming = Naming {
             root: Name::parse("skydns.local.").expect("a name"),
-            layout: layout.clone(),
+            layout,
             default_category: "services".into(),
             default_ttl: 30,
         };
+        let catalog = Catalog::new(Arc::new(Places::new(naming.clone(), None)));
+        let registry = Registry::start(Arc::clone(&store), Arc::clone(&catalog), settings);
         let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App {
             registry,
+            events: Events::start(Arc::clone(&catalog)),
             catalog: Arc::clone(&catalog),
             store: Arc::clone(&store),
             naming,
@@ -94,7 +96,7 @@ impl Daemon {
         let addr = http.local_addrs()[0];
         let mut follower = None;
         if how.follow {
-            let follow = Follow { store, prefix: layout.prefix().into(), compare_every: COMPARE_EVERY };
+            let follow = Follow { store, compare_every: COMPARE_EVERY };
             follower = Some(tokio::spawn(follow.run(Arc::clone(&catalog))));
             catalog.ready().await;
         }

@@ -39,7 +39,7 @@ impl Node {
         let catalog = Catalog::new(Layout::new("/skydns"));
         let settings = RegistrySettings { term: Duration::from_secs(30), deadline: REGISTER_DEADLINE };
         let registry = Registry::start(Arc::clone(store), Arc::clone(&catalog), settings);
-        let follow = Follow { store: Arc::clone(store), prefix: "/skydns/".into(), compare_every: COMPARE_EVERY };
+        let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
         let follower = tokio::spawn(follow.run(Arc::clone(&catalog)));
         tokio::time::timeout(SOON, catalog.ready()).await.expect("the store can be read");
         Self { store: Arc::clone(store), catalog, registry, follower }

@@ -1,0 +1,162 @@
+use super::*;
+use crate::catalog::follow::{COMPARE_EVERY, Follow};
+use crate::catalog::{Places, history::WINDOW};
+use crate::model::departure::Departed;
+use crate::model::{Departure, Layout, Name, Naming};
+use crate::store::embedded::Embedded;
+use crate::store::{LeaseId, Op, Revision, Store, Write};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A catalog that follows a store in memory, and its listeners.
+struct Place {
+    store: Arc<Embedded>,
+    catalog: Arc<Catalog>,
+    events: Arc<Events>,
+    layout: Layout,
+}
+
+async fn place() -> Place {
+    let layout = Layout::new("/skydns");
+    let root = Name::parse("skydns.local.").unwrap();
+    let naming = Naming { root, layout: layout.clone(), default_category: "services".into(), default_ttl: 30 };
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let catalog = Catalog::new(Arc::new(Places::new(naming, Some("service"))));
+    let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
+    tokio::spawn(follow.run(Arc::clone(&catalog)));
+    timeout(Duration::from_secs(10), catalog.ready()).await.unwrap();
+    Place { events: Events::start(Arc::clone(&catalog)), store, catalog, layout }
+}
+
+impl Place {
+    fn key(service: &str, id: &str) -> Key {
+        Key::from(format!("/skydns/local/skydns/services/{service}/{id}"))
+    }
+
+    async fn commit(&self, ops: Vec<Op>) -> Revision {
+        let revision = self.store.commit(vec![Write { guards: vec![], ops }]).await.unwrap().revision;
+        timeout(Duration::from_secs(10), self.catalog.reached(revision)).await.unwrap();
+        revision
+    }
+
+    async fn put(&self, service: &str, id: &str, port: u16) {
+        self.put_on(service, id, port, None).await;
+    }
+
+    async fn put_on(&self, service: &str, id: &str, port: u16, lease: Option<LeaseId>) {
+        let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into();
+        self.commit(vec![Op::Put { key: Self::key(service, id), value, lease }]).await;
+    }
+
+    async fn delete(&self, service: &str, id: &str) {
+        self.commit(vec![Op::Delete { key: Self::key(service, id) }]).await;
+    }
+}
+
+async fn event(listener: &mut Listener) -> Arc<Event> {
+    match timeout(Duration::from_secs(10), listener.next()).await.expect("an event") {
+        Heard::Event(event) => event,
+        Heard::Behind => panic!("behind"),
+    }
+}
+
+/// Service, kind, and the ports of the set.
+async fn heard(listener: &mut Listener) -> (String, Kind, Vec<u16>) {
+    let event = event(listener).await;
+    let ports = event.set.iter().flat_map(|set| set.iter().map(|stored| stored.entry.port)).collect();
+    (event.change.service.to_string(), event.change.kind, ports)
+}
+
+const LEFT: Kind = Kind::Gone(Departure::Left);
+const EXPIRED: Kind = Kind::Gone(Departure::Expired);
+
+#[tokio::test]
+async fn each_change_comes_once_in_order_with_the_set_after_it() {
+    let place = place().await;
+    place.put("web", "1", 1).await;
+    let (mut listener, now) = place.events.listen(Selection::Services(vec!["WEB".into(), "web".into()]), true);
+    assert_eq!(now.instances("web").count(), 1, "what was there is in the snapshot");
+    place.put("web", "2", 2).await;
+    place.put("other", "1", 9).await;
+    // The same once more says nothing new.
+    place.put("web", "2", 2).await;
+    place.put("web", "1", 7).await;
+    place.delete("web", "1").await;
+    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![1, 2]));
+    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![7, 2]));
+    assert_eq!(heard(&mut listener).await, ("web".into(), LEFT, vec![2]));
+    assert!(listener.try_next().is_none());
+    drop(listener);
+    assert_eq!(place.events.listeners(), 0);
+}
+
+#[tokio::test]
+async fn left_and_expired_are_told_apart() {
+    let place = place().await;
+    let (mut listener, _) = place.events.listen(Selection::All, false);
+    let lease = place.store.grant(Duration::from_secs(60)).await.unwrap();
+    for id in ["a", "b", "c", "d"] {
+        place.put_on("web", id, 1, Some(lease)).await;
+        assert_eq!(heard(&mut listener).await.1, Kind::Put);
+    }
+    // By hand, with its lease still there.
+    place.delete("web", "a").await;
+    assert_eq!(heard(&mut listener).await.1, LEFT);
+    // By a node, which says why.
+    let mut marker = Departed::default();
+    marker.add(&Place::key("web", "b"), Departure::Expired);
+    marker.add(&Place::key("web", "c"), Departure::Left);
+    let key = Departed::key(&place.layout);
+    place
+        .commit(vec![
+            Op::Delete { key: Place::key("web", "b") },
+            Op::Delete { key: Place::key("web", "c") },
+            Op::Put { key, value: marker.encode().into(), lease: None },
+        ])
+        .await;
+    let mut both = [heard(&mut listener).await.1, heard(&mut listener).await.1];
+    both.sort_unstable();
+    assert_eq!(both, [LEFT, EXPIRED]);
+    // With its lease.
+    place.store.revoke(lease).await.unwrap();
+    assert_eq!(heard(&mut listener).await.1, EXPIRED);
+    assert_eq!(place.catalog.snapshot().services().count(), 0, "the marker is no entry");
+}
+
+#[tokio::test]
+async fn who_comes_back_hears_what_it_missed() {
+    let place = place().await;
+    place.put("web", "1", 1).await;
+    let (mut listener, _) = place.events.listen(Selection::All, false);
+    place.put("web", "2", 2).await;
+    let at = event(&mut listener).await.change.at;
+    drop(listener);
+    place.put("web", "3", 3).await;
+    place.put("api", "1", 4).await;
+    place.delete("web", "1").await;
+    let mut listener = place.events.resume(Selection::Services(vec!["web".into()]), at).unwrap();
+    place.put("web", "4", 5).await;
+    let mut ports = Vec::new();
+    for _ in 0..3 {
+        ports.push(event(&mut listener).await.change.instance.entry.port);
+    }
+    assert_eq!(ports, [3, 1, 5]);
+    let ahead = Position { own: Revision(1_000_000), ..at };
+    assert!(place.events.resume(Selection::All, ahead).is_none(), "of another history");
+}
+
+#[tokio::test]
+async fn who_does_not_read_loses_its_place_and_nobody_else_does() {
+    let place = place().await;
+    let (mut slow, _) = place.events.listen(Selection::All, false);
+    let (mut quick, before) = place.events.listen(Selection::All, false);
+    for port in 1..=u16::try_from(QUEUE_MAX).unwrap() + 1 {
+        place.put("web", "1", port).await;
+        assert_eq!(event(&mut quick).await.change.instance.entry.port, port);
+    }
+    assert!(matches!(slow.next().await, Heard::Behind));
+    for port in 1..=u16::try_from(WINDOW).unwrap() {
+        place.put("web", "1", port).await;
+    }
+    assert!(place.events.resume(Selection::All, before.position()).is_none(), "that long ago is forgotten");
+}
