@@ -104,7 +104,7 @@ impl Server {
         let registry = Registry::start(
             Arc::clone(&store),
             Arc::clone(&catalog),
-            RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE },
+            RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE, layout: settings.layout.clone() },
         );
         let follower = follow(&store, &catalog).await;
         let metrics = Arc::new(Metrics::default());

@@ -1,12 +1,13 @@
 //! One peer's living interest in an entry.
 
 use super::{RegisterError, Registry, slot::ClaimId};
+use crate::model::departure::Departure;
 use crate::model::{Entry, Instance};
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// A claim. Dropping it gives it up in the background, so that a task that fails or is cancelled leaves
-/// nothing behind; [`Claim::release`] does so too and waits.
+/// nothing behind, and counts as [`Departure::Left`]; [`Claim::release`] does so too, waits, and says why.
 #[derive(Debug)]
 pub struct Claim {
     pub(super) registry: Arc<Registry>,
@@ -36,10 +37,10 @@ impl Claim {
 
     /// Gives the claim up. If it was the last one on its entry, the entry is gone from the store and from
     /// this node's answers when this returns; if the store is away, it goes as soon as the store is back
-    /// or with its lease.
-    pub async fn release(mut self) -> Result<(), RegisterError> {
+    /// or with its lease. All nodes come to say `why` it left.
+    pub async fn release(mut self, why: Departure) -> Result<(), RegisterError> {
         self.over = true;
-        let outcome = self.registry.drop_claim(&self.instance.key, self.id);
+        let outcome = self.registry.drop_claim(&self.instance.key, self.id, why);
         self.registry.visible(outcome).await
     }
 
@@ -54,7 +55,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if !self.over {
-            drop(self.registry.drop_claim(&self.instance.key, self.id));
+            drop(self.registry.drop_claim(&self.instance.key, self.id, Departure::Left));
         }
     }
 }

@@ -21,7 +21,8 @@ pub mod writer;
 pub use claim::Claim;
 
 use crate::catalog::Catalog;
-use crate::model::{Instance, Key};
+use crate::model::departure::Departure;
+use crate::model::{Instance, Key, Layout};
 use crate::store::{Batch, Change, LeaseId, Revision, Store};
 use bytes::Bytes;
 use session::Leases;
@@ -58,6 +59,8 @@ pub struct RegistrySettings {
     pub term: Duration,
     /// See [`REGISTER_DEADLINE`].
     pub deadline: Duration,
+    /// Where the entries are: the marker of removals ([`crate::model::departure`]) stands beside them.
+    pub layout: Layout,
 }
 
 /// What the registry has done since it started.
@@ -208,11 +211,11 @@ impl Registry {
     }
 
     /// Ends a claim.
-    fn drop_claim(&self, key: &Key, claim: ClaimId) -> Outcome {
+    fn drop_claim(&self, key: &Key, claim: ClaimId, why: Departure) -> Outcome {
         let (tell, outcome) = oneshot::channel();
         let mut state = self.lock();
         if let Some(slot) = state.slots.get_mut(key)
-            && slot.drop_claim(claim).is_some()
+            && slot.drop_claim(claim, why).is_some()
         {
             slot.waiters.push(tell);
             state.claims -= 1;
@@ -227,7 +230,7 @@ impl Registry {
     fn leave(&self, key: &Key, claim: ClaimId) {
         let mut state = self.lock();
         let Some(slot) = state.slots.get_mut(key) else { return };
-        if slot.drop_claim(claim).is_some() {
+        if slot.leave(claim).is_some() {
             let last = slot.claims() == 0;
             state.claims -= 1;
             state.left = true;

@@ -6,6 +6,7 @@
 //! the same case.
 
 use super::RegisterError;
+use crate::model::departure::Departure;
 use crate::store::{Expect, LeaseId, Revision};
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -64,6 +65,8 @@ pub(super) enum Step {
 pub(super) struct Slot {
     /// In the order in which they spoke last; the last one's value is the one that is wanted.
     claims: Vec<(ClaimId, Bytes)>,
+    /// Why the last one ended.
+    departure: Departure,
     written: Written,
     /// A peer has spoken since the last write. Its word replaces whatever stands there, whoever wrote it;
     /// without it a write only restores, and must not replace anything newer.
@@ -83,6 +86,7 @@ impl Slot {
         Self {
             // Nearly always it stays at one; the first push into an empty one makes room for four.
             claims: Vec::with_capacity(1),
+            departure: Departure::Left,
             written: Written::Nothing,
             fresh: false,
             heard: Written::Nothing,
@@ -94,14 +98,25 @@ impl Slot {
 
     /// A claim says what it wants, for the first time or anew. Returns what it wanted before.
     pub(super) fn say(&mut self, claim: ClaimId, value: Bytes) -> Option<Bytes> {
-        let before = self.drop_claim(claim);
+        let before = self.leave(claim);
         self.claims.push((claim, value));
         self.fresh = true;
         before
     }
 
     /// A claim ends. Returns what it wanted.
-    pub(super) fn drop_claim(&mut self, claim: ClaimId) -> Option<Bytes> {
+    pub(super) fn drop_claim(&mut self, claim: ClaimId, why: Departure) -> Option<Bytes> {
+        self.departure = why;
+        self.leave(claim)
+    }
+
+    /// Why nobody wants the entry any more.
+    pub(super) fn departure(&self) -> Departure {
+        self.departure
+    }
+
+    /// A claim ends without a reason that anybody is told.
+    pub(super) fn leave(&mut self, claim: ClaimId) -> Option<Bytes> {
         let at = self.claims.iter().position(|(id, _)| *id == claim)?;
         Some(self.claims.remove(at).1)
     }
@@ -272,10 +287,10 @@ mod tests {
         slot.say(2, B);
         slot.fresh = false;
         slot.put_done(Revision(6), B);
-        slot.drop_claim(2);
+        slot.drop_claim(2, Departure::Left);
         let restore = Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(6))) };
         assert_eq!(slot.step(), restore, "who is left is described by its own word");
-        slot.drop_claim(1);
+        slot.drop_claim(1, Departure::Left);
         assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(6)) });
         slot.deleted(Revision(7));
         assert_eq!(slot.step(), Step::Forget);
@@ -306,7 +321,7 @@ mod tests {
 
         // While it is being removed.
         let mut slot = at(5);
-        slot.drop_claim(1);
+        slot.drop_claim(1, Departure::Left);
         let guard = Expect::At(Revision(5));
         assert_eq!(slot.step(), Step::Delete { guard });
         slot.saw_put_of_ours(Revision(9), LEASE, A);
@@ -334,7 +349,7 @@ mod tests {
         let mut slot = at(5);
         assert!(slot.lease_lost());
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(5))) });
-        slot.drop_claim(1);
+        slot.drop_claim(1, Departure::Left);
         assert_eq!(slot.step(), Step::Forget, "it went with the lease");
     }
 
@@ -349,7 +364,7 @@ mod tests {
         slot.looked(Some((Revision(9), Some(LeaseId(8)), A)), Revision(9));
         assert_eq!(slot.step(), Step::Rest(Revision(0)), "another's");
         slot.unknown();
-        slot.drop_claim(1);
+        slot.drop_claim(1, Departure::Left);
         assert_eq!(slot.step(), Step::Delete { guard: Expect::On(LEASE) });
     }
 

@@ -7,6 +7,7 @@
 use super::slot::{Step, Waiter};
 use super::{RegisterError, Registry, session};
 use crate::model::Key;
+use crate::model::departure::{Departed, Departure};
 use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use tracing::{debug, warn};
 pub const RETRY_MIN: Duration = Duration::from_millis(25);
 /// The longest pause after a failed commit.
 pub const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The most slots in one commit: one write is left for the marker that says why entries left.
+const SLOTS_MAX: usize = COMMIT_MAX - 1;
 
 /// One slot's part of a commit.
 struct Planned {
@@ -32,13 +36,13 @@ struct Planned {
 enum Kind {
     Put(Bytes),
     Confirm(Revision),
-    Delete(Expect),
+    Delete(Expect, Departure),
 }
 
 /// Writes until the registry has stopped and nothing is left to write.
 pub(super) async fn run(registry: Arc<Registry>) {
     let mut pause = RETRY_MIN;
-    let mut most = COMMIT_MAX;
+    let mut most = SLOTS_MAX;
     loop {
         if !registry.lock().has_work() {
             if registry.lock().stopping {
@@ -48,10 +52,10 @@ pub(super) async fn run(registry: Arc<Registry>) {
             continue;
         }
         match round(&registry, most).await {
-            Ok(()) => (pause, most) = (RETRY_MIN, COMMIT_MAX),
+            Ok(()) => (pause, most) = (RETRY_MIN, SLOTS_MAX),
             Err(error) => {
                 // One write that the store refuses for good must not hold up the others: go one by one.
-                most = if matches!(error, StoreError::Rejected(_)) { 1 } else { COMMIT_MAX };
+                most = if matches!(error, StoreError::Rejected(_)) { 1 } else { SLOTS_MAX };
                 if pause == RETRY_MIN {
                     warn!(%error, "a commit failed; trying again");
                 }
@@ -70,7 +74,7 @@ async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
     if planned.is_empty() {
         return Ok(());
     }
-    let writes = planned.iter().map(|p| p.write.clone()).collect();
+    let writes = planned.iter().map(|p| p.write.clone()).chain(marker(registry, &planned)).collect();
     registry.stats.commits.fetch_add(1, Relaxed);
     match registry.store.commit(writes).await {
         Ok(commit) => {
@@ -141,7 +145,9 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
                 (Kind::Put(value), Some(put), guard)
             }
             Step::Confirm { revision } => (Kind::Confirm(revision), None, Some(Expect::At(revision))),
-            Step::Delete { guard } => (Kind::Delete(guard), Some(Op::Delete { key: key.clone() }), Some(guard)),
+            Step::Delete { guard } => {
+                (Kind::Delete(guard, slot.departure()), Some(Op::Delete { key: key.clone() }), Some(guard))
+            }
             Step::Rest(revision) => {
                 slot.fresh = false;
                 answer(std::mem::take(&mut slot.waiters), &Ok(revision));
@@ -169,6 +175,21 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
     planned
 }
 
+/// The write that says why the entries leave that this commit removes. It stands by itself: a removal that its guard
+/// refuses leaves a line behind that nobody looks up, as only what left at the marker's revision is.
+fn marker(registry: &Registry, planned: &[Planned]) -> Option<Write> {
+    let mut removals = planned.iter().filter_map(|part| match part.kind {
+        Kind::Delete(_, why) => Some((&part.key, why)),
+        Kind::Put(_) | Kind::Confirm(_) => None,
+    });
+    let mut departed = Departed::default();
+    let (key, why) = removals.next()?;
+    departed.add(key, why);
+    removals.for_each(|(key, why)| departed.add(key, why));
+    let put = Op::Put { key: Departed::key(&registry.settings.layout), value: departed.encode().into(), lease: None };
+    Some(Write { guards: Vec::new(), ops: vec![put] })
+}
+
 /// Tells every slot what became of its part.
 fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
     let mut state = registry.lock();
@@ -182,14 +203,14 @@ fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
                 slot.put_done(commit.revision, value);
                 seen = commit.revision;
             }
-            (Kind::Delete(_), Outcome::Done) => {
+            (Kind::Delete(..), Outcome::Done) => {
                 registry.stats.deletes.fetch_add(1, Relaxed);
                 slot.deleted(commit.revision);
                 seen = commit.revision;
             }
             (Kind::Confirm(revision), Outcome::Done) => seen = revision,
             (Kind::Put(_), Outcome::Refused) => slot.overtaken(commit.revision),
-            (Kind::Delete(guard), Outcome::Refused) => slot.not_deleted(guard),
+            (Kind::Delete(guard, _), Outcome::Refused) => slot.not_deleted(guard),
             (Kind::Confirm(_), Outcome::Refused) => {
                 slot.overtaken(commit.revision);
                 slot.fresh = true;

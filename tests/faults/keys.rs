@@ -1,4 +1,4 @@
-//! What stands in etcd below `/skydns`.
+//! The entries that stand in etcd: below the zone, beside which the marker of removals stands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::support::wait::wait_until;
 
 /// Port of each instance → its value. Panics where two have the same port: the tests give each its own.
 pub fn stored(etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {
-    let printed = etcd.ctl(&["get", "--prefix", "/skydns", "--print-value-only"]);
+    let printed = etcd.ctl(&["get", "--prefix", "/skydns/local/", "--print-value-only"]);
     let mut all = BTreeMap::new();
     for line in printed.lines().filter(|line| !line.is_empty()) {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -57,7 +57,7 @@ async fn key_and_value_are_the_originals() {
     })
     .await;
     held.close().await;
-    assert_eq!(stored(etcd(&site), "/skydns"), [], "the answer to a close says that the entry is gone");
+    assert_eq!(stored(etcd(&site), "/skydns/local/"), [], "the answer to a close says that the entry is gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

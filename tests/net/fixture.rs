@@ -67,7 +67,7 @@ impl Daemon {
     pub async fn started(how: How) -> Self {
         let layout = Layout::new("/skydns");
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
-        let settings = RegistrySettings { term: how.timeout, deadline: how.deadline };
+        let settings = RegistrySettings { term: how.timeout, deadline: how.deadline, layout: layout.clone() };
         let naming = Naming {
             root: Name::parse("skydns.local.").expect("a name"),
             layout,
@@ -123,9 +123,10 @@ impl Daemon {
         node.children().flat_map(|(_, child)| child.own().map(|stored| stored.entry.clone())).collect()
     }
 
-    /// How many entries there are, all in all.
+    /// How many entries there are in the zone, all in all. Beside it stands the marker of removals.
     pub fn count(&self) -> usize {
-        self.app.catalog.snapshot().root().entries()
+        let snapshot = self.app.catalog.snapshot();
+        snapshot.node(&Name::parse("local.").expect("a name")).map_or(0, skyhound::catalog::Node::entries)
     }
 
     /// Waits until there are so many entries and claims.

@@ -18,6 +18,7 @@ macro_rules! promises {
             promises!(@each $make;
                 registered_means_this_node_answers_it,
                 released_means_gone,
+                a_removal_comes_with_its_reason,
                 the_same_word_again_writes_nothing,
                 the_last_claim_to_leave_removes,
                 a_late_release_removes_nothing_newer,

@@ -3,14 +3,17 @@
 use crate::support::wait::{SOON, wait_until};
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::catalog::{Catalog, Stored};
+use skyhound::model::departure::{Departed, Departure};
 use skyhound::model::{Instance, Key, Layout, Naming, Registration};
 use skyhound::registry::{REGISTER_DEADLINE, RegisterError, Registry, RegistrySettings};
-use skyhound::store::{LeaseId, Op, Store, Write};
+use skyhound::store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Where all entries of these tests are. Beside it stands the marker of removals.
+const ENTRIES: &[u8] = b"/skydns/local/";
 /// How often a race is run.
 const RACES: usize = 1000;
 
@@ -37,7 +40,11 @@ impl Drop for Node {
 impl Node {
     async fn start(store: &Arc<dyn Store>) -> Self {
         let catalog = Catalog::new(Layout::new("/skydns"));
-        let settings = RegistrySettings { term: Duration::from_secs(30), deadline: REGISTER_DEADLINE };
+        let settings = RegistrySettings {
+            term: Duration::from_secs(30),
+            deadline: REGISTER_DEADLINE,
+            layout: Layout::new("/skydns"),
+        };
         let registry = Registry::start(Arc::clone(store), Arc::clone(&catalog), settings);
         let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
         let follower = tokio::spawn(follow.run(Arc::clone(&catalog)));
@@ -92,7 +99,7 @@ pub(crate) async fn registered_means_this_node_answers_it(stores: Stores) {
         let claim = node.registry.register(instance(port, 7)).await.expect("a store that answers");
         let known = node.knows(&claim.instance().key).expect("visible when it returns");
         assert_eq!((known.entry.port, known.entry.weight), (port, 7));
-        claim.release().await.expect("a store that answers");
+        claim.release(Departure::Left).await.expect("a store that answers");
     }
 }
 
@@ -100,9 +107,9 @@ pub(crate) async fn released_means_gone(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = claim.instance().key.clone();
-    claim.release().await.expect("a store that answers");
+    claim.release(Departure::Left).await.expect("a store that answers");
     assert_eq!(node.knows(&key), None, "gone when it returns");
-    assert!(node.store.list(b"/skydns/").await.expect("the store answers").items.is_empty());
+    assert!(node.store.list(ENTRIES).await.expect("the store answers").items.is_empty());
     assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
 
     let dropped = node.registry.register(instance(81, 1)).await.expect("a store that answers");
@@ -111,12 +118,40 @@ pub(crate) async fn released_means_gone(stores: Stores) {
     node.comes_to_know(&key, None).await;
 }
 
+/// A removal and its reason come in one batch, so that every node says the same.
+pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
+    let node = Node::start(&stores.one).await;
+    let marker = Departed::key(&Layout::new("/skydns"));
+    let after = node.store.status().await.expect("the store answers").revision;
+    let mut feed = stores.two.feed(b"/skydns/", after).await.expect("the store answers");
+    for (port, why) in [(80, Departure::Left), (81, Departure::Expired), (82, Departure::Left)] {
+        let claim = node.registry.register(instance(port, 1)).await.expect("a store that answers");
+        let key = claim.instance().key.clone();
+        claim.release(why).await.expect("a store that answers");
+        let told = tokio::time::timeout(SOON, async {
+            loop {
+                let batch = feed.next().await.expect("the feed goes on");
+                if batch.changes.contains(&Change::Delete(key.clone())) {
+                    break batch;
+                }
+            }
+        });
+        let batch = told.await.expect("the removal is told");
+        let departed = batch.changes.iter().find_map(|change| match change {
+            Change::Put(item) if item.key == marker => Some((Departed::parse(&item.value), item.lease)),
+            _ => None,
+        });
+        let (departed, lease) = departed.expect("the marker comes with the removal");
+        assert_eq!((departed.why(&key), lease), (why, None), "port {port}");
+    }
+}
+
 pub(crate) async fn the_same_word_again_writes_nothing(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let puts = count(&node.registry.stats().puts);
     let second = node.registry.register(instance(80, 1)).await.expect("a store that answers");
-    first.release().await.expect("a store that answers");
+    first.release(Departure::Left).await.expect("a store that answers");
     assert_eq!(count(&node.registry.stats().puts), puts);
     assert_eq!(count(&node.registry.stats().deletes), 0);
     assert!(node.knows(&second.instance().key).is_some());
@@ -131,7 +166,7 @@ pub(crate) async fn the_last_claim_to_leave_removes(stores: Stores) {
     let key = workers[0].instance().key.clone();
     while let Some(worker) = workers.pop() {
         assert!(node.knows(&key).is_some(), "{} workers are left", workers.len() + 1);
-        worker.release().await.expect("a store that answers");
+        worker.release(Departure::Left).await.expect("a store that answers");
     }
     assert_eq!(node.knows(&key), None);
 }
@@ -158,7 +193,7 @@ async fn race(old_node: &Node, new_node: &Node) {
     for turn in 0..RACES {
         let new = nodes[turn % 2].registry.register(instance(80, 1)).await.expect("a store that answers");
         // The old one closes late, while the next one is already on its way.
-        let closing = tokio::spawn(old.release());
+        let closing = tokio::spawn(old.release(Departure::Left));
         assert!(nodes[turn % 2].knows(&key).is_some());
         if turn % 3 == 0 {
             closing.await.expect("no panic").expect("a store that answers");
@@ -169,7 +204,7 @@ async fn race(old_node: &Node, new_node: &Node) {
     watcher.await.expect("no panic");
     assert!(!missing.load(Ordering::Relaxed), "the record was missing for a moment");
     assert_eq!(old_node.store.list(key.as_bytes()).await.expect("the store answers").items.len(), 1);
-    old.release().await.expect("a store that answers");
+    old.release(Departure::Left).await.expect("a store that answers");
     old_node.comes_to_know(&key, None).await;
 }
 
@@ -189,7 +224,7 @@ pub(crate) async fn who_spoke_last_describes_the_entry(stores: Stores) {
     let second = node.registry.register(instance(80, 2)).await.expect("a store that answers");
     let key = first.instance().key.clone();
     node.comes_to_know(&key, Some(2)).await;
-    second.release().await.expect("a store that answers");
+    second.release(Departure::Left).await.expect("a store that answers");
     node.comes_to_know(&key, Some(1)).await;
 }
 
@@ -215,7 +250,7 @@ pub(crate) async fn entries_of_a_lost_lease_come_back(stores: Stores) {
     let lost = node.lease_of(&claims[0].instance().key).await;
     node.store.revoke(lost).await.expect("the store answers");
     wait_until(SOON, async || {
-        let listing = node.store.list(b"/skydns/").await.map_err(|e| e.to_string())?;
+        let listing = node.store.list(ENTRIES).await.map_err(|e| e.to_string())?;
         let renewed = listing.items.iter().filter(|item| item.lease.is_some_and(|l| l != lost)).count();
         if renewed == 250 { Ok(()) } else { Err(format!("{renewed} of 250")) }
     })
@@ -238,9 +273,9 @@ pub(crate) async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
     })
     .await;
     one.comes_to_know(&key, Some(2)).await;
-    old.release().await.expect("a store that answers");
+    old.release(Departure::Left).await.expect("a store that answers");
     assert_eq!(two.knows(&key).map(|stored| stored.entry.weight), Some(2));
-    new.release().await.expect("a store that answers");
+    new.release(Departure::Left).await.expect("a store that answers");
     one.comes_to_know(&key, None).await;
 }
 
@@ -250,7 +285,7 @@ pub(crate) async fn a_claim_whose_entry_another_node_removed_puts_it_again(store
     let key = here.instance().key.clone();
     let there = two.registry.register(instance(80, 2)).await.expect("a store that answers");
     one.comes_to_know(&key, Some(2)).await;
-    there.release().await.expect("a store that answers");
+    there.release(Departure::Left).await.expect("a store that answers");
     one.comes_to_know(&key, Some(1)).await;
     two.comes_to_know(&key, Some(1)).await;
 }
@@ -271,7 +306,7 @@ pub(crate) async fn a_burst_is_written_in_group_commits(stores: Stores) {
     let more = node.registry.register(instance(BURST + 1, 1)).await.expect("a store that answers");
     assert_eq!(node.registry.leases(), 2);
     drop((claims, more));
-    wait_until(SOON, async || match node.store.list(b"/skydns/").await {
+    wait_until(SOON, async || match node.store.list(ENTRIES).await {
         Ok(listing) if listing.items.is_empty() => Ok(()),
         other => Err(format!("{:?} are left", other.map(|listing| listing.items.len()))),
     })
@@ -286,7 +321,7 @@ pub(crate) async fn a_registration_that_is_given_up_leaves_nothing(stores: Store
         let _ = tokio::time::timeout(Duration::from_micros(u64::from(patience) * 20), giving_up).await;
     }
     wait_until(SOON, async || {
-        let left = node.store.list(b"/skydns/").await.map_err(|e| e.to_string())?.items.len();
+        let left = node.store.list(ENTRIES).await.map_err(|e| e.to_string())?.items.len();
         let held = (left, node.registry.claims(), node.registry.entries());
         if held == (0, 0, 0) { Ok(()) } else { Err(format!("{held:?}")) }
     })
@@ -302,7 +337,7 @@ pub(crate) async fn an_update_keeps_the_key(stores: Stores) {
     let known = node.knows(&claim.instance().key).expect("it is still there");
     assert_eq!((known.entry.weight, known.entry.priority), (u16::MAX, 3));
     let key = claim.instance().key.clone();
-    claim.release().await.expect("a store that answers");
+    claim.release(Departure::Left).await.expect("a store that answers");
     assert_eq!(node.knows(&key), None);
 }
 
@@ -317,7 +352,7 @@ pub(crate) async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
     two.comes_to_know(&goes, None).await;
     assert!(two.knows(&stays).is_some());
     let back = two.registry.register(instance(80, 1)).await.expect("a store that answers");
-    back.release().await.expect("a store that answers");
+    back.release(Departure::Left).await.expect("a store that answers");
     assert_eq!(two.knows(&stays), None, "who came back elsewhere owns it there");
 }
 

@@ -9,6 +9,7 @@ use super::DIALECT;
 use super::op::Op;
 use crate::app::App;
 use crate::config::OnStop;
+use crate::model::departure::Departure;
 use crate::net::Seat;
 use crate::net::limits::BAD_FRAMES_MAX;
 use crate::net::websocket::{CloseCode, Heard, Socket, Upgrade};
@@ -57,7 +58,7 @@ pub(super) async fn hold(app: Arc<App>, mut claim: Claim, upgrade: Upgrade, seat
     let Some(mut socket) = Box::pin(upgrade.socket(app.limits.frame_bytes)).await else {
         app.metrics.release(DIALECT, "gone");
         // The client left while its 101 was on the way. Dropping the claim would do the same unseen.
-        return drop(Box::pin(claim.release()).await);
+        return drop(Box::pin(claim.release(Departure::Left)).await);
     };
     let _held = app.metrics.websocket();
     let end = live(&app, &mut claim, &mut socket, &seat).await;
@@ -134,20 +135,20 @@ fn finish(app: &App, claim: Claim, socket: Socket, end: End) -> BoxFuture<'_, ()
     match end {
         End::Gone => {
             drop(socket);
-            Box::pin(async { drop(claim.release().await) })
+            Box::pin(async { drop(claim.release(Departure::Left).await) })
         }
         End::Closed => Box::pin(async {
             // Past the wait the registry goes on with it alone.
-            let _ = timeout(GONE_WAIT, claim.release()).await;
+            let _ = timeout(GONE_WAIT, claim.release(Departure::Left)).await;
             socket.close(None).await;
         }),
         End::Silent => Box::pin(async {
             let sentence = format!("no pong within {:?}", app.timeout / 2);
-            let _ = tokio::join!(claim.release(), socket.close(Some((CloseCode::Error, &sentence))));
+            let _ = tokio::join!(claim.release(Departure::Expired), socket.close(Some((CloseCode::Error, &sentence))));
         }),
         End::Broke(code, sentence) => Box::pin(async move {
             app.metrics.websocket_error(code.into());
-            let _ = tokio::join!(claim.release(), socket.close(Some((code, &sentence))));
+            let _ = tokio::join!(claim.release(Departure::Left), socket.close(Some((code, &sentence))));
         }),
         End::Stopping => Box::pin(async {
             let close = socket.close(Some((CloseCode::Away, "going away: this daemon is stopping")));
@@ -156,7 +157,7 @@ fn finish(app: &App, claim: Claim, socket: Socket, end: End) -> BoxFuture<'_, ()
                     claim.leave();
                     close.await;
                 }
-                OnStop::Remove => drop(tokio::join!(claim.release(), close)),
+                OnStop::Remove => drop(tokio::join!(claim.release(Departure::Left), close)),
             }
         }),
     }
