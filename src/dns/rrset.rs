@@ -11,7 +11,8 @@ use crate::catalog::Stored;
 use crate::model::{Entry, Host, Name};
 use hickory_proto::rr::rdata::{CNAME, MX, NS, PTR, SRV};
 use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Seen;
 
 /// The priority of an entry that says none (`SkyDNS`, `CoreDNS`).
 const PRIORITY: u16 = 10;
@@ -22,18 +23,28 @@ const WEIGHT: u16 = 100;
 #[derive(Default)]
 pub(super) struct Set {
     records: Vec<Record>,
-    seen: HashSet<(WireName, RData)>,
+    /// Where each stands in `records`.
+    seen: HashMap<(WireName, RData), usize>,
     asks: Vec<(WireName, RecordType)>,
 }
 
 impl Set {
-    /// Adds a record; says whether it was new.
+    /// Adds a record; says whether it was new. Of two that differ in their TTL the shorter one counts, whichever
+    /// came first: that is where the rotation began.
     pub(super) fn push(&mut self, owner: &WireName, ttl: u32, data: RData) -> bool {
-        let new = self.seen.insert((owner.clone(), data.clone()));
-        if new {
-            self.records.push(Record::from_rdata(owner.clone(), ttl, data));
+        match self.seen.entry((owner.clone(), data.clone())) {
+            Seen::Vacant(place) => {
+                place.insert(self.records.len());
+                self.records.push(Record::from_rdata(owner.clone(), ttl, data));
+                true
+            }
+            Seen::Occupied(place) => {
+                if let Some(there) = self.records.get_mut(*place.get()) {
+                    there.ttl = there.ttl.min(ttl);
+                }
+                false
+            }
         }
-        new
     }
 
     pub(super) fn append(&mut self, other: Self) {

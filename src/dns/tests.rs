@@ -301,3 +301,17 @@ fn a_lease_bounds_how_long_an_entry_is_cached() {
     assert_eq!([ttl(400, None), ttl(400, Some(None)), ttl(400, Some(Some(120)))], [400, 400, 120]);
     assert_eq!([ttl(0, Some(Some(5))), ttl(0, Some(Some(200_000))), ttl(7, Some(Some(120)))], [30, 86_400, 7]);
 }
+
+#[test]
+fn what_two_entries_say_lives_as_long_as_the_shorter_of_them() {
+    let entries = [
+        ("web/a", r#"{"host":"10.0.0.1","ttl":60}"#),
+        ("web/b", r#"{"host":"10.0.0.1"}"#),
+        ("web/c", r#"{"host":"10.0.0.1","ttl":90}"#),
+    ];
+    let snapshot = snapshot(&entries);
+    for rotation in 0..3 {
+        let said = answer(&snapshot, Health::Following, &settings(), &question("web.skydns.test.", T::A), rotation);
+        assert_eq!(lines(&said.answers), ["web.skydns.test. 60 A 10.0.0.1"], "rotation {rotation}");
+    }
+}
