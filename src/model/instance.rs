@@ -6,6 +6,7 @@
 use super::entry::{Details, Entry, Host};
 use super::key::{Key, Layout};
 use super::name::{Label, Name, NameError};
+use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -77,6 +78,17 @@ pub struct Instance {
     pub key: Key,
     /// What is stored.
     pub entry: Entry,
+    /// A second key, for programs that read another layout.
+    pub twin: Option<Twin>,
+}
+
+/// An entry's second key: what programs read that know another layout. Lives and goes with the entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// The first is taken if nothing stands there, else the second.
+    pub keys: [Key; 2],
+    /// What is stored there.
+    pub value: Bytes,
 }
 
 /// What is wrong with a registration. Reads as a sentence that names the parameter.
@@ -129,7 +141,7 @@ impl Registration {
                 meta: self.meta,
             })),
         };
-        Ok(Instance { name, key, entry })
+        Ok(Instance { name, key, entry, twin: None })
     }
 
     fn host(&self, peer: IpAddr) -> Result<Host, Invalid> {

@@ -13,6 +13,6 @@ pub mod name;
 
 pub use departure::Departure;
 pub use entry::{Entry, Host};
-pub use instance::{Instance, Naming, Registration};
+pub use instance::{Instance, Naming, Registration, Twin};
 pub use key::{Key, Layout};
 pub use name::{Label, Name};

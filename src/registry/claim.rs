@@ -25,11 +25,11 @@ impl Claim {
     /// Describes the instance anew. When it returns, the change is committed and this node answers it;
     /// after an error what stood before stands again.
     pub async fn update(&mut self, entry: Entry) -> Result<(), RegisterError> {
-        let (before, outcome) = self.registry.say(&self.instance.key, self.id, Bytes::from(entry.encode()));
+        let (before, outcome) = self.registry.say(&self.instance.key, self.id, Bytes::from(entry.encode()), |_| {});
         let result = self.registry.visible(outcome).await;
         match (&result, before) {
             (Ok(()), _) => self.instance.entry = entry,
-            (Err(_), Some(before)) => drop(self.registry.say(&self.instance.key, self.id, before)),
+            (Err(_), Some(before)) => drop(self.registry.say(&self.instance.key, self.id, before, |_| {})),
             (Err(_), None) => {}
         }
         result

@@ -4,7 +4,7 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry (`slot`), the session's leases ([`session`]),
+//! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`twin`), the session's leases ([`session`]),
 //! group commits and their retries ([`writer`]). Does not own: what an instance is
 //! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
 //! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
@@ -16,6 +16,7 @@
 mod claim;
 pub mod session;
 mod slot;
+mod twin;
 pub mod writer;
 
 pub use claim::Claim;
@@ -153,7 +154,12 @@ impl Registry {
             state.claims += 1;
             state.next_claim
         };
-        let (_, outcome) = self.say(&instance.key, id, value);
+        let twin = instance.twin.clone();
+        let (_, outcome) = self.say(&instance.key, id, value, |slot| {
+            if let Some(twin) = twin {
+                slot.say_twin(id, twin);
+            }
+        });
         // From here on the claim exists: whatever ends this future gives it up.
         let claim = Claim { registry: Arc::clone(self), id, instance, over: false };
         self.visible(outcome).await?;
@@ -197,12 +203,14 @@ impl Registry {
         tasks.shutdown().await;
     }
 
-    /// A claim's word. Returns what it wanted before, and where to hear what comes of it.
-    fn say(&self, key: &Key, claim: ClaimId, value: Bytes) -> (Option<Bytes>, Outcome) {
+    /// A claim's word, and what it says beside the value. Returns what it wanted before, and where to hear what
+    /// comes of it.
+    fn say(&self, key: &Key, claim: ClaimId, value: Bytes, also: impl FnOnce(&mut Slot)) -> (Option<Bytes>, Outcome) {
         let (tell, outcome) = oneshot::channel();
         let mut state = self.lock();
         let slot = state.slots.entry(key.clone()).or_insert_with(Slot::new);
         let before = slot.say(claim, value);
+        also(slot);
         slot.waiters.push(tell);
         state.enqueue(key);
         drop(state);

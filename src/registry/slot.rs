@@ -6,8 +6,10 @@
 //! the same case.
 
 use super::RegisterError;
+use super::twin::{TwinPlace, TwinWrite};
 use crate::model::departure::Departure;
-use crate::store::{Expect, LeaseId, Revision};
+use crate::model::{Key, Twin};
+use crate::store::{Expect, LeaseId, Outcome, Revision, Write};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -74,6 +76,8 @@ pub(super) struct Slot {
     /// The last thing that the feed told of the key. It may be heard before the answer to an earlier commit
     /// of ours, and counts more than that.
     heard: Written,
+    /// The entry's second key, if a claim ever wanted one.
+    pub(super) twin: Option<Box<TwinPlace>>,
     /// The lease where the entry has a place.
     pub(super) lease: Option<LeaseId>,
     pub(super) waiters: Vec<Waiter>,
@@ -90,6 +94,7 @@ impl Slot {
             written: Written::Nothing,
             fresh: false,
             heard: Written::Nothing,
+            twin: None,
             lease: None,
             waiters: Vec::new(),
             queued: false,
@@ -107,6 +112,9 @@ impl Slot {
     /// A claim ends. Returns what it wanted.
     pub(super) fn drop_claim(&mut self, claim: ClaimId, why: Departure) -> Option<Bytes> {
         self.departure = why;
+        if let Some(twin) = &mut self.twin {
+            twin.end(claim);
+        }
         self.leave(claim)
     }
 
@@ -121,11 +129,60 @@ impl Slot {
         Some(self.claims.remove(at).1)
     }
 
+    /// A claim wants a second key, as long as it lives.
+    pub(super) fn say_twin(&mut self, claim: ClaimId, twin: Twin) {
+        self.twin.get_or_insert_default().say(claim, twin);
+    }
+
+    /// What is to be written beside the step.
+    pub(super) fn beside(&self, step: &Step) -> Vec<(TwinWrite, Write)> {
+        let (Some(twin), Some(lease)) = (&self.twin, self.lease) else { return Vec::new() };
+        let stands = matches!(step, Step::Put { .. } | Step::Confirm { .. })
+            || !self.claims.is_empty() && matches!(self.written, Written::At { .. });
+        twin.writes(lease, stands)
+    }
+
+    /// A write beside the step is on its way.
+    pub(super) fn planned_beside(&mut self, write: &TwinWrite) {
+        if let Some(twin) = &mut self.twin {
+            twin.planned(write);
+        }
+    }
+
+    /// What became of a write beside the step.
+    pub(super) fn done_beside(&mut self, write: TwinWrite, outcome: Outcome) {
+        if let Some(twin) = &mut self.twin {
+            twin.done(write, outcome);
+        }
+    }
+
+    /// Reading a key that is not the entry's own showed this.
+    pub(super) fn looked_beside(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>) {
+        if let Some(twin) = &mut self.twin {
+            twin.looked(found, self.lease);
+        }
+    }
+
+    /// The keys to read before the next step can be done.
+    pub(super) fn look(&self, own: &Key) -> Vec<Key> {
+        let entry = (self.entry_step() == Step::Look).then_some(own);
+        entry.into_iter().chain(self.twin.as_ref().and_then(|twin| twin.look())).cloned().collect()
+    }
+
     pub(super) fn claims(&self) -> usize {
         self.claims.len()
     }
 
     pub(super) fn step(&self) -> Step {
+        match self.entry_step() {
+            Step::Forget if self.twin.as_ref().is_some_and(|twin| !twin.is_over()) => Step::Rest(Revision::default()),
+            Step::Rest(_) if self.twin.as_ref().is_some_and(|twin| twin.look().is_some()) => Step::Look,
+            step => step,
+        }
+    }
+
+    /// The step of the entry alone.
+    fn entry_step(&self) -> Step {
         let Some((_, wanted)) = self.claims.last() else {
             return match (&self.written, self.lease) {
                 (Written::At { revision, .. }, _) => Step::Delete { guard: Expect::At(*revision) },
@@ -158,6 +215,13 @@ impl Slot {
     /// A guard did not hold: something newer stands there.
     pub(super) fn overtaken(&mut self, revision: Revision) {
         self.written = Written::Overtaken { at: revision };
+        self.doubt_twin();
+    }
+
+    fn doubt_twin(&mut self) {
+        if let Some(twin) = &mut self.twin {
+            twin.doubt();
+        }
     }
 
     /// The removal happened at this revision.
@@ -189,11 +253,17 @@ impl Slot {
             Some((revision, lease, value)) if lease.is_some() && lease == self.lease => Written::At { revision, value },
             Some((revision, ..)) => Written::Overtaken { at: revision },
         };
+        if matches!(self.written, Written::Overtaken { .. }) {
+            self.doubt_twin();
+        }
     }
 
     /// The lease is gone, and the key with it. Says whether there is something to do.
     pub(super) fn lease_lost(&mut self) -> bool {
         self.lease = None;
+        if let Some(twin) = &mut self.twin {
+            twin.lease_lost();
+        }
         match self.written {
             Written::At { revision, .. } => self.written = Written::Lost { after: revision },
             Written::Unknown => self.written = Written::Lost { after: Revision::default() },
@@ -238,7 +308,7 @@ impl Slot {
     pub(super) fn saw_put_of_another(&mut self, revision: Revision) {
         self.heard = Written::Overtaken { at: revision };
         if matches!(self.written, Written::At { revision: ours, .. } if revision > ours) {
-            self.written = Written::Overtaken { at: revision };
+            self.overtaken(revision);
         }
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Owns: what is in flight, retries, and their patience. One commit is under way at a time: while it is,
 //! further changes gather, so that a burst is written in few large commits and two commits never race for
-//! one key. Does not own: what a slot wants (`slot`).
+//! one key. What stands beside an entry (`twin`) goes with it, in writes of their own. Does not own: what a slot wants
+//! (`slot`).
 
-use super::slot::{Step, Waiter};
-use super::{RegisterError, Registry, session};
+use super::slot::{Slot, Step, Waiter};
+use super::twin::TwinWrite;
+use super::{RegisterError, Registry, RegistryStats, session};
 use crate::model::Key;
 use crate::model::departure::{Departed, Departure};
 use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Revision, StoreError, Write};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -26,8 +29,12 @@ const SLOTS_MAX: usize = COMMIT_MAX - 1;
 /// One slot's part of a commit.
 struct Planned {
     key: Key,
-    write: Write,
-    kind: Kind,
+    /// One for the entry, if there is one to do, and those beside it, in this order.
+    writes: Vec<Write>,
+    kind: Option<Kind>,
+    beside: Vec<TwinWrite>,
+    /// What its peers have to see before they are told, if nothing of this changes it.
+    since: Revision,
     fresh: bool,
     waiters: Vec<Waiter>,
 }
@@ -74,7 +81,7 @@ async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
     if planned.is_empty() {
         return Ok(());
     }
-    let writes = planned.iter().map(|p| p.write.clone()).chain(marker(registry, &planned)).collect();
+    let writes = planned.iter().flat_map(|p| p.writes.iter().cloned()).chain(marker(registry, &planned)).collect();
     registry.stats.commits.fetch_add(1, Relaxed);
     match registry.store.commit(writes).await {
         Ok(commit) => {
@@ -96,10 +103,16 @@ async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
 async fn look(registry: &Registry, most: usize) -> Result<(), StoreError> {
     let unsure = registry.lock().next_where(most, |slot| slot.step() == Step::Look);
     for key in unsure {
-        let listing = registry.store.list(key.as_bytes()).await?;
-        let found = listing.items.into_iter().find(|item| item.key == key);
-        if let Some(slot) = registry.lock().slots.get_mut(&key) {
-            slot.looked(found.map(|item| (item.revision, item.lease, item.value)), listing.revision);
+        let places = registry.lock().slots.get(&key).map(|slot| slot.look(&key)).unwrap_or_default();
+        for place in places {
+            let listing = registry.store.list(place.as_bytes()).await?;
+            let found = listing.items.into_iter().find(|item| item.key == place);
+            let found = found.map(|item| (item.revision, item.lease, item.value));
+            match registry.lock().slots.get_mut(&key) {
+                Some(slot) if place == key => slot.looked(found, listing.revision),
+                Some(slot) => slot.looked_beside(found),
+                None => {}
+            }
         }
     }
     Ok(())
@@ -121,7 +134,8 @@ async fn make_room(registry: &Registry, most: usize) -> Result<(), StoreError> {
 fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
     let mut state = registry.lock();
     let state = &mut *state;
-    let mut planned = Vec::new();
+    let (mut planned, mut writes) = (Vec::new(), 0);
+    let mut named = HashSet::new();
     while planned.len() < most
         && let Some(key) = state.queue.pop_front()
     {
@@ -132,55 +146,79 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
             && slot.lease.is_none()
         {
             slot.lease = state.leases.take();
-            if slot.lease.is_none() {
-                // More came in since room was made: the next round makes more.
-                slot.queued = true;
-                state.queue.push_front(key);
-                break;
-            }
         }
-        let (kind, op, guard) = match step {
-            Step::Put { value, guard } => {
-                let put = Op::Put { key: key.clone(), value: value.clone(), lease: slot.lease };
-                (Kind::Put(value), Some(put), guard)
-            }
-            Step::Confirm { revision } => (Kind::Confirm(revision), None, Some(Expect::At(revision))),
-            Step::Delete { guard } => {
-                (Kind::Delete(guard, slot.departure()), Some(Op::Delete { key: key.clone() }), Some(guard))
-            }
-            Step::Rest(revision) => {
-                slot.fresh = false;
-                answer(std::mem::take(&mut slot.waiters), &Ok(revision));
-                continue;
-            }
-            Step::Forget => {
-                state.forget(&key);
-                continue;
-            }
-            Step::Look => {
-                slot.queued = true;
-                state.queue.push_back(key);
-                break;
-            }
+        let beside = slot.beside(&step);
+        let again = match step {
+            // More came in since room was made, or this has to be read first: that is the next round's.
+            Step::Put { .. } => slot.lease.is_none(),
+            Step::Look => true,
+            _ => false,
         };
-        let guards = guard.map(|expect| Guard { key: key.clone(), expect }).into_iter().collect();
-        planned.push(Planned {
-            write: Write { guards, ops: op.into_iter().collect() },
-            kind,
-            fresh: std::mem::take(&mut slot.fresh),
-            waiters: std::mem::take(&mut slot.waiters),
-            key,
-        });
+        // Two instances may want one second key, and no commit names a key twice.
+        if again || writes + 1 + beside.len() > SLOTS_MAX || beside.iter().any(|(write, _)| named.contains(write.key()))
+        {
+            slot.queued = true;
+            if step == Step::Look {
+                state.queue.push_back(key);
+            } else {
+                state.queue.push_front(key);
+            }
+            break;
+        }
+        if let Step::Forget = step {
+            state.forget(&key);
+            continue;
+        }
+        let part = part(key, slot, step, beside);
+        if part.writes.is_empty() {
+            answer(part.waiters, &Ok(part.since));
+            continue;
+        }
+        writes += part.writes.len();
+        named.extend(part.beside.iter().map(|write| write.key().clone()));
+        planned.push(part);
     }
     planned
+}
+
+/// A slot's part of the commit.
+fn part(key: Key, slot: &mut Slot, step: Step, beside: Vec<(TwinWrite, Write)>) -> Planned {
+    let (kind, op, guard, since) = match step {
+        Step::Put { value, guard } => {
+            let put = Op::Put { key: key.clone(), value: value.clone(), lease: slot.lease };
+            (Some(Kind::Put(value)), Some(put), guard, Revision::default())
+        }
+        Step::Confirm { revision } => (Some(Kind::Confirm(revision)), None, Some(Expect::At(revision)), revision),
+        Step::Delete { guard } => {
+            let delete = Op::Delete { key: key.clone() };
+            (Some(Kind::Delete(guard, slot.departure())), Some(delete), Some(guard), Revision::default())
+        }
+        Step::Rest(revision) => (None, None, None, revision),
+        Step::Forget | Step::Look => (None, None, None, Revision::default()),
+    };
+    let guards = guard.map(|expect| Guard { key: key.clone(), expect }).into_iter().collect();
+    let entry = kind.is_some().then(|| Write { guards, ops: op.into_iter().collect() });
+    let (beside, others): (Vec<_>, Vec<_>) = beside.into_iter().unzip();
+    for write in &beside {
+        slot.planned_beside(write);
+    }
+    Planned {
+        writes: entry.into_iter().chain(others).collect(),
+        kind,
+        beside,
+        since,
+        fresh: std::mem::take(&mut slot.fresh),
+        waiters: std::mem::take(&mut slot.waiters),
+        key,
+    }
 }
 
 /// The write that says why the entries leave that this commit removes. It stands by itself: a removal that its guard
 /// refuses leaves a line behind that nobody looks up, as only what left at the marker's revision is.
 fn marker(registry: &Registry, planned: &[Planned]) -> Option<Write> {
     let mut removals = planned.iter().filter_map(|part| match part.kind {
-        Kind::Delete(_, why) => Some((&part.key, why)),
-        Kind::Put(_) | Kind::Confirm(_) => None,
+        Some(Kind::Delete(_, why)) => Some((&part.key, why)),
+        _ => None,
     });
     let mut departed = Departed::default();
     let (key, why) = removals.next()?;
@@ -193,39 +231,69 @@ fn marker(registry: &Registry, planned: &[Planned]) -> Option<Write> {
 /// Tells every slot what became of its part.
 fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
     let mut state = registry.lock();
-    for (part, outcome) in planned.into_iter().zip(&commit.outcomes) {
+    let mut outcomes = commit.outcomes.iter().copied();
+    for part in planned {
+        let mut outcomes: Vec<_> = outcomes.by_ref().take(part.writes.len()).collect();
         let Some(slot) = state.slots.get_mut(&part.key) else { continue };
+        let mut again = false;
         // What its peers have to see before they are told. What was refused changed nothing.
-        let mut seen = Revision::default();
-        match (part.kind, outcome) {
-            (Kind::Put(value), Outcome::Done) => {
-                registry.stats.puts.fetch_add(1, Relaxed);
-                slot.put_done(commit.revision, value);
-                seen = commit.revision;
-            }
-            (Kind::Delete(..), Outcome::Done) => {
-                registry.stats.deletes.fetch_add(1, Relaxed);
-                slot.deleted(commit.revision);
-                seen = commit.revision;
-            }
-            (Kind::Confirm(revision), Outcome::Done) => seen = revision,
-            (Kind::Put(_), Outcome::Refused) => slot.overtaken(commit.revision),
-            (Kind::Delete(guard, _), Outcome::Refused) => slot.not_deleted(guard),
-            (Kind::Confirm(_), Outcome::Refused) => {
-                slot.overtaken(commit.revision);
-                slot.fresh = true;
-                slot.waiters.extend(part.waiters);
-                state.enqueue(&part.key);
-                continue;
+        let mut seen = part.since;
+        if let Some(kind) = part.kind {
+            match settle_entry(&registry.stats, slot, kind, outcomes.remove(0), commit.revision) {
+                Ok(revision) => seen = revision,
+                Err(Unconfirmed) => again = true,
             }
         }
-        answer(part.waiters, &Ok(seen));
+        for (write, outcome) in part.beside.into_iter().zip(outcomes) {
+            again |= matches!((&write, outcome), (TwinWrite::Put(_), Outcome::Refused));
+            slot.done_beside(write, outcome);
+        }
+        again |= slot.step() == Step::Look;
+        if again {
+            slot.waiters.extend(part.waiters);
+        } else {
+            answer(part.waiters, &Ok(seen));
+        }
         match slot.step() {
             Step::Forget => state.forget(&part.key),
-            Step::Rest(_) => {}
+            ref step @ Step::Rest(_) if !again && slot.beside(step).is_empty() => {}
             _ => state.enqueue(&part.key),
         }
     }
+}
+
+/// What a peer said is not what stands there any more.
+struct Unconfirmed;
+
+/// Tells a slot what became of its entry. Returns what its peers have to see.
+fn settle_entry(
+    stats: &RegistryStats,
+    slot: &mut Slot,
+    kind: Kind,
+    outcome: Outcome,
+    revision: Revision,
+) -> Result<Revision, Unconfirmed> {
+    match (kind, outcome) {
+        (Kind::Put(value), Outcome::Done) => {
+            stats.puts.fetch_add(1, Relaxed);
+            slot.put_done(revision, value);
+            return Ok(revision);
+        }
+        (Kind::Delete(..), Outcome::Done) => {
+            stats.deletes.fetch_add(1, Relaxed);
+            slot.deleted(revision);
+            return Ok(revision);
+        }
+        (Kind::Confirm(confirmed), Outcome::Done) => return Ok(confirmed),
+        (Kind::Put(_), Outcome::Refused) => slot.overtaken(revision),
+        (Kind::Delete(guard, _), Outcome::Refused) => slot.not_deleted(guard),
+        (Kind::Confirm(_), Outcome::Refused) => {
+            slot.overtaken(revision);
+            slot.fresh = true;
+            return Err(Unconfirmed);
+        }
+    }
+    Ok(Revision::default())
 }
 
 /// Puts everything back for the next round; a write that the store refuses by itself is told so.

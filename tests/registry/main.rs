@@ -33,6 +33,12 @@ macro_rules! promises {
                 an_update_keeps_the_key,
                 a_planned_stop_keeps_what_was_left,
                 after_a_stop_nobody_is_taken,
+                a_twin_comes_and_goes_with_its_entry,
+                a_twin_is_there_as_long_as_somebody_wants_it,
+                a_burst_of_twins_at_one_address,
+                a_twin_that_another_wrote_over_stays,
+                a_twin_comes_back_with_its_entry,
+                a_twin_moves_with_its_entry_to_another_node,
             );
         }
     };

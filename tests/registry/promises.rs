@@ -4,7 +4,7 @@ use crate::support::wait::{SOON, wait_until};
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::catalog::{Catalog, Stored};
 use skyhound::model::departure::{Departed, Departure};
-use skyhound::model::{Instance, Key, Layout, Naming, Registration};
+use skyhound::model::{Instance, Key, Layout, Naming, Registration, Twin};
 use skyhound::registry::{REGISTER_DEADLINE, RegisterError, Registry, RegistrySettings};
 use skyhound::store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,6 +87,32 @@ fn instance(port: u16, weight: u16) -> Instance {
     let registration =
         Registration { service: "web".into(), port, weight: Some(weight), dialect: "test", ..Registration::default() };
     registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a good registration")
+}
+
+/// The same with a second key, as hound-dog's readers know it.
+fn twofold(port: u16, weight: u16) -> Instance {
+    let keys = [Key::from("service/web/127.0.0.1"), Key::from(format!("service/web/127.0.0.1:{port}"))];
+    let value = format!("127.0.0.1:{port}").into();
+    Instance { twin: Some(Twin { keys, value }), ..instance(port, weight) }
+}
+
+/// The second keys that stand in a store, with their values.
+async fn twins(store: &Arc<dyn Store>) -> Vec<(String, String)> {
+    let listing = store.list(b"service/").await.expect("the store answers");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    listing.items.iter().map(|item| (item.key.to_string(), text(&item.value))).collect()
+}
+
+fn twin(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+async fn become_twins(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
+    wait_until(SOON, async || {
+        let stand = twins(store).await;
+        if stand == wanted { Ok(()) } else { Err(format!("{stand:?}")) }
+    })
+    .await;
 }
 
 fn count(counter: &std::sync::atomic::AtomicU64) -> u64 {
@@ -361,4 +387,98 @@ pub(crate) async fn after_a_stop_nobody_is_taken(stores: Stores) {
     node.registry.stop(SOON).await;
     let refused = node.registry.register(instance(80, 1)).await.map(|_| ());
     assert_eq!(refused, Err(RegisterError::Stopping));
+}
+
+pub(crate) async fn a_twin_comes_and_goes_with_its_entry(stores: Stores) {
+    let node = Node::start(&stores.one).await;
+    let mut first = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let stands = node.store.list(b"service/").await.expect("the store answers").items;
+    let entry = node.knows(&first.instance().key).expect("registered");
+    assert_eq!(stands[0].revision, entry.revision, "one transaction");
+    assert_eq!(stands[0].lease, Some(node.lease_of(&first.instance().key).await), "one lease");
+
+    let mut entry = first.instance().entry.clone();
+    entry.weight = 9;
+    first.update(entry).await.expect("a store that answers");
+    let after = node.store.list(b"service/").await.expect("the store answers").items;
+    assert_eq!(after, stands, "an update does not write it anew");
+
+    let second = node.registry.register(twofold(81, 1)).await.expect("a store that answers");
+    let both = [twin("service/web/127.0.0.1", "127.0.0.1:80"), twin("service/web/127.0.0.1:81", "127.0.0.1:81")];
+    assert_eq!(twins(&node.store).await, both, "two ports at one address");
+    first.release(Departure::Left).await.expect("a store that answers");
+    assert_eq!(twins(&node.store).await, both[1..]);
+    second.release(Departure::Left).await.expect("a store that answers");
+    assert_eq!(twins(&node.store).await, []);
+    assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
+}
+
+pub(crate) async fn a_twin_is_there_as_long_as_somebody_wants_it(stores: Stores) {
+    let node = Node::start(&stores.one).await;
+    let plain = node.registry.register(instance(80, 1)).await.expect("a store that answers");
+    let with = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    assert_eq!(twins(&node.store).await, [twin("service/web/127.0.0.1", "127.0.0.1:80")]);
+    with.release(Departure::Left).await.expect("a store that answers");
+    assert_eq!(twins(&node.store).await, []);
+    assert!(node.knows(&plain.instance().key).is_some());
+}
+
+pub(crate) async fn a_burst_of_twins_at_one_address(stores: Stores) {
+    const BURST: u16 = 150;
+    let node = Node::start(&stores.one).await;
+    let mut burst = tokio::task::JoinSet::new();
+    for port in 1..=BURST {
+        let registry = Arc::clone(&node.registry);
+        burst.spawn(async move { registry.register(twofold(port, 1)).await });
+    }
+    let claims: Vec<_> = burst.join_all().await.into_iter().map(|c| c.expect("a store that answers")).collect();
+    let stand = twins(&node.store).await;
+    let values: std::collections::BTreeSet<_> = stand.iter().map(|(_, value)| value).collect();
+    assert_eq!((stand.len(), values.len()), (usize::from(BURST), usize::from(BURST)), "each once");
+    drop(claims);
+    become_twins(&node.store, &[]).await;
+}
+
+pub(crate) async fn a_twin_that_another_wrote_over_stays(stores: Stores) {
+    let node = Node::start(&stores.one).await;
+    let key = Key::from("service/web/127.0.0.1");
+    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let put = Op::Put { key, value: "http://127.0.0.1:80".into(), lease: None };
+    node.store.commit(vec![Write { guards: Vec::new(), ops: vec![put] }]).await.expect("the store answers");
+    claim.release(Departure::Left).await.expect("a store that answers");
+    let foreign = twin("service/web/127.0.0.1", "http://127.0.0.1:80");
+    assert_eq!(twins(&node.store).await, [foreign.clone()]);
+
+    // Who comes now makes way for it, and is not taken for overtaken.
+    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    assert!(node.knows(&claim.instance().key).is_some());
+    assert_eq!(twins(&node.store).await, [foreign, twin("service/web/127.0.0.1:80", "127.0.0.1:80")]);
+}
+
+pub(crate) async fn a_twin_comes_back_with_its_entry(stores: Stores) {
+    let node = Node::start(&stores.one).await;
+    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let lost = node.lease_of(&claim.instance().key).await;
+    node.store.revoke(lost).await.expect("the store answers");
+    become_twins(&node.store, &[twin("service/web/127.0.0.1", "127.0.0.1:80")]).await;
+}
+
+/// The same instance at two nodes, and after a restart: its readers see it once.
+pub(crate) async fn a_twin_moves_with_its_entry_to_another_node(stores: Stores) {
+    let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
+    let stands = [twin("service/web/127.0.0.1", "127.0.0.1:80")];
+    let old = one.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
+    assert_eq!(twins(&two.store).await, stands);
+    let key = new.instance().key.clone();
+    one.comes_to_know(&key, Some(2)).await;
+    new.release(Departure::Left).await.expect("a store that answers");
+    // The claim at the first node lives: entry and twin come back.
+    become_twins(&one.store, &stands).await;
+    let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
+    one.comes_to_know(&key, Some(2)).await;
+    old.release(Departure::Left).await.expect("a store that answers");
+    assert_eq!(twins(&one.store).await, stands, "it hangs on the other node's lease");
+    new.release(Departure::Left).await.expect("a store that answers");
+    assert_eq!(twins(&two.store).await, []);
 }
