@@ -39,6 +39,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     accept_failures: Counter,
+    handshake_failures: Counter,
     registrations: Family<DialectLabels, Counter>,
     releases: Family<DialectLabels, Counter>,
     websocket_errors: Family<CodeLabels, Counter>,
@@ -52,6 +53,7 @@ impl Metrics {
             registry: Mutex::new(Registry::default()),
             requests: Family::default(),
             accept_failures: Counter::default(),
+            handshake_failures: Counter::default(),
             registrations: Family::default(),
             releases: Family::default(),
             websocket_errors: Family::default(),
@@ -65,6 +67,11 @@ impl Metrics {
                 "skyhound_accept_failures",
                 "Connections that the system gave no descriptor or memory for",
                 metrics.accept_failures.clone(),
+            );
+            r.register(
+                "skyhound_tls_failures",
+                "Connections of the HTTP side with which there was no TLS",
+                metrics.handshake_failures.clone(),
             );
             r.register("skyhound_registrations", "Registrations asked for", metrics.registrations.clone());
             r.register("skyhound_releases", "Claims that ended, by reason", metrics.releases.clone());
@@ -86,6 +93,11 @@ impl Metrics {
     /// A connection could not be accepted for lack of something.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
+    }
+
+    /// There was no TLS with a peer.
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.inc();
     }
 
     /// A registration came to an end: `ok`, `invalid`, `unavailable`, `rejected`, `stopping`.

@@ -13,6 +13,7 @@ use crate::dns::{self, DnsServer, DnsStats};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
+use crate::net::tls::{self, Tls, TlsError};
 use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
 use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
@@ -57,6 +58,9 @@ pub enum StartError {
     /// An address for DNS cannot be had.
     #[error(transparent)]
     Dns(#[from] dns::BindError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A running daemon.
@@ -64,6 +68,7 @@ pub enum StartError {
 pub struct Server {
     http: HttpServer,
     dns: Option<DnsServer>,
+    dns_https: Vec<SocketAddr>,
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
     copies: Option<Copies>,
@@ -92,6 +97,7 @@ impl Copies {
 impl Server {
     /// Starts every part. When it returns, everything listens.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        let tls = Certificates::load(settings)?;
         let (store, place) = open(&settings.store).await?;
         let settings = &with_stored(settings, &store).await?;
         let places = Arc::new(places(settings));
@@ -108,7 +114,7 @@ impl Server {
         );
         let follower = follow(&store, &catalog).await;
         let metrics = Arc::new(Metrics::default());
-        let dns = bind_dns(settings, &catalog, &metrics).await?;
+        let dns = bind_dns(settings, &catalog, &metrics, tls.dot.as_ref()).await?;
         let app = Arc::new(App {
             registry: Arc::clone(&registry),
             events: Events::start(Arc::clone(&catalog)),
@@ -122,14 +128,13 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let routes = routes(&app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
-        let http = HttpServer::bind(&settings.listen, &HttpSettings::default(), routes, &metrics)?;
+        let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http)?;
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
             saved,
         });
-        Ok(Self { http, dns, registry, follower, copies, place, settings: settings.clone() })
+        Ok(Self { http, dns, dns_https, registry, follower, copies, place, settings: settings.clone() })
     }
 
     /// Where HTTP and websockets are served.
@@ -140,6 +145,16 @@ impl Server {
     /// Where DNS is served; nowhere when it is off.
     pub fn dns_addrs(&self) -> &[SocketAddr] {
         self.dns.as_ref().map_or(&[], DnsServer::local_addrs)
+    }
+
+    /// Where DNS over TLS is served.
+    pub fn dns_tls_addrs(&self) -> &[SocketAddr] {
+        self.dns.as_ref().map_or(&[], DnsServer::tls_addrs)
+    }
+
+    /// Where DNS over HTTPS is served, `http_addrs` not counted.
+    pub fn dns_https_addrs(&self) -> &[SocketAddr] {
+        &self.dns_https
     }
 
     /// The settings in force: those given, and what the store holds in SkyDNS's way.
@@ -158,7 +173,7 @@ impl Server {
         let Self { http, dns, registry, follower, .. } = self;
         let dns = async {
             match dns {
-                Some(dns) => drop(dns.join().await),
+                Some(dns) => dns.join().await,
                 None => std::future::pending().await,
             }
         };
@@ -182,10 +197,8 @@ impl Server {
             copies.finish().await;
         }
         self.follower.abort();
-        if let Some(dns) = self.dns
-            && let Err(error) = dns.shutdown().await
-        {
-            warn!(%error, "DNS did not end cleanly");
+        if let Some(dns) = self.dns {
+            dns.shutdown().await;
         }
         info!("stopped");
     }
@@ -255,25 +268,69 @@ async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>) -> JoinHandle<()
     follower
 }
 
+/// One certificate, for each protocol that is spoken within TLS.
+struct Certificates {
+    http: Option<Arc<Tls>>,
+    dot: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    /// First of all: a certificate that cannot be used is found before anything is opened.
+    fn load(settings: &Settings) -> Result<Self, TlsError> {
+        let load = |alpn| settings.tls.clone().map(|files| Tls::load(files, alpn)).transpose();
+        Ok(Self { http: load(tls::HTTP)?, dot: load(tls::DOT)? })
+    }
+}
+
+/// HTTP and websockets, with DNS over HTTPS where there is TLS, and DNS over HTTPS alone. Says where the latter
+/// is.
+fn bind_http(
+    settings: &Settings,
+    app: &Arc<App>,
+    dns: Option<&DnsServer>,
+    tls: Option<Arc<Tls>>,
+) -> Result<(HttpServer, Vec<SocketAddr>), StartError> {
+    let over_https = || dns.map(DnsServer::https_routes).unwrap_or_default();
+    let mut all = routes(app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
+    if settings.enable_tls {
+        all = all.with(over_https());
+    }
+    let of_http = HttpSettings { tls: tls.clone().filter(|_| settings.enable_tls), ..HttpSettings::default() };
+    let mut http = HttpServer::bind(&settings.listen, &of_http, all, &app.metrics)?;
+    let dns_https = http.also(&settings.dns_https_listen, tls.as_ref(), Routes::default().with(over_https()))?;
+    Ok((http, dns_https))
+}
+
+/// DNS; `None` when it is off on every transport.
 async fn bind_dns(
     settings: &Settings,
     catalog: &Arc<Catalog>,
     metrics: &Arc<Metrics>,
+    tls: Option<&Arc<Tls>>,
 ) -> Result<Option<DnsServer>, StartError> {
-    if settings.dns_listen.is_empty() {
+    let listens = [&settings.dns_listen, &settings.dns_tls_listen, &settings.dns_https_listen];
+    if listens.iter().all(|addrs| addrs.is_empty()) {
         return Ok(None);
     }
     let dns_settings = settings.dns.clone();
-    let dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
-    let stats: Arc<DnsStats> = dns.stats();
+    let mut dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
+    if let Some(tls) = tls {
+        dns.listen_tls(&settings.dns_tls_listen, tls).await?;
+    }
+    let (stats, most): (Arc<DnsStats>, _) = (dns.stats(), settings.dns.streams.most);
     metrics.collect(move |scrape| {
         scrape.counters("skyhound_dns_questions", "Questions asked, by type", "type", stats.types());
         scrape.counters("skyhound_dns_answers", "Answers given, by rcode", "rcode", stats.rcodes());
-        let over = [("udp", stats.udp()), ("tcp", stats.tcp())];
-        scrape.counters("skyhound_dns_requests", "Requests, by transport", "transport", over);
+        scrape.counters("skyhound_dns_requests", "Requests, by transport", "transport", stats.transports());
         scrape.counter("skyhound_dns_truncated", "Answers over UDP that ask to come again over TCP", stats.truncated());
         scrape.counter("skyhound_dns_subset", "Answers over TCP that hold only a part of the entries", stats.subset());
         scrape.counter("skyhound_dns_stale", "Answers given while the store was away", stats.stale());
+        let streams = stats.streams();
+        scrape.counters("skyhound_dns_streams_ended", "TCP and TLS connections, by their end", "end", streams.ended());
+        let paused = "How often a TCP or TLS connection was not read because it had too much open";
+        scrape.counter("skyhound_dns_streams_paused", paused, streams.paused());
+        let open = [("taken", usize::try_from(streams.open()).unwrap_or(usize::MAX)), ("most", most)];
+        scrape.gauges("skyhound_dns_streams", "TCP and TLS connections of DNS, and their limit", "of", open);
     });
     Ok(Some(dns))
 }

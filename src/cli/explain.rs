@@ -1,6 +1,7 @@
 //! `skyhound explain`: asks a daemon why DNS answers as it does.
 
 use super::say;
+use super::tls::TlsArgs;
 use crate::client::Server;
 use bytes::Bytes;
 use clap::Args;
@@ -8,13 +9,16 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// How long the daemon may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -40,6 +44,10 @@ pub struct ExplainArgs {
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", default_value = "http://127.0.0.1:8053")]
     pub server: Server,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub tls: TlsArgs,
+
     /// What the daemon says, as JSON
     #[arg(long)]
     pub json: bool,
@@ -63,10 +71,21 @@ pub async fn run(args: ExplainArgs) -> ExitCode {
 
 async fn fetch(args: &ExplainArgs) -> Result<Value, Box<dyn Error>> {
     let server = &args.server;
-    if server.tls() {
-        return Err("https is not spoken here; ask the daemon itself, as in --server http://127.0.0.1:8053".into());
-    }
     let stream = TcpStream::connect((server.host(), server.port())).await?;
+    if server.tls() {
+        let host = ServerName::try_from(server.host().to_owned())?;
+        let stream = TlsConnector::from(args.tls.files().config()?).connect(host, stream).await?;
+        ask(args, stream).await
+    } else {
+        ask(args, stream).await
+    }
+}
+
+async fn ask(
+    args: &ExplainArgs,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<Value, Box<dyn Error>> {
+    let server = &args.server;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);

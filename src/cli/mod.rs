@@ -8,6 +8,7 @@ pub mod provide;
 pub mod resolve;
 mod say;
 pub mod serve;
+pub mod tls;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;

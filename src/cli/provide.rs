@@ -1,7 +1,9 @@
 //! `skyhound provide`: hold a registration, perhaps for as long as a command runs.
 
 use super::command::{self, Running, Signals};
-use super::say::{Form, Say};
+use super::say::{self, Form, Say};
+use super::tls::TlsArgs;
+use super::with_sources;
 use crate::client::{Event, Events, Provide, Provider, Server, State};
 use clap::Args;
 use rustix::process::Signal;
@@ -14,6 +16,8 @@ use std::time::Duration;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Exit status of a refusal.
 const REFUSED: u8 = 1;
+/// Exit status of arguments that cannot be meant.
+const BAD_USAGE: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +26,9 @@ Examples:
 
   Run a server, and be in DNS exactly as long as it runs:
     skyhound provide web --port 8080 -- ./server --listen :8080
+
+  A daemon with a certificate of one's own authority:
+    skyhound provide web --port 8080 -s https://node1:8053 --cacert ca.pem
 
   Two daemons: the second takes over while the first is away:
     skyhound provide web -p 8080 -s http://node1:8053 -s http://node2:8053
@@ -48,8 +55,8 @@ Exit status:
   127  COMMAND was not found
   *    with COMMAND: its exit status, or 128 + N when signal N killed it
 
-Servers with https:// are checked against the system's certificates;
-SSL_CERT_FILE names others.";
+Servers with https:// are checked against the system's certificates, or those
+of --cacert.";
 
 /// Register a service and hold the registration: it is in DNS exactly as long as this runs
 #[derive(Debug, Clone, Args)]
@@ -67,6 +74,10 @@ pub struct ProvideArgs {
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
           default_value = crate::client::server::DEFAULT_SERVER)]
     pub server: Vec<Server>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub tls: TlsArgs,
 
     /// The address or name where the service is [default: the address that the daemon sees]
     #[arg(long, value_name = "HOST")]
@@ -138,6 +149,7 @@ impl From<&ProvideArgs> for Provide {
             text: args.text.clone(),
             group: args.group.clone(),
             meta: args.meta.iter().cloned().collect::<BTreeMap<_, _>>(),
+            tls: args.tls.files(),
             ..Self::new(args.service.clone(), args.port)
         }
     }
@@ -145,6 +157,10 @@ impl From<&ProvideArgs> for Provide {
 
 /// Runs it. To be polled on the main thread (`block_on`), see [`super::command`].
 pub async fn run(args: ProvideArgs) -> ExitCode {
+    if let Err(error) = args.tls.check() {
+        say::failed(&with_sources(&error));
+        return ExitCode::from(BAD_USAGE);
+    }
     let form = match (args.json, args.command.is_empty()) {
         (false, _) => Form::Sentences,
         (true, true) => Form::JsonOut,

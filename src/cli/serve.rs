@@ -28,6 +28,10 @@ Examples:
   For a whole network, on the port of DNS:
     skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
 
+  HTTPS, and DNS over TLS and over HTTPS:
+    skyhound serve --enable-tls --tls-cert-file cert.pem --tls-key-file key.pem
+      --dns-tls-listen :853 --dns-https-listen :443
+
   On free ports; the first line says which, as JSON:
     skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
 
@@ -75,7 +79,12 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     start_log(&settings);
     match serve(&settings).await {
         Ok(code) => code,
-        Err(error) if matches!(error.downcast_ref(), Some(StartError::Etcd(_) | StartError::Stored(_))) => {
+        Err(error)
+            if matches!(
+                error.downcast_ref(),
+                Some(StartError::Etcd(_) | StartError::Stored(_) | StartError::Tls(_))
+            ) =>
+        {
             failed(error.as_ref(), BAD_SETTINGS)
         }
         Err(error) => failed(error.as_ref(), 1),
@@ -108,8 +117,7 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn start_log(settings: &Settings) {
-    // hickory-server logs every question at info. What is typed comes later, and so counts more.
-    let filter = EnvFilter::builder().parse_lossy(format!("hickory_server=warn,{}", settings.log_level));
+    let filter = EnvFilter::builder().parse_lossy(&settings.log_level);
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
@@ -122,22 +130,36 @@ fn start_log(settings: &Settings) {
 fn announce(server: &Server) -> std::io::Result<()> {
     let settings = server.settings();
     let (http, dns) = (server.http_addrs(), server.dns_addrs());
-    let line = serde_json::json!({
+    let (dns_tls, dns_https) = (server.dns_tls_addrs(), server.dns_https_addrs());
+    let mut line = serde_json::json!({
         "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,
     });
+    // Only where there is any: most have none, and a reader of the others sees it by the key.
+    for (key, addrs) in [("dns_tls", dns_tls), ("dns_https", dns_https)] {
+        if !addrs.is_empty() {
+            line[key] = serde_json::json!(addrs);
+        }
+    }
+    let scheme = if settings.enable_tls { "https" } else { "http" };
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;
     out.flush()?;
     for addr in http {
-        info!("HTTP and websockets on http://{addr} (GET /provide, /healthz, /readyz, /metrics, /version)");
+        info!("HTTP and websockets on {scheme}://{addr} (GET /provide, /healthz, /readyz, /metrics, /version)");
     }
     for addr in dns {
         info!("DNS for {} on {addr}, UDP and TCP", settings.dns_root);
     }
+    for addr in dns_tls {
+        info!("DNS over TLS on {addr}");
+    }
+    for addr in dns_https {
+        info!("DNS over HTTPS on https://{addr}/dns-query");
+    }
     info!("entries are kept in {}", server.store_place());
     if let (Some(http), Some(dns)) = (http.first(), dns.first()) {
         let category: Vec<_> = settings.default_category.split(',').collect();
-        info!("try: skyhound provide web --port 8080 --server http://{http}");
+        info!("try: skyhound provide web --port 8080 --server {scheme}://{http}");
         info!("     dig @{} -p {} SRV web.{}.{}", dns.ip(), dns.port(), category.join("."), settings.dns_root);
     }
     Ok(())

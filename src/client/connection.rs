@@ -7,6 +7,7 @@ use super::hold::{End, Share, closed};
 use super::provide::{Provide, Timing};
 use super::provider::Loss;
 use super::server::Server;
+use crate::net::tls::{ClientFiles, TlsError};
 use futures_util::{SinkExt, StreamExt};
 use std::io;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 /// Frames are pings and sentences. The library's own defaults hold 128 KiB per connection and take 64 MiB.
 const BUFFER: usize = 4 * 1024;
@@ -39,13 +40,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and shakes hands; done when the daemon has committed.
-    pub(super) async fn open(server: &Server, query: &str, timing: Timing) -> Result<Self, End> {
+    pub(super) async fn open(server: &Server, query: &str, tls: &ClientFiles, timing: Timing) -> Result<Self, End> {
         let lost = |loss| End::Lost(loss);
         let url = server.provide_url(query);
         if url.len() > URL_MAX {
             let sentence = format!("text and meta make a URL of {} bytes; {URL_MAX} is the most", url.len());
             return Err(End::Refused { status: http::StatusCode::URI_TOO_LONG.as_u16(), sentence });
         }
+        let connector = connector(server, tls).map_err(|e| lost(Loss::Unreachable(with_source(&e))))?;
         let tcp = connect(server, timing.connect).await.map_err(|e| lost(Loss::Unreachable(e.to_string())))?;
         let limits = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
@@ -53,7 +55,7 @@ impl Connection {
             .max_write_buffer_size(FRAME_MAX)
             .max_message_size(Some(FRAME_MAX))
             .max_frame_size(Some(FRAME_MAX));
-        let shake = client_async_tls_with_config(url, tcp, Some(limits), None);
+        let shake = client_async_tls_with_config(url, tcp, Some(limits), connector);
         match timeout(timing.answer, shake).await {
             Ok(Ok((socket, _))) => Ok(Self { socket, timing }),
             Ok(Err(Error::Http(response))) => Err(answered(&response)),
@@ -116,6 +118,19 @@ impl Connection {
             }
         };
         let _ = timeout(self.timing.close, farewell).await;
+    }
+}
+
+/// TLS by the files that were named. Without any, the library's own: the system's authorities.
+fn connector(server: &Server, tls: &ClientFiles) -> Result<Option<Connector>, TlsError> {
+    let own = server.tls() && !tls.is_empty();
+    own.then(|| tls.config().map(Connector::Rustls)).transpose()
+}
+
+fn with_source(error: &TlsError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

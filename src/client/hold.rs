@@ -117,8 +117,11 @@ impl Hold {
         }
         let mut closing = self.share.close.subscribe();
         let mut said = self.share.provide.subscribe();
-        let query = said.borrow_and_update().query();
-        let open = Connection::open(server, &query, self.timing);
+        let (query, tls) = {
+            let said = said.borrow_and_update();
+            (said.query(), said.tls.clone())
+        };
+        let open = Connection::open(server, &query, &tls, self.timing);
         let connection = tokio::select! {
             opened = open => match opened {
                 Ok(connection) => connection,

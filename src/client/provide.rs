@@ -6,6 +6,7 @@
 
 use super::backoff::{RETRY_MAX, RETRY_MIN};
 use super::server::Server;
+use crate::net::tls::ClientFiles;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Provide {
     pub group: Option<String>,
     /// What else it says of itself: up to 64 values of up to 1024 bytes.
     pub meta: BTreeMap<String, String>,
+    /// Certificates for servers with `https://`; read for each connection. Default: the system's authorities.
+    pub tls: ClientFiles,
     /// How long to wait for what.
     pub timing: Timing,
 }
@@ -117,6 +120,7 @@ impl Provide {
             text: None,
             group: None,
             meta: BTreeMap::new(),
+            tls: ClientFiles::default(),
             timing: Timing::default(),
         }
     }

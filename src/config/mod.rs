@@ -13,6 +13,7 @@ pub use typed::{LogFormat, OnStop, Typed};
 use crate::dns::DnsSettings;
 use crate::model::Name;
 use crate::model::key::Layout;
+use crate::net::tls::TlsFiles;
 use crate::store::etcd::EtcdSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +56,14 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Addresses for DNS; none when it is off.
     pub dns_listen: Vec<SocketAddr>,
+    /// Addresses for DNS over TLS.
+    pub dns_tls_listen: Vec<SocketAddr>,
+    /// Addresses for DNS over HTTPS.
+    pub dns_https_listen: Vec<SocketAddr>,
+    /// Whether `listen` has TLS. If so, `tls` is there.
+    pub enable_tls: bool,
+    /// The certificate of everything that has TLS. There if anything has.
+    pub tls: Option<TlsFiles>,
     /// The zone that registrations go into; the first of those that DNS answers for.
     pub dns_root: Name,
     /// What DNS does.

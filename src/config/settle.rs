@@ -12,6 +12,7 @@ use crate::catalog::places::FOREIGN_NAMESPACE;
 use crate::dns::{self, DnsSettings, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name};
+use crate::net::tls::TlsFiles;
 use crate::store::etcd::EtcdSettings;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ impl Typed {
             listen: vec![DEFAULT_LISTEN.into()],
             dns_listen: vec![DEFAULT_DNS_LISTEN.into()],
             dns_root: vec![DEFAULT_DNS_ROOT.into()],
+            enable_tls: Some(false),
             no_rec: Some(false),
             ndots: Some(dns::settings::NDOTS),
             ttl: Some(dns::settings::TTL_S),
@@ -65,6 +67,10 @@ impl Typed {
                 [off] if off == "off" => Vec::new(),
                 given => addresses("dns-listen", given)?,
             },
+            dns_tls_listen: addresses("dns-tls-listen", &typed.dns_tls_listen)?,
+            dns_https_listen: addresses("dns-https-listen", &typed.dns_https_listen)?,
+            enable_tls: typed.enable_tls == Some(true),
+            tls: typed.tls()?,
             dns_root: dns.zones.first().cloned().unwrap_or_default(),
             dns,
             typed: as_typed,
@@ -123,6 +129,37 @@ impl Typed {
             return Err(wrong("hound-dog-namespace", format!("{namespace:?} is no prefix of its own, beside {ours}")));
         }
         Ok(Some(namespace.trim_end_matches('/').to_owned()))
+    }
+
+    /// The certificate, if anything has TLS.
+    fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        let wants = [
+            ("enable-tls", self.enable_tls == Some(true)),
+            ("dns-tls-listen", !self.dns_tls_listen.is_empty()),
+            ("dns-https-listen", !self.dns_https_listen.is_empty()),
+        ];
+        let wants = wants.into_iter().find_map(|(setting, is_given)| is_given.then_some(setting));
+        match (wants, &self.tls_cert_file, &self.tls_key_file) {
+            (Some(_), Some(cert), Some(key)) => {
+                Ok(Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: self.tls_client_ca.clone() }))
+            }
+            (Some(setting), None, _) => Err(wrong(setting, "needs a certificate: give --tls-cert-file FILE")),
+            (Some(setting), _, None) => Err(wrong(setting, "needs the certificate's key: give --tls-key-file FILE")),
+            (None, ..) => {
+                let given = [
+                    ("tls-cert-file", self.tls_cert_file.is_some()),
+                    ("tls-key-file", self.tls_key_file.is_some()),
+                    ("tls-client-ca", self.tls_client_ca.is_some()),
+                ];
+                match given.into_iter().find(|(_, is_given)| *is_given) {
+                    Some((setting, _)) => Err(wrong(
+                        setting,
+                        "has no meaning without --enable-tls, --dns-tls-listen or --dns-https-listen",
+                    )),
+                    None => Ok(None),
+                }
+            }
+        }
     }
 
     /// A file for each etcd and prefix: several daemons of a user may follow different ones.

@@ -46,6 +46,40 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns_listen: Vec<String>,
 
+    /// Address for DNS over TLS; repeatable. Its registered port is 853. Needs --tls-cert-file
+    #[arg(long, env = "SKYHOUND_DNS_TLS_LISTEN", value_name = "ADDR", value_delimiter = ',', help_heading = "TLS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_tls_listen: Vec<String>,
+
+    /// Address for DNS over HTTPS, on the path /dns-query; repeatable. Needs --tls-cert-file. With
+    /// --enable-tls, --listen answers there as well
+    #[arg(long, env = "SKYHOUND_DNS_HTTPS_LISTEN", value_name = "ADDR", value_delimiter = ',', help_heading = "TLS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_https_listen: Vec<String>,
+
+    /// Serve --listen with TLS: https and wss, and nothing else. Needs --tls-cert-file
+    #[arg(
+        long, env = "SKYHOUND_ENABLE_TLS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL",
+        help_heading = "TLS", alias = "enable_tls"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_tls: Option<bool>,
+
+    /// PEM file with our certificate and its chain. Read again when it changes
+    #[arg(long, env = "SKYHOUND_TLS_CERT_FILE", value_name = "FILE", help_heading = "TLS", alias = "tls_cert_file")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// PEM file with the key of that certificate
+    #[arg(long, env = "SKYHOUND_TLS_KEY_FILE", value_name = "FILE", help_heading = "TLS", alias = "tls_key_file")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// PEM file with authorities: every client that speaks TLS has to have a certificate of theirs
+    #[arg(long, env = "SKYHOUND_TLS_CLIENT_CA", value_name = "FILE", help_heading = "TLS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// The zone that all names end in; repeatable: what registers goes into the first, the others (reverse
     /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
     /// [default: skydns.local.]
@@ -214,6 +248,12 @@ impl Typed {
         Self {
             listen: list(self.listen, other.listen),
             dns_listen: list(self.dns_listen, other.dns_listen),
+            dns_tls_listen: list(self.dns_tls_listen, other.dns_tls_listen),
+            dns_https_listen: list(self.dns_https_listen, other.dns_https_listen),
+            enable_tls: self.enable_tls.or(other.enable_tls),
+            tls_cert_file: self.tls_cert_file.or(other.tls_cert_file),
+            tls_key_file: self.tls_key_file.or(other.tls_key_file),
+            tls_client_ca: self.tls_client_ca.or(other.tls_client_ca),
             dns_root: list(self.dns_root, other.dns_root),
             nameserver: list(self.nameserver, other.nameserver),
             forward_allow: list(self.forward_allow, other.forward_allow),

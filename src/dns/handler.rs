@@ -1,27 +1,26 @@
 //! From a request to a response: the header, EDNS, and the limit of the transport.
 //!
 //! Owns: what is wrong with a request before its question is looked at, EDNS (RFC 6891), how large the
-//! response may be. Does not own: what the answer is ([`super::answer()`]). hickory-server has read the
-//! message, answers FORMERR to what it cannot read, and passes over responses.
+//! response may be. Does not own: what the answer is ([`super::answer()`]), nor the bytes on either side of it
+//! ([`super::message`], `encode`).
 
 use super::answer::{Answer, Explanation, Question, answer};
+use super::encode::Writer;
 use super::forward::{Client, Forwarder, hops};
+use super::message::{Request, Transport};
 use super::settings::DnsSettings;
 use super::size::{Fit, draw, fit};
 use super::stats::DnsStats;
 use crate::catalog::{Catalog, Health};
-use hickory_proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::op::{Edns, HeaderCounts, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncodable;
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
 use std::sync::Arc;
-use tracing::debug;
 
 /// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
 const EDE: u16 = 15;
+/// The option code of the time that a connection may be idle (RFC 7828).
+const KEEPALIVE: u16 = 11;
 /// The largest answer to a client without EDNS (RFC 1035 section 4.2.1), and the least that any EDNS size
 /// counts for (RFC 6891 section 6.2.3).
 const UDP_PLAIN: u16 = 512;
@@ -49,12 +48,11 @@ impl Handler {
 
     /// The answer, or what is wrong with the request.
     fn decide(&self, request: &Request, rotation: u64) -> Answer {
-        let asked = match request.queries.queries() {
-            [query] => Some(query.original()),
+        let asked = match &request.queries[..] {
+            [query] => Some(query),
             _ => None,
         };
-        let udp = request.protocol() == Protocol::Udp;
-        self.stats.asked(asked.map(hickory_proto::op::Query::query_type), udp);
+        self.stats.asked(asked.map(|query| query.query_type), request.over);
         // The version first: whatever else a later one means is not ours to read (RFC 6891 section 6.1.3).
         if request.version() > 0 {
             return Answer::of(ResponseCode::BADVERS, None);
@@ -63,7 +61,7 @@ impl Handler {
             return Answer::of(ResponseCode::NotImp, None);
         }
         // One question a message: nobody agrees on what two would mean (RFC 9619).
-        let question = asked.map(|q| Question::new(q.name().clone(), q.query_type(), q.query_class()));
+        let question = asked.map(|q| Question::new(q.name.clone(), q.query_type, q.query_class));
         let Some(Ok(question)) = question else { return Answer::of(ResponseCode::FormErr, None) };
         let health = self.catalog.health();
         if matches!(health, Health::Stale { .. }) {
@@ -82,18 +80,23 @@ impl Handler {
             let code = (explanation as u16).to_be_bytes().to_vec();
             edns.options_mut().insert(EdnsOption::Unknown(EDE, code));
         }
+        // RFC 7828 section 3.3.2: when it is asked for, and where a connection is DNS's own.
+        if matches!(request.over, Transport::Tcp | Transport::Tls) && asked.option(EdnsCode::Keepalive).is_some() {
+            let tenths = u16::try_from(self.settings.streams.idle.as_millis() / 100).unwrap_or(u16::MAX);
+            edns.options_mut().insert(EdnsOption::Unknown(KEEPALIVE, tenths.to_be_bytes().to_vec()));
+        }
         Some(edns)
     }
 
     /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`cut`, which becomes TC);
-    /// over TCP there is nothing larger to turn to, so that a part is the answer.
+    /// over the others there is nothing larger to turn to, so that a part is the answer.
     fn fitted(&self, said: &mut Answer, request: &Request, room: u16, seed: u64) -> Fit {
-        let question = request.queries.as_bytes();
+        let question = &request.question;
         let mut fits = fit(said, question, room);
         if !fits.cut {
             return fits;
         }
-        if request.protocol() == Protocol::Udp {
+        if request.over == Transport::Udp {
             self.stats.was_truncated();
             return fits;
         }
@@ -109,22 +112,20 @@ impl Handler {
 
     /// How many bytes the response may have.
     fn limit(&self, request: &Request) -> u16 {
-        match (request.protocol(), &request.edns) {
-            (Protocol::Udp, Some(edns)) => edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PLAIN),
-            (Protocol::Udp, None) => UDP_PLAIN,
+        match (request.over, &request.edns) {
+            (Transport::Udp, Some(edns)) => edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PLAIN),
+            (Transport::Udp, None) => UDP_PLAIN,
             _ => u16::MAX,
         }
     }
-}
 
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut to: R) -> ResponseInfo {
+    /// The response to a request. Waits only where somebody else has to be asked.
+    pub(super) async fn respond(&self, request: &Request) -> Vec<u8> {
         // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
         // share two instances would never change places for either type.
         let rotation = fastrand::u64(..);
         let client = Client {
-            ip: request.src().ip(),
+            ip: request.from.ip(),
             recursion_desired: request.metadata.recursion_desired,
             hops: hops(request.edns.as_ref()),
         };
@@ -139,24 +140,22 @@ impl RequestHandler for Handler {
         metadata.recursion_available = self.settings.forward.asks() && self.forwarder.serves(client.ip);
         metadata.response_code = said.rcode;
         self.stats.said(said.rcode);
-        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
-            metadata,
-            &said.answers[..fits.answers],
-            &said.authority[..fits.authority],
-            [],
-            &said.additional[..fits.additional],
-        );
-        to.send_response(response).await.unwrap_or_else(|error| {
-            debug!(%error, to = %request.src(), "a DNS response could not be sent");
-            self.stats.was_unsent();
-            unsent(request)
-        })
+        encode(request, &said, fits, metadata, edns)
     }
 }
 
-/// What hickory is told about a response that did not go out.
-fn unsent(request: &Request) -> ResponseInfo {
-    let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
-    metadata.response_code = ResponseCode::ServFail;
-    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+/// The response in wire form. It is as large as was measured: `fit` writes with the same [`Writer`].
+fn encode(request: &Request, said: &Answer, fits: Fit, metadata: Metadata, edns: Option<Edns>) -> Vec<u8> {
+    let Some(mut writer) = Writer::new(&request.question, u16::MAX) else { return Vec::new() };
+    let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap_or(u16::MAX);
+    let counts = HeaderCounts {
+        queries: u16::try_from(request.queries.len()).unwrap_or(u16::MAX),
+        answers: section(&said.answers[..fits.answers]),
+        authorities: section(&said.authority[..fits.authority]),
+        additionals: section(&said.additional[..fits.additional]),
+    };
+    // RFC 7830 section 4: who pads its questions is answered in kind.
+    let padded =
+        request.over.is_private() && request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
+    writer.finish(metadata, counts, edns.map(|edns| (edns, padded)))
 }

@@ -1,10 +1,10 @@
-//! Answers DNS from the catalog: the SkyDNS rules, over UDP and TCP.
+//! Answers DNS from the catalog: the SkyDNS rules, over UDP, TCP, TLS and HTTPS.
 //!
-//! In the order a question travels: [`server`] holds the sockets, [`handler`] is what hickory-server calls
-//! with a request, [`answer()`] decides everything that DNS says, and [`size`] makes it fit.
+//! In the order a question travels: [`server`] holds the sockets, [`handler`] is called with a [`message`] that
+//! was read, [`answer()`] decides everything that DNS says, [`size`] makes it fit, and `encode` writes it.
 //!
 //! ```text
-//! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ socket
+//! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ encode ─▶ socket
 //!                        ├ places     where the entries of a name stand
 //!                        ├ search     which entries those are
 //!                        ├ rrset      entries → SRV, MX, NS, CNAME, PTR
@@ -16,9 +16,9 @@
 //! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
 //! may have it done. [`mod@explain`] tells a person how an answer came about.
 //!
-//! Over UDP on Linux the sockets are our own (`udp`): most questions never get as far as [`handler`], as
-//! [`fast`] answers them with what was said before, and [`handler`] is called by `general`. Over TCP, and
-//! elsewhere, hickory-server calls it.
+//! Over UDP on Linux (`udp`) most questions never get as far as [`handler`], as [`fast`] answers them with
+//! what was said before. Everything else goes through `general`: bytes to bytes, whatever the transport.
+//! [`stream`] is TCP and TLS, [`https`] a route of [`crate::net`]'s server.
 //!
 //! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
 //! the tree of entries ([`crate::catalog`]) nor what an entry is ([`crate::model::entry`]); it never writes
@@ -31,13 +31,15 @@
 mod alias;
 pub mod answer;
 mod chaos;
+mod encode;
 pub mod explain;
 #[cfg(target_os = "linux")]
 pub mod fast;
 pub mod forward;
-#[cfg(target_os = "linux")]
 mod general;
 pub mod handler;
+pub mod https;
+pub mod message;
 mod negative;
 pub mod network;
 pub mod outside;
@@ -48,8 +50,11 @@ pub mod server;
 pub mod settings;
 pub mod size;
 pub mod stats;
+pub mod stream;
 #[cfg(target_os = "linux")]
 mod udp;
+#[cfg(any(not(target_os = "linux"), test))]
+mod udp_portable;
 mod wire;
 
 #[cfg(test)]
@@ -58,6 +63,7 @@ mod testing;
 mod tests;
 
 pub use answer::{Answer, Explanation, Question, answer};
+pub use message::Transport;
 pub use server::{BindError, DnsServer};
 pub use settings::{DnsSettings, SrvWeights};
 pub use stats::DnsStats;

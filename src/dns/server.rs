@@ -1,14 +1,16 @@
-//! The sockets: UDP and TCP on the same addresses and ports, until told to stop.
+//! The sockets: UDP and TCP on the same addresses and ports, TLS on others, until told to stop.
 //!
-//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (hickory-server for
-//! TCP; `udp` for UDP on Linux, and hickory-server elsewhere), nor what is answered ([`super::handler`]).
+//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (`udp`,
+//! [`super::stream`], and for HTTPS the HTTP server), nor what is answered ([`super::handler`]).
 
 use super::handler::Handler;
+use super::https;
 use super::settings::DnsSettings;
 use super::stats::DnsStats;
+use super::stream::Streams;
 use crate::catalog::Catalog;
-use hickory_server::Server;
-use hickory_server::net::NetError;
+use crate::net::Route;
+use crate::net::tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ const PORT_TRIES: usize = 16;
 pub struct BindError {
     /// The address that was asked for.
     pub address: SocketAddr,
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: &'static str,
     /// What the system said. In the text already, and so no source.
     pub error: io::Error,
@@ -50,72 +52,107 @@ fn remedy(address: SocketAddr, error: &io::Error) -> String {
 
 /// DNS, bound and answering.
 pub struct DnsServer {
-    server: Server<Handler>,
+    handler: Handler,
+    streams: Streams,
     #[cfg(target_os = "linux")]
     udp: UdpWorkers,
+    #[cfg(not(target_os = "linux"))]
+    udp: tokio::task::JoinSet<()>,
     addrs: Vec<SocketAddr>,
-    stats: Arc<DnsStats>,
+    tls_addrs: Vec<SocketAddr>,
 }
 
 impl DnsServer {
     /// Binds UDP and TCP on every address, or on none; answers from then on. Port 0 takes a free port, the
-    /// same for both.
+    /// same for both. Without an address there is what is added later, and the route for HTTPS.
     pub async fn bind(listen: &[SocketAddr], settings: DnsSettings, catalog: Arc<Catalog>) -> Result<Self, BindError> {
         let mut sockets = Vec::with_capacity(listen.len());
         for address in listen {
             sockets.push(pair(*address).await?);
         }
-        let (idle, backlog) = (settings.tcp_idle, settings.tcp_backlog);
         let handler = Handler::new(Arc::clone(&catalog), settings.clone());
-        let stats = handler.stats();
-        let mut server = Server::new(handler.clone());
+        let mut streams = Streams::new(handler.clone(), settings.streams);
         let (mut addrs, mut ports) = (Vec::new(), Vec::new());
         for (address, udp, tcp) in sockets {
             addrs.push(address);
             ports.push(udp);
-            server.register_listener(tcp, idle, backlog);
+            streams.listen(tcp, None);
         }
-        #[cfg(not(target_os = "linux"))]
-        ports.into_iter().for_each(|port| server.register_socket(port));
         Ok(Self {
-            server,
             #[cfg(target_os = "linux")]
             udp: UdpWorkers::start(ports, &settings, &catalog, &handler).map_err(|error| BindError {
                 address: addrs[0],
                 transport: "UDP",
                 error,
             })?,
+            #[cfg(not(target_os = "linux"))]
+            udp: ports.into_iter().map(|port| super::udp_portable::answer(port, handler.clone())).collect(),
+            handler,
+            streams,
             addrs,
-            stats,
+            tls_addrs: Vec::new(),
         })
     }
 
-    /// The addresses that are answered on, in the order they were given.
+    /// Answers over TLS too (RFC 7858), on all of these addresses or on none.
+    pub async fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
+        let mut listeners = Vec::with_capacity(listen.len());
+        for address in listen {
+            let wrong = |error| BindError { address: *address, transport: "TLS", error };
+            let listener = TcpListener::bind(address).await.map_err(wrong)?;
+            listeners.push((listener.local_addr().map_err(wrong)?, listener));
+        }
+        for (address, listener) in listeners {
+            self.tls_addrs.push(address);
+            self.streams.listen(listener, Some(Arc::clone(tls)));
+        }
+        Ok(())
+    }
+
+    /// The route that answers over HTTPS (RFC 8484), for an HTTP server that has TLS.
+    pub fn https_routes(&self) -> Vec<Route> {
+        https::routes(&self.handler)
+    }
+
+    /// The addresses that are answered on over UDP and TCP, in the order they were given.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
-    /// What was asked and said so far.
-    pub fn stats(&self) -> Arc<DnsStats> {
-        Arc::clone(&self.stats)
+    /// The same over TLS.
+    pub fn tls_addrs(&self) -> &[SocketAddr] {
+        &self.tls_addrs
     }
 
-    /// Runs until a socket fails for good. May be dropped and called again.
-    pub async fn join(&mut self) -> Result<(), NetError> {
+    /// What was asked and said so far.
+    pub fn stats(&self) -> Arc<DnsStats> {
+        self.handler.stats()
+    }
+
+    /// Runs until a part has failed for good, which is a bug. May be dropped and called again.
+    pub async fn join(&mut self) {
         #[cfg(target_os = "linux")]
-        tokio::select! {
-            done = self.server.block_until_done() => done,
-            () = self.udp.ended() => Err(NetError::from("the threads that answer over UDP have ended")),
-        }
+        let udp = self.udp.ended();
         #[cfg(not(target_os = "linux"))]
-        self.server.block_until_done().await
+        let udp = async {
+            if self.udp.join_next().await.is_none() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = self.streams.ended() => {}
+            () = udp => {}
+        }
     }
 
     /// Closes the sockets. Returns when they are closed: the port can be bound again.
-    pub async fn shutdown(mut self) -> Result<(), NetError> {
+    #[cfg_attr(target_os = "linux", allow(unused_mut))]
+    pub async fn shutdown(mut self) {
         #[cfg(target_os = "linux")]
         self.udp.stop().await;
-        self.server.shutdown_gracefully().await
+        #[cfg(not(target_os = "linux"))]
+        self.udp.shutdown().await;
+        self.streams.stop().await;
     }
 }
 

@@ -36,8 +36,56 @@ pub const APEX_MAX: usize = 50;
 pub const ENTRIES_MAX: usize = 16_384;
 /// How long a TCP connection may be silent. RFC 7766 section 6.2.3 asks for "a few seconds".
 pub const TCP_IDLE: Duration = Duration::from_secs(10);
-/// How many answers wait in memory for a TCP peer that does not read.
-pub const TCP_BACKLOG: usize = 32;
+/// Connections of TCP and TLS at a time. Each costs a descriptor, of those that the HTTP side leaves alone
+/// ([`crate::net::limits::DESCRIPTORS_SPARE`]). Whoever comes then takes the place of who was idle longest.
+pub const STREAMS_MAX: usize = 384;
+/// Connections of one client (an IPv4 address, an IPv6 /64): a third, so that no one of them has all.
+pub const STREAMS_PER_CLIENT: usize = 128;
+/// How long a message may take from its first byte to its last, and a TLS handshake from end to end. One that
+/// is not there in one packet comes within a few round trips; who feeds it byte by byte wants the place.
+pub const STREAM_MESSAGE: Duration = Duration::from_secs(5);
+/// Questions of one connection that wait for other servers at a time; more are not read until then. Resolvers
+/// that share a connection among their clients have a few dozen open (RFC 7766 section 6.2.1.1).
+pub const STREAM_QUESTIONS: usize = 64;
+/// Bytes that one connection has unread here before no more of its questions are read: two of the largest
+/// answers. The kernel keeps about as much again.
+pub const STREAM_UNREAD: usize = 128 * 1024;
+/// How long a client may take to read what is there for it. All of [`STREAM_UNREAD`] in this time is 13 KB/s;
+/// slower than that a connection costs more than it gives.
+pub const STREAM_TAKE: Duration = Duration::from_secs(10);
+
+/// What a client may ask of a connection, over TCP or TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// See [`STREAMS_MAX`].
+    pub most: usize,
+    /// See [`STREAMS_PER_CLIENT`].
+    pub per_client: usize,
+    /// See [`TCP_IDLE`].
+    pub idle: Duration,
+    /// See [`STREAM_MESSAGE`].
+    pub message: Duration,
+    /// See [`STREAM_QUESTIONS`].
+    pub questions: usize,
+    /// See [`STREAM_UNREAD`].
+    pub unread: usize,
+    /// See [`STREAM_TAKE`].
+    pub take: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            most: STREAMS_MAX,
+            per_client: STREAMS_PER_CLIENT,
+            idle: TCP_IDLE,
+            message: STREAM_MESSAGE,
+            questions: STREAM_QUESTIONS,
+            unread: STREAM_UNREAD,
+            take: STREAM_TAKE,
+        }
+    }
+}
 
 /// How the weight in an SRV record follows from the weight of the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,10 +185,8 @@ pub struct DnsSettings {
     pub local: Option<Name>,
     /// What is asked of other servers.
     pub forward: ForwardSettings,
-    /// See [`TCP_IDLE`].
-    pub tcp_idle: Duration,
-    /// See [`TCP_BACKLOG`].
-    pub tcp_backlog: usize,
+    /// What a client may ask of a connection.
+    pub streams: StreamLimits,
 }
 
 impl DnsSettings {
@@ -161,8 +207,7 @@ impl DnsSettings {
             server_id: String::new(),
             local: None,
             forward: ForwardSettings::default(),
-            tcp_idle: TCP_IDLE,
-            tcp_backlog: TCP_BACKLOG,
+            streams: StreamLimits::default(),
         }
     }
 

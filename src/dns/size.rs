@@ -2,13 +2,10 @@
 //!
 //! Owns: the order in which things are left out, when TC is set, and which records make the subset that is
 //! sent when not even TCP holds them all. Does not own: the limit of a transport ([`super::handler`]) nor
-//! the encoding, which is hickory's: it is measured with hickory's own encoder, name by name as it will be
-//! sent, since hickory compresses the first 120 names of a message and no more.
+//! the encoding: it is measured with the `Writer` that will write it.
 
 use super::answer::Answer;
-use hickory_proto::op::Header;
-use hickory_proto::rr::Record;
-use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
+use super::encode::Writer;
 
 /// How many records of each section fit, from the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,33 +24,17 @@ pub struct Fit {
 /// Measures an answer behind the `question` section in its wire form. `limit` is what the message may have
 /// in bytes, without the OPT record.
 pub fn fit(answer: &Answer, question: &[u8], limit: u16) -> Fit {
-    let mut bytes = Vec::with_capacity(512);
-    let mut encoder = BinEncoder::new(&mut bytes);
-    encoder.set_max_size(limit);
     let mut fit = Fit { answers: 0, authority: 0, additional: 0, cut: true };
-    let head = encoder.place::<Header>().is_ok() && encoder.emit_vec(question).is_ok();
-    if !head {
-        return fit;
-    }
-    if !question.is_empty() {
-        // As hickory does it when it sends.
-        let start = encoder.offset() - question.len();
-        encoder.store_label_pointer(start, encoder.offset());
-    }
-    fit.answers = emit(&mut encoder, &answer.answers);
+    let Some(mut writer) = Writer::new(question, limit) else { return fit };
+    fit.answers = writer.records(&answer.answers);
     if fit.answers == answer.answers.len() {
-        fit.authority = emit(&mut encoder, &answer.authority);
+        fit.authority = writer.records(&answer.authority);
         fit.cut = fit.authority < answer.authority.len();
     }
     if !fit.cut {
-        fit.additional = emit(&mut encoder, &answer.additional);
+        fit.additional = writer.records(&answer.additional);
     }
     fit
-}
-
-/// Emits records until one does not fit. The encoder is of no further use then.
-fn emit(encoder: &mut BinEncoder<'_>, records: &[Record]) -> usize {
-    records.iter().position(|record| record.emit(encoder).is_err()).unwrap_or(records.len())
 }
 
 /// Reorders an answer of which only the front will be sent, so that over many answers every record gets the
@@ -104,9 +85,9 @@ mod tests {
     use super::super::{SrvWeights, answer};
     use super::*;
     use crate::catalog::Health;
-    use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query};
+    use hickory_proto::op::{HeaderCounts, Message, MessageType, Metadata, OpCode, Query};
     use hickory_proto::rr::{Name, RData, RecordType};
-    use hickory_server::zone_handler::{MessageResponseBuilder, Queries};
+    use hickory_proto::serialize::binary::BinEncodable;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -121,24 +102,17 @@ mod tests {
         Query::query(Name::from_ascii(NAME).unwrap(), qtype).to_bytes().unwrap()
     }
 
-    /// Encodes what fits the way hickory-server does.
+    /// Encodes what fits as the handler does.
     fn sent(said: &Answer, fits: Fit, qtype: RecordType) -> Vec<u8> {
-        let question = asked(qtype);
-        let mut decoder = hickory_proto::serialize::binary::BinDecoder::new(&question);
-        let queries = Queries::read(&mut decoder, 1).unwrap();
-        let mut bytes = Vec::new();
-        let mut encoder = BinEncoder::new(&mut bytes);
-        MessageResponseBuilder::new(&queries, None)
-            .build(
-                Metadata::new(1, MessageType::Response, OpCode::Query),
-                &said.answers[..fits.answers],
-                &said.authority[..fits.authority],
-                [],
-                &said.additional[..fits.additional],
-            )
-            .destructive_emit(&mut encoder)
-            .unwrap();
-        bytes
+        let mut writer = Writer::new(&asked(qtype), u16::MAX).unwrap();
+        let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap();
+        let counts = HeaderCounts {
+            queries: 1,
+            answers: section(&said.answers[..fits.answers]),
+            authorities: section(&said.authority[..fits.authority]),
+            additionals: section(&said.additional[..fits.additional]),
+        };
+        writer.finish(Metadata::new(1, MessageType::Response, OpCode::Query), counts, None)
     }
 
     proptest! {
@@ -190,7 +164,7 @@ mod tests {
         assert!(udp.cut && udp.answers > 10 && udp.additional == 0, "{udp:?}");
         let tcp = fit(&said, &asked(RecordType::SRV), u16::MAX);
         assert_eq!(tcp, Fit { answers: 100, authority: 0, additional: 100, cut: false });
-        let between = fit(&said, &asked(RecordType::SRV), 8000);
+        let between = fit(&said, &asked(RecordType::SRV), 6500);
         assert!(!between.cut && between.additional < 100, "missing additional records are no cut: {between:?}");
     }
 

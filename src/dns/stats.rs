@@ -1,5 +1,7 @@
 //! Counters of what DNS was asked and said. Plain atomics: the metrics module exports them under its names.
 
+use super::message::Transport;
+use super::stream::End;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,8 +38,59 @@ pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
 pub struct DnsStats {
     shared: Lane,
     lanes: Mutex<Vec<Arc<Lane>>>,
-    tcp: AtomicU64,
+    /// Requests by transport, but for those over UDP.
+    over: [AtomicU64; Transport::ALL.len()],
     subset: AtomicU64,
+    streams: StreamStats,
+}
+
+/// Counts of connections.
+#[derive(Debug, Default)]
+pub struct StreamStats {
+    open: AtomicU64,
+    ended: [AtomicU64; End::ALL.len()],
+    paused: AtomicU64,
+}
+
+impl StreamStats {
+    /// Connections that are open now.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    /// Connections that ended, by reason.
+    pub fn ended(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        End::ALL.into_iter().map(|end| (end.word(), self.ended_by(end)))
+    }
+
+    /// Connections that ended for one reason.
+    pub fn ended_by(&self, end: End) -> u64 {
+        self.ended[end as usize].load(Relaxed)
+    }
+
+    /// How often a connection was not read for a while because it had as many questions open, or as much
+    /// unread, as it may.
+    pub fn paused(&self) -> u64 {
+        self.paused.load(Relaxed)
+    }
+
+    pub(super) fn opened(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn closed(&self, end: End) {
+        self.open.fetch_sub(1, Relaxed);
+        self.refused(end);
+    }
+
+    /// Ended before it was open.
+    pub(super) fn refused(&self, end: End) {
+        self.ended[end as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn was_paused(&self) {
+        self.paused.fetch_add(1, Relaxed);
+    }
 }
 
 /// Counters that one thread adds to. Padded to two cache lines of its own (processors fetch them in pairs).
@@ -68,9 +121,22 @@ impl DnsStats {
         self.sum(|lane| &lane.udp)
     }
 
-    /// Requests over TCP.
-    pub fn tcp(&self) -> u64 {
-        self.tcp.load(Relaxed)
+    /// Requests by transport.
+    pub fn transports(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Transport::ALL.into_iter().map(|over| (over.word(), self.over(over)))
+    }
+
+    /// Requests over one transport.
+    pub fn over(&self, over: Transport) -> u64 {
+        match over {
+            Transport::Udp => self.udp(),
+            other => self.over[other as usize].load(Relaxed),
+        }
+    }
+
+    /// What happens to the connections of TCP and TLS.
+    pub fn streams(&self) -> &StreamStats {
+        &self.streams
     }
 
     /// UDP answers that were cut, with TC set.
@@ -78,7 +144,7 @@ impl DnsStats {
         self.sum(|lane| &lane.truncated)
     }
 
-    /// TCP answers that hold a part of the records, because 65,535 bytes do not hold them all.
+    /// Answers over the others that hold a part of the records, because 65,535 bytes do not hold them all.
     pub fn subset(&self) -> u64 {
         self.subset.load(Relaxed)
     }
@@ -105,10 +171,14 @@ impl DnsStats {
         lanes.iter().map(AsRef::as_ref).chain([&self.shared]).map(|lane| of(lane).load(Relaxed)).sum()
     }
 
-    pub(super) fn asked(&self, qtype: Option<RecordType>, udp: bool) {
+    pub(super) fn asked(&self, qtype: Option<RecordType>, over: Transport) {
         let at = TYPES.iter().position(|(_, counted)| *counted == qtype).unwrap_or(TYPES.len() - 1);
         self.shared.types[at].fetch_add(1, Relaxed);
-        if udp { &self.shared.udp } else { &self.tcp }.fetch_add(1, Relaxed);
+        match over {
+            Transport::Udp => &self.shared.udp,
+            other => &self.over[other as usize],
+        }
+        .fetch_add(1, Relaxed);
     }
 
     pub(super) fn said(&self, rcode: ResponseCode) {
@@ -116,9 +186,9 @@ impl DnsStats {
         self.shared.rcodes[at].fetch_add(1, Relaxed);
     }
 
-    /// A message over UDP that is none, answered with FORMERR.
-    pub(super) fn unreadable(&self) {
-        self.asked(None, true);
+    /// A message that is none, answered with FORMERR.
+    pub(super) fn unreadable(&self, over: Transport) {
+        self.asked(None, over);
         self.said(ResponseCode::FormErr);
     }
 
@@ -132,10 +202,6 @@ impl DnsStats {
 
     pub(super) fn was_stale(&self) {
         self.shared.stale.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn was_unsent(&self) {
-        self.shared.unsent.fetch_add(1, Relaxed);
     }
 }
 
@@ -167,9 +233,9 @@ mod tests {
     #[test]
     fn what_has_no_counter_of_its_own_is_other() {
         let stats = DnsStats::default();
-        stats.asked(Some(RecordType::SRV), true);
-        stats.asked(Some(RecordType::MX), false);
-        stats.asked(None, true);
+        stats.asked(Some(RecordType::SRV), Transport::Udp);
+        stats.asked(Some(RecordType::MX), Transport::Tls);
+        stats.asked(None, Transport::Udp);
         stats.said(ResponseCode::YXDomain);
         let count = |mut counts: Box<dyn Iterator<Item = (&'static str, u64)> + '_>, name| {
             counts.find(|(counted, _)| *counted == name).unwrap().1
@@ -177,7 +243,7 @@ mod tests {
         assert_eq!(count(Box::new(stats.types()), "SRV"), 1);
         assert_eq!(count(Box::new(stats.types()), "other"), 2);
         assert_eq!(count(Box::new(stats.rcodes()), "other"), 1);
-        assert_eq!((stats.udp(), stats.tcp()), (2, 1));
+        assert_eq!((stats.udp(), stats.over(Transport::Tls), stats.over(Transport::Tcp)), (2, 1, 0));
         stats.lane().answered(2, 0, true);
         stats.lane().answered(2, 0, false);
         assert_eq!(count(Box::new(stats.types()), "SRV"), 3);

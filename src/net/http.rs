@@ -1,26 +1,32 @@
 //! One HTTP connection: hyper reads the requests, [`Routes`] answer them.
 //!
 //! Owns: the limits of a request's head and body, what is said when they are broken, letting idle
-//! connections go when the daemon stops. Only HTTP/1: websockets over HTTP/2 (RFC 8441) have no client
-//! in this field.
+//! connections go when the daemon stops. HTTP/2 only within TLS and where the peer asks for it (ALPN), for DNS
+//! over HTTPS; websockets over it (RFC 8441) have no client in this field.
 
 use super::drain::Peer;
 use super::error::HttpError;
-use super::limits::{LINGER, LINGER_BYTES, Limits, REFUSALS};
+use super::limits::{LINGER, LINGER_BYTES, Limits, REFUSALS, STREAMS};
 use super::route::{Reply, Request, Routes};
+use super::stream::Stream;
+use super::tls::Tls;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::{http1, http2};
 use hyper::{HeaderMap, StatusCode, Uri};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io::ErrorKind;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+/// Bytes of replies that wait on one HTTP/2 connection for a peer that does not read, for each request.
+const HTTP2_BUFFER: usize = 64 * 1024;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -28,22 +34,27 @@ pub(super) struct Service {
     routes: Routes,
     limits: Limits,
     metrics: Arc<Metrics>,
-    builder: Builder,
+    one: http1::Builder,
+    two: http2::Builder<TokioExecutor>,
     refusals: Arc<Semaphore>,
 }
 
 impl Service {
     pub(super) fn new(routes: Routes, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        let mut builder = Builder::new();
+        let mut one = http1::Builder::new();
         // hyper answers a head over its own limits with a bare status. At twice ours, most of those who
         // go over ours are read, and hear a sentence from `check_head`.
-        builder
-            .timer(TokioTimer::new())
+        one.timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers * 2)
             .max_header_size(limits.head_bytes * 2)
             .max_buf_size((limits.head_bytes * 2).max(8192));
-        Arc::new(Self { routes, limits, metrics, builder, refusals: Arc::new(Semaphore::new(REFUSALS)) })
+        let mut two = http2::Builder::new(TokioExecutor::new());
+        two.timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(limits.head_bytes * 2).unwrap_or(u32::MAX))
+            .max_send_buf_size(HTTP2_BUFFER);
+        Arc::new(Self { routes, limits, metrics, one, two, refusals: Arc::new(Semaphore::new(REFUSALS)) })
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -67,20 +78,45 @@ impl Service {
     }
 }
 
+/// A connection that was accepted, within TLS if its listener has it; `None` when there is none with this peer.
+pub(super) async fn secured(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    peer: &Peer,
+    service: &Service,
+) -> Option<Stream> {
+    let Some(tls) = tls else { return Some(Stream::Plain(stream)) };
+    let shaken = tokio::select! {
+        shaken = timeout(service.limits.head_timeout, tls.accept(stream)) => shaken,
+        () = peer.seat.stopping() => return None,
+    };
+    match shaken {
+        Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => tracing::debug!(peer = %peer.addr, %error, "no TLS"),
+        Err(_) => tracing::debug!(peer = %peer.addr, "no TLS in time"),
+    }
+    service.metrics.handshake_failed();
+    None
+}
+
 /// Serves a connection until it ends, or a route has taken its socket over.
-pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>) {
+pub(super) async fn serve(stream: Stream, peer: Peer, service: Arc<Service>) {
+    if stream.is_http2() { serve_two(stream, peer, service).await } else { serve_one(stream, peer, service).await }
+}
+
+async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
     let seat = Arc::clone(&peer.seat);
     let answering = Arc::clone(&service);
     let answer = hyper::service::service_fn(move |request| {
         let (service, peer) = (Arc::clone(&answering), peer.clone());
         async move { Ok::<_, Infallible>(service.answer(request, peer).await) }
     });
-    let mut connection = service.builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    let mut connection = service.one.serve_connection(TokioIo::new(stream), answer).with_upgrades();
     let end = tokio::select! {
         end = &mut connection => end,
         () = seat.stopping() => {
             // Idle: closes now. Answering: closes after the answer.
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
     };
@@ -98,9 +134,50 @@ pub(super) async fn serve(stream: TcpStream, peer: Peer, service: Arc<Service>) 
     }
 }
 
-/// Tells a connection over the limit that it is, if not too many are being told.
-pub(super) fn refuse(stream: TcpStream, service: &Arc<Service>, most: usize) {
+/// HTTP/2. hyper has no clock for its connections: one that asks nothing for as long as a head may take is told
+/// to go, and once more as long afterwards it is closed.
+async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
+    let seat = Arc::clone(&peer.seat);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (answering, counted) = (Arc::clone(&service), Arc::clone(&asked));
+    let answer = hyper::service::service_fn(move |request| {
+        let (service, peer, open) = (Arc::clone(&answering), peer.clone(), Arc::clone(&counted));
+        open.fetch_add(1, Relaxed);
+        async move {
+            let reply = service.answer(request, peer).await;
+            drop(open);
+            Ok::<_, Infallible>(reply)
+        }
+    });
+    let mut connection = pin!(service.two.serve_connection(TokioIo::new(stream), answer));
+    let idle = async {
+        let mut before = usize::MAX;
+        loop {
+            let now = asked.load(Relaxed);
+            // Two references are the connection's own; the others are requests being answered.
+            if now == before && Arc::strong_count(&asked) == 2 {
+                return;
+            }
+            before = now;
+            tokio::time::sleep(service.limits.head_timeout).await;
+        }
+    };
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = seat.stopping() => {}
+        () = idle => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(service.limits.head_timeout, connection).await;
+}
+
+/// Tells a connection over the limit that it is, if not too many are being told. Within TLS nothing can be
+/// said without a handshake, and that is what there is no room for.
+pub(super) fn refuse(stream: TcpStream, tls: bool, service: &Arc<Service>, most: usize) {
     service.metrics.request("none", StatusCode::SERVICE_UNAVAILABLE.as_u16());
+    if tls {
+        return;
+    }
     let Ok(turn) = Arc::clone(&service.refusals).try_acquire_owned() else { return };
     let error = HttpError::unavailable(format!("this daemon holds {most} connections, and that is its limit"));
     tokio::spawn(async move {
@@ -110,7 +187,7 @@ pub(super) fn refuse(stream: TcpStream, service: &Arc<Service>, most: usize) {
 }
 
 /// Says an error to a peer that hyper does not serve (any more), and closes.
-async fn last_words(mut stream: TcpStream, error: HttpError) {
+async fn last_words(mut stream: impl AsyncRead + AsyncWrite + Unpin, error: HttpError) {
     let reply = error.clone().into_reply();
     let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", reply.status());
     for (name, value) in reply.headers() {
@@ -125,25 +202,32 @@ async fn last_words(mut stream: TcpStream, error: HttpError) {
 }
 
 /// Closes so that what was written arrives: see [`LINGER`].
-pub(super) async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let quiet = async {
         stream.shutdown().await?;
         let mut left = LINGER_BYTES;
         while left > 0 {
-            stream.readable().await?;
-            // Not across the wait: every connection that ends would carry it.
-            let mut dropped = [0; 4096];
-            match stream.try_read(&mut dropped) {
-                Ok(0) => break,
-                Ok(read) => left = left.saturating_sub(read),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            match drop_some(&mut stream).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
             }
         }
         std::io::Result::Ok(())
     };
     // An error is as good an end as any: the peer is gone.
     let _ = timeout(LINGER, quiet).await;
+}
+
+/// Reads and drops what is there; says how much it was.
+async fn drop_some(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+    std::future::poll_fn(|cx| {
+        // Not across the wait: every connection that ends would carry it.
+        let mut bytes = [0; 4096];
+        let mut dropped = ReadBuf::new(&mut bytes);
+        let read = Pin::new(&mut *stream).poll_read(cx, &mut dropped);
+        read.map_ok(|()| dropped.filled().len())
+    })
+    .await
 }
 
 /// A request's head against the limits.

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// Connections at a time, held sockets included. One costs a descriptor and some 4 KiB here, and about as
 /// much in the kernel.
 pub const CONNECTIONS: usize = 15_000;
-/// Descriptors that connections leave alone: the store, DNS sockets, listeners, logs, and [`REFUSALS`].
+/// Descriptors that connections leave alone: the store, DNS sockets, DNS connections
+/// ([`crate::dns::settings::STREAMS_MAX`]), listeners, logs, and [`REFUSALS`].
 pub const DESCRIPTORS_SPARE: usize = 512;
 /// Connections that wait in the kernel to be accepted, for each listener. The kernel cuts it to
 /// `net.core.somaxconn`; Linux has 4096 there since 5.4.
@@ -25,6 +26,8 @@ pub const HEADERS_MAX: usize = 64;
 /// How long a request's head may take to arrive, and how long a connection may stay idle before it: hyper
 /// has one clock for both.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Requests of one HTTP/2 connection at a time. Resolvers that ask over HTTPS have a few dozen open.
+pub const STREAMS: u32 = 64;
 /// Bytes of a request's body.
 pub const BODY_MAX: usize = 64 * 1024;
 /// How long a request's body may take to arrive.

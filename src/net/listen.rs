@@ -3,6 +3,7 @@
 use super::drain::{Drain, Peer};
 use super::http::{self, Service};
 use super::limits::{ACCEPT_PAUSE, BACKLOG};
+use super::tls::Tls;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -24,13 +25,13 @@ pub(super) fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListene
 }
 
 /// Accepts for ever; drop the future to stop.
-pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, drain: Arc<Drain>) {
+pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, service: Arc<Service>, drain: Arc<Drain>) {
     let mut short = false;
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 short = false;
-                begin(stream, addr, &service, &drain);
+                begin(stream, addr, tls.as_ref(), &service, &drain);
             }
             Err(error) if is_the_peers(&error) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and accept would fail at
@@ -52,11 +53,18 @@ fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn begin(stream: TcpStream, addr: SocketAddr, service: &Arc<Service>, drain: &Arc<Drain>) {
+fn begin(stream: TcpStream, addr: SocketAddr, tls: Option<&Arc<Tls>>, service: &Arc<Service>, drain: &Arc<Drain>) {
     // Answers are small and whole; Nagle's algorithm would hold them back. Fails only if the peer is gone.
     let _ = stream.set_nodelay(true);
     match drain.seat() {
-        Some(seat) => drop(tokio::spawn(http::serve(stream, Peer { addr, seat }, Arc::clone(service)))),
-        None => http::refuse(stream, service, drain.most()),
+        Some(seat) => {
+            let (peer, tls, service) = (Peer { addr, seat }, tls.cloned(), Arc::clone(service));
+            tokio::spawn(async move {
+                if let Some(stream) = http::secured(stream, tls, &peer, &service).await {
+                    http::serve(stream, peer, service).await;
+                }
+            });
+        }
+        None => http::refuse(stream, tls.is_some(), service, drain.most()),
     }
 }

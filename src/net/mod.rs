@@ -1,7 +1,7 @@
 //! Bytes in and out: listening, HTTP, websockets, limits, and the way out of them all.
 //!
-//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`] →
-//! [`http`] reads requests and finds their [`route`] → a route answers, or takes the socket over
+//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`] → [`tls`], where the listener has
+//! it → [`http`] reads requests and finds their [`route`] → a route answers, or takes the socket over
 //! ([`websocket`]) and keeps the seat as long as it holds it → [`drain`] waits for the last seat.
 //!
 //! Owns: every [limit](limits) of the HTTP side, what a peer hears that breaks one, and stopping. Does not
@@ -15,6 +15,8 @@ pub mod limits;
 pub mod listen;
 pub mod route;
 pub mod server;
+pub mod stream;
+pub mod tls;
 pub mod websocket;
 
 pub use drain::{Peer, Seat};

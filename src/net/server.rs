@@ -5,11 +5,13 @@ use super::http::Service;
 use super::limits::Limits;
 use super::listen;
 use super::route::Routes;
+use super::tls::Tls;
 use crate::metrics::Metrics;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// How the HTTP server runs.
@@ -17,6 +19,8 @@ use tokio::task::JoinSet;
 pub struct HttpSettings {
     /// What its peers may ask of it.
     pub limits: Limits,
+    /// TLS on all of its addresses.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// An address that could not be listened on.
@@ -44,7 +48,22 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct HttpServer {
     addrs: Vec<SocketAddr>,
     drain: Arc<Drain>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
     acceptors: JoinSet<()>,
+}
+
+/// A listener, and where it is.
+type Bound = (SocketAddr, TcpListener);
+
+/// Listeners on all addresses or on none.
+fn listeners(addrs: &[SocketAddr]) -> Result<Vec<Bound>, BindError> {
+    let only_v6 = addrs.iter().any(SocketAddr::is_ipv4);
+    let listen_on = |addr: &SocketAddr| {
+        let listener = listen::listener(*addr, only_v6)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    addrs.iter().map(|addr| listen_on(addr).map_err(|source| BindError { addr: *addr, source })).collect()
 }
 
 impl HttpServer {
@@ -58,31 +77,39 @@ impl HttpServer {
         routes: Routes,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BindError> {
-        let only_v6 = addrs.iter().any(SocketAddr::is_ipv4);
-        let listen_on = |addr: &SocketAddr| {
-            let listener = listen::listener(*addr, only_v6)?;
-            Ok((listener.local_addr()?, listener))
-        };
-        let bound = addrs
-            .iter()
-            .map(|addr| listen_on(addr).map_err(|source| BindError { addr: *addr, source }))
-            .collect::<Result<Vec<_>, _>>()?;
-
+        let bound = listeners(addrs)?;
         let limits = settings.limits.fitted();
         let drain = Drain::new(limits.connections);
-        let service = Service::new(routes, limits, Arc::clone(metrics));
         let seats = Arc::clone(&drain);
         metrics.collect(move |scrape| {
             let of = [("taken", seats.taken()), ("most", seats.most())];
             scrape.gauges("skyhound_connections", "TCP connections of the HTTP side, and their limit", "of", of);
         });
-        let mut acceptors = JoinSet::new();
-        let mut at = Vec::with_capacity(bound.len());
+        let mut server =
+            Self { addrs: Vec::new(), drain, limits, metrics: Arc::clone(metrics), acceptors: JoinSet::new() };
+        server.addrs = server.accept(bound, settings.tls.as_ref(), routes);
+        Ok(server)
+    }
+
+    /// Listens on further addresses, with routes of their own and seats from the same count. Says where.
+    pub fn also(
+        &mut self,
+        addrs: &[SocketAddr],
+        tls: Option<&Arc<Tls>>,
+        routes: Routes,
+    ) -> Result<Vec<SocketAddr>, BindError> {
+        Ok(self.accept(listeners(addrs)?, tls, routes))
+    }
+
+    fn accept(&mut self, bound: Vec<Bound>, tls: Option<&Arc<Tls>>, routes: Routes) -> Vec<SocketAddr> {
+        let service = Service::new(routes, self.limits, Arc::clone(&self.metrics));
+        let mut addrs = Vec::with_capacity(bound.len());
         for (addr, listener) in bound {
-            at.push(addr);
-            acceptors.spawn(listen::accept(listener, Arc::clone(&service), Arc::clone(&drain)));
+            addrs.push(addr);
+            let (service, drain) = (Arc::clone(&service), Arc::clone(&self.drain));
+            self.acceptors.spawn(listen::accept(listener, tls.cloned(), service, drain));
         }
-        Ok(Self { addrs: at, drain, acceptors })
+        addrs
     }
 
     /// Where it listens, in the order asked for, ports filled in.

@@ -4,12 +4,13 @@
 //! what the 101 will promise, [`Handshake::accept`] makes the promise. Owns: the protocol, its buffers, its
 //! close codes. Does not own: when a peer is dead, and what its texts mean.
 //!
-//! hyper's buffers end with the handshake: the bare `TcpStream` is taken back from it and given to
+//! hyper's buffers end with the handshake: the bare [`Stream`] is taken back from it and given to
 //! tokio-tungstenite with small buffers of its own (its default is 128 KiB a socket to read alone).
 
 use super::error::HttpError;
 use super::http::linger;
 use super::route::{Reply, Request, reply};
+use super::stream::Stream;
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::body::Body;
@@ -18,7 +19,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
@@ -103,7 +103,7 @@ pub struct Upgrade(OnUpgrade);
 impl Upgrade {
     /// The socket, once the 101 is sent; `None` if the client went away before.
     pub async fn socket(self, frame_bytes: usize) -> Option<Socket> {
-        let parts = self.0.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+        let parts = self.0.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -136,7 +136,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Socket {
     /// Boxed because the compiler keeps a copy of whatever moves in every future that it moves through.
-    inner: Box<WebSocketStream<TcpStream>>,
+    inner: Box<WebSocketStream<Stream>>,
     frame_bytes: usize,
 }
 

@@ -126,7 +126,7 @@ impl Served {
         if let Some(following) = &self.following {
             following.abort();
         }
-        self.server.shutdown().await.unwrap();
+        self.server.shutdown().await;
     }
 }
 

@@ -12,11 +12,11 @@ use super::{Fast, Place, View, wire};
 use crate::catalog::{Catalog, Node};
 use crate::dns::general;
 use crate::dns::handler::Handler;
+use crate::dns::message::Transport;
 use crate::model::Host;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
-use hickory_server::net::xfer::Protocol;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Fast {
         let general = Handler::new(Catalog::fixed(Arc::clone(view.snapshot)), self.settings.clone());
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let general::Said::Now(Some(bytes)) =
-            general::respond(&general, &query.alone(dnssec_ok), nobody, Protocol::Tcp)
+            general::respond(&general, &query.alone(dnssec_ok), nobody, Transport::Tcp)
         else {
             // Not from the tree.
             return None;

@@ -2,6 +2,7 @@
 
 use super::super::general::{Said, respond};
 use super::super::handler::Handler;
+use super::super::message::Transport;
 use super::super::settings::{DnsSettings, ForwardSettings};
 use super::super::stats::DnsStats;
 use super::super::testing::snapshot;
@@ -10,7 +11,6 @@ use crate::catalog::{Catalog, Health, Snapshot};
 use crate::model::{Layout, Name};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
-use hickory_server::net::xfer::Protocol;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -58,7 +58,7 @@ impl Both {
         Some(buffer[..length].to_vec())
     }
 
-    fn general(&self, asked: &[u8], over: Protocol) -> Message {
+    fn general(&self, asked: &[u8], over: Transport) -> Message {
         match respond(&self.general, asked, client(asked), over) {
             Said::Now(Some(bytes)) => Message::from_vec(&bytes).unwrap(),
             _ => panic!("the general path has no answer"),
@@ -101,8 +101,8 @@ fn priorities(records: &[Record]) -> Vec<u16> {
 fn agree(both: &Both, message: &[u8], rotation: u32) -> bool {
     let Some(bytes) = both.fast(message, rotation) else { return false };
     let said = Message::from_vec(&bytes).expect("a message");
-    let whole = both.general(message, Protocol::Tcp);
-    let general = both.general(message, Protocol::Udp);
+    let whole = both.general(message, Transport::Tcp);
+    let general = both.general(message, Transport::Udp);
     let read = Message::from_vec(message).unwrap();
     let limit = read.edns.as_ref().map_or(512, |edns| edns.max_payload().min(1232)).max(512);
     assert!(bytes.len() <= usize::from(limit), "{} over {limit}", bytes.len());

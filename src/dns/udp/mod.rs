@@ -8,7 +8,7 @@
 //! Owns: the threads, from binding to joining. A datagram wakes the thread that answers it, and no task,
 //! queue or lock stands between: of the 5 µs that an answer costs, 4 are the kernel's. Threads and not
 //! tasks, because they block in the kernel; few, because there are few cores. Does not own: what is
-//! answered ([`super::fast`], [`super::general`]). Linux only; elsewhere hickory-server reads UDP.
+//! answered ([`super::fast`], [`super::general`]). Linux only; elsewhere it is `udp_portable`.
 
 mod socket;
 mod worker;
@@ -83,15 +83,18 @@ impl UdpWorkers {
         Ok(workers)
     }
 
-    /// Waits until all threads have ended, which they do only when told or by a bug.
+    /// Waits until all threads have ended, which they do only when told or by a bug. Without any, for ever.
     pub(super) async fn ended(&mut self) {
+        if self.threads.is_empty() {
+            return std::future::pending().await;
+        }
         while self.ended.recv().await.is_some() {}
     }
 
     /// Closes the sockets. Returns when they are closed.
     pub(super) async fn stop(mut self) {
         self.tell();
-        self.ended().await;
+        while self.ended.recv().await.is_some() {}
         for thread in self.threads.drain(..) {
             // It has ended, but for its last few instructions.
             let _ = thread.join();

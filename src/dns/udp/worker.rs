@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::dns::fast::Fast;
 use crate::dns::general::{Later, Said, respond};
 use crate::dns::handler::Handler;
-use hickory_server::net::xfer::Protocol;
+use crate::dns::message::Transport;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -57,7 +57,7 @@ impl Worker {
             };
             let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random.u32(..)));
             let response =
-                fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Protocol::Udp) {
+                fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Transport::Udp) {
                     Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
                     Said::Later(later) => {
                         self.wait(later, peer);
@@ -78,9 +78,7 @@ impl Worker {
         let port = Arc::clone(&self.port);
         self.runtime.spawn(async move {
             let _seat = seat;
-            if let Some(response) = later.await
-                && let Err(error) = port.send(&peer, &response)
-            {
+            if let Err(error) = port.send(&peer, &later.await) {
                 debug!(%error, "a DNS response could not be sent");
             }
         });

@@ -1,0 +1,284 @@
+//! A response in wire form, every name compressed.
+//!
+//! Owns: the layout of a message and where its names stand. Does not own: what is in it, nor the data of
+//! types that have no name to compress (hickory's encoder writes those).
+//!
+//! hickory's own encoder compresses the first 120 names of a message, because it looks for each among all
+//! that were written before (CVE-2024-8508 of other servers). Here a name is found by its hash: a message
+//! costs as much as it is long, and 64 KiB hold all that they can.
+
+use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata};
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
+use std::collections::HashMap;
+
+/// The length of a header.
+const HEADER: usize = 12;
+/// Where the pointers end: they have 14 bits (RFC 1035 section 4.1.4).
+const POINTERS: usize = 0x4000;
+/// The option code of padding (RFC 7830).
+const PADDING: u16 = 12;
+/// Private answers are padded to a multiple of this (RFC 8467 section 4.1).
+const PADDED_TO: usize = 468;
+
+/// Why a record was not written.
+struct DoesNotFit;
+
+/// A message as it grows: the question, then records in the order of the sections.
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+    limit: usize,
+    /// Where each name and each end of one was written first. Names to the byte: one in another case is
+    /// another name here, since a pointer would change its case.
+    places: HashMap<Box<[u8]>, u16>,
+}
+
+impl Writer {
+    /// Begins with the question section in its wire form. `None` if that is over the limit already.
+    pub(super) fn new(question: &[u8], limit: u16) -> Option<Self> {
+        let limit = usize::from(limit);
+        let mut bytes = Vec::with_capacity(512);
+        bytes.resize(HEADER, 0);
+        bytes.extend_from_slice(question);
+        let mut writer = Self { bytes, limit, places: HashMap::new() };
+        // The first name of a message has nothing to point at, and so has the form that names have here.
+        let name = question.get(..labels(question)).unwrap_or_default();
+        writer.note(name, name.len(), HEADER);
+        (writer.bytes.len() <= limit).then_some(writer)
+    }
+
+    /// Writes records until one does not fit; says how many.
+    pub(super) fn records(&mut self, records: &[Record]) -> usize {
+        for (written, record) in records.iter().enumerate() {
+            let start = self.bytes.len();
+            if self.record(record).is_err() || self.bytes.len() > self.limit {
+                self.bytes.truncate(start);
+                self.places.retain(|_, place| usize::from(*place) < start);
+                return written;
+            }
+        }
+        records.len()
+    }
+
+    /// The message, with an OPT record at its end if there is one, and padded if it is to be.
+    pub(super) fn finish(mut self, metadata: Metadata, counts: HeaderCounts, opt: Option<(Edns, bool)>) -> Vec<u8> {
+        let mut counts = counts;
+        if let Some((mut edns, padded)) = opt {
+            edns.set_rcode_high(metadata.response_code.high());
+            if padded {
+                self.pad(&mut edns);
+            }
+            if let Ok(bytes) = edns.to_bytes() {
+                self.bytes.extend(bytes);
+                counts.additionals += 1;
+            }
+        }
+        // Numbers and flags: nothing that could fail.
+        if let Ok(header) = (Header { metadata, counts }).to_bytes() {
+            self.bytes[..HEADER].copy_from_slice(&header);
+        }
+        self.bytes
+    }
+
+    /// Adds the padding that makes the message a multiple of [`PADDED_TO`], or as long as it may be.
+    fn pad(&self, edns: &mut Edns) {
+        edns.options_mut().insert(EdnsOption::Unknown(PADDING, Vec::new()));
+        let length = self.bytes.len() + edns.to_bytes().map_or(0, |bytes| bytes.len());
+        let padded = length.next_multiple_of(PADDED_TO).min(usize::from(u16::MAX).max(length));
+        edns.options_mut().remove(PADDING.into());
+        edns.options_mut().insert(EdnsOption::Unknown(PADDING, vec![0; padded - length]));
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), DoesNotFit> {
+        self.name(&record.name, true);
+        self.number(record.record_type().into());
+        self.number(record.dns_class.into());
+        self.bytes.extend(record.ttl.to_be_bytes());
+        let length_at = self.bytes.len();
+        self.number(0);
+        self.data(&record.data)?;
+        let length = u16::try_from(self.bytes.len() - length_at - 2).map_err(|_| DoesNotFit)?;
+        self.bytes[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    /// Names are compressed in the types of RFC 1035 and in no others (RFC 3597 section 4).
+    fn data(&mut self, data: &RData) -> Result<(), DoesNotFit> {
+        match data {
+            RData::CNAME(name) => self.name(&name.0, true),
+            RData::NS(name) => self.name(&name.0, true),
+            RData::PTR(name) => self.name(&name.0, true),
+            RData::MX(mx) => {
+                self.number(mx.preference);
+                self.name(&mx.exchange, true);
+            }
+            RData::SOA(soa) => {
+                self.name(&soa.mname, true);
+                self.name(&soa.rname, true);
+                self.bytes.extend(soa.serial.to_be_bytes());
+                self.bytes
+                    .extend([soa.refresh, soa.retry, soa.expire].iter().flat_map(|seconds| seconds.to_be_bytes()));
+                self.bytes.extend(soa.minimum.to_be_bytes());
+            }
+            RData::SRV(srv) => {
+                self.number(srv.priority);
+                self.number(srv.weight);
+                self.number(srv.port);
+                // RFC 2782, "Target". Others may point at it all the same.
+                self.name(&srv.target, false);
+            }
+            other => {
+                let mut bytes = Vec::new();
+                let mut encoder = BinEncoder::new(&mut bytes);
+                encoder.set_name_encoding(NameEncoding::Uncompressed);
+                other.emit(&mut encoder).map_err(|_| DoesNotFit)?;
+                self.bytes.extend(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, number: u16) {
+        self.bytes.extend(number.to_be_bytes());
+    }
+
+    /// Writes a name, its longest known end as a pointer.
+    fn name(&mut self, name: &Name, compress: bool) {
+        let mut wire = Vec::with_capacity(name.len());
+        for label in name.iter() {
+            // 1 to 63, as every `Name` has it.
+            wire.push(u8::try_from(label.len()).unwrap_or(0));
+            wire.extend_from_slice(label);
+        }
+        let known = ends(&wire).find_map(|end| Some((end, *self.places.get(&wire[end..])?)));
+        let start = self.bytes.len();
+        match known {
+            Some((end, place)) if compress => {
+                self.bytes.extend_from_slice(&wire[..end]);
+                self.number(place | 0xc000);
+            }
+            _ => {
+                self.bytes.extend_from_slice(&wire);
+                self.bytes.push(0);
+            }
+        }
+        self.note(&wire, known.map_or(wire.len(), |(end, _)| end), start);
+    }
+
+    /// Remembers a name that was written at `start`, and its ends that begin before `until`.
+    fn note(&mut self, name: &[u8], until: usize, start: usize) {
+        for end in ends(name).take_while(|end| *end < until && start + end < POINTERS) {
+            let place = u16::try_from(start + end).unwrap_or(0);
+            self.places.entry(name[end..].into()).or_insert(place);
+        }
+    }
+}
+
+/// Where the labels of a name in wire form begin, the root's not counted.
+fn ends(name: &[u8]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let label = at;
+        at += 1 + usize::from(*name.get(at)?);
+        Some(label)
+    })
+}
+
+/// How long the labels of the name at the front are, without the root's.
+fn labels(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(length @ 1..=63) = bytes.get(at).copied() {
+        at += 1 + usize::from(length);
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::{Message, MessageType, OpCode, Query};
+    use hickory_proto::rr::RecordType;
+    use hickory_proto::rr::rdata::{A, CNAME, MX, NS, SOA, SRV, TXT};
+    use proptest::prelude::*;
+
+    fn question(name: &Name) -> Vec<u8> {
+        Query::query(name.clone(), RecordType::SRV).to_bytes().unwrap()
+    }
+
+    fn written(asked: &Name, records: &[Record], limit: u16) -> (Vec<u8>, usize) {
+        let mut writer = Writer::new(&question(asked), limit).unwrap();
+        let count = writer.records(records);
+        let counts = HeaderCounts { queries: 1, answers: u16::try_from(count).unwrap(), ..HeaderCounts::default() };
+        (writer.finish(Metadata::new(7, MessageType::Response, OpCode::Query), counts, None), count)
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        let label = prop::sample::select(vec!["a", "b", "B", "web", "test", "x\u{7f}"]);
+        prop::collection::vec(label, 0..5)
+            .prop_map(|labels| Name::from_labels(labels.iter().map(|label| label.as_bytes())).unwrap())
+    }
+
+    fn data() -> impl Strategy<Value = RData> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(|ip| RData::A(A(ip.into()))),
+            name().prop_map(|name| RData::CNAME(CNAME(name))),
+            name().prop_map(|name| RData::NS(NS(name))),
+            (any::<u16>(), name()).prop_map(|(preference, name)| RData::MX(MX::new(preference, name))),
+            (any::<u16>(), name()).prop_map(|(number, name)| RData::SRV(SRV::new(1, number, 80, name))),
+            (name(), name()).prop_map(|(one, two)| RData::SOA(SOA::new(one, two, 9, 8, 7, 6, 5))),
+            "[a-z]{0,200}".prop_map(|text| RData::TXT(TXT::new(vec![text]))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_never_longer_than_the_library_writes_it(
+            asked in name(), limit in 600u16..,
+            records in prop::collection::vec((name(), data()), 0..300),
+        ) {
+            let records: Vec<_> = records.into_iter().map(|(name, data)| Record::from_rdata(name, 30, data)).collect();
+            let (bytes, count) = written(&asked, &records, limit);
+            prop_assert!(bytes.len() <= usize::from(limit));
+            let read = Message::from_vec(&bytes).unwrap();
+            prop_assert_eq!(&read.answers, &records[..count], "in their order and case");
+            let mut library = read.clone();
+            library.answers.truncate(100); // beyond that it compresses no more
+            let (ours, _) = written(&asked, &library.answers, u16::MAX);
+            prop_assert!(ours.len() <= library.to_vec().unwrap().len());
+        }
+    }
+
+    #[test]
+    fn names_are_compressed_to_the_last() {
+        let asked = Name::from_ascii("Web.skydns.test.").unwrap();
+        let records: Vec<_> = (0..4000u16)
+            .map(|i| {
+                Record::from_rdata(
+                    asked.clone(),
+                    30,
+                    RData::A(A([10, 0, i.to_be_bytes()[0], i.to_be_bytes()[1]].into())),
+                )
+            })
+            .collect();
+        let (bytes, count) = written(&asked, &records, u16::MAX);
+        assert_eq!((count, bytes.len()), (4000, 12 + 17 + 4 + 4000 * 16));
+        assert!(
+            Message::from_vec(&bytes)
+                .unwrap()
+                .answers
+                .iter()
+                .all(|record| record.name.to_string() == "Web.skydns.test.")
+        );
+    }
+
+    #[test]
+    fn a_private_answer_is_padded_to_whole_blocks() {
+        let writer = Writer::new(&question(&Name::from_ascii("web.skydns.test.").unwrap()), u16::MAX).unwrap();
+        let metadata = Metadata::new(7, MessageType::Response, OpCode::Query);
+        let bytes =
+            writer.finish(metadata, HeaderCounts { queries: 1, ..HeaderCounts::default() }, Some((Edns::new(), true)));
+        assert_eq!(bytes.len(), PADDED_TO);
+        assert!(Message::from_vec(&bytes).unwrap().edns.is_some());
+    }
+}
