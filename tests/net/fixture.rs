@@ -90,7 +90,7 @@ impl Daemon {
             turns: Turns::default(),
         });
         gauges::watch(&app);
-        let settings = HttpSettings { limits: how.limits };
+        let settings = HttpSettings { limits: how.limits, ..HttpSettings::default() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let http = HttpServer::bind(&[any], &settings, routes(&app), &metrics).expect("a free port");
         let addr = http.local_addrs()[0];

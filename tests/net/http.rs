@@ -140,7 +140,7 @@ async fn bodies_have_a_limit_and_a_deadline() {
         Ok(route::reply(hyper::StatusCode::OK, "text/plain", body))
     });
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (settings, metrics) = (HttpSettings { limits }, Arc::new(Metrics::new()));
+    let (settings, metrics) = (HttpSettings { limits, ..HttpSettings::default() }, Arc::new(Metrics::new()));
     let server = HttpServer::bind(&[any], &settings, Routes::default().with([echo]), &metrics).unwrap();
     let connect = async || {
         let stream = tokio::net::TcpStream::connect(server.local_addrs()[0]).await.unwrap();
