@@ -43,6 +43,7 @@ pub struct Metrics {
     registrations: Family<DialectLabels, Counter>,
     releases: Family<DialectLabels, Counter>,
     websocket_errors: Family<CodeLabels, Counter>,
+    cut_off: Family<DialectLabels, Counter>,
     websockets: Gauge,
 }
 
@@ -57,6 +58,7 @@ impl Metrics {
             registrations: Family::default(),
             releases: Family::default(),
             websocket_errors: Family::default(),
+            cut_off: Family::default(),
             websockets: Gauge::default(),
         };
         {
@@ -80,6 +82,7 @@ impl Metrics {
                 "Websockets closed because of what their peer sent",
                 metrics.websocket_errors.clone(),
             );
+            r.register("skyhound_cut_off", "Listeners closed because they read too slowly", metrics.cut_off.clone());
             r.register("skyhound_websockets", "Websockets held", metrics.websockets.clone());
         }
         metrics
@@ -113,6 +116,11 @@ impl Metrics {
     /// A websocket is closed with this code for what its peer sent.
     pub fn websocket_error(&self, code: u16) {
         self.websocket_errors.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    /// A listener is closed because it took nothing for too long (`stalled`), or fell too far behind (`behind`).
+    pub fn cut_off(&self, dialect: &'static str, outcome: &'static str) {
+        self.cut_off.get_or_create(&DialectLabels { dialect, outcome }).inc();
     }
 
     /// A websocket is held, until this is dropped.

@@ -4,6 +4,7 @@
 //! means ([`crate::model::instance`]) nor what becomes of it ([`crate::registry`]), and never sees the store.
 //! Errors become answers here, once for all of them.
 
+pub mod hold;
 pub mod skyapi;
 
 use crate::app::App;

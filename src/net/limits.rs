@@ -37,6 +37,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 pub const FRAME_MAX: usize = 16 * 1024;
 /// Frames that mean nothing here, between two pings. One more closes the socket.
 pub const BAD_FRAMES_MAX: u32 = 16;
+/// How long a peer may take nothing of a text that it is sent (or half the timeout, if that is less). One that
+/// is still there reads within milliseconds; what it does not take is kept for it alone.
+pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// Registrations under way at a time. The others wait for their turn: a storm of reconnecting peers costs
 /// them time, and the store sees full group commits instead of all of them at once.
 pub const HANDSHAKES: usize = 1024;

@@ -2,13 +2,15 @@
 //!
 //! The halves leave room between them: [`Handshake::read`] checks what the client asks, the route does
 //! what the 101 will promise, [`Handshake::accept`] makes the promise. Owns: the protocol, its buffers, its
-//! close codes. Does not own: when a peer is dead, and what its texts mean.
+//! close codes, and that what is being sent to a slow reader is one message, shared with all others who are sent
+//! it. Does not own: when a peer is dead or too slow, and what its texts mean.
 //!
 //! hyper's buffers end with the handshake: the bare [`Stream`] is taken back from it and given to
 //! tokio-tungstenite with small buffers of its own (its default is 128 KiB a socket to read alone).
 
 use super::error::HttpError;
 use super::http::linger;
+use super::limits::LINGER;
 use super::route::{Reply, Request, reply};
 use super::stream::Stream;
 use bytes::Bytes;
@@ -19,6 +21,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
@@ -28,8 +36,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 
 /// Bytes read at a time. What peers send is mostly pongs, of 6 bytes; a longer frame gets a buffer of its length.
 const READ_BUFFER: usize = 256;
-/// Bytes that wait for a peer that does not read; with more the socket fails.
+/// Bytes of pings, pongs and closes that wait for a peer that does not read; with more the socket fails. Texts do
+/// not wait there: see [`Sending`].
 const WRITE_BUFFER_MAX: usize = 16 * 1024;
+/// The first byte of a text in one frame: FIN, and the opcode (RFC 6455 section 5.2).
+const TEXT: u8 = 0x81;
 /// The longest reason of a close frame (RFC 6455 section 5.5: 125 with the code).
 const REASON_MAX: usize = 123;
 
@@ -112,7 +123,7 @@ impl Upgrade {
             .max_frame_size(Some(frame_bytes));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
         let inner = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Socket { inner: Box::new(inner), frame_bytes })
+        Some(Socket { inner: Box::new(inner), frame_bytes, sending: None })
     }
 }
 
@@ -123,6 +134,8 @@ pub enum Heard {
     Text(Utf8Bytes),
     /// It sent a ping (which is answered) or a pong.
     Alive,
+    /// It has taken the rest of a text that it did not take at once. The next one may be said.
+    Taken,
     /// It closed in order.
     Closed,
     /// It is gone: the connection ended or was reset without a close frame.
@@ -131,19 +144,35 @@ pub enum Heard {
     Broke(CloseCode, Cow<'static, str>),
 }
 
-/// A websocket. Its writes never wait: a peer that does not take the few bytes that it is sent does not
-/// read, and its silence ends it.
+/// A websocket. Its writes never wait. A text that the peer does not take at once is sent on while it is listened
+/// to, and until then nothing else is read or said ([`Socket::stalled`] says for how long it takes nothing).
 #[derive(Debug)]
 pub struct Socket {
     /// Boxed because the compiler keeps a copy of whatever moves in every future that it moves through.
     inner: Box<WebSocketStream<Stream>>,
     frame_bytes: usize,
+    sending: Option<Box<Sending>>,
+}
+
+/// A text that is not wholly sent. It goes past tungstenite, which would copy it into a buffer of each socket and
+/// keep that buffer: 10,000 sockets are sent the same bytes.
+#[derive(Debug)]
+struct Sending {
+    head: ([u8; 10], usize),
+    text: Utf8Bytes,
+    /// Bytes of head and text that are sent.
+    sent: usize,
+    /// When the peer took some last.
+    since: Instant,
 }
 
 impl Socket {
-    /// What the peer does next. Safe to cancel. After anything but `Text` and `Alive` only
+    /// What the peer does next. Safe to cancel. After anything but `Text`, `Alive` and `Taken` only
     /// [`Socket::close`] makes sense.
     pub async fn hear(&mut self) -> Heard {
+        if self.sending.is_some() {
+            return if self.send_on().await { Heard::Taken } else { Heard::Gone };
+        }
         match self.inner.next().await {
             Some(Ok(Message::Text(text))) => Heard::Text(text),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Alive,
@@ -168,19 +197,63 @@ impl Socket {
         }
     }
 
-    /// Sends a ping.
+    /// Sends a ping; not into the middle of a text.
     pub fn ping(&mut self) {
-        self.send(Message::Ping(Bytes::new()));
+        if self.sending.is_none() {
+            self.send(Message::Ping(Bytes::new()));
+        }
     }
 
-    /// Sends a text.
-    pub fn say(&mut self, text: impl Into<Utf8Bytes>) {
-        self.send(Message::Text(text.into()));
+    /// Sends a text; `false` if the peer does not take all of it at once. Not to be called before
+    /// [`Heard::Taken`] then: the text would be dropped.
+    pub fn say(&mut self, text: impl Into<Utf8Bytes>) -> bool {
+        debug_assert!(self.sending.is_none(), "one text at a time");
+        if self.sending.is_some() {
+            return false;
+        }
+        let text = text.into();
+        self.sending = Some(Box::new(Sending { head: head(text.len()), text, sent: 0, since: Instant::now() }));
+        let _ = self.send_on().now_or_never();
+        self.sending.is_none()
+    }
+
+    /// For how long the peer has taken nothing of what it is being sent; `None` when it has taken everything.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.sending.as_ref().map(|sending| sending.since.elapsed())
+    }
+
+    /// Sends the rest of the text; `false` if the connection is gone. Safe to cancel.
+    async fn send_on(&mut self) -> bool {
+        let Self { inner, sending, .. } = self;
+        let Some(rest) = sending else { return true };
+        // What tungstenite still has goes first. It gets nothing more before the text is out, as nothing is read.
+        if rest.sent == 0 && inner.flush().await.is_err() {
+            return false;
+        }
+        let stream = inner.get_mut();
+        while let Some(left) = rest.left() {
+            match poll_fn(|cx| Pin::new(&mut *stream).poll_write_vectored(cx, &left)).await {
+                Ok(0) | Err(_) => return false,
+                Ok(taken) => {
+                    rest.sent += taken;
+                    rest.since = Instant::now();
+                }
+            }
+        }
+        // TLS keeps what is not flushed.
+        if poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await.is_err() {
+            return false;
+        }
+        *sending = None;
+        true
     }
 
     /// Closes with a code and a sentence, or answers the peer's own close; waits a moment for the peer to
-    /// see it.
+    /// see it. Who does not take the rest of a text in that moment cannot be told anything.
     pub async fn close(mut self, frame: Option<(CloseCode, &str)>) {
+        if self.sending.is_some() && !matches!(timeout(LINGER, self.send_on()).await, Ok(true)) {
+            return;
+        }
         match frame {
             Some((code, reason)) => {
                 let reason = Utf8Bytes::from(fitting(reason));
@@ -198,6 +271,40 @@ impl Socket {
     fn send(&mut self, message: Message) {
         drop(self.inner.send(message).now_or_never());
     }
+}
+
+impl Sending {
+    /// What is not sent yet, of the head and of the text; `None` when all is.
+    fn left(&self) -> Option<[IoSlice<'_>; 2]> {
+        let (head, text) = (&self.head.0[..self.head.1], self.text.as_bytes());
+        let of_head = self.sent.min(head.len());
+        let (head, text) = (&head[of_head..], &text[self.sent - of_head..]);
+        (!head.is_empty() || !text.is_empty()).then(|| [IoSlice::new(head), IoSlice::new(text)])
+    }
+}
+
+/// The head of a text of this length in one frame, and its own length. A server masks nothing (RFC 6455 section 5.1).
+fn head(length: usize) -> ([u8; 10], usize) {
+    let mut head = [0; 10];
+    head[0] = TEXT;
+    let length = length as u64;
+    let [.., high, low] = length.to_be_bytes();
+    let own = match length {
+        short @ 0..126 => {
+            head[1] = short.to_be_bytes()[7];
+            2
+        }
+        126..=0xffff => {
+            head[1..4].copy_from_slice(&[126, high, low]);
+            4
+        }
+        _ => {
+            head[1] = 127;
+            head[2..].copy_from_slice(&length.to_be_bytes());
+            10
+        }
+    };
+    (head, own)
 }
 
 /// As much of a reason as a close frame takes, in whole characters.
@@ -219,6 +326,19 @@ mod tests {
         for bad in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ=!", "dGhlIHNhbXBsZSBub25 ZQ=="] {
             assert!(key(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_length_of_a_text_is_said_in_one_three_or_nine_bytes() {
+        let said = |length| {
+            let (head, own) = head(length);
+            head[..own].to_vec()
+        };
+        assert_eq!(said(0), [0x81, 0]);
+        assert_eq!(said(125), [0x81, 125]);
+        assert_eq!(said(126), [0x81, 126, 0, 126]);
+        assert_eq!(said(0xffff), [0x81, 126, 0xff, 0xff]);
+        assert_eq!(said(0x1_0000), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -8,13 +8,15 @@
 //! - The original answers the handshake first and writes later, removes by key whoever wrote it, and never
 //!   looks for a pong; clients cannot tell the difference but by being found.
 //!
-//! [`query`] reads the parameters, [`hold`] is the life of a socket, [`op`] what it can be told.
+//! [`query`] reads the parameters, [`hold`] is a socket's side of [`crate::dialect::hold`], [`op`] what it can be
+//! told.
 
 pub mod hold;
 pub mod op;
 pub mod query;
 
 use crate::app::App;
+use crate::dialect::hold::hold;
 use crate::dialect::outcome;
 use crate::model::Instance;
 use crate::net::websocket::Handshake;
@@ -41,7 +43,7 @@ async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Repl
     let instance = accept(&app, said, peer.addr.ip()).inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
     let claim = register(&app, instance).await?;
     let (reply, upgrade) = handshake.accept();
-    tokio::spawn(hold::hold(app, claim, upgrade, peer.seat));
+    tokio::spawn(hold(app, hold::Provide(claim), upgrade, peer.seat));
     Ok(reply)
 }
 
