@@ -45,6 +45,7 @@ pub mod registry;
 pub mod server;
 pub mod skydns;
 pub mod store;
+pub mod topics;
 
 /// This version, as in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -12,6 +12,7 @@ use crate::net::Seat;
 use crate::net::limits::{BAD_FRAMES_MAX, SEND_PATIENCE};
 use crate::net::websocket::{CloseCode, Heard, Socket, Upgrade, Utf8Bytes};
 use crate::registry::Claim;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::pin::pin;
@@ -30,7 +31,7 @@ pub trait Talk: Send + 'static {
 
     /// Does what a text says. `Ok` is what is answered, if anything; `Err` is answered as well, and counts as a
     /// frame that means nothing here.
-    fn told(&mut self, text: Utf8Bytes) -> impl Future<Output = Result<Option<Utf8Bytes>, Utf8Bytes>> + Send;
+    fn told(&mut self, text: Utf8Bytes) -> impl Future<Output = Result<Option<Bytes>, Bytes>> + Send;
 
     /// What there is to say unasked. Safe to cancel.
     fn news(&mut self) -> impl Future<Output = News> + Send {
@@ -44,8 +45,8 @@ pub trait Talk: Send + 'static {
 /// See [`Talk::news`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// Something to say.
-    Text(Utf8Bytes),
+    /// Something to say, in UTF-8.
+    Text(Bytes),
     /// There was more to say than could be kept for this peer.
     Behind,
 }
@@ -88,23 +89,19 @@ impl End {
 pub async fn hold<T: Talk>(app: Arc<App>, mut talk: T, upgrade: Upgrade, seat: Arc<Seat>) {
     let Some(mut socket) = Box::pin(upgrade.socket(app.limits.frame_bytes)).await else {
         // The client left while its 101 was on the way. Dropping the claim would do the same unseen.
-        return match talk.claim() {
-            Some(claim) => {
-                app.metrics.release(T::DIALECT, "gone");
-                drop(Box::pin(claim.release()).await);
-            }
-            None => {}
-        };
+        return give_up::<T>(&app, talk.claim()).await;
     };
     let _held = app.metrics.websocket();
     let end = live(&app, &mut talk, &mut socket, &seat).await;
+    over(&app, talk, socket, end).await;
+    drop(seat);
+}
+
+/// What becomes of all that the socket held.
+fn over<T: Talk>(app: &App, talk: T, socket: Socket, end: End) -> BoxFuture<'_, ()> {
     let claim = talk.claim();
-    tracing::debug!(
-        dialect = T::DIALECT,
-        name = claim.as_ref().map(|c| c.instance().name.to_string()),
-        ?end,
-        "socket ended"
-    );
+    let name = claim.as_ref().map(|claim| claim.instance().name.to_string());
+    tracing::debug!(dialect = T::DIALECT, name, ?end, "socket ended");
     match end {
         End::Stalled | End::Behind => app.metrics.cut_off(T::DIALECT, end.word()),
         End::Broke(code, _) => app.metrics.websocket_error(code.into()),
@@ -113,8 +110,14 @@ pub async fn hold<T: Talk>(app: Arc<App>, mut talk: T, upgrade: Upgrade, seat: A
     if claim.is_some() {
         app.metrics.release(T::DIALECT, end.word());
     }
-    finish(&app, claim, socket, end).await;
-    drop(seat);
+    finish(app, claim, socket, end)
+}
+
+fn give_up<T: Talk>(app: &App, claim: Option<Claim>) -> BoxFuture<'static, ()> {
+    if claim.is_some() {
+        app.metrics.release(T::DIALECT, "gone");
+    }
+    Box::pin(release(claim))
 }
 
 /// Listens, talks and pings until there is a reason to end.

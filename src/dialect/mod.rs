@@ -4,19 +4,39 @@
 //! means ([`crate::model::instance`]) nor what becomes of it ([`crate::registry`]), and never sees the store.
 //! Errors become answers here, once for all of them.
 
+pub mod form;
 pub mod hold;
+pub mod hound_dog;
 pub mod skyapi;
 
 use crate::app::App;
+use crate::model::Instance;
 use crate::model::instance::Invalid;
 use crate::net::{HttpError, Route};
-use crate::registry::RegisterError;
+use crate::registry::{Claim, RegisterError};
 use hyper::StatusCode;
 use std::sync::Arc;
 
 /// The rows of all dialects.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    skyapi::routes(app)
+    let mut routes = skyapi::routes(app);
+    routes.extend(hound_dog::routes(app));
+    routes
+}
+
+/// Registers, in turn, and counts what became of it.
+pub async fn register(app: &App, dialect: &'static str, instance: Instance) -> Result<Claim, HttpError> {
+    let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(dialect, "unavailable"))?;
+    match app.registry.register(instance).await {
+        Ok(claim) => {
+            app.metrics.registration(dialect, "ok");
+            Ok(claim)
+        }
+        Err(error) => {
+            app.metrics.registration(dialect, outcome(&error));
+            Err(error.into())
+        }
+    }
 }
 
 impl From<Invalid> for HttpError {

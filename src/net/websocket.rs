@@ -159,7 +159,7 @@ pub struct Socket {
 #[derive(Debug)]
 struct Sending {
     head: ([u8; 10], usize),
-    text: Utf8Bytes,
+    text: Bytes,
     /// Bytes of head and text that are sent.
     sent: usize,
     /// When the peer took some last.
@@ -171,7 +171,8 @@ impl Socket {
     /// [`Socket::close`] makes sense.
     pub async fn hear(&mut self) -> Heard {
         if self.sending.is_some() {
-            return if self.send_on().await { Heard::Taken } else { Heard::Gone };
+            // Boxed because it is rare: what it takes would be every socket's.
+            return if Box::pin(self.send_on()).await { Heard::Taken } else { Heard::Gone };
         }
         match self.inner.next().await {
             Some(Ok(Message::Text(text))) => Heard::Text(text),
@@ -204,9 +205,9 @@ impl Socket {
         }
     }
 
-    /// Sends a text; `false` if the peer does not take all of it at once. Not to be called before
+    /// Sends a text, which is UTF-8; `false` if the peer does not take all of it at once. Not to be called before
     /// [`Heard::Taken`] then: the text would be dropped.
-    pub fn say(&mut self, text: impl Into<Utf8Bytes>) -> bool {
+    pub fn say(&mut self, text: impl Into<Bytes>) -> bool {
         debug_assert!(self.sending.is_none(), "one text at a time");
         if self.sending.is_some() {
             return false;
@@ -276,7 +277,7 @@ impl Socket {
 impl Sending {
     /// What is not sent yet, of the head and of the text; `None` when all is.
     fn left(&self) -> Option<[IoSlice<'_>; 2]> {
-        let (head, text) = (&self.head.0[..self.head.1], self.text.as_bytes());
+        let (head, text) = (&self.head.0[..self.head.1], &self.text[..]);
         let of_head = self.sent.min(head.len());
         let (head, text) = (&head[of_head..], &text[self.sent - of_head..]);
         (!head.is_empty() || !text.is_empty()).then(|| [IoSlice::new(head), IoSlice::new(text)])

@@ -6,6 +6,7 @@ use super::op::Op;
 use crate::dialect::hold::Talk;
 use crate::net::websocket::Utf8Bytes;
 use crate::registry::{Claim, RegisterError};
+use bytes::Bytes;
 
 /// A socket of `/provide`, and what it holds.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(super) struct Provide(pub(super) Claim);
 impl Talk for Provide {
     const DIALECT: &'static str = DIALECT;
 
-    async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Utf8Bytes>, Utf8Bytes> {
+    async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
         let done = update(&mut self.0, &text).await;
         done.map(|()| None).map_err(|sentence| format!("ERROR: {sentence}").into())
     }

@@ -17,11 +17,10 @@ pub mod query;
 
 use crate::app::App;
 use crate::dialect::hold::hold;
-use crate::dialect::outcome;
+use crate::dialect::register;
 use crate::model::Instance;
 use crate::net::websocket::Handshake;
 use crate::net::{HttpError, Peer, Reply, Request, Route};
-use crate::registry::Claim;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Repl
     }
     let said = request.uri().query().unwrap_or_default();
     let instance = accept(&app, said, peer.addr.ip()).inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
-    let claim = register(&app, instance).await?;
+    let claim = register(&app, DIALECT, instance).await?;
     let (reply, upgrade) = handshake.accept();
     tokio::spawn(hold(app, hold::Provide(claim), upgrade, peer.seat));
     Ok(reply)
@@ -49,18 +48,4 @@ async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Repl
 
 fn accept(app: &App, said: &str, peer: IpAddr) -> Result<Instance, HttpError> {
     Ok(query::parse(said)?.accept(&app.naming, peer)?)
-}
-
-async fn register(app: &App, instance: Instance) -> Result<Claim, HttpError> {
-    let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(DIALECT, "unavailable"))?;
-    match app.registry.register(instance).await {
-        Ok(claim) => {
-            app.metrics.registration(DIALECT, "ok");
-            Ok(claim)
-        }
-        Err(error) => {
-            app.metrics.registration(DIALECT, outcome(&error));
-            Err(error.into())
-        }
-    }
 }

@@ -1,21 +1,18 @@
 //! `service=foo&port=9999&…` → [`Registration`].
 //!
-//! Exact: what can be misread is refused, with a sentence that names the parameter.
-//! - A parameter without a value is one that was not sent; the original's client sends `prefix=` so.
-//! - One that is sent twice contradicts itself and is refused (the original takes the first). Several
-//!   `service`+`port` pairs on a socket may come to mean something.
-//! - Unknown parameters are passed over: proxies and newer clients add some.
+//! What can be misread is refused ([`Form`]). The original's client sends `prefix=` for none, and the original takes
+//! the first of two; several `service`+`port` pairs on a socket may come to mean something.
 
+use crate::dialect::form::{Form, decode};
 use crate::model::Registration;
 use crate::model::instance::Invalid;
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::str::FromStr;
 
 /// What a query says. Whether it may be registered is not asked here ([`Registration::accept`]).
 pub fn parse(query: &str) -> Result<Registration, Invalid> {
     let mut registration = Registration { dialect: super::DIALECT, ..Registration::default() };
-    let mut said = Said::read(query, &mut registration.meta)?;
+    let meta = &mut registration.meta;
+    let mut said = Form::read(query, &PARAMETERS, |name, value| extra(meta, name, value))?;
     registration.service = said.text("service").unwrap_or_default();
     let categories = said.text("category").unwrap_or_default();
     registration.category = split(&categories);
@@ -37,73 +34,21 @@ pub fn parse(query: &str) -> Result<Registration, Invalid> {
 const PARAMETERS: [&str; 11] =
     ["service", "category", "host", "port", "prefix", "priority", "weight", "ttl", "text", "group", "version"];
 
-/// What was said, each once and not empty.
-struct Said(BTreeMap<&'static str, String>);
-
-impl Said {
-    fn read(query: &str, meta: &mut BTreeMap<String, String>) -> Result<Self, Invalid> {
-        let mut said = BTreeMap::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name).map_err(|problem| Invalid::new("query", problem))?;
-            let before = if let Some(known) = PARAMETERS.into_iter().find(|known| *known == name) {
-                let value = decode(value).map_err(|problem| Invalid::new(known, problem))?;
-                if value.is_empty() { None } else { said.insert(known, value).map(|_| known) }
-            } else if let Some(key) = name.strip_prefix("meta.") {
-                let value = decode(value).map_err(|problem| Invalid::new("meta", problem))?;
-                if key.is_empty() {
-                    return Err(Invalid::new("meta", "has a field without a name; say meta.NAME=VALUE"));
-                }
-                meta.insert(key.to_owned(), value).map(|_| "meta")
-            } else {
-                None
-            };
-            if let Some(parameter) = before {
-                return Err(Invalid::new(parameter, "is said twice"));
-            }
-        }
-        Ok(Self(said))
+/// `meta.KEY=VALUE`.
+fn extra(meta: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<(), Invalid> {
+    let Some(key) = name.strip_prefix("meta.") else { return Ok(()) };
+    let value = decode(value).map_err(|problem| Invalid::new("meta", problem))?;
+    if key.is_empty() {
+        return Err(Invalid::new("meta", "has a field without a name; say meta.NAME=VALUE"));
     }
-
-    fn text(&mut self, parameter: &'static str) -> Option<String> {
-        self.0.remove(parameter)
-    }
-
-    /// A whole number in decimal digits and nothing else, up to `most`.
-    fn number<N: FromStr + Display>(&mut self, parameter: &'static str, most: &N) -> Result<Option<N>, Invalid> {
-        let Some(text) = self.0.remove(parameter) else { return Ok(None) };
-        let digits = text.bytes().all(|b| b.is_ascii_digit());
-        match text.parse() {
-            Ok(number) if digits => Ok(Some(number)),
-            _ => Err(Invalid::new(parameter, format!("is {text:?}; give a whole number from 0 to {most}"))),
-        }
+    match meta.insert(key.to_owned(), value) {
+        Some(_) => Err(Invalid::new("meta", "is said twice")),
+        None => Ok(()),
     }
 }
 
 fn split(categories: &str) -> Vec<String> {
     if categories.is_empty() { Vec::new() } else { categories.split(',').map(str::to_owned).collect() }
-}
-
-/// `application/x-www-form-urlencoded`, as clients write queries: `+` is a space, `%XX` a byte of UTF-8.
-fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
-                (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err(format!("is {text:?}, where a '%' is not followed by two hex digits")),
-            },
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| format!("is {text:?}, and that is not UTF-8"))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    // A hex digit is below 16.
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
