@@ -117,7 +117,7 @@ fn give_up<T: Talk>(app: &App, claim: Option<Claim>) -> BoxFuture<'static, ()> {
     if claim.is_some() {
         app.metrics.release(T::DIALECT, "gone");
     }
-    Box::pin(release(claim))
+    Box::pin(release(claim, Departure::Left))
 }
 
 /// Listens, talks and pings until there is a reason to end.

@@ -28,8 +28,13 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The head of a right handshake up to its end, to be sent as it is or spoilt.
 pub fn handshake(addr: SocketAddr, query: &str) -> String {
+    handshake_for(addr, &format!("/provide?{query}"))
+}
+
+/// The same for another path.
+pub fn handshake_for(addr: SocketAddr, target: &str) -> String {
     format!(
-        "GET /provide?{query} HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
 }
@@ -89,10 +94,20 @@ impl Provider {
 
     /// The same on a socket that the caller has prepared (or bound).
     pub async fn open_on(socket: TcpSocket, addr: SocketAddr, query: &str) -> Result<Self, Refusal> {
+        Self::open_with(socket, addr, handshake(addr, query)).await
+    }
+
+    /// A websocket of any other path.
+    pub async fn open_for(addr: SocketAddr, target: &str) -> Result<Self, Refusal> {
+        let socket = TcpSocket::new_v4().map_err(Refusal::Silence)?;
+        Self::open_with(socket, addr, handshake_for(addr, target)).await
+    }
+
+    async fn open_with(socket: TcpSocket, addr: SocketAddr, handshake: String) -> Result<Self, Refusal> {
         let opening = async {
             let mut stream = socket.connect(addr).await?;
             stream.set_nodelay(true)?;
-            stream.write_all(handshake(addr, query).as_bytes()).await?;
+            stream.write_all(handshake.as_bytes()).await?;
             let (response, early) = http::read(&mut stream).await?;
             std::io::Result::Ok((stream, response, early))
         };

@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::dialect::hold::hold;
 use crate::dialect::register;
 use crate::model::Instance;
+use crate::model::instance::Invalid;
 use crate::net::websocket::Handshake;
 use crate::net::{HttpError, Peer, Reply, Request, Route};
 use crate::topics::Topics;
@@ -103,6 +104,9 @@ fn accept(app: &App, said: &str, peer: IpAddr) -> Result<(Vec<String>, Instance)
     let Asked { registration, monitor } = query::register(said)?;
     let mut services = monitor;
     services.push(registration.service.clone());
-    let instance = registration.accept(&app.naming, peer)?;
+    let instance = registration.accept(&app.naming, peer).map_err(|invalid| match invalid.parameter {
+        "host" => Invalid { parameter: "ip", ..invalid },
+        _ => invalid,
+    })?;
     Ok((services, instance))
 }

@@ -1,0 +1,45 @@
+//! hound-dog's API, end to end: the real binary, real sockets, DNS asked by the real dig, on memory and on etcd.
+
+// The modules of a test are its own affair.
+#![allow(unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad;
+mod ear;
+mod life;
+mod nodes;
+mod peers;
+mod said;
+mod slow;
+
+use support::site::Site;
+
+/// The same tests on each store.
+macro_rules! on_every_store {
+    ($($module:ident::$name:ident($($arg:literal),*);)*) => {
+        mod memory { use super::*; $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { $module::$name(Site::memory(&[$($arg),*]).await).await; }
+        )* }
+        mod etcd { use super::*; $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { $module::$name(Site::etcd(&[$($arg),*]).await).await; }
+        )* }
+    };
+}
+
+on_every_store! {
+    life::a_service_is_listed_and_answered_exactly_as_long_as_its_socket();
+    life::listeners_hear_who_comes_and_goes_and_why("--timeout", "2");
+    life::a_registering_socket_hears_its_own_and_whom_it_monitors();
+    life::two_ports_of_one_address_are_two_instances();
+    life::every_dialect_is_listed_and_told();
+    life::the_store_says_how_it_is();
+    said::what_is_said_goes_to_whom_it_concerns_once();
+    said::a_long_event_is_whole_or_refused();
+    bad::what_is_asked_wrongly_hears_why();
+    slow::who_falls_behind_is_cut_off_and_nobody_waits();
+    slow::who_takes_nothing_is_cut_off("--timeout", "4");
+}

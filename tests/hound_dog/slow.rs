@@ -1,0 +1,92 @@
+//! A listener that does not read.
+
+use crate::ear::{event, open, say, told};
+use crate::support::http;
+use crate::support::provider::handshake_for;
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use futures_util::StreamExt;
+use serde_json::json;
+use skyhound::topics::{MESSAGE_MAX, QUEUE_BYTES};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// Monitors `engine`, reads up to the 101 and nothing more; its window is small.
+async fn deaf(site: &Site) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    let mut stream = socket.connect(site.http).await.expect("it listens");
+    let handshake = handshake_for(site.http, "/etcd/monitor?monitor=engine");
+    stream.write_all(handshake.as_bytes()).await.expect("it listens");
+    let (answer, early) = http::read(&mut stream).await.expect("an answer");
+    assert_eq!(answer.status, 101);
+    (stream, early)
+}
+
+/// Waits until one listener was cut off for this reason.
+async fn cut_off(site: &Site, why: &str) {
+    let line = format!(r#"skyhound_cut_off_total{{dialect="hound-dog",outcome="{why}"}} 1"#);
+    wait_until(SOON, async || {
+        let text = site.get("/metrics").await.body;
+        let there: Vec<_> = text.lines().filter(|there| there.starts_with("skyhound_cut_off")).collect();
+        if there.contains(&line.as_str()) { Ok(()) } else { Err(format!("{there:?}")) }
+    })
+    .await;
+}
+
+/// Reads to the end: how many messages came, and the close.
+async fn rest((stream, early): (TcpStream, Vec<u8>)) -> (usize, Option<(u16, String)>) {
+    let mut socket = WebSocketStream::from_partially_read(stream, early, Role::Client, None).await;
+    let mut messages = 0;
+    while let Some(Ok(message)) = tokio::time::timeout(SOON, socket.next()).await.expect("an end in time") {
+        match message {
+            Message::Text(_) => messages += 1,
+            Message::Close(frame) => {
+                return (messages, frame.map(|frame| (frame.code.into(), frame.reason.to_string())));
+            }
+            _ => {}
+        }
+    }
+    (messages, None)
+}
+
+pub async fn who_falls_behind_is_cut_off_and_nobody_waits(site: Site) {
+    let slow = deaf(&site).await;
+    let mut quick = open(site.http, "monitor?monitor=engine").await;
+    let body = "x".repeat(MESSAGE_MAX - 1000);
+    // What waits for it, what is being sent to it, and what the kernel takes.
+    let many = 2 * QUEUE_BYTES / MESSAGE_MAX + 4;
+    for _ in 0..many {
+        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        assert_eq!(told(&mut quick).await["body"]["event_body"].as_str().map(str::len), Some(body.len()));
+    }
+    let (messages, close) = rest(slow).await;
+    assert!(messages < many, "{messages}");
+    cut_off(&site, "behind").await;
+    let (code, reason) = close.expect("a close");
+    assert_eq!(code, 1013);
+    assert!(reason.starts_with("too much has happened"), "{reason}");
+    say(site.http, &json!({ "event_type": "after", "broadcast": true })).await;
+    assert_eq!(told(&mut quick).await, event("*", "after", ""));
+}
+
+pub async fn who_takes_nothing_is_cut_off(site: Site) {
+    let slow = deaf(&site).await;
+    let mut quick = open(site.http, "monitor?monitor=engine").await;
+    // Less than may wait for it, more than the kernel takes.
+    let body = "x".repeat(QUEUE_BYTES / 5);
+    for _ in 0..5 {
+        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        told(&mut quick).await;
+    }
+    cut_off(&site, "stalled").await;
+    // It has a moment to take what it was being sent, and then the close.
+    let (_, close) = rest(slow).await;
+    let (code, reason) = close.expect("a close");
+    assert_eq!(code, 1013);
+    assert!(reason.starts_with("what this socket is sent is not read"), "{reason}");
+    assert!(quick.is_open());
+}
