@@ -48,7 +48,9 @@ impl From<Invalid> for HttpError {
 impl From<RegisterError> for HttpError {
     fn from(error: RegisterError) -> Self {
         match error {
-            RegisterError::Unavailable(_) | RegisterError::Stopping => Self::unavailable(error.to_string()),
+            RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Full => {
+                Self::unavailable(error.to_string())
+            }
             RegisterError::Rejected(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
@@ -60,5 +62,6 @@ pub fn outcome(error: &RegisterError) -> &'static str {
         RegisterError::Unavailable(_) => "unavailable",
         RegisterError::Rejected(_) => "rejected",
         RegisterError::Stopping => "stopping",
+        RegisterError::Full => "full",
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 pub struct Claim {
     pub(super) registry: Arc<Registry>,
     pub(super) id: ClaimId,
-    pub(super) instance: Instance,
+    /// Boxed: claims are moved through the tasks of held sockets, which are kept small.
+    pub(super) instance: Box<Instance>,
     pub(super) over: bool,
 }
 

@@ -5,7 +5,7 @@
 //! claim one host and port; who spoke last describes it.
 //!
 //! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`twin`), the session's leases ([`session`]),
-//! group commits and their retries ([`writer`]). Does not own: what an instance is
+//! group commits and their retries ([`writer`]), claims held by heartbeats under an id ([`beats`], [`ids`]). Does not own: what an instance is
 //! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
 //! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
 //! that an entry vanished under a living claim.
@@ -13,7 +13,10 @@
 //! Two daemons on one etcd that hold claims on one key do not know of each other's: when the one that
 //! wrote last lets go, the key is removed, the other one hears it from the feed and puts it again.
 
+pub mod beats;
 mod claim;
+pub mod ids;
+mod records;
 pub mod session;
 mod slot;
 mod twin;
@@ -25,6 +28,7 @@ use crate::catalog::Catalog;
 use crate::model::departure::Departure;
 use crate::model::{Instance, Key, Layout};
 use crate::store::{Batch, Change, LeaseId, Revision, Store};
+use beats::Beats;
 use bytes::Bytes;
 use session::Leases;
 use slot::{ClaimId, Slot};
@@ -48,6 +52,9 @@ pub enum RegisterError {
     /// The store answered that it cannot hold this.
     #[error("{0}")]
     Rejected(String),
+    /// This daemon holds [`beats::BEATING_MAX`] claims by heartbeats. Trying another one is right.
+    #[error("this daemon holds as many instances by heartbeats as it takes")]
+    Full,
     /// This daemon is stopping. Trying another one, or this one again, is right.
     #[error("this daemon is stopping")]
     Stopping,
@@ -93,6 +100,7 @@ pub struct Registry {
     /// The writer or the keeping alive ended: only a bug ends them before the registry stops.
     ended: Notify,
     stats: RegistryStats,
+    beating: beats::Shell,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -102,6 +110,9 @@ struct State {
     /// The slots that changed, each once, in the order of their change.
     queue: VecDeque<Key>,
     leases: Leases,
+    /// The leases that the records of ids hang on.
+    record_leases: Leases,
+    beats: Beats,
     next_claim: ClaimId,
     claims: usize,
     stopping: bool,
@@ -126,6 +137,7 @@ impl Registry {
             drained: Notify::new(),
             ended: Notify::new(),
             stats: RegistryStats::default(),
+            beating: beats::Shell::default(),
             tasks: Mutex::default(),
         });
         let listener = Arc::downgrade(&registry);
@@ -136,7 +148,11 @@ impl Registry {
         }));
         let mut tasks = registry.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(told_when_over(Arc::clone(&registry), writer::run(Arc::clone(&registry))));
-        tasks.spawn(told_when_over(Arc::clone(&registry), session::keep_alive(Arc::clone(&registry))));
+        for leases in [session::ENTRIES, session::RECORDS] {
+            let keeping = session::keep_alive(Arc::clone(&registry), leases);
+            tasks.spawn(told_when_over(Arc::clone(&registry), keeping));
+        }
+        tasks.spawn(told_when_over(Arc::clone(&registry), beats::watch(Arc::clone(&registry))));
         drop(tasks);
         registry
     }
@@ -161,7 +177,7 @@ impl Registry {
             }
         });
         // From here on the claim exists: whatever ends this future gives it up.
-        let claim = Claim { registry: Arc::clone(self), id, instance, over: false };
+        let claim = Claim { registry: Arc::clone(self), id, instance: Box::new(instance), over: false };
         self.visible(outcome).await?;
         Ok(claim)
     }
@@ -192,7 +208,8 @@ impl Registry {
     }
 
     /// Takes no further registrations, writes what is left to write within `deadline`, and ends the
-    /// keeping alive. Entries whose claims left ([`Claim::leave`]) stay until their lease runs out.
+    /// keeping alive. Entries whose claims left ([`Claim::leave`]), or are held by heartbeats, stay until their lease
+    /// runs out; so do the records of their ids.
     pub async fn stop(&self, deadline: Duration) {
         self.lock().stopping = true;
         self.wake.notify_one();
@@ -291,8 +308,11 @@ impl Registry {
                         }
                     }
                     None => {
-                        if let Some(slot) = state.slots.get_mut(&item.key) {
-                            slot.saw_put_of_another(item.revision);
+                        if let Some(slot) = state.slots.get_mut(&item.key)
+                            && slot.saw_put_of_another(item.revision)
+                        {
+                            state.enqueue(&item.key);
+                            work = true;
                         }
                     }
                 },
@@ -360,6 +380,35 @@ impl State {
             self.enqueue(&key);
         }
         true
+    }
+
+    /// Reading a key of a slot, its own or one beside it, showed this.
+    fn looked(&mut self, key: &Key, place: &Key, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(id) = ids::id(place) else {
+            return if place == key { slot.looked(found, at) } else { slot.looked_beside(found) };
+        };
+        let Some((claim, lease)) = slot.records.looked(place, found.and_then(|(_, lease, _)| lease)) else { return };
+        // Another node holds the claim now, or has ended it.
+        if slot.taken_over(claim) {
+            self.claims -= 1;
+        }
+        self.beats.gone(id, claim);
+        if let Some(lease) = lease {
+            self.record_leases.give_back(lease);
+        }
+    }
+
+    /// A lease of records is gone; those that hung on it are due again. Returns how many slots have some.
+    fn record_lease_lost(&mut self, lease: LeaseId) -> usize {
+        self.record_leases.remove(lease);
+        let slots = self.slots.iter_mut();
+        let lost: Vec<Key> =
+            slots.filter_map(|(key, slot)| slot.records.lease_lost(lease).then(|| key.clone())).collect();
+        for key in &lost {
+            self.enqueue(key);
+        }
+        lost.len()
     }
 
     /// A lease is gone. Returns how many entries are due again.

@@ -4,7 +4,8 @@
 //! leases are kept alive by one call per [`KEEPS_PER_TERM`]th of the term. Owns: which lease has room, and
 //! noticing that one is gone. Does not own: putting the entries again ([`super::writer`]).
 
-use super::Registry;
+use super::ids::RECORD_TERM;
+use super::{Registry, State};
 use crate::store::{LeaseId, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,15 +66,50 @@ impl Leases {
     }
 }
 
+/// One kind of leases, and what to do when one of them is gone.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// What hangs on them.
+    what: &'static str,
+    leases: fn(&mut State) -> &mut Leases,
+    lost: fn(&mut State, LeaseId) -> usize,
+    term: fn(&Registry) -> Duration,
+}
+
+/// The leases of entries, and of their second keys.
+pub(super) const ENTRIES: Kind = Kind {
+    what: "entries",
+    leases: |state| &mut state.leases,
+    lost: State::lease_lost,
+    term: |registry| registry.settings.term,
+};
+/// The leases of the records of ids.
+pub(super) const RECORDS: Kind = Kind {
+    what: "ids",
+    leases: |state| &mut state.record_leases,
+    lost: State::record_lease_lost,
+    term: |_| RECORD_TERM,
+};
+
+/// Grants leases until so many have a place.
+pub(super) async fn make_room(registry: &Registry, kind: Kind, needed: usize) -> Result<(), StoreError> {
+    while (kind.leases)(&mut registry.lock()).room() < needed {
+        let lease = registry.store.grant((kind.term)(registry)).await?;
+        debug!(%lease, of = kind.what, "granted a lease");
+        (kind.leases)(&mut registry.lock()).add(lease);
+    }
+    Ok(())
+}
+
 /// Keeps the leases alive for ever.
-pub(super) async fn keep_alive(registry: Arc<Registry>) {
-    let every = registry.settings.term / KEEPS_PER_TERM;
+pub(super) async fn keep_alive(registry: Arc<Registry>, kind: Kind) {
+    let every = (kind.term)(&registry) / KEEPS_PER_TERM;
     // After a failure there is still time for several tries before the term is over.
     let again = (every / 4).max(Duration::from_millis(50));
     let mut failing = false;
     loop {
         tokio::time::sleep(if failing { again } else { every }).await;
-        match keep_now(&registry).await {
+        match keep_now(&registry, kind).await {
             Ok(()) => failing = false,
             Err(error) => {
                 if !failing {
@@ -86,14 +122,15 @@ pub(super) async fn keep_alive(registry: Arc<Registry>) {
 }
 
 /// Gives every lease a fresh term. What hung on one that is gone will be written again.
-pub(super) async fn keep_now(registry: &Registry) -> Result<(), StoreError> {
+pub(super) async fn keep_now(registry: &Registry, kind: Kind) -> Result<(), StoreError> {
     let (leases, spare) = {
         let mut state = registry.lock();
-        let spare = state.leases.spare();
+        let leases = (kind.leases)(&mut state);
+        let spare = leases.spare();
         for lease in &spare {
-            state.leases.remove(*lease);
+            leases.remove(*lease);
         }
-        (state.leases.all(), spare)
+        (leases.all(), spare)
     };
     for lease in spare {
         if let Err(error) = registry.store.revoke(lease).await {
@@ -105,8 +142,8 @@ pub(super) async fn keep_now(registry: &Registry) -> Result<(), StoreError> {
     }
     let alive = registry.store.keep(&leases).await?;
     for (lease, _) in leases.into_iter().zip(alive).filter(|(_, alive)| !alive) {
-        let lost = registry.lock().lease_lost(lease);
-        warn!(%lease, entries = lost, "a lease ran out; its entries are written again");
+        let lost = (kind.lost)(&mut registry.lock(), lease);
+        warn!(%lease, of = kind.what, lost, "a lease ran out; what hung on it is written again");
         registry.wake.notify_one();
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! the same case.
 
 use super::RegisterError;
+use super::records::{RecordWrite, Records};
 use super::twin::{TwinPlace, TwinWrite};
 use crate::model::departure::Departure;
 use crate::model::{Key, Twin};
@@ -44,6 +45,22 @@ impl Written {
     }
 }
 
+/// A write that goes in the entry's transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Beside {
+    Twin(TwinWrite),
+    Record(RecordWrite),
+}
+
+impl Beside {
+    pub(super) fn key(&self) -> &Key {
+        match self {
+            Self::Twin(write) => write.key(),
+            Self::Record(write) => write.key(),
+        }
+    }
+}
+
 /// What to do next about a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -78,6 +95,8 @@ pub(super) struct Slot {
     heard: Written,
     /// The entry's second key, if a claim ever wanted one.
     pub(super) twin: Option<Box<TwinPlace>>,
+    /// The records of the ids under which claims are held.
+    pub(super) records: Records,
     /// The lease where the entry has a place.
     pub(super) lease: Option<LeaseId>,
     pub(super) waiters: Vec<Waiter>,
@@ -95,6 +114,7 @@ impl Slot {
             fresh: false,
             heard: Written::Nothing,
             twin: None,
+            records: Records::default(),
             lease: None,
             waiters: Vec::new(),
             queued: false,
@@ -115,7 +135,16 @@ impl Slot {
         if let Some(twin) = &mut self.twin {
             twin.end(claim);
         }
+        self.records.end(claim);
         self.leave(claim)
+    }
+
+    /// A claim is another node's now. Says whether it was one.
+    pub(super) fn taken_over(&mut self, claim: ClaimId) -> bool {
+        if let Some(twin) = &mut self.twin {
+            twin.end(claim);
+        }
+        self.leave(claim).is_some()
     }
 
     /// Why nobody wants the entry any more.
@@ -135,25 +164,41 @@ impl Slot {
     }
 
     /// What is to be written beside the step.
-    pub(super) fn beside(&self, step: &Step) -> Vec<(TwinWrite, Write)> {
-        let (Some(twin), Some(lease)) = (&self.twin, self.lease) else { return Vec::new() };
+    pub(super) fn beside(&self, step: &Step) -> Vec<(Beside, Write)> {
+        let records = self.records.writes().into_iter().map(|(write, how)| (Beside::Record(write), how));
+        let (Some(twin), Some(lease)) = (&self.twin, self.lease) else { return records.collect() };
         let stands = matches!(step, Step::Put { .. } | Step::Confirm { .. })
             || !self.claims.is_empty() && matches!(self.written, Written::At { .. });
-        twin.writes(lease, stands)
+        twin.writes(lease, stands).into_iter().map(|(write, how)| (Beside::Twin(write), how)).chain(records).collect()
     }
 
     /// A write beside the step is on its way.
-    pub(super) fn planned_beside(&mut self, write: &TwinWrite) {
-        if let Some(twin) = &mut self.twin {
+    pub(super) fn planned_beside(&mut self, write: &Beside) {
+        if let (Some(twin), Beside::Twin(write)) = (&mut self.twin, write) {
             twin.planned(write);
         }
     }
 
-    /// What became of a write beside the step.
-    pub(super) fn done_beside(&mut self, write: TwinWrite, outcome: Outcome) {
-        if let Some(twin) = &mut self.twin {
-            twin.done(write, outcome);
+    /// What became of a write beside the step. Returns the place of a record that is free.
+    pub(super) fn done_beside(&mut self, write: Beside, outcome: Outcome) -> Option<LeaseId> {
+        match (write, &mut self.twin) {
+            (Beside::Twin(write), Some(twin)) => twin.done(write, outcome),
+            (Beside::Twin(_), None) => {}
+            (Beside::Record(write), _) => return self.records.done(&write, outcome),
         }
+        None
+    }
+
+    /// A claim that lives is told again to what stands there, if another has written it since. Says whether there is
+    /// something to do.
+    pub(super) fn say_again(&mut self, claim: ClaimId) -> bool {
+        if !matches!(self.written, Written::Overtaken { .. }) {
+            return false;
+        }
+        let Some(value) = self.leave(claim) else { return false };
+        self.say(claim, value);
+        self.records.renew(claim);
+        true
     }
 
     /// Reading a key that is not the entry's own showed this.
@@ -166,7 +211,8 @@ impl Slot {
     /// The keys to read before the next step can be done.
     pub(super) fn look(&self, own: &Key) -> Vec<Key> {
         let entry = (self.entry_step() == Step::Look).then_some(own);
-        entry.into_iter().chain(self.twin.as_ref().and_then(|twin| twin.look())).cloned().collect()
+        let twin = self.twin.as_ref().and_then(|twin| twin.look());
+        entry.into_iter().chain(twin).chain(self.records.look()).cloned().collect()
     }
 
     pub(super) fn claims(&self) -> usize {
@@ -174,7 +220,12 @@ impl Slot {
     }
 
     pub(super) fn step(&self) -> Step {
+        // Before what vanished is put again: its claim may have been taken over, and ended, by another node.
+        if self.records.look().next().is_some() {
+            return Step::Look;
+        }
         match self.entry_step() {
+            Step::Forget if !self.records.is_over() => Step::Rest(Revision::default()),
             Step::Forget if self.twin.as_ref().is_some_and(|twin| !twin.is_over()) => Step::Rest(Revision::default()),
             Step::Rest(_) if self.twin.as_ref().is_some_and(|twin| twin.look().is_some()) => Step::Look,
             step => step,
@@ -215,10 +266,12 @@ impl Slot {
     /// A guard did not hold: something newer stands there.
     pub(super) fn overtaken(&mut self, revision: Revision) {
         self.written = Written::Overtaken { at: revision };
-        self.doubt_twin();
+        self.doubt();
     }
 
-    fn doubt_twin(&mut self) {
+    /// Another has written the entry.
+    fn doubt(&mut self) {
+        self.records.doubt();
         if let Some(twin) = &mut self.twin {
             twin.doubt();
         }
@@ -254,7 +307,7 @@ impl Slot {
             Some((revision, ..)) => Written::Overtaken { at: revision },
         };
         if matches!(self.written, Written::Overtaken { .. }) {
-            self.doubt_twin();
+            self.doubt();
         }
     }
 
@@ -305,11 +358,14 @@ impl Slot {
     }
 
     /// The feed told that somebody else put the key.
-    pub(super) fn saw_put_of_another(&mut self, revision: Revision) {
+    pub(super) fn saw_put_of_another(&mut self, revision: Revision) -> bool {
         self.heard = Written::Overtaken { at: revision };
-        if matches!(self.written, Written::At { revision: ours, .. } if revision > ours) {
-            self.overtaken(revision);
+        match self.written {
+            Written::At { revision: ours, .. } if revision > ours => self.overtaken(revision),
+            Written::Overtaken { .. } => self.records.doubt(),
+            _ => {}
         }
+        self.step() == Step::Look
     }
 }
 

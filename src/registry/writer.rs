@@ -5,7 +5,7 @@
 //! one key. What stands beside an entry (`twin`) goes with it, in writes of their own. Does not own: what a slot wants
 //! (`slot`).
 
-use super::slot::{Slot, Step, Waiter};
+use super::slot::{Beside, Slot, Step, Waiter};
 use super::twin::TwinWrite;
 use super::{RegisterError, Registry, RegistryStats, session};
 use crate::model::Key;
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// The first pause after a failed commit.
 pub const RETRY_MIN: Duration = Duration::from_millis(25);
@@ -32,7 +32,7 @@ struct Planned {
     /// One for the entry, if there is one to do, and those beside it, in this order.
     writes: Vec<Write>,
     kind: Option<Kind>,
-    beside: Vec<TwinWrite>,
+    beside: Vec<Beside>,
     /// What its peers have to see before they are told, if nothing of this changes it.
     since: Revision,
     fresh: bool,
@@ -92,7 +92,8 @@ async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
             registry.stats.commit_errors.fetch_add(1, Relaxed);
             fail(registry, planned, &error);
             if matches!(error, StoreError::NoLease) {
-                session::keep_now(registry).await?;
+                session::keep_now(registry, session::ENTRIES).await?;
+                session::keep_now(registry, session::RECORDS).await?;
             }
             Err(error)
         }
@@ -108,26 +109,24 @@ async fn look(registry: &Registry, most: usize) -> Result<(), StoreError> {
             let listing = registry.store.list(place.as_bytes()).await?;
             let found = listing.items.into_iter().find(|item| item.key == place);
             let found = found.map(|item| (item.revision, item.lease, item.value));
-            match registry.lock().slots.get_mut(&key) {
-                Some(slot) if place == key => slot.looked(found, listing.revision),
-                Some(slot) => slot.looked_beside(found),
-                None => {}
-            }
+            registry.lock().looked(&key, &place, found, listing.revision);
         }
     }
     Ok(())
 }
 
-/// Grants leases until the next slots have a place.
+/// Grants leases until the next slots, and the records of their ids, have a place.
 async fn make_room(registry: &Registry, most: usize) -> Result<(), StoreError> {
-    let needed =
-        registry.lock().next_where(most, |slot| slot.lease.is_none() && matches!(slot.step(), Step::Put { .. })).len();
-    while registry.lock().leases.room() < needed {
-        let lease = registry.store.grant(registry.settings.term).await?;
-        debug!(%lease, "granted a lease");
-        registry.lock().leases.add(lease);
-    }
-    Ok(())
+    let (entries, records) = {
+        let state = registry.lock();
+        let next = state.queue.iter().take(most).filter_map(|key| state.slots.get(key));
+        next.fold((0, 0), |(entries, records), slot| {
+            let entry = slot.lease.is_none() && matches!(slot.step(), Step::Put { .. });
+            (entries + usize::from(entry), records + slot.records.needs())
+        })
+    };
+    session::make_room(registry, session::ENTRIES, entries).await?;
+    session::make_room(registry, session::RECORDS, records).await
 }
 
 /// Takes the next slots from the queue. Slots with nothing to write are settled here.
@@ -147,12 +146,13 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
         {
             slot.lease = state.leases.take();
         }
+        let room = slot.records.take_places(&mut state.record_leases);
         let beside = slot.beside(&step);
         let again = match step {
             // More came in since room was made, or this has to be read first: that is the next round's.
-            Step::Put { .. } => slot.lease.is_none(),
+            Step::Put { .. } => slot.lease.is_none() || !room,
             Step::Look => true,
-            _ => false,
+            _ => !room,
         };
         // Two instances may want one second key, and no commit names a key twice.
         if again || writes + 1 + beside.len() > SLOTS_MAX || beside.iter().any(|(write, _)| named.contains(write.key()))
@@ -182,7 +182,7 @@ fn plan(registry: &Registry, most: usize) -> Vec<Planned> {
 }
 
 /// A slot's part of the commit.
-fn part(key: Key, slot: &mut Slot, step: Step, beside: Vec<(TwinWrite, Write)>) -> Planned {
+fn part(key: Key, slot: &mut Slot, step: Step, beside: Vec<(Beside, Write)>) -> Planned {
     let (kind, op, guard, since) = match step {
         Step::Put { value, guard } => {
             let put = Op::Put { key: key.clone(), value: value.clone(), lease: slot.lease };
@@ -231,6 +231,7 @@ fn marker(registry: &Registry, planned: &[Planned]) -> Option<Write> {
 /// Tells every slot what became of its part.
 fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
     let mut state = registry.lock();
+    let state = &mut *state;
     let mut outcomes = commit.outcomes.iter().copied();
     for part in planned {
         let mut outcomes: Vec<_> = outcomes.by_ref().take(part.writes.len()).collect();
@@ -245,10 +246,12 @@ fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
             }
         }
         for (write, outcome) in part.beside.into_iter().zip(outcomes) {
-            again |= matches!((&write, outcome), (TwinWrite::Put(_), Outcome::Refused));
-            slot.done_beside(write, outcome);
+            again |= matches!((&write, outcome), (Beside::Twin(TwinWrite::Put(_)), Outcome::Refused));
+            if let Some(lease) = slot.done_beside(write, outcome) {
+                state.record_leases.give_back(lease);
+            }
         }
-        again |= slot.step() == Step::Look;
+        again |= slot.step() == Step::Look || !slot.records.is_settled();
         if again {
             slot.waiters.extend(part.waiters);
         } else {

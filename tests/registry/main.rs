@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beats;
 mod promises;
 
 use promises::Stores;
@@ -15,7 +16,7 @@ macro_rules! promises {
     ($store:ident, $make:expr) => {
         mod $store {
             use super::*;
-            promises!(@each $make;
+            promises!(@each promises $make;
                 registered_means_this_node_answers_it,
                 released_means_gone,
                 a_removal_comes_with_its_reason,
@@ -40,13 +41,24 @@ macro_rules! promises {
                 a_twin_comes_back_with_its_entry,
                 a_twin_moves_with_its_entry_to_another_node,
             );
+            promises!(@each beats $make;
+                who_beats_stays_and_who_falls_silent_expires,
+                the_last_id_to_leave_removes,
+                heartbeats_at_two_nodes_in_turn_keep_the_entry,
+                any_node_deregisters,
+                a_socket_here_outlives_an_id_that_was_taken_over,
+                ids_outlive_a_planned_stop_and_a_long_downtime,
+                an_id_is_taken_over_once_however_many_ask,
+                while_the_store_is_away,
+                what_is_no_id_asks_no_store,
+            );
         }
     };
-    (@each $make:expr; $($name:ident),* $(,)?) => {
+    (@each $promises:ident $make:expr; $($name:ident),* $(,)?) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let (stores, _kept) = $make.await;
-            promises::$name(stores).await;
+            $promises::$name(stores).await;
         })*
     };
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where all entries of these tests are. Beside it stands the marker of removals.
-const ENTRIES: &[u8] = b"/skydns/local/";
+pub(crate) const ENTRIES: &[u8] = b"/skydns/local/";
 /// How often a race is run.
 const RACES: usize = 1000;
 
@@ -24,10 +24,10 @@ pub(crate) struct Stores {
 }
 
 /// A node without its network: catalog and registry on a store.
-struct Node {
-    store: Arc<dyn Store>,
-    catalog: Arc<Catalog>,
-    registry: Arc<Registry>,
+pub(crate) struct Node {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) registry: Arc<Registry>,
     follower: tokio::task::JoinHandle<()>,
 }
 
@@ -38,13 +38,14 @@ impl Drop for Node {
 }
 
 impl Node {
-    async fn start(store: &Arc<dyn Store>) -> Self {
+    pub(crate) async fn start(store: &Arc<dyn Store>) -> Self {
+        Self::patient(store, REGISTER_DEADLINE).await
+    }
+
+    /// One that waits so long for its store.
+    pub(crate) async fn patient(store: &Arc<dyn Store>, deadline: Duration) -> Self {
         let catalog = Catalog::new(Layout::new("/skydns"));
-        let settings = RegistrySettings {
-            term: Duration::from_secs(30),
-            deadline: REGISTER_DEADLINE,
-            layout: Layout::new("/skydns"),
-        };
+        let settings = RegistrySettings { term: Duration::from_secs(30), deadline, layout: Layout::new("/skydns") };
         let registry = Registry::start(Arc::clone(store), Arc::clone(&catalog), settings);
         let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
         let follower = tokio::spawn(follow.run(Arc::clone(&catalog)));
@@ -53,11 +54,11 @@ impl Node {
     }
 
     /// What this node answers for a key.
-    fn knows(&self, key: &Key) -> Option<Arc<Stored>> {
+    pub(crate) fn knows(&self, key: &Key) -> Option<Arc<Stored>> {
         self.catalog.snapshot().entry(key).cloned()
     }
 
-    async fn lease_of(&self, key: &Key) -> LeaseId {
+    pub(crate) async fn lease_of(&self, key: &Key) -> LeaseId {
         let listing = self.store.list(key.as_bytes()).await.expect("the store answers");
         listing.items[0].lease.expect("it hangs on a lease")
     }
@@ -68,7 +69,7 @@ impl Node {
     }
 
     /// Waits until this node answers a port of a weight, or that there is none.
-    async fn comes_to_know(&self, key: &Key, weight: Option<u16>) {
+    pub(crate) async fn comes_to_know(&self, key: &Key, weight: Option<u16>) {
         wait_until(SOON, async || {
             let known = self.knows(key).map(|stored| stored.entry.weight);
             if known == weight { Ok(()) } else { Err(format!("{known:?} instead of {weight:?}")) }
@@ -77,7 +78,7 @@ impl Node {
     }
 }
 
-fn instance(port: u16, weight: u16) -> Instance {
+pub(crate) fn instance(port: u16, weight: u16) -> Instance {
     let naming = Naming {
         root: "skydns.local".parse().expect("a name"),
         layout: Layout::new("/skydns"),
@@ -90,7 +91,7 @@ fn instance(port: u16, weight: u16) -> Instance {
 }
 
 /// The same with a second key, as hound-dog's readers know it.
-fn twofold(port: u16, weight: u16) -> Instance {
+pub(crate) fn twofold(port: u16, weight: u16) -> Instance {
     let keys = [Key::from("service/web/127.0.0.1"), Key::from(format!("service/web/127.0.0.1:{port}"))];
     let value = format!("127.0.0.1:{port}").into();
     Instance { twin: Some(Twin { keys, value }), ..instance(port, weight) }
@@ -103,11 +104,11 @@ async fn twins(store: &Arc<dyn Store>) -> Vec<(String, String)> {
     listing.items.iter().map(|item| (item.key.to_string(), text(&item.value))).collect()
 }
 
-fn twin(key: &str, value: &str) -> (String, String) {
+pub(crate) fn twin(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-async fn become_twins(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
+pub(crate) async fn become_twins(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
     wait_until(SOON, async || {
         let stand = twins(store).await;
         if stand == wanted { Ok(()) } else { Err(format!("{stand:?}")) }
@@ -447,7 +448,7 @@ pub(crate) async fn a_twin_that_another_wrote_over_stays(stores: Stores) {
     node.store.commit(vec![Write { guards: Vec::new(), ops: vec![put] }]).await.expect("the store answers");
     claim.release(Departure::Left).await.expect("a store that answers");
     let foreign = twin("service/web/127.0.0.1", "http://127.0.0.1:80");
-    assert_eq!(twins(&node.store).await, [foreign.clone()]);
+    assert_eq!(twins(&node.store).await, std::slice::from_ref(&foreign));
 
     // Who comes now makes way for it, and is not taken for overtaken.
     let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");

@@ -33,7 +33,7 @@ async fn update(claim: &mut Claim, text: &str) -> Result<(), String> {
         return Ok(());
     }
     claim.update(entry).await.map_err(|error| match error {
-        RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Rejected(_) => {
+        RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Rejected(_) | RegisterError::Full => {
             format!("nothing was changed: {error}")
         }
     })
