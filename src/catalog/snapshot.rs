@@ -97,6 +97,11 @@ impl Snapshot {
         self.quarantine.values()
     }
 
+    /// Below which keys hound-dog's peers register; `None` when nobody reads them.
+    pub fn foreign_prefix(&self) -> Option<&str> {
+        self.places.foreign_prefix()
+    }
+
     pub(super) fn places(&self) -> &Arc<Places> {
         &self.places
     }

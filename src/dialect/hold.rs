@@ -85,15 +85,16 @@ impl End {
     }
 }
 
-/// Holds a socket, and the claim that the talk has, until either ends.
-pub async fn hold<T: Talk>(app: Arc<App>, mut talk: T, upgrade: Upgrade, seat: Arc<Seat>) {
+/// Holds a socket, and the claim that the talk has, until either ends. The talk is boxed because a future keeps
+/// room for its arguments twice.
+pub async fn hold<T: Talk>(app: Arc<App>, mut talk: Box<T>, upgrade: Upgrade, seat: Arc<Seat>) {
     let Some(mut socket) = Box::pin(upgrade.socket(app.limits.frame_bytes)).await else {
         // The client left while its 101 was on the way. Dropping the claim would do the same unseen.
         return give_up::<T>(&app, talk.claim()).await;
     };
     let _held = app.metrics.websocket();
-    let end = live(&app, &mut talk, &mut socket, &seat).await;
-    over(&app, talk, socket, end).await;
+    let end = live(&app, &mut *talk, &mut socket, &seat).await;
+    over(&app, *talk, socket, end).await;
     drop(seat);
 }
 

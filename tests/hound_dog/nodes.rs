@@ -3,6 +3,7 @@
 use crate::ear::{change, event, listed, open, post, say, services, sorted, told, try_open};
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +59,11 @@ async fn without_its_store_a_daemon_says_so() {
     let said = post(daemon.http, "/etcd/event", r#"{"event_type":"t","broadcast":true}"#).await;
     assert_eq!(said.status, 500, "{said:?}");
     etcd.restart().await;
-    let mut ear = crate::support::wait::wait_until(crate::support::wait::SOON, async || {
+    let mut ear = wait_until(SOON, async || {
+        let known = daemon.get("/etcd/services").await;
+        if known.status != 200 {
+            return Err(format!("{known:?}"));
+        }
         try_open(daemon.http, "monitor?monitor=engine").await.map_err(|refusal| format!("{refusal:?}"))
     })
     .await;

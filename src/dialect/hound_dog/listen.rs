@@ -97,6 +97,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of_future(hold::<Ear>);
-        assert!(size <= 1024, "{size} bytes");
+        assert!(size <= 896, "{size} bytes");
     }
 }

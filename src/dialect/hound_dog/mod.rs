@@ -20,8 +20,8 @@ pub mod words;
 use crate::app::App;
 use crate::dialect::hold::hold;
 use crate::dialect::register;
-use crate::model::Instance;
 use crate::model::instance::Invalid;
+use crate::model::{Entry, Instance, Key, Twin};
 use crate::net::websocket::Handshake;
 use crate::net::{HttpError, Peer, Reply, Request, Route};
 use crate::topics::Topics;
@@ -77,7 +77,7 @@ async fn enter(dog: Arc<Dog>, mut request: Request, peer: Peer) -> Result<Reply,
     let ear = Ear::open(&dog, services).await?;
     let claim = register(&app, DIALECT, instance).await?;
     let (reply, upgrade) = handshake.accept();
-    tokio::spawn(hold(app, ear.with(claim), upgrade, peer.seat));
+    tokio::spawn(hold(app, Box::new(ear.with(claim)), upgrade, peer.seat));
     Ok(reply)
 }
 
@@ -88,7 +88,7 @@ async fn monitor(dog: Arc<Dog>, mut request: Request, peer: Peer) -> Result<Repl
     let services = query::monitor(request.uri().query().unwrap_or_default())?;
     let ear = Ear::open(&dog, services).await?;
     let (reply, upgrade) = handshake.accept();
-    tokio::spawn(hold(Arc::clone(&dog.app), ear, upgrade, peer.seat));
+    tokio::spawn(hold(Arc::clone(&dog.app), Box::new(ear), upgrade, peer.seat));
     Ok(reply)
 }
 
@@ -104,9 +104,42 @@ fn accept(app: &App, said: &str, peer: IpAddr) -> Result<(Vec<String>, Instance)
     let Asked { registration, monitor } = query::register(said)?;
     let mut services = monitor;
     services.push(registration.service.clone());
-    let instance = registration.accept(&app.naming, peer).map_err(|invalid| match invalid.parameter {
+    let service = registration.service.clone();
+    let mut instance = registration.accept(&app.naming, peer).map_err(|invalid| match invalid.parameter {
         "host" => Invalid { parameter: "ip", ..invalid },
         _ => invalid,
     })?;
+    instance.twin = twin(app.catalog.snapshot().foreign_prefix(), &service, &instance.entry);
     Ok((services, instance))
+}
+
+/// What hound-dog's own peers read. Theirs has one key for an address, where ours has two for two of its ports: they
+/// take an instance from the value.
+fn twin(prefix: Option<&str>, service: &str, entry: &Entry) -> Option<Twin> {
+    let ip = entry.host.as_ref()?.to_string();
+    let port = entry.port;
+    let first = format!("{}{service}/{ip}", prefix?);
+    let place = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    Some(Twin { keys: [Key::from(&first), Key::from(format!("{first}:{port}"))], value: place.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Host, address};
+
+    #[test]
+    fn a_twin_is_what_hound_dogs_peers_would_write() {
+        let of = |host: &str| {
+            let entry = Entry { host: Some(Host::parse(host).unwrap()), port: 80, ..Entry::default() };
+            let twin = twin(Some("service/"), "web", &entry).unwrap();
+            let value = String::from_utf8(twin.value.to_vec()).unwrap();
+            assert_eq!(address::host_and_port(&value), Some((host, 80)));
+            [twin.keys[0].to_string(), twin.keys[1].to_string(), value]
+        };
+        assert_eq!(of("10.0.0.5"), ["service/web/10.0.0.5", "service/web/10.0.0.5:80", "10.0.0.5:80"]);
+        assert_eq!(of("host.example"), ["service/web/host.example", "service/web/host.example:80", "host.example:80"]);
+        assert_eq!(of("::1"), ["service/web/::1", "service/web/::1:80", "[::1]:80"]);
+        assert_eq!(twin(None, "web", &Entry::default()), None);
+    }
 }

@@ -51,6 +51,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of_future(hold::<Provide>);
-        assert!(size <= 1024, "{size} bytes");
+        assert!(size <= 768, "{size} bytes");
     }
 }

@@ -42,7 +42,7 @@ async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Repl
     let instance = accept(&app, said, peer.addr.ip()).inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
     let claim = register(&app, DIALECT, instance).await?;
     let (reply, upgrade) = handshake.accept();
-    tokio::spawn(hold(app, hold::Provide(claim), upgrade, peer.seat));
+    tokio::spawn(hold(app, Box::new(hold::Provide(claim)), upgrade, peer.seat));
     Ok(reply)
 }
 
