@@ -324,6 +324,9 @@ async fn bind_dns(
         scrape.counters("skyhound_dns_requests", "Requests, by transport", "transport", stats.transports());
         scrape.counter("skyhound_dns_truncated", "Answers over UDP that ask to come again over TCP", stats.truncated());
         scrape.counter("skyhound_dns_subset", "Answers over TCP that hold only a part of the entries", stats.subset());
+        scrape.counter("skyhound_dns_denied", "Requests of clients that may not ask", stats.denied());
+        let limited = [("slipped", stats.slipped()), ("dropped", stats.dropped())];
+        scrape.counters("skyhound_dns_rate_limited", "Requests of networks over --dns-rate", "outcome", limited);
         scrape.counter("skyhound_dns_stale", "Answers given while the store was away", stats.stale());
         let streams = stats.streams();
         scrape.counters("skyhound_dns_streams_ended", "TCP and TLS connections, by their end", "end", streams.ended());

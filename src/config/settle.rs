@@ -9,6 +9,7 @@ use super::{
     TIMEOUT_RANGE, Typed,
 };
 use crate::catalog::places::FOREIGN_NAMESPACE;
+use crate::dns::network::Network;
 use crate::dns::{self, DnsSettings, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name};
@@ -34,6 +35,7 @@ impl Typed {
             dns_root: vec![DEFAULT_DNS_ROOT.into()],
             enable_tls: Some(false),
             no_rec: Some(false),
+            dns_rate: Some(0),
             ndots: Some(dns::settings::NDOTS),
             ttl: Some(dns::settings::TTL_S),
             min_ttl: Some(dns::settings::LEASED_TTL_S),
@@ -107,13 +109,9 @@ impl Typed {
             forward.servers.push(nameserver(server).map_err(|e| wrong("nameserver", e))?);
         }
         if !self.forward_allow.is_empty() {
-            forward.allow = self
-                .forward_allow
-                .iter()
-                .map(|net| net.parse())
-                .collect::<Result<_, _>>()
-                .map_err(|e| wrong("forward-allow", e))?;
+            forward.allow = networks("forward-allow", &self.forward_allow)?;
         }
+        self.limits(&mut dns)?;
         Ok(dns)
     }
 
@@ -160,6 +158,22 @@ impl Typed {
                 }
             }
         }
+    }
+
+    /// Who may ask, and how often.
+    fn limits(&self, dns: &mut DnsSettings) -> Result<(), ConfigError> {
+        dns.access.allow = networks("dns-allow", &self.dns_allow)?;
+        dns.access.deny = networks("dns-deny", &self.dns_deny)?;
+        dns.rate.per_second = self.dns_rate.unwrap_or(0);
+        if dns.rate.per_second > 0 && cfg!(not(target_os = "linux")) {
+            return Err(wrong("dns-rate", "is there on Linux only"));
+        }
+        match self.dns_rate_exempt.as_slice() {
+            [] => {}
+            [none] if none == "none" => dns.rate.exempt.clear(),
+            given => dns.rate.exempt = networks("dns-rate-exempt", given)?,
+        }
+        Ok(())
     }
 
     /// A file for each etcd and prefix: several daemons of a user may follow different ones.
@@ -218,6 +232,10 @@ impl Typed {
 
 fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
     Name::parse(text).map_err(|e| wrong(setting, format!("{text:?} {e}")))
+}
+
+fn networks(setting: &'static str, given: &[String]) -> Result<Vec<Network>, ConfigError> {
+    given.iter().map(|net| net.parse()).collect::<Result<_, _>>().map_err(|e| wrong(setting, e))
 }
 
 /// Where the embedded store goes when nobody says.
@@ -300,6 +318,7 @@ mod tests {
             (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
+            (Typed { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is no network"),
             (Typed { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),
             (Typed { etcd_key: Some("k".into()), ..memory() }, "--etcd-key: has no meaning without --etcd-api"),
             (Typed { etcd_api: etcd(), ..memory() }, "--in-memory: is about the embedded store"),
@@ -310,6 +329,14 @@ mod tests {
         }
         let error = toml::from_str::<Typed>("liste = []").unwrap_err().to_string();
         assert!(error.contains("unknown field `liste`"), "{error}");
+    }
+
+    #[test]
+    fn nobody_is_limited_unless_said() {
+        let dns = memory().settle().unwrap().dns;
+        assert!(dns.access.is_open() && dns.rate == dns::limit::RateSettings::default());
+        let typed = Typed { dns_rate: Some(5), dns_rate_exempt: vec!["none".into()], ..memory() };
+        assert_eq!(typed.settle().unwrap().dns.rate, dns::limit::RateSettings { per_second: 5, exempt: vec![] });
     }
 
     #[test]

@@ -99,6 +99,28 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forward_allow: Vec<String>,
 
+    /// Network whose clients may ask DNS; repeatable. Everybody else is refused [default: everybody may]
+    #[arg(long, env = "SKYHOUND_DNS_ALLOW", value_name = "NET", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_allow: Vec<String>,
+
+    /// Network whose clients may not, even if --dns-allow holds them; repeatable
+    #[arg(long, env = "SKYHOUND_DNS_DENY", value_name = "NET", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_deny: Vec<String>,
+
+    /// Answers a second over UDP to one network of clients (an IPv4 /24, an IPv6 /56); who asks for more has to
+    /// come over TCP. 0 for any number [default: 0]
+    #[arg(long, env = "SKYHOUND_DNS_RATE", value_name = "NUMBER", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_rate: Option<u32>,
+
+    /// Network that --dns-rate is not for; repeatable. `none` for no exemption
+    /// [default: loopback and private networks]
+    #[arg(long, env = "SKYHOUND_DNS_RATE_EXEMPT", value_name = "NET", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_rate_exempt: Vec<String>,
+
     /// Ask no other server for anything, whatever --nameserver and stub zones say
     #[arg(
         long, env = "SKYHOUND_NO_REC", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL",
@@ -257,6 +279,10 @@ impl Typed {
             dns_root: list(self.dns_root, other.dns_root),
             nameserver: list(self.nameserver, other.nameserver),
             forward_allow: list(self.forward_allow, other.forward_allow),
+            dns_allow: list(self.dns_allow, other.dns_allow),
+            dns_deny: list(self.dns_deny, other.dns_deny),
+            dns_rate: self.dns_rate.or(other.dns_rate),
+            dns_rate_exempt: list(self.dns_rate_exempt, other.dns_rate_exempt),
             no_rec: self.no_rec.or(other.no_rec),
             ndots: self.ndots.or(other.ndots),
             local: self.local.or(other.local),

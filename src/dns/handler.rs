@@ -53,6 +53,11 @@ impl Handler {
             _ => None,
         };
         self.stats.asked(asked.map(|query| query.query_type), request.over);
+        // Whatever it came over: listeners may have asked already, and need not.
+        if !self.settings.access.may_ask(request.from.ip()) {
+            self.stats.was_denied();
+            return Answer::of(ResponseCode::Refused, Some(Explanation::Prohibited));
+        }
         // The version first: whatever else a later one means is not ours to read (RFC 6891 section 6.1.3).
         if request.version() > 0 {
             return Answer::of(ResponseCode::BADVERS, None);

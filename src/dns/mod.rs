@@ -13,12 +13,14 @@
 //!                        ├ chaos      class CH
 //!                        └ negative   SOA, NXDOMAIN, NODATA, and every refusal
 //! ```
+//! Before any of it, [`limit`] says who may ask at all, and how often over UDP.
+//!
 //! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
 //! may have it done. [`mod@explain`] tells a person how an answer came about.
 //!
-//! Over UDP on Linux (`udp`) most questions never get as far as [`handler`], as [`fast`] answers them with
-//! what was said before. Everything else goes through `general`: bytes to bytes, whatever the transport.
-//! [`stream`] is TCP and TLS, [`https`] a route of [`crate::net`]'s server.
+//! Over UDP on Linux (`udp`, and [`datagram`] for what it takes) most questions never get as far as [`handler`],
+//! as [`fast`] answers them with what was said before. Everything else goes through `general`: bytes to bytes,
+//! whatever the transport. [`stream`] is TCP and TLS, [`https`] a route of [`crate::net`]'s server.
 //!
 //! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
 //! the tree of entries ([`crate::catalog`]) nor what an entry is ([`crate::model::entry`]); it never writes
@@ -31,6 +33,8 @@
 mod alias;
 pub mod answer;
 mod chaos;
+#[cfg(target_os = "linux")]
+pub mod datagram;
 mod encode;
 pub mod explain;
 #[cfg(target_os = "linux")]
@@ -39,6 +43,7 @@ pub mod forward;
 mod general;
 pub mod handler;
 pub mod https;
+pub mod limit;
 pub mod message;
 mod negative;
 pub mod network;

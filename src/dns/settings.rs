@@ -3,6 +3,7 @@
 //! Owns: defaults, limits, and which zone a name belongs to. Does not own: flags and files
 //! (`crate::config` fills this in), nor the addresses to listen on ([`super::server`]).
 
+use super::limit::{Access, RateSettings};
 use super::network::Network;
 use crate::model::{Label, Name};
 use std::net::{IpAddr, SocketAddr};
@@ -185,6 +186,10 @@ pub struct DnsSettings {
     pub local: Option<Name>,
     /// What is asked of other servers.
     pub forward: ForwardSettings,
+    /// Who may ask (`--dns-allow`, `--dns-deny`).
+    pub access: Access,
+    /// How often, over UDP (`--dns-rate`).
+    pub rate: RateSettings,
     /// What a client may ask of a connection.
     pub streams: StreamLimits,
 }
@@ -207,6 +212,8 @@ impl DnsSettings {
             server_id: String::new(),
             local: None,
             forward: ForwardSettings::default(),
+            access: Access::default(),
+            rate: RateSettings::default(),
             streams: StreamLimits::default(),
         }
     }

@@ -103,6 +103,9 @@ pub(super) struct Lane {
     truncated: AtomicU64,
     stale: AtomicU64,
     unsent: AtomicU64,
+    denied: AtomicU64,
+    slipped: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl DnsStats {
@@ -159,6 +162,21 @@ impl DnsStats {
         self.sum(|lane| &lane.unsent)
     }
 
+    /// Requests of clients that may not ask, refused.
+    pub fn denied(&self) -> u64 {
+        self.sum(|lane| &lane.denied)
+    }
+
+    /// Requests of networks over their rate that were told to come over TCP.
+    pub fn slipped(&self) -> u64 {
+        self.sum(|lane| &lane.slipped)
+    }
+
+    /// Requests of networks over their rate that were not answered.
+    pub fn dropped(&self) -> u64 {
+        self.sum(|lane| &lane.dropped)
+    }
+
     /// Counters for one thread, which are part of every sum from now on.
     pub(super) fn lane(&self) -> Arc<Lane> {
         let lane = Arc::<Lane>::default();
@@ -203,6 +221,10 @@ impl DnsStats {
     pub(super) fn was_stale(&self) {
         self.shared.stale.fetch_add(1, Relaxed);
     }
+
+    pub(super) fn was_denied(&self) {
+        self.shared.denied.fetch_add(1, Relaxed);
+    }
 }
 
 impl Lane {
@@ -214,6 +236,18 @@ impl Lane {
         if truncated {
             add(&self.truncated);
         }
+    }
+
+    /// A request over UDP from who may not ask. It is not read, so that its type is not known.
+    pub(super) fn was_denied(&self) {
+        add(&self.denied);
+        let refused = RCODES.iter().position(|(_, counted)| *counted == Some(ResponseCode::Refused));
+        self.answered(TYPES.len() - 1, refused.unwrap_or(RCODES.len() - 1), false);
+    }
+
+    /// A request over UDP from a network over its rate: counted here and nowhere else.
+    pub(super) fn was_limited(&self, slipped: bool) {
+        add(if slipped { &self.slipped } else { &self.dropped });
     }
 
     pub(super) fn was_unsent(&self) {

@@ -8,6 +8,7 @@
 mod support;
 
 mod explain;
+mod limits;
 mod odd;
 mod outside;
 mod saved;

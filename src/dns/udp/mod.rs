@@ -1,20 +1,22 @@
 //! UDP: a thread for each core and address, each with a socket of its own, answering inline.
 //!
 //! ```text
-//! kernel ─▶ socket of this core ─▶ batch ─▶ fast path ─▶ the same buffers ─▶ one call sends them
-//!           (SO_REUSEPORT spreads     └──▶ general path ──┘
-//!            clients over them)             └──▶ a task, for what must ask somebody else
+//! kernel ─▶ socket of this core ─▶ batch ─▶ gate ─▶ fast path ─▶ the same buffers ─▶ one call sends them
+//!           (SO_REUSEPORT spreads                └──▶ general path ──┘
+//!            clients over them)                        └──▶ a task, for what must ask somebody else
 //! ```
 //! Owns: the threads, from binding to joining. A datagram wakes the thread that answers it, and no task,
 //! queue or lock stands between: of the 5 µs that an answer costs, 4 are the kernel's. Threads and not
 //! tasks, because they block in the kernel; few, because there are few cores. Does not own: what is
-//! answered ([`super::fast`], [`super::general`]). Linux only; elsewhere it is `udp_portable`.
+//! answered ([`super::datagram`]). Linux only; elsewhere it is `udp_portable`.
 
 mod socket;
 mod worker;
 
-use super::fast::{Fast, Keeper};
+use super::datagram::Datagrams;
+use super::fast::Keeper;
 use super::handler::Handler;
+use super::limit::gate::Gate;
 use super::settings::DnsSettings;
 use crate::catalog::Catalog;
 use socket::Port;
@@ -62,13 +64,12 @@ impl UdpWorkers {
         let ports: Vec<_> = ports.into_iter().flat_map(|ports| ports.0).collect();
         let (running, ended) = mpsc::channel(1);
         let mut workers = Self { ports, threads: Vec::new(), stop: Arc::default(), ended };
-        let (keeper, waiting) = (Keeper::new(), Arc::new(Semaphore::new(WAITING_MAX)));
+        let (keeper, rate) = (Keeper::new(), Gate::rate(&settings.rate));
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
         for (at, port) in workers.ports.iter().enumerate() {
             let worker = Worker {
                 port: Arc::clone(port),
-                catalog: Arc::clone(catalog),
-                fast: Fast::new(settings.clone(), keeper, &general.stats()),
-                general: general.clone(),
+                datagrams: Datagrams::beside(Arc::clone(catalog), settings, keeper, general.clone(), rate.clone()),
                 stop: Arc::clone(&workers.stop),
                 waiting: Arc::clone(&waiting),
                 runtime: tokio::runtime::Handle::current(),

@@ -20,9 +20,8 @@ use std::time::Duration;
 /// The most datagrams of one call. A busy server has a few waiting each time; more than this no longer
 /// shows in the cost of a call, and each costs a buffer.
 pub(super) const BATCH: usize = 32;
-/// The largest datagram that is read whole and the largest response: more than any EDNS size in use, and
-/// not a multiple of a page, as then the fronts of all buffers would compete for the same cache lines.
-pub(super) const DATAGRAM_MAX: usize = 4096 + 64;
+/// The largest datagram that is read whole and the largest response.
+pub(super) const DATAGRAM_MAX: usize = crate::dns::datagram::ROOM;
 /// How often a thread that hears nothing looks whether it is to stop. It is woken when it is to
 /// ([`UdpWorkers::stop`](super::UdpWorkers::stop)); this is for systems that do not wake it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

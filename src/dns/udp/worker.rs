@@ -1,13 +1,11 @@
 //! One thread: takes a batch, answers what it can in place, sends, and again.
 //!
-//! Owns: which path a datagram takes, and the bound on those that wait for somebody else.
+//! Owns: the bound on the answers that wait for somebody else. Does not own: which path a datagram takes
+//! ([`crate::dns::datagram`]).
 
 use super::socket::{BATCH, Batch, Peer, Port};
-use crate::catalog::Catalog;
-use crate::dns::fast::Fast;
-use crate::dns::general::{Later, Said, respond};
-use crate::dns::handler::Handler;
-use crate::dns::message::Transport;
+use crate::dns::datagram::{Datagrams, Response};
+use crate::dns::general::Later;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,9 +16,7 @@ use tracing::{debug, warn};
 /// One of the threads that answer on a port.
 pub(super) struct Worker {
     pub port: Arc<Port>,
-    pub catalog: Arc<Catalog>,
-    pub fast: Fast,
-    pub general: Handler,
+    pub datagrams: Datagrams,
     pub stop: Arc<AtomicBool>,
     /// A seat for each answer that waits for somebody else. Shared by all threads.
     pub waiting: Arc<Semaphore>,
@@ -29,7 +25,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Answers until told to stop.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
         let _within = self.runtime.clone().enter();
         let mut batch = match Batch::new(&self.port) {
             Ok(batch) => batch,
@@ -46,28 +42,26 @@ impl Worker {
     }
 
     /// Answers a batch. The snapshot is taken once for all of it.
-    fn answer(&mut self, batch: &mut Batch, count: usize, random: &mut fastrand::Rng) {
-        let snapshot = self.catalog.snapshot();
-        let view = self.fast.view(&snapshot, self.catalog.health());
+    fn answer(&self, batch: &mut Batch, count: usize, random: &mut fastrand::Rng) {
+        let snapshot = self.datagrams.snapshot();
+        let moment = self.datagrams.moment(&snapshot);
         for at in 0..count.min(BATCH) {
             let (bytes, length, peer) = batch.datagram(at);
             let Some((peer, from)) = peer.and_then(|peer| Some((peer, peer.addr()?))) else {
                 batch.set_response(at, 0);
                 continue;
             };
-            let fast = view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random.u32(..)));
-            let response =
-                fast.unwrap_or_else(|| match respond(&self.general, &bytes[..length], from, Transport::Udp) {
-                    Said::Now(response) => response.map_or(0, |response| place(bytes, &response)),
-                    Said::Later(later) => {
-                        self.wait(later, peer);
-                        0
-                    }
-                });
+            let response = match self.datagrams.respond(&moment, bytes, length, from, random.u32(..)) {
+                Response::Here(length) => length,
+                Response::Later(later) => {
+                    self.wait(later, peer);
+                    0
+                }
+            };
             batch.set_response(at, response);
         }
         for _ in 0..batch.send(&self.port, count) {
-            self.fast.was_unsent();
+            self.datagrams.was_unsent();
         }
     }
 
@@ -82,17 +76,6 @@ impl Worker {
                 debug!(%error, "a DNS response could not be sent");
             }
         });
-    }
-}
-
-/// Puts a response into the buffer; 0 when it is larger than any datagram of ours.
-fn place(buffer: &mut [u8], response: &[u8]) -> usize {
-    match buffer.get_mut(..response.len()) {
-        Some(room) => {
-            room.copy_from_slice(response);
-            response.len()
-        }
-        None => 0,
     }
 }
 
