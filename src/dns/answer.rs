@@ -8,7 +8,7 @@ use super::alias::{self, Want};
 use super::chaos;
 use super::negative;
 use super::outside::{self, Outside};
-use super::places::Places;
+use super::places::{self, Places};
 use super::rrset::{self, Sections};
 use super::search::{Found, Hit, Search};
 use super::settings::DnsSettings;
@@ -159,7 +159,9 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
         Outcome::Unreadable => negative::unreadable(),
         // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
         // says of an empty zone, denies every name in it (RFC 8020).
-        Outcome::NoName if apex => negative::no_data(soa()),
+        Outcome::NoName if apex || places::is_above_one(snapshot, settings, zone, &question.place) => {
+            negative::no_data(soa())
+        }
         Outcome::NoName => negative::no_name(soa()),
     }
 }
@@ -170,8 +172,11 @@ pub(super) fn records_of<'s>(
     question: &'s Question,
     place: &'s Name,
     name_servers: bool,
-    hits: Vec<Hit<'s>>,
+    mut hits: Vec<Hit<'s>>,
 ) -> Sections {
+    if places::is_reverse(place) {
+        hits.retain(|hit| rrset::is_no_alias(&hit.stored.entry, question.qtype));
+    }
     let owner = &question.name;
     let answers = |want| {
         let answers = alias::answers(search, owner, place, &hits, want);
@@ -184,7 +189,7 @@ pub(super) fn records_of<'s>(
         RecordType::SRV => rrset::srv(search, owner, hits),
         RecordType::MX => rrset::mx(search, owner, hits),
         RecordType::NS if name_servers => rrset::ns(search, owner, hits),
-        RecordType::CNAME => rrset::cname(search, owner, place),
+        RecordType::CNAME if !places::is_reverse(place) => rrset::cname(search, owner, place),
         RecordType::PTR => rrset::ptr(search, owner, place),
         _ => Sections::default(),
     };

@@ -1,11 +1,12 @@
 //! Where the entries stand that answer a name: mostly at the name itself.
 //!
-//! Owns: `ns.dns` and `apex.dns` of the zone's own name, `local.dns`, and the service that RFC 2782 writes as
-//! `_foo._tcp`. Does not own: which entries those are ([`super::search`]).
+//! Owns: `ns.dns` and `apex.dns` of the zone's own name, `local.dns`, the service that RFC 2782 writes as
+//! `_foo._tcp`, which names are there only for what is below them, and which are addresses written backwards. Does not own: which entries those are ([`super::search`]).
 
 use super::answer::Question;
 use super::search::{Found, Search};
 use super::settings::DnsSettings;
+use crate::catalog::Snapshot;
 use crate::model::{Label, Name};
 use hickory_proto::rr::RecordType;
 use std::borrow::Cow;
@@ -52,6 +53,30 @@ impl<'q> Places<'q> {
             },
             _ => (&self.first, found),
         }
+    }
+}
+
+/// Whether a name that is not in the store stands above one that is answered all the same: `_tcp.x` above
+/// `_foo._tcp.x`, and `dns.<zone>` above `local.dns.<zone>`. NXDOMAIN for it would deny those as well (RFC 8020),
+/// and resolvers ask for it on the way (RFC 9156).
+pub(super) fn is_above_one(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, name: &Name) -> bool {
+    let Some((last, above)) = name.labels().split_last() else { return false };
+    match last.as_bytes() {
+        b"_tcp" | b"_udp" => {
+            above == zone.labels() || name.ancestor(1).is_some_and(|above| snapshot.node(&above).is_some())
+        }
+        b"dns" => settings.local.is_some() && above == zone.labels(),
+        _ => false,
+    }
+}
+
+/// Whether a name is an address written backwards (RFC 1035 section 3.5, RFC 3596 section 2.5), or part of one. The
+/// host of an entry there is what PTR says. As an alias it would be in the way of that: a resolver that asked for
+/// an address first, as those do that hide names (RFC 9156), would follow it and find no PTR.
+pub(super) fn is_reverse(name: &Name) -> bool {
+    match name.labels() {
+        [arpa, family, ..] => arpa.as_bytes() == b"arpa" && matches!(family.as_bytes(), b"in-addr" | b"ip6"),
+        _ => false,
     }
 }
 

@@ -167,6 +167,15 @@ pub(super) fn cname(search: &Search<'_>, owner: &WireName, name: &Name) -> Secti
     sections
 }
 
+/// Whether an entry answers a type with something of its own, or not at all.
+pub(super) fn is_no_alias(entry: &Entry, qtype: RecordType) -> bool {
+    match qtype {
+        RecordType::A | RecordType::AAAA => !matches!(entry.host, Some(Host::Name(_))),
+        RecordType::TXT => !matches!(entry.host, Some(Host::Name(_))) || !entry.text.is_empty(),
+        _ => true,
+    }
+}
+
 /// PTR: every entry exactly at the name whose host is a name. An address is not what a PTR can say.
 pub(super) fn ptr(search: &Search<'_>, owner: &WireName, name: &Name) -> Sections {
     let mut sections = Sections::default();

@@ -315,3 +315,54 @@ fn what_two_entries_say_lives_as_long_as_the_shorter_of_them() {
         assert_eq!(lines(&said.answers), ["web.skydns.test. 60 A 10.0.0.1"], "rotation {rotation}");
     }
 }
+
+#[test]
+fn what_is_above_a_service_is_there() {
+    let snapshot = snapshot(TREE);
+    for (name, qtype, rcode) in [
+        ("_tcp.skydns.test.", T::A, Rc::NoError),
+        ("_tcp.web.skydns.test.", T::A, Rc::NoError),
+        ("_tcp.nosuch.skydns.test.", T::A, Rc::NXDomain),
+        ("_sctp.web.skydns.test.", T::A, Rc::NXDomain),
+        ("dns.skydns.test.", T::A, Rc::NoError),
+    ] {
+        let said = ask(&snapshot, name, qtype);
+        assert_eq!(said.rcode, rcode, "{name}");
+    }
+    let empty = super::testing::snapshot(&[]);
+    let local = DnsSettings { local: Some(Name::parse("web.skydns.test").unwrap()), ..settings() };
+    for (settings, rcode) in [(settings(), Rc::NXDomain), (local, Rc::NoError)] {
+        let said = answer(&empty, Health::Following, &settings, &question("dns.skydns.test.", T::A), 0);
+        assert_eq!(said.rcode, rcode);
+    }
+}
+
+#[test]
+fn a_host_in_a_reverse_zone_is_no_alias() {
+    let put = |key: &str, value: &str| {
+        crate::store::Change::Put(crate::store::Item {
+            key: crate::model::Key::from(format!("/skydns/{key}")),
+            value: value.to_owned().into_bytes().into(),
+            revision: crate::store::Revision(7),
+            lease: None,
+        })
+    };
+    let changes = vec![
+        put("arpa/in-addr/10/0/0/1", r#"{"host":"web.skydns.test","text":"rack 7"}"#),
+        put("test/skydns/web", r#"{"host":"10.0.0.1"}"#),
+    ];
+    let batch = crate::store::Batch { revision: crate::store::Revision(7), changes };
+    let snapshot = crate::catalog::Snapshot::empty(Layout::new("/skydns")).apply(&batch);
+    let zones = ["10.in-addr.arpa", "skydns.test"].map(|zone| Name::parse(zone).unwrap());
+    let settings = DnsSettings::new(zones.to_vec());
+    let ask = |name, qtype| answer(&snapshot, Health::Following, &settings, &question(name, qtype), 0);
+    let ptr = ask("1.0.0.10.in-addr.arpa.", T::PTR);
+    assert_eq!(lines(&ptr.answers), ["1.0.0.10.in-addr.arpa. 300 PTR web.skydns.test."]);
+    assert_eq!(lines(&ask("1.0.0.10.in-addr.arpa.", T::TXT).answers), ["1.0.0.10.in-addr.arpa. 300 TXT rack 7"]);
+    for name in ["1.0.0.10.in-addr.arpa.", "0.0.10.in-addr.arpa.", "10.in-addr.arpa."] {
+        for qtype in [T::A, T::AAAA, T::CNAME] {
+            let said = ask(name, qtype);
+            assert_eq!((said.rcode, said.answers.len(), said.authority.len()), (Rc::NoError, 0, 1), "{name} {qtype}");
+        }
+    }
+}
