@@ -119,8 +119,17 @@ impl Datagrams {
         Some(buffer[..length].to_vec())
     }
 
-    /// The same by the general path alone, as over UDP or as over a stream.
-    pub fn say_general(&self, message: &[u8], from: SocketAddr, over: Transport) -> Option<Vec<u8>> {
+    /// The same by the general path alone.
+    pub fn say_general(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+        self.general(message, from, Transport::Udp)
+    }
+
+    /// What would be said to it over a stream.
+    pub fn say_streamed(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+        self.general(message, from, Transport::Tcp)
+    }
+
+    fn general(&self, message: &[u8], from: SocketAddr, over: Transport) -> Option<Vec<u8>> {
         match respond(&self.general, message, from, over) {
             Said::Now(response) => response,
             Said::Later(_) => None,

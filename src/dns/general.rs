@@ -5,6 +5,7 @@
 
 use super::handler::Handler;
 use super::message::{Request, Transport};
+use super::wire;
 use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata, ResponseCode};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
 use std::net::SocketAddr;
@@ -30,7 +31,10 @@ pub(super) fn respond(handler: &Handler, message: &[u8], from: SocketAddr, over:
     if header.message_type == MessageType::Response {
         return Said::Now(None);
     }
-    let Ok(request) = Request::read(message, from, over) else {
+    // A pointer in the question can mean nothing but the header before it (RFC 1035 section 4.1.4), whose bytes
+    // are others in the response that repeats the question.
+    let whole = wire::questions_end(message).and_then(|_| Request::read(message, from, over).ok());
+    let Some(request) = whole else {
         handler.stats().unreadable(over);
         return Said::Now(form_error(&header));
     };

@@ -3,8 +3,11 @@
 //! The tree keeps labels from the root and folds case; hickory keeps the order and the case of the wire.
 //! Both hold the lengths of RFC 1035 section 3.1, so that neither direction loses anything but case.
 
-use crate::model::name::{Label, NameError};
+use crate::model::name::{Label, NAME_MAX, NameError};
 use hickory_proto::rr::Name as WireName;
+
+/// The length of a message's header (RFC 1035 section 4.1.1).
+const HEADER: usize = 12;
 
 /// A name of the tree, from its labels in the order of the walk down.
 pub(super) fn name<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {
@@ -18,6 +21,26 @@ pub(super) fn place(name: &WireName) -> Result<crate::model::Name, NameError> {
     let mut labels = name.iter().map(Label::new).collect::<Result<Vec<_>, _>>()?;
     labels.reverse();
     crate::model::Name::from_root(labels)
+}
+
+/// Where the question section of a message ends, if all of it is there and no name in it has a pointer, which
+/// nobody uses there.
+pub(super) fn questions_end(message: &[u8]) -> Option<usize> {
+    let count = u16::from_be_bytes([*message.get(4)?, *message.get(5)?]);
+    (0..count).try_fold(HEADER, |from, _| {
+        let mut at = from;
+        loop {
+            let label = usize::from(*message.get(at)?);
+            at += 1 + label;
+            match label {
+                0 if at - from <= NAME_MAX => break,
+                1..=63 => {}
+                _ => return None,
+            }
+        }
+        // Type and class.
+        message.get(at..at + 4).map(|_| at + 4)
+    })
 }
 
 #[cfg(test)]

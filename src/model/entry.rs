@@ -38,7 +38,12 @@ impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Addr(addr) => addr.fmt(f),
-            Self::Name(name) => f.write_str(name.to_string().trim_end_matches('.')),
+            Self::Name(name) if name.labels().is_empty() => f.write_str("."),
+            // One dot: another before it belongs to a label.
+            Self::Name(name) => {
+                let full = name.to_string();
+                f.write_str(full.strip_suffix('.').unwrap_or(&full))
+            }
         }
     }
 }

@@ -5,12 +5,11 @@
 //! somebody is ([`super::gate`]). Reads no more of a message than the response repeats.
 
 use crate::dns::answer::Explanation;
+use crate::dns::wire::questions_end;
 use hickory_proto::op::ResponseCode;
 
 /// The header's length (RFC 1035 section 4.1.1).
 const HEADER: usize = 12;
-/// The longest name (RFC 1035 section 2.3.4).
-const NAME_MAX: usize = 255;
 /// An OPT record without options (RFC 6891 section 6.1.2).
 const OPT: usize = 11;
 /// The option code of extended DNS errors (RFC 8914 section 2).
@@ -36,7 +35,7 @@ impl Short {
     /// silence: to a response, as two servers would go on for ever, and to what has no header.
     pub(super) fn answer(self, message: &mut [u8], length: usize, payload_max: u16) -> usize {
         let Some(asked) = message.get(..length).filter(|m| m.len() >= HEADER && m[2] & RESPONSE == 0) else { return 0 };
-        let question = question(asked);
+        let question = questions_end(asked).filter(|_| asked[4..6] == [0, 1]);
         let opt = question.and_then(|end| dnssec_ok(asked, end));
         let mut at = question.unwrap_or(HEADER);
         if let Some(dnssec_ok) = opt {
@@ -69,24 +68,6 @@ impl Short {
             None => at,
         }
     }
-}
-
-/// Where the question ends, if there is one and it can be read; without pointers, which nobody uses there.
-fn question(message: &[u8]) -> Option<usize> {
-    if message[4..6] != [0, 1] {
-        return None;
-    }
-    let mut at = HEADER;
-    loop {
-        let label = usize::from(*message.get(at)?);
-        at += 1 + label;
-        match label {
-            0 => break,
-            1..=63 if at - HEADER < NAME_MAX => {}
-            _ => return None,
-        }
-    }
-    message.get(at..at + 4).map(|_| at + 4)
 }
 
 /// The DO bit of the OPT record behind the question, if there is one.
