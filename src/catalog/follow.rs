@@ -151,7 +151,7 @@ impl Follow {
         }
         let gone = self.why(&now, batch).await;
         let next = terms.fill(now.after(part, batch), batch);
-        catalog.publish(next, part, batch, |key| gone.why(key));
+        catalog.publish(next, (part, batch), false, |key| gone.why(key));
     }
 
     /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
@@ -177,7 +177,7 @@ impl Follow {
         }
         debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
         let gone = self.why(&catalog.snapshot(), &batch).await;
-        catalog.publish(terms.fill(next, &batch), part, &batch, |key| gone.why(key));
+        catalog.publish(terms.fill(next, &batch), (part, &batch), true, |key| gone.why(key));
     }
 
     /// Why the entries left that a batch removes: a marker says it, or else what became of their leases.

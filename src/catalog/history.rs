@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// How many changes are remembered. Whoever was away for longer gets the whole set.
 pub const WINDOW: usize = 8192;
 
+/// How many jumps are remembered; see [`History::jump`].
+const JUMPS_MAX: usize = 64;
+
 /// The parts of the store that are followed, each with a feed of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -56,6 +59,11 @@ impl Position {
     /// Whether a reader who is here has everything that another position has.
     pub fn covers(self, other: Self) -> bool {
         self.own >= other.own && self.foreign >= other.foreign
+    }
+
+    /// The nearest position that covers both.
+    fn and(self, other: Self) -> Self {
+        Self { own: self.own.max(other.own), foreign: self.foreign.max(other.foreign) }
     }
 }
 
@@ -114,6 +122,21 @@ pub struct History {
     window: VecDeque<Arc<Change>>,
     /// Where a reader has to be to be told the window and nothing else.
     since: Position,
+    jumps: VecDeque<Jump>,
+}
+
+/// See [`History::jump`].
+#[derive(Debug)]
+struct Jump {
+    part: Part,
+    from: Revision,
+    to: Revision,
+}
+
+impl Jump {
+    fn is_over(&self, at: Position) -> bool {
+        self.from < at.part(self.part) && at.part(self.part) < self.to
+    }
 }
 
 /// A reader's position is not in the window.
@@ -123,7 +146,7 @@ pub struct Outside;
 impl History {
     /// What changed after a position, in order.
     pub fn after(&self, at: Position, now: Position) -> Result<impl Iterator<Item = &Arc<Change>>, Outside> {
-        if !at.covers(self.since) || !now.covers(at) {
+        if !at.covers(self.since) || !now.covers(at) || self.jumps.iter().any(|jump| jump.is_over(at)) {
             return Err(Outside);
         }
         Ok(self.window.iter().filter(move |change| change.revision > at.part(change.part)))
@@ -141,14 +164,36 @@ impl History {
         self.window.extend(changes.iter().cloned());
         while self.window.len() > WINDOW {
             if let Some(forgotten) = self.window.pop_front() {
-                self.since = forgotten.at;
+                self.since = self.since.and(forgotten.at);
             }
         }
+    }
+
+    /// A listing led from one revision to another at once. What came and went between them is in no change, so that
+    /// a reader who was told a part of it (by another daemon) cannot be told the rest.
+    pub(super) fn jump(&mut self, part: Part, from: Revision, to: Revision) {
+        if from == to {
+            // It mended what a feed had lost: nobody who is here is known to have all.
+            self.forget(part, to);
+        } else if from.0 + 1 < to.0 {
+            self.jumps.push_back(Jump { part, from, to });
+        }
+        if self.jumps.len() > JUMPS_MAX
+            && let Some(oldest) = self.jumps.pop_front()
+        {
+            *self.since.part_mut(oldest.part) = self.since.part(oldest.part).max(oldest.to);
+        }
+    }
+
+    /// Whoever is at this revision or before it takes the whole set.
+    pub(super) fn forget(&mut self, part: Part, until: Revision) {
+        *self.since.part_mut(part) = self.since.part(part).max(Revision(until.0 + 1));
     }
 
     /// Forgets everything: whoever comes back takes the whole set of `now`.
     pub(super) fn start_over(&mut self, now: Position) {
         self.window.clear();
+        self.jumps.clear();
         self.since = now;
     }
 }
@@ -170,10 +215,13 @@ pub(super) fn changes(
         let said_by_another = |stored: &Arc<Stored>| is.values().any(|other| other.place() == stored.place());
         let gone = own(before, &name).filter(|stored| !is.contains_key(&stored.key) && !said_by_another(stored));
         let gone = gone.map(|stored| (Kind::Gone(why(&stored.key)), stored));
+        // Rewritten into an instance of another service, or into none.
+        let another = |stored: &&Arc<Stored>| is.get(&stored.key).is_some_and(|is| is.service != stored.service);
+        let moved = own(before, &name).filter(another).map(|stored| (Kind::Gone(Departure::Left), stored));
         let differs = |stored: &&Arc<Stored>| was.get(&stored.key).is_none_or(|was| was.entry != stored.entry);
         let put = own(after, &name).filter(differs).map(|stored| (Kind::Put, stored));
         // Gone first: what takes its place at one name is the last word.
-        for (kind, stored) in gone.chain(put) {
+        for (kind, stored) in gone.chain(moved).chain(put) {
             let Some(service) = &stored.service else { continue };
             number += 1;
             all.push(Arc::new(Change {
@@ -209,4 +257,54 @@ fn names(before: &Snapshot, after: &Snapshot, batch: &Batch) -> Vec<Name> {
 
 fn own<'s>(snapshot: &'s Snapshot, name: &Name) -> impl Iterator<Item = &'s Arc<Stored>> {
     snapshot.node(name).into_iter().flat_map(super::node::Node::own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(own: u64) -> Position {
+        Position { own: Revision(own), foreign: Revision(0) }
+    }
+
+    fn knows(history: &History, reader: u64) -> bool {
+        history.after(at(reader), at(1000)).is_ok()
+    }
+
+    #[test]
+    fn between_the_ends_of_a_jump_nobody_goes_on() {
+        let mut history = History::default();
+        history.jump(Part::Own, Revision(10), Revision(20));
+        history.jump(Part::Foreign, Revision(1), Revision(500));
+        let known: Vec<_> = [9, 10, 11, 19, 20, 21].into_iter().filter(|reader| knows(&history, *reader)).collect();
+        assert_eq!(known, [9, 10, 20, 21]);
+        let mid = Position { foreign: Revision(7), ..at(30) };
+        assert!(history.after(mid, Position { foreign: Revision(500), ..at(1000) }).is_err());
+    }
+
+    #[test]
+    fn jumps_that_are_forgotten_are_not_passed_over() {
+        let mut history = History::default();
+        for n in 0..=JUMPS_MAX as u64 {
+            history.jump(Part::Own, Revision(n * 10), Revision(n * 10 + 5));
+        }
+        assert!(!knows(&history, 0) && !knows(&history, 4) && knows(&history, 5) && !knows(&history, 11));
+    }
+
+    #[test]
+    fn what_a_comparison_mended_is_told_to_everybody_who_is_there() {
+        let mut history = History::default();
+        history.jump(Part::Own, Revision(10), Revision(10));
+        assert!(!knows(&history, 10) && knows(&history, 11));
+    }
+
+    #[test]
+    fn positions_read_back() {
+        for text in ["107", "107-95"] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        for text in ["", "-", "1-", "x", "1-2-3", "-1"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
+    }
 }

@@ -139,10 +139,15 @@ impl Catalog {
     /// Publishes what was known so long ago. For [`follow`], which is the only writer.
     fn restore(&self, snapshot: Snapshot, age: Duration) {
         let revision = snapshot.revision();
+        // With a gap in the numbers: whoever listens takes the whole set.
+        let before = usize::try_from(self.snapshot().changes()).unwrap_or_default();
+        let snapshot = snapshot.with_changes(before + WINDOW + 1);
+        let number = snapshot.changes();
         let mut history = self.lock();
         history.start_over(snapshot.position());
         self.current.store(Arc::new(snapshot));
         drop(history);
+        self.changed.send_replace(number);
         self.revision.send_replace(revision);
         // Since the machine's own start, if it was before that: there is no earlier instant.
         let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -162,8 +167,9 @@ impl Catalog {
         self.health.send_replace(health);
     }
 
-    /// Publishes the snapshot after a batch. `why` is asked about entries that are gone.
-    fn publish(&self, next: Snapshot, part: Part, batch: &Batch, why: impl Fn(&Key) -> Departure) {
+    /// Publishes the snapshot after a batch, which a feed told or a listing came to. `why` is asked about entries that
+    /// are gone.
+    fn publish(&self, next: Snapshot, (part, batch): (Part, &Batch), listed: bool, why: impl Fn(&Key) -> Departure) {
         let before = self.snapshot();
         // The first reading, or what was missed in an hour: nobody wants to hear that one by one.
         let too_many = batch.changes.len() > WINDOW;
@@ -171,9 +177,16 @@ impl Catalog {
         // With a gap in the numbers: who counts on all of them takes the whole set.
         let next = next.with_changes(if too_many { WINDOW + 1 } else { changes.len() });
         let number = next.changes();
+        let (had, has) = (before.position().part(part), next.position().part(part));
         let mut history = self.lock();
-        if too_many || next.position().part(part) < before.position().part(part) {
+        if too_many || has < had {
             history.start_over(next.position());
+        }
+        if has < had {
+            // Revisions are told anew. What a reader has of those before is known only beyond them.
+            history.forget(part, had);
+        } else if listed {
+            history.jump(part, had, has);
         }
         history.add(&changes);
         self.current.store(Arc::new(next));

@@ -28,16 +28,22 @@ pub struct Event {
     /// All instances of the service after it, in the order of their keys, if a listener wants them.
     pub set: Option<Arc<[Arc<Stored>]>>,
     said: OnceLock<Bytes>,
+    plain: OnceLock<Bytes>,
 }
 
 impl Event {
     fn new(change: Arc<Change>, set: Option<Arc<[Arc<Stored>]>>) -> Arc<Self> {
-        Arc::new(Self { change, set, said: OnceLock::new() })
+        Arc::new(Self { change, set, said: OnceLock::new(), plain: OnceLock::new() })
     }
 
     /// The event in the words of the one dialect that listens for sets, written once for all of its listeners.
     pub fn said(&self, write: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.said.get_or_init(|| write(self)).clone()
+    }
+
+    /// The event in plain HTTP's words ([`crate::dialect::v1`]), written once for all of its listeners.
+    pub fn plain(&self, write: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.plain.get_or_init(|| write(self)).clone()
     }
 }
 
@@ -94,6 +100,10 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     events: VecDeque<Arc<Event>>,
+    /// So many of them are of batches that are told whole.
+    whole: usize,
+    /// How many it took at the beginning, for what it had missed.
+    missed: usize,
     behind: bool,
 }
 
@@ -151,7 +161,10 @@ impl Events {
             Some(missed.cloned().collect::<Vec<_>>())
         })?;
         let queue = hub.enter(selection, false, &snapshot);
-        queue.lock().events.extend(missed.into_iter().map(|change| Event::new(change, None)));
+        let mut waiting = queue.lock();
+        (waiting.missed, waiting.whole) = (missed.len(), missed.len());
+        waiting.events.extend(missed.into_iter().map(|change| Event::new(change, None)));
+        drop(waiting);
         Some(Listener { events: Arc::clone(self), queue })
     }
 
@@ -173,9 +186,7 @@ impl Events {
         let now = snapshot.changes();
         match changes {
             Some(changes) if changes.last().map_or(hub.told, |change| change.number) == now => {
-                for change in &changes {
-                    hub.tell(change);
-                }
+                changes.chunk_by(|one, next| one.at == next.at).for_each(|batch| hub.tell(batch));
             }
             // A gap in the numbers: too much changed at once to tell it one by one.
             _ => hub.all_behind(),
@@ -201,18 +212,25 @@ impl Listener {
         }
     }
 
-    /// The next event, if it is there.
+    /// The next event, if it is there. A batch is there when all of it is.
     pub fn try_next(&mut self) -> Option<Heard> {
         let mut waiting = self.queue.lock();
         if waiting.behind {
             return Some(Heard::Behind);
         }
+        waiting.whole = waiting.whole.checked_sub(1)?;
         let event = waiting.events.pop_front();
         if waiting.events.is_empty() {
             // There may be 10,000 listeners, and each heard something once.
             waiting.events.shrink_to(0);
         }
         event.map(Heard::Event)
+    }
+
+    /// Whether there is more to hear before a reader is at the position of the event that was heard last.
+    pub fn is_before(&self, at: Position) -> bool {
+        let waiting = self.queue.lock();
+        waiting.behind || waiting.events.front().is_some_and(|next| next.change.at == at)
     }
 }
 
@@ -223,18 +241,26 @@ impl Queue {
 
     fn push(&self, event: &Arc<Event>) {
         let mut waiting = self.lock();
-        if waiting.events.len() < QUEUE_MAX {
+        if waiting.behind {
+            return;
+        }
+        if waiting.events.len() < QUEUE_MAX + waiting.missed {
             waiting.events.push_back(Arc::clone(event));
         } else {
-            waiting.behind = true;
-            waiting.events = VecDeque::new();
+            *waiting = Waiting { behind: true, ..Waiting::default() };
         }
+    }
+
+    /// All of a batch was pushed.
+    fn whole(&self) {
+        let mut waiting = self.lock();
+        waiting.whole = waiting.events.len();
         drop(waiting);
         self.news.notify_one();
     }
 
     fn behind(&self) {
-        *self.lock() = Waiting { events: VecDeque::new(), behind: true };
+        *self.lock() = Waiting { behind: true, ..Waiting::default() };
         self.news.notify_one();
     }
 }
@@ -278,12 +304,22 @@ impl Hub {
         }
     }
 
-    fn tell(&mut self, change: &Arc<Change>) {
-        let mut ears = self.services.get_mut(&*change.service);
-        let set = ears.as_mut().and_then(|ears| ears.after(change));
-        let event = Event::new(Arc::clone(change), set);
-        let named = ears.into_iter().flat_map(|ears| &ears.queues);
-        named.chain(&self.all).filter_map(Weak::upgrade).for_each(|queue| queue.push(&event));
+    /// Tells a batch. Nobody hears a part of it before all of it is there to be heard.
+    fn tell(&mut self, batch: &[Arc<Change>]) {
+        let mut told = Vec::new();
+        for change in batch {
+            let mut ears = self.services.get_mut(&*change.service);
+            let set = ears.as_mut().and_then(|ears| ears.after(change));
+            let event = Event::new(Arc::clone(change), set);
+            let named = ears.into_iter().flat_map(|ears| &ears.queues);
+            for queue in named.chain(&self.all).filter_map(Weak::upgrade) {
+                queue.push(&event);
+                told.push(queue);
+            }
+        }
+        for queue in told {
+            queue.whole();
+        }
     }
 
     fn all_behind(&mut self) {

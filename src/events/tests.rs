@@ -14,6 +14,7 @@ struct Place {
     catalog: Arc<Catalog>,
     events: Arc<Events>,
     layout: Layout,
+    places: Arc<Places>,
 }
 
 async fn place() -> Place {
@@ -21,11 +22,12 @@ async fn place() -> Place {
     let root = Name::parse("skydns.local.").unwrap();
     let naming = Naming { root, layout: layout.clone(), default_category: "services".into(), default_ttl: 30 };
     let store = Arc::new(Embedded::in_memory().unwrap());
-    let catalog = Catalog::new(Arc::new(Places::new(naming, Some("service"))));
+    let places = Arc::new(Places::new(naming, Some("service")));
+    let catalog = Catalog::new(Arc::clone(&places));
     let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
     tokio::spawn(follow.run(Arc::clone(&catalog)));
     timeout(Duration::from_secs(10), catalog.ready()).await.unwrap();
-    Place { events: Events::start(Arc::clone(&catalog)), store, catalog, layout }
+    Place { events: Events::start(Arc::clone(&catalog)), store, catalog, layout, places }
 }
 
 impl Place {
@@ -159,4 +161,59 @@ async fn who_does_not_read_loses_its_place_and_nobody_else_does() {
         place.put("web", "1", port).await;
     }
     assert!(place.events.resume(Selection::All, before.position()).is_none(), "that long ago is forgotten");
+}
+
+/// What the next event says, and whether a reader who has it is at its position.
+async fn told(listener: &mut Listener) -> (Kind, u16, bool) {
+    let event = event(listener).await;
+    (event.change.kind, event.change.instance.entry.port, !listener.is_before(event.change.at))
+}
+
+#[tokio::test]
+async fn a_batch_is_heard_whole_and_its_position_is_behind_its_last_change() {
+    let place = place().await;
+    let (mut listener, _) = place.events.listen(Selection::Services(vec!["web".into()]), false);
+    let put = |service, id, port: u16| {
+        let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into();
+        Op::Put { key: Place::key(service, id), value, lease: None }
+    };
+    // The last change of the batch is not for this listener.
+    place.commit(vec![put("web", "1", 1), put("web", "2", 2), put("zoo", "1", 3)]).await;
+    place.put("web", "3", 4).await;
+    let heard = [told(&mut listener).await, told(&mut listener).await, told(&mut listener).await];
+    assert_eq!(heard, [(Kind::Put, 1, false), (Kind::Put, 2, true), (Kind::Put, 4, true)]);
+}
+
+#[tokio::test]
+async fn who_was_told_before_the_first_reading_takes_the_whole_set() {
+    let place = place().await;
+    place.put("web", "1", 1).await;
+    let early = place.catalog.snapshot().position();
+    place.delete("web", "1").await;
+    place.put("web", "2", 2).await;
+    let now = place.catalog.snapshot().position();
+    // Another daemon on the same store, or this one after a restart.
+    let other = Catalog::new(Arc::clone(&place.places));
+    let follow = Follow { store: place.store.clone(), compare_every: COMPARE_EVERY };
+    tokio::spawn(follow.run(Arc::clone(&other)));
+    timeout(Duration::from_secs(10), other.ready()).await.unwrap();
+    let events = Events::start(Arc::clone(&other));
+    assert!(events.resume(Selection::All, early).is_none(), "nobody could say that web 1 is gone");
+    assert!(events.resume(Selection::All, now).is_some());
+}
+
+#[tokio::test]
+async fn what_is_no_instance_any_more_is_gone() {
+    let place = place().await;
+    place.put("web", "1", 1).await;
+    let (mut listener, _) = place.events.listen(Selection::All, false);
+    let key = Place::key("web", "1");
+    place.commit(vec![Op::Put { key: key.clone(), value: r#"{"text":"only"}"#.into(), lease: None }]).await;
+    assert_eq!(heard(&mut listener).await, ("web".into(), LEFT, vec![]));
+    let as_another = r#"{"host":"10.0.0.1","skyhound":{"service":"api"}}"#;
+    place.commit(vec![Op::Put { key: key.clone(), value: as_another.into(), lease: None }]).await;
+    assert_eq!(heard(&mut listener).await, ("api".into(), Kind::Put, vec![]));
+    place.put("web", "1", 1).await;
+    assert_eq!(heard(&mut listener).await, ("api".into(), LEFT, vec![]));
+    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![]));
 }
