@@ -18,13 +18,13 @@ use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
 use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::skydns;
-use crate::store::Store;
+use crate::store::{Revision, Store};
 use crate::store::embedded::{Embedded, OpenError};
 use crate::store::etcd::{Etcd, SettingsError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -227,7 +227,7 @@ fn naming(settings: &Settings) -> Naming {
 /// The store, and where it is in words.
 async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), StartError> {
     Ok(match settings {
-        StoreSettings::Memory => (Arc::new(Embedded::in_memory()?), "memory only".into()),
+        StoreSettings::Memory => (Arc::new(Embedded::in_memory_after(Revision(moment()))?), "memory only".into()),
         StoreSettings::Disk(dir) => {
             let file: PathBuf = dir.join(STORE_FILE);
             (Arc::new(Embedded::open(&file)?), file.display().to_string())
@@ -237,6 +237,12 @@ async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), Star
             (Arc::new(Etcd::connect(etcd.clone()).await?), place)
         }
     })
+}
+
+/// Microseconds since 1970: more of them pass between two starts than a store has revisions. JSON holds them exactly.
+fn moment() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or_default()
 }
 
 /// The settings, and for what they are silent about those of a SkyDNS in etcd.

@@ -108,6 +108,12 @@ impl Embedded {
         Self::start(State::default(), None)
     }
 
+    /// The same, with its first change at the revision behind this one. Whoever listened to the process that was here
+    /// before knows revisions of another store; with these far ahead of them, it can be told so.
+    pub fn in_memory_after(revision: Revision) -> Result<Self, OpenError> {
+        Self::start(State { revision, ..State::default() }, None)
+    }
+
     fn start(state: State, disk: Option<Disk>) -> Result<Self, OpenError> {
         let path = disk.as_ref().map(|disk| disk.path().to_path_buf());
         let view = Arc::new(ArcSwap::from_pointee(View::of(&state, None)));
