@@ -117,7 +117,8 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn start_log(settings: &Settings) {
-    let filter = EnvFilter::builder().parse_lossy(&settings.log_level);
+    // rustls warns of what any peer may send. What is typed comes later, and so counts more.
+    let filter = EnvFilter::builder().parse_lossy(format!("rustls=error,{}", settings.log_level));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
+use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, StatusCode};
 
 /// Where questions are taken: what RFC 8484 has in all its examples, and clients as their default.
 const PATH: &str = "/dns-query";
@@ -47,13 +47,15 @@ fn in_query(query: &str) -> Result<Vec<u8>, HttpError> {
         .map_err(|error| HttpError::bad_request(format!("dns= is not base64url without padding: {error}")))
 }
 
+/// The message that a POST has as its body. That is read before anything is said about it: over HTTP/2 a refusal
+/// that comes before the body's end also resets the stream, and not every client hears it then.
 async fn in_body(request: Request) -> Result<Bytes, HttpError> {
-    if request.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != MESSAGE) {
-        let sentence = format!("the content type has to be {MESSAGE}");
-        return Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence));
+    let is_message = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MESSAGE);
+    let message = body(request, &Limits { body_bytes: MESSAGE_MAX, ..Limits::default() }).await?;
+    if is_message {
+        return Ok(message);
     }
-    debug_assert_eq!(request.method(), Method::POST);
-    body(request, &Limits { body_bytes: MESSAGE_MAX, ..Limits::default() }).await
+    Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the content type has to be {MESSAGE}")))
 }
 
 async fn answered(handler: &Handler, message: &[u8], peer: &Peer) -> Result<Reply, HttpError> {

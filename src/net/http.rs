@@ -135,7 +135,7 @@ async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
 }
 
 /// HTTP/2. hyper has no clock for its connections: one that asks nothing for as long as a head may take is told
-/// to go, and once more as long afterwards it is closed.
+/// to go, and closed a moment later.
 async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
     let seat = Arc::clone(&peer.seat);
     let asked = Arc::new(AtomicUsize::new(0));
@@ -168,7 +168,9 @@ async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
         () = idle => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(service.limits.head_timeout, connection).await;
+    // Once for the last bytes of an answer, and again as long as one is being made. A peer that does not answer
+    // the farewell is not waited for.
+    while timeout(LINGER, connection.as_mut()).await.is_err() && Arc::strong_count(&asked) > 2 {}
 }
 
 /// Tells a connection over the limit that it is, if not too many are being told. Within TLS nothing can be

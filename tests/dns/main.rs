@@ -3,7 +3,11 @@
 // In a test, what is unwrapped and is not there is the failure.
 #![allow(clippy::unwrap_used)]
 
+mod streams;
 mod support;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../support/wait.rs"]
+mod wait;
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};

@@ -79,8 +79,13 @@ pub(crate) struct Served {
 impl Served {
     /// Answers from these entries, keys given below the zone.
     pub(crate) async fn start(entries: Vec<(String, String)>) -> Self {
+        Self::start_with(entries, settings()).await
+    }
+
+    /// The same with these settings.
+    pub(crate) async fn start_with(entries: Vec<(String, String)>, settings: DnsSettings) -> Self {
         let items = entries.iter().map(|(key, value)| item(key, value, Revision(1))).collect();
-        let mut served = Self::unread_with(Told { items, ..Told::default() }).await;
+        let mut served = Self::unread_with(Told { items, ..Told::default() }, settings).await;
         let store: Arc<dyn Store> = served.store.clone();
         let follow = Follow { store, compare_every: COMPARE_EVERY };
         served.following = Some(tokio::spawn(follow.run(served.catalog())));
@@ -90,13 +95,13 @@ impl Served {
 
     /// Answers while its store was never read.
     pub(crate) async fn unread() -> Self {
-        Self::unread_with(Told::default()).await
+        Self::unread_with(Told::default(), settings()).await
     }
 
-    async fn unread_with(store: Told) -> Self {
+    async fn unread_with(store: Told, settings: DnsSettings) -> Self {
         let catalog = Catalog::new(Layout::new("/skydns"));
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let server = DnsServer::bind(&[listen], settings(), catalog.clone()).await.unwrap();
+        let server = DnsServer::bind(&[listen], settings, catalog.clone()).await.unwrap();
         Self { addr: server.local_addrs()[0], server, catalog, store: Arc::new(store), following: None }
     }
 

@@ -31,6 +31,8 @@ pub struct Daemon {
     pub http: SocketAddr,
     /// Where DNS is.
     pub dns: SocketAddr,
+    /// All of its first line.
+    pub ready: serde_json::Value,
 }
 
 impl Daemon {
@@ -69,7 +71,7 @@ impl Daemon {
             .spawn()
             .expect("the binary was built with the tests");
         let stdout = child.stdout.take().expect("it was piped");
-        let mut daemon = Self { child, args, log, http, dns };
+        let mut daemon = Self { child, args, log, http, dns, ready: serde_json::Value::Null };
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_DEADLINE, lines.next_line())
             .await
@@ -77,9 +79,14 @@ impl Daemon {
             .expect("its output can be read")
             .expect("it does not end before it listens");
         let ready: serde_json::Value = serde_json::from_str(&line).expect("the first line is JSON");
-        let addr = |kind: &str| ready[kind][0].as_str().expect("an address").parse().expect("an address");
-        (daemon.http, daemon.dns) = (addr("http"), addr("dns"));
+        daemon.ready = ready;
+        (daemon.http, daemon.dns) = (daemon.addr("http"), daemon.addr("dns"));
         daemon
+    }
+
+    /// The first address that it says under this key.
+    pub fn addr(&self, kind: &str) -> SocketAddr {
+        self.ready[kind][0].as_str().expect("an address").parse().expect("an address")
     }
 
     /// The process id.

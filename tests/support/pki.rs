@@ -1,6 +1,6 @@
 //! Certificates for a test: an authority, and what it signs.
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub struct Pair {
 impl Authority {
     pub fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // OpenSSL takes a certificate for its own issuer's if both have one name.
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let cert = dir.join(format!("{name}.pem"));
@@ -29,9 +31,18 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), cert, dir: dir.into() }
     }
 
+    /// Signs a certificate for an address into another one's files, as a renewal does.
+    pub fn renew(&self, pair: &Pair, address: IpAddr) {
+        let new = self.sign("renewed", address);
+        // Within one directory, so that no reader finds half a file.
+        std::fs::rename(new.key, &pair.key).unwrap();
+        std::fs::rename(new.cert, &pair.cert).unwrap();
+    }
+
     /// Signs a certificate for an address, good for both ends of a connection (etcd calls itself).
     pub fn sign(&self, name: &str, address: IpAddr) -> Pair {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = vec![SanType::IpAddress(address)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();

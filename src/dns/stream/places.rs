@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What [`Seat::idle_ms`] says of a connection that is not idle.
+/// What [`Seat::idle_us`] says of a connection that is not idle.
 const BUSY: u64 = u64::MAX;
 
 /// All places.
@@ -25,8 +25,8 @@ pub(super) struct Places {
 
 struct Seat {
     client: IpAddr,
-    /// Since when it is idle, in milliseconds since `began`; or [`BUSY`].
-    idle_ms: AtomicU64,
+    /// Since when it is idle, in microseconds since `began`; or [`BUSY`].
+    idle_us: AtomicU64,
     wanted: Notify,
 }
 
@@ -52,7 +52,7 @@ impl Places {
         } else if taken.len() >= self.most {
             dismiss(&mut taken, |_| true)?;
         }
-        let seat = Arc::new(Seat { client, idle_ms: AtomicU64::new(self.now_ms()), wanted: Notify::new() });
+        let seat = Arc::new(Seat { client, idle_us: AtomicU64::new(self.now_us()), wanted: Notify::new() });
         taken.push(Arc::clone(&seat));
         Some(Place { places: Arc::clone(self), seat })
     }
@@ -62,8 +62,8 @@ impl Places {
         dismiss(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner), |_| true);
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(BUSY - 1)
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(BUSY - 1)
     }
 }
 
@@ -71,9 +71,9 @@ impl Places {
 /// their limit that is some microseconds, and less often than connections.
 fn dismiss(taken: &mut Vec<Arc<Seat>>, of: impl Fn(&Seat) -> bool) -> Option<()> {
     let idle = taken.iter().enumerate().filter(|(_, seat)| of(seat));
-    let idle = idle.map(|(at, seat)| (seat.idle_ms.load(Relaxed), at)).filter(|(since, _)| *since != BUSY);
+    let idle = idle.map(|(at, seat)| (seat.idle_us.load(Relaxed), at)).filter(|(since, _)| *since != BUSY);
     let (_, at) = idle.min()?;
-    // In order, so that of two that are idle since the same millisecond the elder goes.
+    // In order, so that of two that are idle since the same moment the elder goes.
     taken.remove(at).wanted.notify_one();
     Some(())
 }
@@ -81,9 +81,9 @@ fn dismiss(taken: &mut Vec<Arc<Seat>>, of: impl Fn(&Seat) -> bool) -> Option<()>
 impl Place {
     /// Whether something is under way on the connection.
     pub(super) fn set_busy(&self, busy: bool) {
-        let was_busy = self.seat.idle_ms.load(Relaxed) == BUSY;
+        let was_busy = self.seat.idle_us.load(Relaxed) == BUSY;
         if busy != was_busy {
-            self.seat.idle_ms.store(if busy { BUSY } else { self.places.now_ms() }, Relaxed);
+            self.seat.idle_us.store(if busy { BUSY } else { self.places.now_us() }, Relaxed);
         }
     }
 

@@ -1,0 +1,131 @@
+//! Certificates: renewed while the daemon runs, asked of clients, and wrong ones.
+
+use crate::support::daemon::PROGRAM;
+use crate::support::pki::Authority;
+use crate::support::wait::{SOON, wait_until};
+use crate::{LOCALHOST, Site, WEB, ask, run};
+use std::time::Duration;
+
+/// Whether a client that trusts nobody but this authority gets an answer.
+async fn trusted_by(site: &Site, ca: &str) -> Result<(), String> {
+    let (_, text) = ask("kdig", site.tls(), &["+tls", WEB, "A"], Some(ca)).await;
+    if text.contains("status: NXDOMAIN") { Ok(()) } else { Err(text) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_is_used_without_a_restart_and_a_bad_one_is_not() {
+    let site = Site::start(&[]).await;
+    let (ca, next) = (site.ca(), Authority::new(site.dir.path(), "next"));
+    let next_ca = next.cert.display().to_string();
+    trusted_by(&site, &ca).await.expect("the first one");
+    trusted_by(&site, &next_ca).await.expect_err("not yet");
+
+    next.renew(&site.pair, LOCALHOST);
+    wait_until(SOON, async || trusted_by(&site, &next_ca).await).await;
+    trusted_by(&site, &ca).await.expect_err("no more");
+    let (_, text) = run("curl", &["-s", "--cacert", &next_ca, &format!("https://{}/nothing", site.https())]).await;
+    assert!(text.contains("there is nothing at /nothing"), "the other listener as well: {text}");
+
+    std::fs::write(&site.pair.cert, "no certificate").unwrap();
+    wait_until(SOON, async || {
+        // A handshake is what looks.
+        trusted_by(&site, &next_ca).await.expect("the one of before goes on");
+        let log = site.daemon.log();
+        if log.contains("the new certificate cannot be used") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    site.authority.renew(&site.pair, LOCALHOST);
+    wait_until(SOON, async || trusted_by(&site, &ca).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_asked_for_their_certificates_if_told_so() {
+    let site = Site::start(&["--enable-tls", "--tls-client-ca", "{dir}/ca.pem"]).await;
+    let own = site.authority.sign("client", LOCALHOST);
+    let (cert, key, ca) = (own.cert.display().to_string(), own.key.display().to_string(), site.ca());
+    let (_, text) = ask("kdig", site.tls(), &["+tls", WEB, "A"], Some(&ca)).await;
+    assert!(!text.contains("status:"), "without one: {text}");
+    let with = [format!("+tls-certfile={cert}"), format!("+tls-keyfile={key}")];
+    let (_, text) = ask("kdig", site.tls(), &["+tls", &with[0], &with[1], WEB, "A"], Some(&ca)).await;
+    assert!(text.contains("status: NXDOMAIN"), "with one: {text}");
+    let stranger = Authority::new(site.dir.path(), "stranger").sign("stranger-client", LOCALHOST);
+    let with =
+        [format!("+tls-certfile={}", stranger.cert.display()), format!("+tls-keyfile={}", stranger.key.display())];
+    let (_, text) = ask("kdig", site.tls(), &["+tls", &with[0], &with[1], WEB, "A"], Some(&ca)).await;
+    assert!(!text.contains("status:"), "with somebody else's: {text}");
+
+    let url = format!("https://{}", site.daemon.http);
+    let health = format!("{url}/healthz");
+    let (ok, text) = run("curl", &["-s", "--cacert", &ca, &health]).await;
+    assert!(!ok, "{text}");
+    let (ok, text) = run("curl", &["-s", "--cacert", &ca, "--cert", &cert, "--key", &key, &health]).await;
+    assert!(ok && text == "ok\n", "{text}");
+    let tls = ["--server", &url, "--cacert", &ca, "--cert", &cert, "--key", &key];
+    let held = ["provide", "web", "--port", "80", "--host", "10.0.0.1"];
+    let (ok, text) = run(
+        PROGRAM,
+        &[&held, &tls[..], &["--", PROGRAM, "resolve", WEB, "--server"], &[&site.daemon.dns.to_string()]].concat(),
+    )
+    .await;
+    // The command runs at once, perhaps before there is anything to resolve: only the registration is sure.
+    assert!(text.contains("registering web") && (ok || text.contains("no instances")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_used_is_named_with_its_flag() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let authority = Authority::new(dir.path(), "ca");
+    let (one, two) = (authority.sign("one", LOCALHOST), authority.sign("two", LOCALHOST));
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (cert, key, other) = (path(&one.cert), path(&one.key), path(&two.key));
+    let missing = path(&dir.path().join("missing.pem"));
+    let serve = ["serve", "--in-memory", "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0"];
+    for (args, why) in [
+        (vec!["--enable-tls"], "--enable-tls: needs a certificate: give --tls-cert-file FILE".to_owned()),
+        (
+            vec!["--dns-tls-listen", "127.0.0.1:0", "--tls-cert-file", &cert],
+            "--dns-tls-listen: needs the certificate's key".to_owned(),
+        ),
+        (vec!["--tls-cert-file", &cert], "--tls-cert-file: has no meaning without --enable-tls".to_owned()),
+        (
+            vec!["--enable-tls", "--tls-cert-file", &missing, "--tls-key-file", &key],
+            format!("--tls-cert-file {missing} cannot be read: No such file"),
+        ),
+        (
+            vec!["--enable-tls", "--tls-cert-file", &key, "--tls-key-file", &key],
+            format!("--tls-cert-file {key} holds no usable certificate"),
+        ),
+        (
+            vec!["--enable-tls", "--tls-cert-file", &cert, "--tls-key-file", &cert],
+            format!("--tls-key-file {cert} holds no usable private key"),
+        ),
+        (
+            vec!["--enable-tls", "--tls-cert-file", &cert, "--tls-key-file", &other],
+            "--tls-cert-file and --tls-key-file cannot be used together".to_owned(),
+        ),
+        (
+            vec!["--enable-tls", "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-client-ca", &missing],
+            format!("--tls-client-ca {missing} cannot be read"),
+        ),
+    ] {
+        let running = tokio::process::Command::new(PROGRAM).args(serve).args(&args).kill_on_drop(true).output();
+        let output = tokio::time::timeout(SOON, running).await.expect("it ends").expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(&why), "{args:?}: {said}");
+    }
+    let (ok, text) = run(PROGRAM, &["provide", "web", "-p", "80", "--cacert", &missing]).await;
+    assert!(!ok && text.contains(&format!("--cacert {missing} cannot be read")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_stalls_does_not_hold_its_place() {
+    let site = Site::start(&[]).await;
+    let stalled = tokio::net::TcpStream::connect(site.tls()).await.unwrap();
+    let mut byte = [0];
+    let within = skyhound::dns::settings::STREAM_MESSAGE + Duration::from_secs(5);
+    let end = tokio::time::timeout(within, tokio::io::AsyncReadExt::read(&mut { stalled }, &mut byte)).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+    site.daemon.metric("skyhound_dns_streams_ended_total").await;
+    let text = site.daemon.get("/metrics").await.body;
+    assert!(text.contains("skyhound_dns_streams_ended_total{end=\"slow\"} 1"), "{text}");
+}
