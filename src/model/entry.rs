@@ -89,6 +89,9 @@ pub struct Details {
     /// Semantic version.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
+    /// Where it is in the peer's own words, if its dialect says them again; DNS goes by host and port.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub address: String,
     /// What else the peer said of itself.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub meta: BTreeMap<String, String>,

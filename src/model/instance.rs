@@ -21,6 +21,8 @@ pub const TEXT_MAX: usize = 4096;
 pub const META_MAX: usize = 64;
 /// The longest `meta.…` value, in bytes.
 pub const META_VALUE_MAX: usize = 1024;
+/// The longest address that is kept as it was said, in bytes.
+pub const ADDRESS_MAX: usize = 2048;
 /// The longest time that an instance may be cached, in seconds: a day.
 pub const TTL_MAX: u32 = 86_400;
 
@@ -49,6 +51,9 @@ pub struct Registration {
     pub host: String,
     /// The port, 1 to 65535.
     pub port: u16,
+    /// The address in the peer's own words, for dialects that say it again. With it the port may be 0: then the
+    /// address is one that DNS cannot say (`unix:///run/x`), and the instance has no host.
+    pub address: Option<String>,
     /// Begins the id, if there is one.
     pub prefix: Option<String>,
     /// SRV priority.
@@ -119,11 +124,15 @@ impl Registration {
         } else {
             self.category.clone()
         };
-        let id = self.id(&category, &host.to_string())?;
+        let place = match (&host, &self.address) {
+            (Some(host), _) => host.to_string(),
+            (None, address) => address.clone().unwrap_or_default(),
+        };
+        let id = self.id(&category, &place)?;
         let name = self.name(naming, &category, &id)?;
         let key = naming.layout.key(&name).map_err(|e| Invalid::new("service", e))?;
         let entry = Entry {
-            host: Some(host),
+            host,
             port: self.port,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
             weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
@@ -138,15 +147,24 @@ impl Registration {
                 category,
                 dialect: self.dialect.to_owned(),
                 version: self.version.unwrap_or_default(),
+                address: self.address.unwrap_or_default(),
                 meta: self.meta,
             })),
         };
         Ok(Instance { name, key, entry, twin: None })
     }
 
-    fn host(&self, peer: IpAddr) -> Result<Host, Invalid> {
+    /// Whether DNS cannot say where it is.
+    fn is_opaque(&self) -> bool {
+        self.port == 0 && self.host.is_empty() && self.address.as_ref().is_some_and(|address| !address.is_empty())
+    }
+
+    fn host(&self, peer: IpAddr) -> Result<Option<Host>, Invalid> {
+        if self.is_opaque() {
+            return Ok(None);
+        }
         if matches!(self.host.as_str(), "" | "0.0.0.0" | "::") {
-            return Ok(Host::Addr(peer.to_canonical()));
+            return Ok(Some(Host::Addr(peer.to_canonical())));
         }
         let host = Host::parse(&self.host).map_err(|e| Invalid::new("host", e))?;
         if let Host::Name(name) = &host {
@@ -154,11 +172,11 @@ impl Registration {
                 registered("host", &label.to_string())?;
             }
         }
-        Ok(host)
+        Ok(Some(host))
     }
 
     fn check_numbers(&self) -> Result<(), Invalid> {
-        if self.port == 0 {
+        if self.port == 0 && !self.is_opaque() {
             return Err(Invalid::new("port", "is 0; give the port that the service listens on, 1 to 65535"));
         }
         match self.ttl {
@@ -175,6 +193,7 @@ impl Registration {
             _ => Ok(()),
         };
         bounded("text", self.text.as_deref().unwrap_or_default(), TEXT_MAX)?;
+        bounded("address", self.address.as_deref().unwrap_or_default(), ADDRESS_MAX)?;
         bounded("group", self.group.as_deref().unwrap_or_default(), META_VALUE_MAX)?;
         if self.meta.len() > META_MAX {
             return Err(Invalid::new("meta", format!("has {} fields; {META_MAX} is the most", self.meta.len())));
@@ -309,9 +328,28 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_dns_cannot_say_has_no_host() {
+        let address = Some("unix:///run/x".to_owned());
+        let opaque = Registration { host: String::new(), port: 0, address: address.clone(), ..foo() };
+        let instance = opaque.accept(&naming(), PEER).unwrap();
+        assert_eq!((&instance.entry.host, instance.entry.port), (&None, 0));
+        let id = skyapi_id("foo", &["services".into()], "unix:///run/x", 0);
+        assert_eq!(instance.name.to_string(), format!("{id}.foo.services.skydns.local."));
+        assert_eq!(Entry::parse(&instance.entry.encode()).unwrap(), instance.entry);
+        assert_eq!(instance.entry.details.unwrap().address, "unix:///run/x");
+
+        let instance = Registration { address, ..foo() }.accept(&naming(), PEER).unwrap();
+        assert_eq!(instance.entry.port, 9999, "with a port it is only said again");
+        let plain = foo().accept(&naming(), PEER).unwrap();
+        assert_eq!(instance.key, plain.key);
+    }
+
+    #[test]
     fn what_cannot_be_registered_is_named() {
         let long = "x".repeat(64);
-        let bad: [(Registration, &str); 14] = [
+        let bad: [(Registration, &str); 16] = [
+            (Registration { port: 0, address: Some(String::new()), ..foo() }, "port is 0"),
+            (Registration { address: Some("x".repeat(2049)), ..foo() }, "address is 2049 bytes; 2048 is the most"),
             (Registration { service: String::new(), ..foo() }, "service is missing"),
             (Registration { service: "../../x".into(), ..foo() }, "service \"/x\" has '/'"),
             (Registration { service: "a..b".into(), ..foo() }, "service \"\" has an empty label"),
