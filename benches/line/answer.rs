@@ -1,7 +1,7 @@
 //! From a handshake to the answer in DNS: at the daemon that took it, and at another one on the same etcd.
 
 use crate::ask::{Ask, Said};
-use crate::figures::{float, micros, percentile};
+use crate::figures::{float, micros, spread};
 use crate::peer::Peer;
 use crate::report::{Report, Table};
 use crate::stage::{Kind, Node, Stage, names};
@@ -121,7 +121,7 @@ impl<'n> Side<'n> {
             ("handshake to answer", None, |s| s.handshake + s.answer),
         ] {
             let times: Vec<_> = self.samples.iter().map(|sample| micros(time(sample))).collect();
-            let [p50, p99, max] = [50.0, 99.0, 100.0].map(|percent| Some(percentile(&times, percent)));
+            let [p50, p99, max] = spread(&times);
             table.row(format!("{}: {what}", self.name), [p50, p99, max, first]);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::ask::{Ask, Said};
-use crate::figures::{micros, percentile};
+use crate::figures::{micros, spread};
 use crate::peer::Peer;
 use crate::report::{Report, Table};
 use crate::stage::{Kind, Node, Stage, names};
@@ -55,8 +55,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
     for side in &sides {
         let times: Vec<_> = side.times.iter().map(|time| micros(*time)).collect();
         let way = if side.in_order { "close frame" } else { "reset" };
-        table
-            .row(format!("{way}: {}", side.name), [50.0, 99.0, 100.0].map(|percent| Some(percentile(&times, percent))));
+        table.row(format!("{way}: {}", side.name), spread(&times));
     }
     report.table(table);
     Ok(report)

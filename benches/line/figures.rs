@@ -16,6 +16,11 @@ pub(crate) fn percentile(values: &[f64], percent: f64) -> f64 {
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
+/// The columns p50, p99 and max of a table.
+pub(crate) fn spread(values: &[f64]) -> [Option<f64>; 3] {
+    [50.0, 99.0, 100.0].map(|percent| Some(percentile(values, percent)))
+}
+
 /// The medians of `over / under`, round by round: what disturbs a round disturbs both sides of it.
 pub(crate) fn ratio(over: &[f64], under: &[f64]) -> f64 {
     median(&over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>())

@@ -101,42 +101,41 @@ impl Follow {
     /// A feed, and a catalog that is where it begins. A feed that was lost is taken up where it ended as long as the
     /// store remembers: it says what is gone and why, in order. The listing has the last word all the same.
     async fn begin(&self, part: Part, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Feed, StoreError> {
-        let prefix = prefix(&catalog.snapshot(), part);
-        let after = catalog.snapshot().position().part(part);
-        let resumed = match catalog.health() {
-            Health::Stale { .. } if after > Revision(0) => match self.store.feed(prefix.as_bytes(), after).await {
-                Ok(feed) => Some(feed),
-                Err(StoreError::Compacted(_) | StoreError::FeedLost(_)) => None,
-                Err(error) => return Err(error),
-            },
-            _ => None,
-        };
+        let resumed = self.resume(part, catalog, terms).await?;
         let listing = self.list(part, catalog).await?;
         let feed = match resumed {
-            Some(mut feed) => {
-                self.catch_up(part, catalog, &mut feed, listing.revision, terms).await?;
-                feed
+            Some(feed) => feed,
+            None => {
+                let prefix = prefix(&catalog.snapshot(), part);
+                self.store.feed(prefix.as_bytes(), listing.revision).await?
             }
-            None => self.store.feed(prefix.as_bytes(), listing.revision).await?,
         };
         self.compare_with(part, catalog, listing, terms).await;
         Ok(feed)
     }
 
-    /// Applies what a feed tells up to a revision, as long as it tells anything.
-    async fn catch_up(
-        &self,
-        part: Part,
-        catalog: &Arc<Catalog>,
-        feed: &mut Feed,
-        until: Revision,
-        terms: &mut Terms,
-    ) -> Result<(), StoreError> {
-        while catalog.snapshot().position().part(part) < until {
-            let Ok(batch) = timeout(CATCH_UP, feed.next()).await else { break };
-            self.told(part, catalog, &batch?, terms).await;
+    /// The feed from where the catalog is, having told what happened since; `None` when the store does not remember.
+    async fn resume(&self, part: Part, catalog: &Catalog, terms: &mut Terms) -> Result<Option<Feed>, StoreError> {
+        let after = catalog.snapshot().position().part(part);
+        if after == Revision(0) || !matches!(catalog.health(), Health::Stale { .. }) {
+            return Ok(None);
         }
-        Ok(())
+        let prefix = prefix(&catalog.snapshot(), part);
+        // A store that does not say how it is can still be listed.
+        let Ok(until) = self.store.status().await.map(|status| status.revision) else { return Ok(None) };
+        let caught_up = async {
+            let mut feed = self.store.feed(prefix.as_bytes(), after).await?;
+            while catalog.snapshot().position().part(part) < until {
+                let Ok(batch) = timeout(CATCH_UP, feed.next()).await else { break };
+                self.told(part, catalog, &batch?, terms).await;
+            }
+            Ok(feed)
+        };
+        match caught_up.await {
+            Ok(feed) => Ok(Some(feed)),
+            Err(StoreError::Compacted(_) | StoreError::FeedLost(_) | StoreError::FeedOverrun) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn list(&self, part: Part, catalog: &Catalog) -> Result<Listing, StoreError> {

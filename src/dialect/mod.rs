@@ -7,7 +7,9 @@
 pub mod form;
 pub mod hold;
 pub mod hound_dog;
+pub mod pick;
 pub mod skyapi;
+pub mod srsr;
 
 use crate::app::App;
 use crate::model::Instance;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let mut routes = skyapi::routes(app);
     routes.extend(hound_dog::routes(app));
+    routes.extend(srsr::routes(app));
     routes
 }
 

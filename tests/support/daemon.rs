@@ -120,6 +120,16 @@ impl Daemon {
         http::get(self.http, path).await.expect("an answer over HTTP")
     }
 
+    /// Posts JSON to its HTTP side.
+    pub async fn post(&self, path: &str, body: &serde_json::Value) -> Response {
+        self.post_bytes(path, body.to_string().as_bytes()).await
+    }
+
+    /// Posts a body that need not be JSON.
+    pub async fn post_bytes(&self, path: &str, body: &[u8]) -> Response {
+        http::post(self.http, path, "application/json", body).await.expect("an answer over HTTP")
+    }
+
     /// What `/readyz` says, whatever its status.
     pub async fn readyz(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/readyz").await.body).expect("/readyz is JSON")

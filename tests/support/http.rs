@@ -19,6 +19,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
@@ -29,6 +34,15 @@ impl Response {
 pub async fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
     send(addr, head.as_bytes()).await
+}
+
+/// `POST path`, on a connection of its own.
+pub async fn post(addr: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    send(addr, &[head.as_bytes(), body].concat()).await
 }
 
 /// Sends these bytes and reads one answer.

@@ -37,6 +37,11 @@ impl Site {
         Self { daemon, etcd: Some(etcd), _dir: None }
     }
 
+    /// A daemon whose store is somebody else's affair.
+    pub fn of(daemon: Daemon) -> Self {
+        Self { daemon, etcd: None, _dir: None }
+    }
+
     /// One more daemon on an etcd.
     pub async fn at(etcd: &EtcdProcess, args: &[&str]) -> Daemon {
         Daemon::start(&[&["--etcd-api", &etcd.endpoint()], args].concat()).await
