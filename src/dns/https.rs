@@ -1,7 +1,7 @@
 //! DNS over HTTPS (RFC 8484): `/dns-query`, a route of the HTTP server.
 //!
 //! Owns: a message in a request and in a reply. Does not own: HTTP and TLS ([`crate::net`]), nor what is
-//! answered ([`super::general`]).
+//! answered (`general`).
 
 use super::general::{Said, respond};
 use super::handler::Handler;

@@ -5,7 +5,7 @@
 //!             └ over a limit: who was idle longest goes
 //! ```
 //! Owns: accepting, every limit on a connection ([`StreamLimits`]), and the way out. Does not own: TLS
-//! ([`crate::net::tls`]), nor what is answered ([`super::general`]).
+//! ([`crate::net::tls`]), nor what is answered (`general`).
 //!
 //! Not hickory-server's: it takes any number of connections, each with any number of questions, and a frame may
 //! take as long as it likes.
