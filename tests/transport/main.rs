@@ -3,8 +3,8 @@
 //! [`clients`]: DNS over each transport. [`files`]: certificates, good, renewed and wrong. [`http`]: `/dns-query`
 //! and `/provide` within TLS.
 
-// The modules of a test are its own affair.
-#![allow(unreachable_pub)]
+// The modules of a test are its own affair, and in a test what is unwrapped and is not there is the failure.
+#![allow(unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
 mod support;
