@@ -128,7 +128,7 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http)?;
+        let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref())?;
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
@@ -294,16 +294,16 @@ fn bind_http(
     settings: &Settings,
     app: &Arc<App>,
     dns: Option<&DnsServer>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<&Arc<Tls>>,
 ) -> Result<(HttpServer, Vec<SocketAddr>), StartError> {
     let over_https = || dns.map(DnsServer::https_routes).unwrap_or_default();
     let mut all = routes(app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
     if settings.enable_tls {
         all = all.with(over_https());
     }
-    let of_http = HttpSettings { tls: tls.clone().filter(|_| settings.enable_tls), ..HttpSettings::default() };
+    let of_http = HttpSettings { tls: tls.filter(|_| settings.enable_tls).cloned(), ..HttpSettings::default() };
     let mut http = HttpServer::bind(&settings.listen, &of_http, all, &app.metrics)?;
-    let dns_https = http.also(&settings.dns_https_listen, tls.as_ref(), Routes::default().with(over_https()))?;
+    let dns_https = http.also(&settings.dns_https_listen, tls, Routes::default().with(over_https()))?;
     Ok((http, dns_https))
 }
 

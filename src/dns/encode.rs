@@ -146,7 +146,7 @@ impl Writer {
     /// Writes a name, its longest known end as a pointer.
     fn name(&mut self, name: &Name, compress: bool) {
         let mut wire = Vec::with_capacity(name.len());
-        for label in name.iter() {
+        for label in name {
             // 1 to 63, as every `Name` has it.
             wire.push(u8::try_from(label.len()).unwrap_or(0));
             wire.extend_from_slice(label);

@@ -136,7 +136,7 @@ impl DnsServer {
         #[cfg(not(target_os = "linux"))]
         let udp = async {
             if self.udp.join_next().await.is_none() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

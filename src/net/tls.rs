@@ -190,14 +190,12 @@ impl ClientFiles {
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let together =
             |problem: rustls::Error| TlsError::Together { certs: "cert", keys: "key", problem: problem.to_string() };
-        let roots = match &self.ca_cert {
-            Some(path) => authorities("cacert", path)?,
-            None => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                roots
-            }
-        };
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ca_cert {
+            roots = authorities("cacert", path)?;
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(together)?

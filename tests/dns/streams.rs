@@ -209,7 +209,7 @@ async fn who_feeds_a_message_byte_by_byte_is_late_as_well() {
     client.send(&[0xff, 0xff]).await;
     let fed = async {
         while client.0.write_all(&[0]).await.is_ok() {
-            tokio::time::sleep(SHORT / 10).await
+            tokio::time::sleep(SHORT / 10).await;
         }
     };
     timeout(SOON, fed).await.expect("it is cut off");

@@ -1,19 +1,25 @@
 //! HTTP within TLS: `/dns-query` as RFC 8484 has it, and the rest of what `--listen` serves.
 
 use crate::support::daemon::PROGRAM;
+use crate::support::pki::Authority;
 use crate::support::wait::{SOON, wait_until};
-use crate::{Site, WEB, run};
+use crate::{LOCALHOST, Site, WEB, run};
 use data_encoding::BASE64URL_NOPAD;
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use rustls::pki_types::ServerName;
-use skyhound::net::tls::ClientFiles;
+use skyhound::metrics::Metrics;
+use skyhound::net::tls::{self, ClientFiles, Tls, TlsFiles};
+use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
+use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 fn question(name: &str) -> Vec<u8> {
     let mut message = Message::new(0, MessageType::Query, OpCode::Query);
@@ -91,7 +97,7 @@ async fn websockets_and_questions_share_an_address_with_tls() {
         run(PROGRAM, &["explain", WEB, "A", "--server", &url.replace("wss", "https"), "--cacert", &site.ca()]).await;
     assert!(ok && text.contains("10.0.0.1"), "{text}");
     // Who does not trust it says so, and tries again.
-    let other = crate::Authority::new(site.dir.path(), "other").cert.display().to_string();
+    let other = Authority::new(site.dir.path(), "other").cert.display().to_string();
     let (ok, text) =
         run(PROGRAM, &["explain", WEB, "--server", &url.replace("wss", "https"), "--cacert", &other]).await;
     assert!(!ok && text.contains("certificate"), "{text}");
@@ -112,20 +118,7 @@ async fn a_stop_does_not_wait_for_idle_connections() {
     let mut site = Site::start(&[]).await;
     let mut idle = Vec::new();
     for alpn in ["h2", "http/1.1"] {
-        let mut config =
-            (*ClientFiles { ca_cert: Some(site.authority.cert.clone()), own: None }.config().unwrap()).clone();
-        config.alpn_protocols = vec![alpn.into()];
-        let stream = TcpStream::connect(site.https()).await.unwrap();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let mut stream = TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap();
-        if alpn == "h2" {
-            // The preface and an empty SETTINGS frame (RFC 9113 section 3.4).
-            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-            let mut first = [0; 9];
-            stream.read_exact(&mut first).await.unwrap();
-            assert_eq!(first[3], 4, "its SETTINGS");
-        }
-        idle.push(stream);
+        idle.push(shake(site.https(), &site.authority, alpn).await);
     }
     let began = std::time::Instant::now();
     assert!(site.daemon.stop().await.success());
@@ -135,4 +128,53 @@ async fn a_stop_does_not_wait_for_idle_connections() {
         // With or without a farewell.
         let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.expect("it is closed");
     }
+}
+
+/// A client that says what every client begins with, and no more.
+async fn shake(addr: SocketAddr, authority: &Authority, alpn: &str) -> TlsStream<TcpStream> {
+    let files = ClientFiles { ca_cert: Some(authority.cert.clone()), own: None };
+    let mut config = (*files.config().unwrap()).clone();
+    config.alpn_protocols = vec![alpn.into()];
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    if alpn == "h2" {
+        // The preface and an empty SETTINGS frame (RFC 9113 section 3.4).
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut first = [0; 9];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(first[3], 4, "its SETTINGS");
+    }
+    stream
+}
+
+#[tokio::test]
+async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let authority = Authority::new(dir.path(), "ca");
+    let pair = authority.sign("daemon", LOCALHOST);
+    let files = TlsFiles { cert: pair.cert, key: pair.key, client_ca: None };
+    let tls = Some(Tls::load(files, tls::HTTP).unwrap());
+    let limits = Limits { head_timeout: Duration::from_millis(200), ..Limits::default() };
+    let metrics = Arc::new(Metrics::new());
+    let any = SocketAddr::new(LOCALHOST, 0);
+    let server = HttpServer::bind(&[any], &HttpSettings { limits, tls }, Routes::default(), &metrics).unwrap();
+    let addr = server.local_addrs()[0];
+    let mut silent = TcpStream::connect(addr).await.unwrap();
+    let mut idle = [shake(addr, &authority, "h2").await, shake(addr, &authority, "http/1.1").await];
+    assert_eq!(server.drain().taken(), 3);
+    let mut rest = Vec::new();
+    let gone = async {
+        let _ = silent.read_to_end(&mut rest).await;
+        for stream in &mut idle {
+            let _ = stream.read_to_end(&mut rest).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("they are closed");
+    wait_until(SOON, async || match server.drain().taken() {
+        0 => Ok(()),
+        taken => Err(format!("{taken} seats are taken")),
+    })
+    .await;
+    assert!(metrics.render().contains("skyhound_tls_failures_total 1"), "{}", metrics.render());
 }

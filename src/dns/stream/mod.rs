@@ -122,7 +122,7 @@ impl Streams {
     /// Waits until a listener has ended, which it does only when told or by a bug.
     pub(super) async fn ended(&mut self) {
         if self.listeners.join_next().await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

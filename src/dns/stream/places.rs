@@ -104,7 +104,7 @@ impl Drop for Place {
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -152,7 +152,9 @@ mod tests {
         tokio::time::advance(Duration::from_millis(5)).await;
         let own = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|text| places.admit(ip(text)).unwrap());
         assert_eq!(own.each_ref().map(left), [true, false, false], "one /64 is one client");
-        own.iter().for_each(|place| place.set_busy(true));
+        for place in &own {
+            place.set_busy(true);
+        }
         assert!(places.admit(ip("2001:db8::4")).is_none() && places.admit(ip("2001:db8:0:1::4")).is_some());
         assert!(!left(&other));
         let mapped = network(ip("::ffff:10.0.0.1"));
