@@ -53,7 +53,7 @@ pub fn holds(asked: &[u8], response: &[u8], udp: bool) -> Message {
     let edns = read.as_ref().and_then(|read| read.edns.as_ref());
     let limit = match edns {
         _ if !udp => u16::MAX,
-        Some(edns) => edns.max_payload().min(PAYLOAD_MAX).max(PLAIN),
+        Some(edns) => edns.max_payload().clamp(PLAIN, PAYLOAD_MAX),
         None => PLAIN,
     };
     assert!(response.len() <= usize::from(limit), "{} bytes, {limit} at most", response.len());
