@@ -17,6 +17,7 @@
 //! - [`store`]: entries, durably, in order; one trait, two implementations
 //! - [`catalog`]: what is known, as one immutable snapshot; what all reading reads
 //! - [`events`]: who hears of which change of the catalog
+//! - [`topics`]: messages, a line of their own past the catalog: publish, the store, the subscriptions of every node
 //! - [`dns`]: what a question is answered, a pure function of a snapshot; and the sockets
 //! - [`ops`]: health, readiness, the scrape, the version
 //! - [`model`]: the words that all of them share: names, keys, entries

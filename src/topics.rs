@@ -108,6 +108,16 @@ pub struct Topics {
     follower: OnceLock<AbortHandle>,
 }
 
+/// What a key is.
+enum Place<'k> {
+    /// Everybody's.
+    Everybody,
+    /// A topic's.
+    Topic(&'k str),
+    /// Others': it only begins like ours.
+    Elsewhere,
+}
+
 /// One who listens. Dropping it ends that.
 #[derive(Debug)]
 pub struct Subscription {
@@ -236,36 +246,34 @@ impl Topics {
     fn tell(&self, batch: &Batch) {
         let hub = self.lock();
         for change in &batch.changes {
-            // Other keys may begin like ours, and what is removed says nothing.
+            // What is removed says nothing.
             let Change::Put(item) = change else { continue };
-            let Some(topic) = self.topic(&item.key) else { continue };
-            let message = |topic: Option<&str>| {
-                Arc::new(Message { topic: topic.map(Into::into), body: item.value.clone(), said: OnceLock::new() })
+            let (topic, queues) = match self.place(&item.key) {
+                Place::Everybody => (None, Some(&hub.all)),
+                Place::Topic(topic) => (Some(topic), hub.topics.get(&topic.to_ascii_lowercase())),
+                Place::Elsewhere => continue,
             };
-            match topic {
-                None => {
-                    let message = message(None);
-                    hub.all.values().for_each(|queue| queue.push(&message));
-                }
-                Some(topic) => {
-                    if let Some(queues) = hub.topics.get(&topic.to_ascii_lowercase()) {
-                        let message = message(Some(topic));
-                        queues.values().for_each(|queue| queue.push(&message));
-                    }
-                }
+            let Some(queues) = queues else { continue };
+            let (topic, body) = (topic.map(Into::into), item.value.clone());
+            let message = Arc::new(Message { topic, body, said: OnceLock::new() });
+            for queue in queues.values() {
+                queue.push(&message);
             }
         }
         drop(hub);
         self.position.send_replace(Some(batch.revision));
     }
 
-    /// The topic of a key: `Some(None)` is everybody's, `None` no topic at all.
-    fn topic<'k>(&self, key: &'k Key) -> Option<Option<&'k str>> {
-        let rest = std::str::from_utf8(key.as_bytes().strip_prefix(self.root.as_bytes())?).ok()?;
-        if rest.is_empty() {
-            return Some(None);
+    fn place<'k>(&self, key: &'k Key) -> Place<'k> {
+        let rest = key.as_bytes().strip_prefix(self.root.as_bytes()).map(std::str::from_utf8);
+        match rest {
+            Some(Ok("")) => Place::Everybody,
+            Some(Ok(rest)) => match rest.strip_prefix('/') {
+                Some("") | None => Place::Elsewhere,
+                Some(topic) => Place::Topic(topic),
+            },
+            Some(Err(_)) | None => Place::Elsewhere,
         }
-        rest.strip_prefix('/').filter(|topic| !topic.is_empty()).map(Some)
     }
 
     fn lock(&self) -> MutexGuard<'_, Hub> {
@@ -305,9 +313,10 @@ async fn follow(topics: Weak<Topics>) {
             Err(error) => error,
         };
         let Some(strong) = topics.upgrade() else { return };
-        match strong.lock().lost.replace(error.to_string()) {
-            None => warn!(root = strong.root, %error, "messages are not heard for now"),
-            Some(_) => debug!(root = strong.root, %error, "messages are still not heard"),
+        if strong.lock().lost.replace(error.to_string()).is_none() {
+            warn!(root = strong.root, %error, "messages are not heard for now");
+        } else {
+            debug!(root = strong.root, %error, "messages are still not heard");
         }
         drop(strong);
         sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

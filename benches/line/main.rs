@@ -9,6 +9,7 @@
 //! - [`close`]: from the close of a socket to NXDOMAIN
 //! - [`memory`]: what 10,000 held sockets take
 //! - [`held`]: what holding costs etcd and the processor
+//! - [`fanout`]: from a change to the last of 10,000 sockets that hear of it
 //!
 //! The others are tools: [`peer`] is a client that holds a socket, [`ask`] one that asks DNS, [`stage`] starts
 //! the processes, [`process`] looks at them, [`figures`] does sums, [`report`] prints.
@@ -19,6 +20,7 @@ mod support;
 mod answer;
 mod ask;
 mod close;
+mod fanout;
 mod figures;
 mod floor;
 mod held;
@@ -77,6 +79,7 @@ enum Measurement {
     Close(close::Options),
     Memory(memory::Options),
     Held(held::Options),
+    Fanout(fanout::Options),
 }
 
 impl Measurement {
@@ -87,6 +90,7 @@ impl Measurement {
             Self::Close(options) => close::run(&options, stage).await,
             Self::Memory(options) => memory::run(&options, stage).await,
             Self::Held(options) => held::run(&options, stage).await,
+            Self::Fanout(options) => fanout::run(&options, stage).await,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -42,6 +43,27 @@ impl Peer {
         timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| "no answer to the handshake in time")?
     }
 
+    /// Connects and listens to what becomes of a service.
+    pub(crate) async fn monitor(daemon: SocketAddr, service: &str) -> Result<Self, Failure> {
+        let handshake = async {
+            let mut stream = Self::connect(daemon).await?;
+            let request = Self::request_for(&format!("/etcd/monitor?monitor={service}"));
+            stream.write_all(request.as_bytes()).await?;
+            Self::accepted(stream).await
+        };
+        timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| "no answer to the handshake in time")?
+    }
+
+    /// Both directions, for who reads what comes. Nothing may have come yet.
+    pub(crate) fn into_halves(self) -> Result<(OwnedReadHalf, OwnedWriteHalf), Failure> {
+        if self.early.is_empty() { Ok(self.stream.into_split()) } else { Err("something came with the 101".into()) }
+    }
+
+    /// Answers a ping.
+    pub(crate) async fn pong(write: &mut OwnedWriteHalf, payload: &[u8]) -> Result<(), Failure> {
+        Ok(write.write_all(&masked(OP_PONG, payload)).await?)
+    }
+
     /// Number `at` of many: its service and its port follow from the number.
     pub(crate) async fn provide_nth(daemon: SocketAddr, at: usize) -> Result<Self, Failure> {
         let port = u16::try_from(1024 + at % 60_000)?;
@@ -57,9 +79,13 @@ impl Peer {
 
     /// The handshake.
     pub(crate) fn request(service: &str, port: u16) -> String {
+        Self::request_for(&format!("/provide?service={service}&port={port}"))
+    }
+
+    fn request_for(target: &str) -> String {
         // The key is RFC 6455's example: the daemon does not remember it.
         format!(
-            "GET /provide?service={service}&port={port} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
     }

@@ -168,7 +168,7 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
                 match socket.stalled() {
                     Some(time) if time >= patience => return End::Stalled,
                     // Nothing is read meanwhile, so that no pong is missed.
-                    Some(time) => due.as_mut().reset(Instant::now() + (patience - time)),
+                    Some(time) => due.as_mut().reset(Instant::now() + patience.saturating_sub(time)),
                     None if waiting => return End::Silent,
                     None => {
                         (waiting, bad) = (true, 0);

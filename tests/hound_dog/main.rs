@@ -13,6 +13,7 @@ mod nodes;
 mod peers;
 mod said;
 mod slow;
+mod tls;
 
 use support::site::Site;
 

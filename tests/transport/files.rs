@@ -62,7 +62,6 @@ async fn clients_are_asked_for_their_certificates_if_told_so() {
     assert!(!ok, "{text}");
     let (ok, text) = run("curl", &["-s", "--cacert", &ca, "--cert", &cert, "--key", &key, &health]).await;
     assert!(ok && text == "ok\n", "{text}");
-    let tls = ["--server", &url, "--cacert", &ca, "--cert", &cert, "--key", &key];
     let mut held = Command::new(PROGRAM)
         .args(["provide", "web", "--port", "80", "--host", "10.0.0.1", "--server", &url])
         .args(["--cacert", &ca, "--cert", &cert, "--key", &key])

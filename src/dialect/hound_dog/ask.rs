@@ -19,18 +19,18 @@ const STATUS_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Reply, HttpError>> + Send>>;
 
 /// Each service once, in order.
-pub(super) async fn services(dog: Arc<Dog>) -> Result<Reply, HttpError> {
-    let services: Vec<_> = known(&dog)?.services().map(ToString::to_string).collect();
+pub(super) fn services(dog: &Dog) -> Result<Reply, HttpError> {
+    let services: Vec<_> = known(dog)?.services().map(ToString::to_string).collect();
     Ok(route::json(StatusCode::OK, &json!({ "services": services })))
 }
 
 /// The instances of one service; none of one that nobody offers.
-pub(super) async fn instances(dog: Arc<Dog>, request: Request) -> Result<Reply, HttpError> {
-    let service = request.uri().path().rsplit('/').next().unwrap_or_default();
+pub(super) fn instances(dog: &Dog, request: &Request) -> Result<Reply, HttpError> {
+    let service = request.uri().path().strip_prefix("/etcd/services/").unwrap_or_default();
     // A path is no form: its plus is a plus.
     let service = decode(&service.replace('+', "%2B"))
         .map_err(|problem| HttpError::bad_request(format!("the service {problem}")))?;
-    let services = words::places(known(&dog)?.instances(&service));
+    let services = words::places(known(dog)?.instances(&service));
     Ok(route::json(StatusCode::OK, &json!({ "services": services })))
 }
 

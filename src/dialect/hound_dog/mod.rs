@@ -55,8 +55,8 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     };
     let mut routes = vec![
         get("/etcd/leader", |dog, _| Box::pin(ask::leader(dog))),
-        get("/etcd/services", |dog, _| Box::pin(ask::services(dog))),
-        get("/etcd/services/*", |dog, request| Box::pin(ask::instances(dog, request))),
+        get("/etcd/services", |dog, _| Box::pin(async move { ask::services(&dog) })),
+        get("/etcd/services/*", |dog, request| Box::pin(async move { ask::instances(&dog, &request) })),
         get("/etcd/version", |dog, _| Box::pin(ask::version(dog))),
     ];
     let (on_register, on_monitor, on_event) = (Arc::clone(&dog), Arc::clone(&dog), dog);
