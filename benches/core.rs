@@ -1,14 +1,17 @@
-//! The inner parts alone: a change applied to the catalog, a value read, a question answered, and what an entry
-//! takes in memory.
+//! The inner parts alone: a change applied to the catalog, a value read, a question answered, an answer signed,
+//! and what an entry takes in memory.
 //!
 //! `cargo bench --bench core` measures all of it, `-- apply` what has that in its name. A catalog of a million
 //! entries is measured too when `SKYHOUND_BENCH_MILLION` is set. criterion keeps the last run's numbers under
 //! `target/criterion` and prints the change; only a change within one sitting of a quiet machine means something.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use hickory_proto::dnssec::Algorithm;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, RecordType};
 use skyhound::catalog::{Health, Snapshot};
+use skyhound::dns::dnssec::key::ZoneKey;
+use skyhound::dns::dnssec::sign::Signer;
 use skyhound::dns::fast::{Fast, Keeper};
 use skyhound::dns::{DnsSettings, DnsStats, Question, answer};
 use skyhound::model::{Entry, Instance, Layout, Name, Naming, Registration};
@@ -200,6 +203,42 @@ fn datagram(asked: &str, qtype: RecordType) -> ([u8; 1232], usize) {
     (buffer, bytes.len())
 }
 
+/// The signature of a set of three SRV records: kept from before, and made anew.
+fn sign(c: &mut Criterion) {
+    let snapshot = catalog(Shape::Spread, 1_000);
+    let settings = DnsSettings::new(vec![name("skydns.local.")]);
+    let asked = WireName::from_ascii("service-7.services.skydns.local.").expect("a name that is right");
+    let question = Question::new(asked, RecordType::SRV, DNSClass::IN).expect("a name that is right");
+    let set = answer(&snapshot, Health::Following, &settings, &question, 0).answers;
+    let mut group = c.benchmark_group("sign");
+    for algorithm in [Algorithm::ECDSAP256SHA256, Algorithm::ED25519] {
+        let (key, signer) = (key(algorithm), Signer::default());
+        group.bench_function(BenchmarkId::new("kept", algorithm.as_str()), |b| {
+            b.iter(|| signer.sign(&key, black_box(&set), 0, || ()));
+        });
+        // Longer than any signature is given out.
+        let mut now = 0u32;
+        group.bench_function(BenchmarkId::new("anew", algorithm.as_str()), |b| {
+            b.iter(|| {
+                now = now.wrapping_add(30 * 24 * 3600);
+                signer.sign(&key, black_box(&set), now, || ())
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A new key, by way of its files.
+fn key(algorithm: Algorithm) -> ZoneKey {
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = ZoneKey::generate(&name("skydns.local."), algorithm).expect("a key");
+    let stem = dir.path().join(&made.stem);
+    for (extension, text) in [("key", &made.public), ("private", &made.private)] {
+        fs::write(format!("{}.{extension}", stem.display()), text).expect("a file");
+    }
+    ZoneKey::load(&stem).expect("the key that was made")
+}
+
 /// What an entry takes in the catalog: the growth of this process, which has done nothing else yet.
 fn memory() {
     println!("memory of the catalog, by the growth of RssAnon");
@@ -225,7 +264,7 @@ fn resident_anonymous() -> Option<usize> {
 criterion_group! {
     name = parts;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = apply, value, question, render
+    targets = apply, value, question, render, sign
 }
 
 fn main() {

@@ -333,6 +333,7 @@ async fn bind_dns(
         scrape.counter("skyhound_dns_denied", "Requests of clients that may not ask", stats.denied());
         let limited = [("slipped", stats.slipped()), ("dropped", stats.dropped())];
         scrape.counters("skyhound_dns_rate_limited", "Requests of networks over --dns-rate", "outcome", limited);
+        scrape.counter("skyhound_dns_signatures", "DNSSEC signatures made, not kept from before", stats.signatures());
         scrape.counter("skyhound_dns_stale", "Answers given while the store was away", stats.stale());
         let streams = stats.streams();
         scrape.counters("skyhound_dns_streams_ended", "TCP and TLS connections, by their end", "end", streams.ended());

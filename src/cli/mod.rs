@@ -3,6 +3,7 @@
 pub mod command;
 pub mod completion;
 pub mod config;
+pub mod dnssec;
 pub mod explain;
 pub mod provide;
 pub mod resolve;
@@ -30,6 +31,7 @@ enum Verb {
     Provide(provide::ProvideArgs),
     Resolve(resolve::ResolveArgs),
     Explain(explain::ExplainArgs),
+    DnssecKeygen(dnssec::KeygenArgs),
     Completion(completion::CompletionArgs),
     Man(completion::ManArgs),
 }
@@ -42,6 +44,7 @@ pub async fn run() -> ExitCode {
         Verb::Provide(args) => provide::run(args).await,
         Verb::Resolve(args) => resolve::run(args).await,
         Verb::Explain(args) => explain::run(args).await,
+        Verb::DnssecKeygen(args) => dnssec::keygen(&args),
         Verb::Completion(args) => completion::completion(&args, Cli::command()),
         Verb::Man(args) => completion::man(&args, Cli::command()),
     }

@@ -191,3 +191,8 @@ fn tell(tone: Tone, sentence: &str) {
 pub(super) fn failed(sentence: &str) {
     tell(Tone::Worst, sentence);
 }
+
+/// What any verb says beside what it prints.
+pub(super) fn note(sentence: &str) {
+    tell(Tone::Good, sentence);
+}

@@ -10,13 +10,14 @@ use super::{
 };
 use crate::catalog::places::FOREIGN_NAMESPACE;
 use crate::dns::network::Network;
-use crate::dns::{self, DnsSettings, settings::nameserver};
+use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name};
 use crate::net::tls::TlsFiles;
 use crate::store::etcd::EtcdSettings;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn wrong(setting: &'static str, problem: impl std::fmt::Display) -> ConfigError {
@@ -102,6 +103,7 @@ impl Typed {
         if let Some(rule) = &self.srv_weights {
             dns.srv_weights = rule.parse().map_err(|e| wrong("srv-weights", e))?;
         }
+        dns.keys = self.dnssec_keys(&dns.zones)?;
         let forward = &mut dns.forward;
         forward.off = self.no_rec.unwrap_or(false);
         forward.ndots = self.ndots.unwrap_or(forward.ndots);
@@ -174,6 +176,23 @@ impl Typed {
             given => dns.rate.exempt = networks("dns-rate-exempt", given)?,
         }
         Ok(())
+    }
+
+    /// The keys, each for one of the zones: a key for another one is a slip, and what it should sign would be
+    /// bogus or insecure, which nobody sees here.
+    fn dnssec_keys(&self, zones: &[Name]) -> Result<Vec<Arc<ZoneKey>>, ConfigError> {
+        let mut keys: Vec<Arc<ZoneKey>> = Vec::new();
+        for path in &self.dnssec_key {
+            let key = ZoneKey::load(path).map_err(|e| wrong("dnssec-key", e))?;
+            if !zones.contains(key.zone()) {
+                let problem = format!("{} is for {}, which is no --dns-root", path.display(), key.zone());
+                return Err(wrong("dnssec-key", problem));
+            }
+            if !keys.iter().any(|known| **known == key) {
+                keys.push(Arc::new(key));
+            }
+        }
+        Ok(keys)
     }
 
     /// A file for each etcd and prefix: several daemons of a user may follow different ones.

@@ -161,6 +161,12 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srv_weights: Option<String>,
 
+    /// Key to sign a zone with: the files FILE.key and FILE.private, as `skyhound dnssec-keygen` and BIND
+    /// write them; repeatable, each key signs its own zone
+    #[arg(long, env = "SKYHOUND_DNSSEC_KEY", value_name = "FILE", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dnssec_key: Vec<PathBuf>,
+
     /// The label between service and zone for peers that name no category; commas for several
     /// [default: services]
     #[arg(long, env = "SKYHOUND_DEFAULT_CATEGORY", value_name = "NAME")]
@@ -264,7 +270,7 @@ impl Typed {
     /// These settings, and those of `other` where these are silent.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        fn list(first: Vec<String>, second: Vec<String>) -> Vec<String> {
+        fn list<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
             if first.is_empty() { second } else { first }
         }
         Self {
@@ -290,6 +296,7 @@ impl Typed {
             ttl: self.ttl.or(other.ttl),
             min_ttl: self.min_ttl.or(other.min_ttl),
             srv_weights: self.srv_weights.or(other.srv_weights),
+            dnssec_key: list(self.dnssec_key, other.dnssec_key),
             default_category: self.default_category.or(other.default_category),
             timeout: self.timeout.or(other.timeout),
             data_dir: self.data_dir.or(other.data_dir),

@@ -6,6 +6,7 @@
 
 use super::alias::{self, Want};
 use super::chaos;
+use super::dnssec;
 use super::negative;
 use super::outside::{self, Outside};
 use super::places::{self, Places};
@@ -114,7 +115,8 @@ pub fn answer(
     if health == Health::NeverRead {
         return negative::not_ready();
     }
-    let said = in_zone(snapshot, settings, zone, question, rotation);
+    let said = dnssec::delegation(snapshot, settings, question)
+        .unwrap_or_else(|| in_zone(snapshot, settings, zone, question, rotation));
     if let Health::Stale { .. } = health { stale(said, settings) } else { said }
 }
 
@@ -131,6 +133,9 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
     let apex = question.place == *zone;
     if apex && question.qtype == RecordType::SOA {
         return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
+    }
+    if let Some(keys) = dnssec::apex(settings, zone, question).filter(|_| apex) {
+        return keys;
     }
     let places = Places::of(settings, zone, question);
     let mut search = Search::new(snapshot, settings, rotation);

@@ -5,6 +5,7 @@
 //! ([`super::message`], `encode`).
 
 use super::answer::{Answer, Explanation, Question, answer};
+use super::dnssec::{Dnssec, Signing};
 use super::encode::Writer;
 use super::forward::{Client, Forwarder, hops};
 use super::message::{Request, Transport};
@@ -32,13 +33,16 @@ pub struct Handler {
     settings: Arc<DnsSettings>,
     stats: Arc<DnsStats>,
     forwarder: Arc<Forwarder>,
+    dnssec: Arc<Dnssec>,
 }
 
 impl Handler {
     /// A handler with counters of its own.
     pub fn new(catalog: Arc<Catalog>, settings: DnsSettings) -> Self {
         let forwarder = Arc::new(Forwarder::new(settings.forward.clone()));
-        Self { catalog, settings: Arc::new(settings), stats: Arc::default(), forwarder }
+        let (settings, stats) = (Arc::new(settings), Arc::<DnsStats>::default());
+        let dnssec = Arc::new(Dnssec::new(Arc::clone(&settings), Arc::clone(&stats)));
+        Self { catalog, settings, stats, forwarder, dnssec }
     }
 
     /// What was asked and said so far.
@@ -95,18 +99,24 @@ impl Handler {
 
     /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`cut`, which becomes TC);
     /// over the others there is nothing larger to turn to, so that a part is the answer.
-    fn fitted(&self, said: &mut Answer, request: &Request, room: u16, seed: u64) -> Fit {
+    fn fitted(&self, said: &mut Answer, request: &Request, room: u16, seed: u64, signing: Option<&Signing<'_>>) -> Fit {
         let question = &request.question;
-        let mut fits = fit(said, question, room);
+        let udp = request.over == Transport::Udp;
+        let mut fits = match signing {
+            Some(signing) => signing.fit(said, question, room, udp, seed),
+            None => fit(said, question, room),
+        };
         if !fits.cut {
             return fits;
         }
-        if request.over == Transport::Udp {
+        if udp {
             self.stats.was_truncated();
             return fits;
         }
-        draw(said, seed);
-        fits = fit(said, question, room);
+        if signing.is_none() {
+            draw(said, seed);
+            fits = fit(said, question, room);
+        }
         self.stats.was_subset();
         if fits.answers == 0 {
             // One record over 64 KiB. An empty success would say that there is none.
@@ -134,11 +144,13 @@ impl Handler {
             recursion_desired: request.metadata.recursion_desired,
             hops: hops(request.edns.as_ref()),
         };
-        let mut said = self.forwarder.complete(self.decide(request, rotation), client).await;
+        let said = self.decide(request, rotation);
+        let signing = self.dnssec.signing(request, &said);
+        let mut said = self.forwarder.complete(said, client).await;
         let edns = self.edns(request, said.explanation);
         let opt = edns.as_ref().and_then(|edns| edns.to_bytes().ok()).map_or(0, |bytes| bytes.len());
         let room = self.limit(request).saturating_sub(u16::try_from(opt).unwrap_or(u16::MAX));
-        let fits = self.fitted(&mut said, request, room, rotation);
+        let fits = self.fitted(&mut said, request, room, rotation, signing.as_ref());
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.truncation = fits.cut;
         metadata.authoritative = said.authoritative;

@@ -16,7 +16,8 @@
 //! Before any of it, [`limit`] says who may ask at all, and how often over UDP.
 //!
 //! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
-//! may have it done. [`mod@explain`] tells a person how an answer came about.
+//! may have it done; what is to be signed, [`dnssec`] signs there. [`mod@explain`] tells a person how an answer
+//! came about.
 //!
 //! Over UDP on Linux (`udp`, and [`datagram`] for what it takes) most questions never get as far as [`handler`],
 //! as [`fast`] answers them with what was said before. Everything else goes through `general`: bytes to bytes,
@@ -35,6 +36,7 @@ pub mod answer;
 mod chaos;
 #[cfg(target_os = "linux")]
 pub mod datagram;
+pub mod dnssec;
 mod encode;
 pub mod explain;
 #[cfg(target_os = "linux")]

@@ -3,10 +3,12 @@
 //! Owns: defaults, limits, and which zone a name belongs to. Does not own: flags and files
 //! (`crate::config` fills this in), nor the addresses to listen on ([`super::server`]).
 
+use super::dnssec::key::ZoneKey;
 use super::limit::{Access, RateSettings};
 use super::network::Network;
 use crate::model::{Label, Name};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an entry without a `ttl` and without a lease may be cached. `CoreDNS`' default (`SkyDNS` has
@@ -186,6 +188,8 @@ pub struct DnsSettings {
     pub local: Option<Name>,
     /// What is asked of other servers.
     pub forward: ForwardSettings,
+    /// What zones are signed with (`--dnssec-key`). A zone without a key is not signed.
+    pub keys: Vec<Arc<ZoneKey>>,
     /// Who may ask (`--dns-allow`, `--dns-deny`).
     pub access: Access,
     /// How often, over UDP (`--dns-rate`).
@@ -212,6 +216,7 @@ impl DnsSettings {
             server_id: String::new(),
             local: None,
             forward: ForwardSettings::default(),
+            keys: Vec::new(),
             access: Access::default(),
             rate: RateSettings::default(),
             streams: StreamLimits::default(),
@@ -221,6 +226,11 @@ impl DnsSettings {
     /// The zone that a name belongs to: the longest that holds it.
     pub fn zone_of(&self, name: &Name) -> Option<&Name> {
         self.zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.labels().len())
+    }
+
+    /// What a zone is signed with: nothing, a key, or while one takes the place of another both.
+    pub(super) fn keys_of(&self, zone: &Name) -> impl Iterator<Item = &ZoneKey> {
+        self.keys.iter().filter(move |key| key.zone() == zone).map(AsRef::as_ref)
     }
 
     /// What `local.dns.<zone>` stands for, if `name` is that.

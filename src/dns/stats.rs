@@ -41,6 +41,7 @@ pub struct DnsStats {
     /// Requests by transport, but for those over UDP.
     over: [AtomicU64; Transport::ALL.len()],
     subset: AtomicU64,
+    signatures: AtomicU64,
     streams: StreamStats,
 }
 
@@ -152,6 +153,11 @@ impl DnsStats {
         self.subset.load(Relaxed)
     }
 
+    /// Signatures made. Those that were kept from before do not count.
+    pub fn signatures(&self) -> u64 {
+        self.signatures.load(Relaxed)
+    }
+
     /// Answers given while the store was away.
     pub fn stale(&self) -> u64 {
         self.sum(|lane| &lane.stale)
@@ -216,6 +222,10 @@ impl DnsStats {
 
     pub(super) fn was_subset(&self) {
         self.subset.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn made_signature(&self) {
+        self.signatures.fetch_add(1, Relaxed);
     }
 
     pub(super) fn was_stale(&self) {

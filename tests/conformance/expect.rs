@@ -2,6 +2,8 @@
 //! record leaves out is free.
 
 use crate::vectors::{Case, Rr};
+use hickory_proto::dnssec::PublicKey;
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType};
 use std::fmt::Write;
@@ -100,9 +102,39 @@ fn field(data: &RData, name: &str, value: &serde_json::Value) -> bool {
         (RData::SRV(srv), "priority") => srv.priority.to_string(),
         (RData::SRV(srv), "weight") => srv.weight.to_string(),
         (RData::SRV(srv), "port") => srv.port.to_string(),
+        (RData::DNSSEC(data), _) => match signed_field(data, name) {
+            Some(text) => text,
+            None => return false,
+        },
         _ => return false,
     };
     value.as_str().map_or_else(|| value.to_string(), str::to_lowercase) == text
+}
+
+/// The same of the records of DNSSEC. Lists are as JSON writes them.
+fn signed_field(data: &DNSSECRData, name: &str) -> Option<String> {
+    Some(match (data, name) {
+        (DNSSECRData::DNSKEY(key), "flags") => key.flags().to_string(),
+        // There is no other (RFC 4034 section 2.1.2), and hickory reads no other.
+        (DNSSECRData::DNSKEY(_), "protocol") => "3".to_owned(),
+        (DNSSECRData::DNSKEY(key), "algorithm") => u8::from(key.public_key().algorithm()).to_string(),
+        (DNSSECRData::RRSIG(sig), "type_covered") => sig.input().type_covered.to_string().to_lowercase(),
+        (DNSSECRData::RRSIG(sig), "algorithm") => u8::from(sig.input().algorithm).to_string(),
+        (DNSSECRData::RRSIG(sig), "labels") => sig.input().num_labels.to_string(),
+        (DNSSECRData::RRSIG(sig), "original_ttl") => sig.input().original_ttl.to_string(),
+        (DNSSECRData::RRSIG(sig), "key_tag") => sig.input().key_tag.to_string(),
+        (DNSSECRData::RRSIG(sig), "signer") => sig.input().signer_name.to_ascii().to_lowercase(),
+        (DNSSECRData::NSEC3(nsec3), "algorithm") => u8::from(nsec3.hash_algorithm()).to_string(),
+        (DNSSECRData::NSEC3(nsec3), "flags") => nsec3.flags().to_string(),
+        (DNSSECRData::NSEC3(nsec3), "iterations") => nsec3.iterations().to_string(),
+        (DNSSECRData::NSEC3(nsec3), "next") => {
+            data_encoding::BASE32_DNSSEC.encode(nsec3.next_hashed_owner_name()).to_lowercase()
+        }
+        (DNSSECRData::NSEC3(nsec3), "types") => {
+            serde_json::to_string(&nsec3.type_bit_maps().map(|rtype| rtype.to_string()).collect::<Vec<_>>()).ok()?
+        }
+        _ => return None,
+    })
 }
 
 /// Data in presentation form, as something that equal data have in common.

@@ -96,6 +96,13 @@ async fn serve(
     for (setting, value) in &file.config {
         args.extend([format!("--{setting}"), value.clone()]);
     }
+    if let Some(key) = &file.key {
+        let stem = dir.path().join(&key.stem);
+        for (extension, text) in [("key", &key.public), ("private", &key.private)] {
+            std::fs::write(format!("{}.{extension}", stem.display()), text).unwrap();
+        }
+        args.extend(["--dnssec-key".into(), stem.display().to_string()]);
+    }
     if let Some(outside) = outside {
         args.extend(["--nameserver".into(), outside.to_string()]);
     }
@@ -121,7 +128,7 @@ async fn judge(file: &File, case: &Case, server: SocketAddr, choices: &[Choice],
             (!same).then(|| format!("{}: {instead} is no case of that question that is met", case.id))
         }
         Some(fields) => {
-            let ours = Case::changed(&case.id, &file.name, fields);
+            let ours = Case::changed(&case.id, file, fields);
             wrong_with(&ours, server).await.map(|wrong| format!("{}: {wrong}", ours.id))
         }
     };

@@ -1,7 +1,12 @@
 //! The vectors as they stand in `cases/`: what is stored, what is asked, what is expected.
 
+use data_encoding::BASE64;
+use hickory_proto::dnssec::rdata::DNSKEY;
+use hickory_proto::dnssec::{Algorithm, PublicKeyBuf};
 use serde::Deserialize;
 use serde_json::Value;
+use skyhound::dns::dnssec::key::{NewKey, ZoneKey};
+use skyhound::model::Name;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,7 +24,20 @@ pub struct File {
     pub upstream: Option<Vec<Rr>>,
     #[serde(default)]
     pub config: BTreeMap<String, String>,
+    zone_key: Option<KeyFields>,
+    /// A key of ours in place of `zone_key`.
+    #[serde(skip)]
+    pub key: Option<NewKey>,
     pub cases: Vec<Case>,
+}
+
+/// The key that a file's cases are signed with. Its private part is not in the file.
+#[derive(Debug, Deserialize)]
+struct KeyFields {
+    owner: String,
+    flags: u16,
+    algorithm: u8,
+    key_tag: u16,
 }
 
 /// A key with its value.
@@ -123,9 +141,47 @@ pub fn files() -> Vec<File> {
         let text = std::fs::read_to_string(path).unwrap();
         let mut file: File = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         file.name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        file.key = file.zone_key.as_ref().map(key);
+        let mut cases = std::mem::take(&mut file.cases);
+        for case in &mut cases {
+            file.signed_by_ours(case);
+        }
+        file.cases = cases;
         file
     };
     paths.iter().map(read).collect()
+}
+
+/// A new key with the same flags.
+fn key(fields: &KeyFields) -> NewKey {
+    let zone = Name::parse(&fields.owner).unwrap();
+    let mut key = ZoneKey::generate(&zone, Algorithm::ECDSAP256SHA256).unwrap();
+    // The flags are part of the tag, which the daemon computes from the record and not from the file's name.
+    key.public = key.public.replace("DNSKEY 257 ", &format!("DNSKEY {} ", fields.flags));
+    key
+}
+
+impl File {
+    /// With another key, tag and algorithm of the signatures differ, and nothing else.
+    fn signed_by_ours(&self, case: &mut Case) {
+        let (Some(theirs), Some(ours)) = (&self.zone_key, &self.key) else { return };
+        let record = ours.public.lines().find(|line| !line.starts_with(';')).unwrap();
+        let base64 = record.split(' ').next_back().unwrap();
+        let public = PublicKeyBuf::new(BASE64.decode(base64.as_bytes()).unwrap(), Algorithm::ECDSAP256SHA256);
+        let tag = DNSKEY::with_flags(theirs.flags, public).calculate_key_tag().unwrap();
+        let sections = [&mut case.answer, &mut case.authority, &mut case.additional];
+        for rr in sections.into_iter().flatten().flatten().filter(|rr| rr.rtype != "NSEC3") {
+            for (field, theirs, ours) in [
+                ("algorithm", u64::from(theirs.algorithm), u64::from(u8::from(Algorithm::ECDSAP256SHA256))),
+                ("key_tag", u64::from(theirs.key_tag), u64::from(tag)),
+            ] {
+                if let Some(value) = rr.fields.get_mut(field) {
+                    assert_eq!(*value, theirs, "{}: another {field} than zone_key has", case.id);
+                    *value = ours.into();
+                }
+            }
+        }
+    }
 }
 
 /// All choices.
@@ -135,8 +191,8 @@ pub fn choices() -> Vec<Choice> {
 
 impl Case {
     /// The same case with some of its fields changed.
-    pub fn changed(id: &str, file: &str, fields: &Value) -> Self {
-        let path = folder().join("cases").join(format!("{file}.json"));
+    pub fn changed(id: &str, file: &File, fields: &Value) -> Self {
+        let path = folder().join("cases").join(format!("{}.json", file.name));
         let whole: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let cases = whole["cases"].as_array().unwrap();
         let mut case = cases.iter().find(|case| case["id"] == id).unwrap().clone();
@@ -144,6 +200,8 @@ impl Case {
             case[name] = value.clone();
         }
         case["id"] = Value::from(format!("{id} (ours)"));
-        serde_json::from_value(case).unwrap()
+        let mut case = serde_json::from_value(case).unwrap();
+        file.signed_by_ours(&mut case);
+        case
     }
 }

@@ -34,63 +34,42 @@ impl Fast {
     }
 
     fn kept(&self, view: &View<'_>, query: &Query) -> Option<Box<[u8]>> {
-        let Said { message, unsigned } = self.ask(view, query)?;
+        let message = self.ask(view, query)?;
         if message.metadata.response_code != ResponseCode::NoError || !message.metadata.authoritative {
             return None;
         }
         let no_data = matches!(&message.authorities[..], [soa] if soa.record_type() == RecordType::SOA);
         if message.answers.is_empty() && message.additionals.is_empty() && no_data {
-            return Draft::default().finish(self.keeper.0, Kind::NoData, unsigned);
+            return Draft::default().finish(self.keeper.0, Kind::NoData);
         }
-        rendered(&message, query)?.finish(self.keeper.0, Kind::Records, unsigned)
+        rendered(&message, query)?.finish(self.keeper.0, Kind::Records)
     }
 
     /// The SOA of the zone, from the first negative answer that needs it.
     pub(super) fn soa(&self, view: &View<'_>, query: &Query, place: &Place<'_>) -> Option<&Soa> {
         let zone = &self.zones[place.zone];
         if zone.soa.get().is_none() {
-            let Said { message, unsigned } = self.ask(view, query)?;
+            let message = self.ask(view, query)?;
             let [record] = &message.authorities[..] else { return None };
-            let _ = zone.soa.set(Soa::of(record, &zone.wire, view.serial, unsigned)?);
+            let _ = zone.soa.set(Soa::of(record, &zone.wire, view.serial)?);
         }
         zone.soa.get()
     }
 
-    /// Asks the general path for all that it says, first as who wants signatures: where there are none, the
-    /// answer is everyone's.
-    fn ask(&self, view: &View<'_>, query: &Query) -> Option<Said> {
-        let said = self.ask_as(view, query, true)?;
-        if has_signatures(&said.message) { self.ask_as(view, query, false) } else { Some(said) }
-    }
-
-    fn ask_as(&self, view: &View<'_>, query: &Query, dnssec_ok: bool) -> Option<Said> {
+    /// Asks the general path for all that it says to who wants no signatures.
+    fn ask(&self, view: &View<'_>, query: &Query) -> Option<Message> {
         // About the view's snapshot: the current one may be another by now. With counters of its own, since
         // nobody asked *us* that.
         let general = Handler::new(Catalog::fixed(Arc::clone(view.snapshot)), self.settings.clone());
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let general::Said::Now(Some(bytes)) =
-            general::respond(&general, &query.alone(dnssec_ok), nobody, Transport::Tcp)
-        else {
+        let general::Said::Now(Some(bytes)) = general::respond(&general, &query.alone(), nobody, Transport::Tcp) else {
             // Not from the tree.
             return None;
         };
         // Over TCP nothing is left out, but for what this counts.
         let whole = general.stats().subset() == 0;
-        let message = Message::from_vec(&bytes).ok().filter(|_| whole)?;
-        Some(Said { message, unsigned: dnssec_ok })
+        Message::from_vec(&bytes).ok().filter(|_| whole)
     }
-}
-
-/// All that the general path says, for clients that want signatures too (`unsigned`) or only for those that
-/// do not.
-struct Said {
-    message: Message,
-    unsigned: bool,
-}
-
-fn has_signatures(message: &Message) -> bool {
-    let mut all = message.answers.iter().chain(&message.authorities).chain(&message.additionals);
-    all.any(|record| record.record_type().is_dnssec())
 }
 
 /// Whether no host at a node or below it is a name.

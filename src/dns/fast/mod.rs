@@ -73,6 +73,8 @@ struct Zone {
     /// In wire form and lower case.
     wire: Vec<u8>,
     labels: usize,
+    /// Whether it, or a zone within it, has a key: who asks for signatures there is the general path's.
+    signed: bool,
     soa: OnceCell<Soa>,
 }
 
@@ -95,7 +97,7 @@ struct Place<'s> {
 impl Fast {
     /// For one more thread, which counts in a lane of its own.
     pub fn new(settings: DnsSettings, keeper: Keeper, stats: &DnsStats) -> Self {
-        let mut zones: Vec<Zone> = settings.zones.iter().map(Zone::new).collect();
+        let mut zones: Vec<Zone> = settings.zones.iter().map(|zone| Zone::new(zone, &settings)).collect();
         // The longest that holds a name is the name's zone.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
         Self { settings, zones, keeper, lane: stats.lane() }
@@ -124,10 +126,11 @@ impl Fast {
     ) -> Option<usize> {
         let query = Query::read(message.get(..length)?)?;
         let place = self.place(view, &query)?;
-        let signed = query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
+        if self.zones[place.zone].signed && query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok) {
+            return None;
+        }
         let (rendered, rcode) = match place.node {
             Some(node) => match self.rendered(view, node, &query, place.zone_at == 0)? {
-                kept if signed && !kept.unsigned() => return None,
                 kept if kept.kind() == Kind::Records => (Some(kept), ResponseCode::NoError),
                 kept if kept.kind() == Kind::NoData => (None, ResponseCode::NoError),
                 _ => return None,
@@ -137,7 +140,7 @@ impl Fast {
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
-            None => Some(self.soa(view, &query, &place).filter(|soa| soa.unsigned || !signed)?),
+            None => Some(self.soa(view, &query, &place)?),
             Some(_) => None,
         };
         let limit = self.limit(&query);
@@ -220,9 +223,10 @@ impl Fast {
 }
 
 impl Zone {
-    fn new(name: &Name) -> Self {
+    fn new(name: &Name, settings: &DnsSettings) -> Self {
         let wire = wire::lower(&super::wire::name(name.labels().iter())).unwrap_or_default();
-        Self { wire, labels: name.labels().len(), soa: OnceCell::new() }
+        let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
+        Self { wire, labels: name.labels().len(), signed, soa: OnceCell::new() }
     }
 }
 

@@ -114,12 +114,12 @@ impl Query {
     }
 
     /// The same question as a message of its own, from who takes answers of any size.
-    pub(super) fn alone(&self, dnssec_ok: bool) -> Vec<u8> {
+    pub(super) fn alone(&self) -> Vec<u8> {
         let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
         message.extend_from_slice(self.name());
         message.extend(u16::from(TYPES_KEPT[self.cell]).to_be_bytes());
         message.extend([0, 1]);
-        message.extend([0, 0, 41, 0xff, 0xff, 0, 0, if dnssec_ok { DNSSEC_OK } else { 0 }, 0, 0, 0]);
+        message.extend([0, 0, 41, 0xff, 0xff, 0, 0, 0, 0, 0, 0]);
         message
     }
 

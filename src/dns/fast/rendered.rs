@@ -21,9 +21,6 @@ pub(super) enum Kind {
     General,
 }
 
-/// Whether an answer also holds for who asks for signatures.
-pub(super) const UNSIGNED: u8 = 0x80;
-
 const HEAD: usize = 10;
 const TIER: usize = 4;
 
@@ -38,16 +35,11 @@ impl<'k> Rendered<'k> {
     }
 
     pub(super) fn kind(self) -> Kind {
-        match self.0[4] & !UNSIGNED {
+        match self.0[4] {
             0 => Kind::Records,
             1 => Kind::NoData,
             _ => Kind::General,
         }
-    }
-
-    /// Whether it also holds for who asks for signatures.
-    pub(super) fn unsigned(self) -> bool {
-        self.0[4] & UNSIGNED != 0
     }
 
     fn number(self, at: usize) -> usize {
@@ -167,11 +159,11 @@ impl Draft {
     }
 
     /// The bytes to keep; `None` when the answer is too large for that.
-    pub(super) fn finish(self, keeper: u32, kind: Kind, unsigned: bool) -> Option<Box<[u8]>> {
+    pub(super) fn finish(self, keeper: u32, kind: Kind) -> Option<Box<[u8]>> {
         let additionals = u16::try_from(self.ends.len()).ok()? - self.answers;
         let mut bytes = Vec::with_capacity(HEAD + TIER * self.tiers.len() + 2 * self.ends.len() + self.records.len());
         bytes.extend(keeper.to_ne_bytes());
-        bytes.push(kind as u8 | if unsigned { UNSIGNED } else { 0 });
+        bytes.push(kind as u8);
         bytes.push(u8::try_from(self.tiers.len()).ok()?);
         let tiers = self.tiers.iter().flat_map(|(answers, additionals)| [*answers, *additionals]);
         for number in [self.answers, additionals].into_iter().chain(tiers).chain(self.ends) {
@@ -205,10 +197,10 @@ mod tests {
             draft.additional(record.as_bytes(), tier).unwrap();
         }
         assert!(draft.additional(b"a4", 0).is_none(), "out of order");
-        let kept = draft.finish(7, Kind::Records, true).unwrap();
+        let kept = draft.finish(7, Kind::Records).unwrap();
         assert!(Rendered::of(&kept, 8).is_none(), "someone else's");
         let rendered = Rendered::of(&kept, 7).unwrap();
-        assert!(rendered.kind() == Kind::Records && rendered.unsigned());
+        assert_eq!(rendered.kind(), Kind::Records);
         assert_eq!((rendered.answers(), rendered.additionals()), (5, 4));
         let third = u32::MAX / 3 + 1;
         assert_eq!(written(rendered, 0, 100), ("A1A2A3B1B2a1a2a3b1".to_owned(), 5, 4));

@@ -16,13 +16,11 @@ pub(super) struct Soa {
     record: Box<[u8]>,
     /// Where in it pointers are to be moved.
     pointers: Box<[usize]>,
-    /// Whether it is all that is said to who asks for signatures.
-    pub unsigned: bool,
 }
 
 impl Soa {
     /// The record as a template; `None` when it is not the SOA of that zone with that serial.
-    pub(super) fn of(record: &Record, zone: &[u8], serial: u32, unsigned: bool) -> Option<Self> {
+    pub(super) fn of(record: &Record, zone: &[u8], serial: u32) -> Option<Self> {
         let RData::SOA(soa) = &record.data else { return None };
         if wire::lower(&record.name)? != zone || soa.serial != serial {
             return None;
@@ -49,7 +47,7 @@ impl Soa {
             // Bare offsets in the zone from here on.
             bytes[*at] &= 0x3f;
         }
-        Some(Self { record: bytes.into(), pointers: pointers.into(), unsigned })
+        Some(Self { record: bytes.into(), pointers: pointers.into() })
     }
 
     /// Writes it behind a question in which the zone begins at byte `zone_at` of the message.

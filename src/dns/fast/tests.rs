@@ -32,9 +32,13 @@ fn settings() -> DnsSettings {
 
 impl Both {
     fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: DnsSettings) -> Self {
         let catalog = Catalog::new(Layout::new("/skydns"));
-        let general = Handler::new(Arc::clone(&catalog), settings());
-        let fast = Fast::new(settings(), Keeper::new(), &general.stats());
+        let general = Handler::new(Arc::clone(&catalog), settings.clone());
+        let fast = Fast::new(settings, Keeper::new(), &general.stats());
         Self { catalog, fast, general }
     }
 
@@ -328,4 +332,24 @@ fn answers_are_of_one_revision_while_the_tree_changes() {
 
 fn third_octet(data: &RData) -> u8 {
     if let RData::A(a) = data { a.0.octets()[2] } else { panic!("{data} is no address") }
+}
+
+/// Who asks for signatures hears them from the general path, in zones that have some; all others hear this one.
+#[test]
+fn signatures_are_the_general_path_s() {
+    use super::super::dnssec::key::ZoneKey;
+    use hickory_proto::dnssec::Algorithm;
+    let keys = vec![Arc::new(ZoneKey::new_for("deep.skydns.test", Algorithm::ED25519))];
+    let both = Both::with(DnsSettings { keys, ..settings() });
+    both.tell(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
+    for (name, signed) in [
+        ("web.skydns.test.", true), // the addresses of a subtree may lie in the zone below
+        ("deep.skydns.test.", true),
+        ("none.deep.skydns.test.", true),
+        ("none.other.", false),
+    ] {
+        assert!(agree(&both, &asked(name, RecordType::A, Some((1232, false))), 0), "{name}");
+        let with = asked(name, RecordType::A, Some((1232, true)));
+        assert_eq!(both.fast(&with, 0).is_none(), signed, "{name}");
+    }
 }
