@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// All seats.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Drain {
             *taken += usize::from(free);
             free
         });
-        taken.then(|| Arc::new(Seat { drain: Arc::clone(self) }))
+        taken.then(|| Arc::new(Seat { drain: Arc::clone(self), cut: Notify::new() }))
     }
 
     /// How many seats are taken.
@@ -61,6 +61,7 @@ impl Drain {
 #[derive(Debug)]
 pub struct Seat {
     drain: Arc<Drain>,
+    cut: Notify,
 }
 
 impl Seat {
@@ -72,6 +73,17 @@ impl Seat {
     /// Whether it was given.
     pub fn is_stopping(&self) -> bool {
         *self.drain.stopping.borrow()
+    }
+
+    /// Ends the connection without another word: its peer does not take any.
+    pub fn cut(&self) {
+        // Leaves a permit, so that it does not matter who comes first.
+        self.cut.notify_one();
+    }
+
+    /// Waits until somebody cuts the connection. For the one task that serves it.
+    pub(super) async fn is_cut(&self) {
+        self.cut.notified().await;
     }
 }
 

@@ -114,10 +114,14 @@ async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
     let mut connection = service.one.serve_connection(TokioIo::new(stream), answer).with_upgrades();
     let end = tokio::select! {
         end = &mut connection => end,
+        () = seat.is_cut() => return,
         () = seat.stopping() => {
             // Idle: closes now. Answering: closes after the answer.
             Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+            tokio::select! {
+                end = &mut connection => end,
+                () = seat.is_cut() => return,
+            }
         }
     };
     let Err(error) = end else { return };
@@ -144,8 +148,9 @@ async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
         let (service, peer, open) = (Arc::clone(&answering), peer.clone(), Arc::clone(&counted));
         open.fetch_add(1, Relaxed);
         async move {
-            let reply = service.answer(request, peer).await;
-            drop(open);
+            let mut reply = service.answer(request, peer).await;
+            // An answer that is made while it is read goes on.
+            reply.body_mut().hold(open);
             Ok::<_, Infallible>(reply)
         }
     });
@@ -164,13 +169,19 @@ async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
     };
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = seat.is_cut() => return,
         () = seat.stopping() => {}
         () = idle => {}
     }
     connection.as_mut().graceful_shutdown();
     // Once for the last bytes of an answer, and again as long as one is being made. A peer that does not answer
     // the farewell is not waited for.
-    while timeout(LINGER, connection.as_mut()).await.is_err() && Arc::strong_count(&asked) > 2 {}
+    let farewell =
+        async { while timeout(LINGER, connection.as_mut()).await.is_err() && Arc::strong_count(&asked) > 2 {} };
+    tokio::select! {
+        () = farewell => {}
+        () = seat.is_cut() => {}
+    }
 }
 
 /// Tells a connection over the limit that it is, if not too many are being told. Within TLS nothing can be

@@ -33,6 +33,11 @@ pub const BODY_MAX: usize = 64 * 1024;
 /// How long a request's body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a peer may read nothing of an answer that is made while it is read, before its connection is cut.
+pub const STALL_MAX: Duration = Duration::from_secs(30);
+/// Pieces of such an answer that wait for the peer, of some 16 KiB each.
+pub const PIECES: usize = 2;
+
 /// Bytes of a websocket frame, and of a message in several.
 pub const FRAME_MAX: usize = 16 * 1024;
 /// Frames that mean nothing here, between two pings. One more closes the socket.
@@ -71,6 +76,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// See [`FRAME_MAX`].
     pub frame_bytes: usize,
+    /// See [`STALL_MAX`].
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -83,6 +90,7 @@ impl Default for Limits {
             body_bytes: BODY_MAX,
             body_timeout: BODY_TIMEOUT,
             frame_bytes: FRAME_MAX,
+            stall: STALL_MAX,
         }
     }
 }

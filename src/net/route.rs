@@ -3,10 +3,10 @@
 //! Owns: finding the route, and what is said when there is none. Each dialect contributes rows
 //! ([`crate::dialect`]); nobody has to know the others.
 
+use super::body::Body;
 use super::drain::Peer;
 use super::error::HttpError;
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
@@ -15,8 +15,8 @@ use std::pin::Pin;
 
 /// A request, its body not yet read.
 pub type Request = hyper::Request<Incoming>;
-/// A whole answer.
-pub type Reply = Response<Full<Bytes>>;
+/// An answer, whole or made while it is read.
+pub type Reply = Response<Body>;
 /// Who answers.
 type Handler = Box<dyn Fn(Request, Peer) -> Answer + Send + Sync>;
 /// An answer to come. Dropped when the client goes away first.
@@ -56,6 +56,11 @@ impl Route {
         Fut: Future<Output = Result<Reply, HttpError>> + Send + 'static,
     {
         Self::new(Method::POST, path, handler)
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
     }
 
     /// The path, as the table has it: what a counter may be labelled with, unlike a request's own path.
@@ -152,8 +157,8 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
 }
 
 /// An answer.
-pub fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+pub fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Reply {
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
