@@ -45,6 +45,8 @@ pub struct Metrics {
     websocket_errors: Family<CodeLabels, Counter>,
     cut_off: Family<DialectLabels, Counter>,
     websockets: Gauge,
+    watchers: Gauge,
+    watchers_cut: Counter,
 }
 
 impl Metrics {
@@ -60,6 +62,8 @@ impl Metrics {
             websocket_errors: Family::default(),
             cut_off: Family::default(),
             websockets: Gauge::default(),
+            watchers: Gauge::default(),
+            watchers_cut: Counter::default(),
         };
         {
             let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,6 +88,12 @@ impl Metrics {
             );
             r.register("skyhound_cut_off", "Listeners closed because they read too slowly", metrics.cut_off.clone());
             r.register("skyhound_websockets", "Websockets held", metrics.websockets.clone());
+            r.register("skyhound_watchers", "Readers of /v1/watch", metrics.watchers.clone());
+            r.register(
+                "skyhound_watchers_cut",
+                "Readers of /v1/watch cut off because they did not read",
+                metrics.watchers_cut.clone(),
+            );
         }
         metrics
     }
@@ -130,6 +140,18 @@ impl Metrics {
         Held(self.websockets.clone())
     }
 
+    /// Somebody reads `/v1/watch`, until this is dropped.
+    #[must_use]
+    pub fn watcher(&self) -> Held {
+        self.watchers.inc();
+        Held(self.watchers.clone())
+    }
+
+    /// A reader of `/v1/watch` was cut off because it did not read.
+    pub fn watcher_cut(&self) {
+        self.watchers_cut.inc();
+    }
+
     /// Adds somebody who is asked at each scrape. Must be quick, and must not scrape.
     pub fn collect(&self, ask: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,7 +179,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// See [`Metrics::websocket`].
+/// See [`Metrics::websocket`] and [`Metrics::watcher`].
 #[derive(Debug)]
 pub struct Held(Gauge);
 

@@ -10,6 +10,7 @@ pub mod hound_dog;
 pub mod pick;
 pub mod skyapi;
 pub mod srsr;
+pub mod v1;
 
 use crate::app::App;
 use crate::model::Instance;
@@ -24,6 +25,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let mut routes = skyapi::routes(app);
     routes.extend(hound_dog::routes(app));
     routes.extend(srsr::routes(app));
+    routes.extend(v1::routes(app));
     routes
 }
 

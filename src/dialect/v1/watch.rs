@@ -1,0 +1,218 @@
+//! `/v1/watch`: what changes, as server-sent events (the HTML standard, section 9.2).
+//!
+//! The first event is a `set` with all instances; then each change is a `put`, a `delete` or an `expire` with the
+//! instance. The `id` of an event is the position of a reader who has it and all before it: `Last-Event-ID` goes on
+//! from there. Within a batch of several changes only the last has the batch's own position, so that who is lost in
+//! the middle hears the whole of it again.
+//!
+//! Where it cannot go on (too long ago, another store, a reader that is behind) a `set` says so with `"reset":true`:
+//! what it does not name is gone. A reader that takes nothing is cut off ([`Outlet`]).
+
+use super::instance::Written;
+use super::list::{Pen, each};
+use super::query::Query;
+use super::was_read;
+use crate::app::App;
+use crate::catalog::{Kind, Position, Snapshot};
+use crate::events::{Event, Heard, Listener};
+use crate::model::{Departure, Naming, instance::Invalid};
+use crate::net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
+
+/// How often a comment says that the connection lives, when nothing else does. Clients and proxies give up on a
+/// silence of half a minute.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a whole set may take to be read. It keeps the snapshot that it is made from.
+pub const SET_MAX: Duration = Duration::from_secs(120);
+/// How long a reader that was told more by another daemon than this one knows is kept waiting for it.
+pub const CATCH_UP: Duration = Duration::from_millis(500);
+/// After how long a browser comes back, in milliseconds.
+const RETRY_MS: u32 = 1000;
+
+/// Answers with events until the peer goes, or the daemon.
+pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
+    let asked = Query::parse(request.uri().query().unwrap_or_default())?;
+    was_read(&app)?;
+    if peer.seat.is_stopping() {
+        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
+    }
+    let after = match request.headers().get("last-event-id") {
+        // A browser sends it on its own and gives up at a refusal: what is no position is one that is not known.
+        Some(said) => Some(said.to_str().ok().and_then(|said| said.parse().ok())),
+        None => asked.last_event_id.as_deref().map(position).transpose()?.map(Some),
+    };
+    if let Some(Some(after)) = after {
+        arrive(&app, after).await;
+    }
+    let (outlet, body) = Outlet::new(peer, app.limits.stall);
+    tokio::spawn(async move { Watch { app, asked, told: None }.run(after, Pen::new(outlet)).await });
+    let mut reply = route::reply(StatusCode::OK, "text/event-stream", body);
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would collect the events until it has a page of them.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(reply)
+}
+
+fn position(said: &str) -> Result<Position, Invalid> {
+    said.parse().map_err(|problem: String| Invalid::new("last-event-id", format!("is wrong: {problem}")))
+}
+
+/// Waits a moment until this daemon knows what its peer knows, which another daemon may have told it.
+async fn arrive(app: &App, at: Position) {
+    let mut changed = app.catalog.changed();
+    let there = async {
+        app.catalog.reached(at.own).await;
+        while !app.catalog.snapshot().position().covers(at) && changed.changed().await.is_ok() {}
+    };
+    let _ = timeout(CATCH_UP, there).await;
+}
+
+/// One who watches.
+struct Watch {
+    app: Arc<App>,
+    asked: Query,
+    /// Where the reader is that has read everything up to here.
+    told: Option<Position>,
+}
+
+/// Why it is over.
+enum End {
+    Unread(Unread),
+    Stopping,
+}
+
+impl From<Unread> for End {
+    fn from(unread: Unread) -> Self {
+        Self::Unread(unread)
+    }
+}
+
+impl Watch {
+    /// `after`: where the peer says that it is; `Some(None)` if that is no position.
+    async fn run(mut self, after: Option<Option<Position>>, mut pen: Pen) {
+        let _counted = self.app.metrics.watcher();
+        match self.tell(after, &mut pen).await {
+            Ok(never) => match never {},
+            Err(End::Unread(Unread::Stalled)) => self.app.metrics.watcher_cut(),
+            Err(End::Unread(Unread::Gone)) => {}
+            Err(End::Stopping) => pen.outlet.stop().await,
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        after: Option<Option<Position>>,
+        pen: &mut Pen,
+    ) -> Result<std::convert::Infallible, End> {
+        let (app, selection) = (Arc::clone(&self.app), self.asked.selection());
+        pen.text.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
+        let resumed = after.flatten().and_then(|after| Some((app.events.resume(selection.clone(), after)?, after)));
+        let mut reset = after.is_some();
+        let mut listener = match resumed {
+            Some((listener, after)) => {
+                self.told = Some(after);
+                listener
+            }
+            None => self.set(reset, pen).await?,
+        };
+        pen.flush().await?;
+        let mut alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let heard = tokio::select! {
+                heard = listener.next() => Some(heard),
+                _ = alive.tick() => None,
+                () = pen.outlet.gone() => return Err(Unread::Gone.into()),
+                () = pen.outlet.stopping() => return Err(End::Stopping),
+            };
+            match heard {
+                Some(Heard::Event(event)) => {
+                    self.event(&event, &listener, pen);
+                    reset = self.rest(&mut listener, pen).await?;
+                }
+                Some(Heard::Behind) => reset = true,
+                None => {
+                    pen.text.extend_from_slice(b":\n\n");
+                    reset = false;
+                }
+            }
+            if reset {
+                listener = self.set(true, pen).await?;
+            }
+            self.unless_stopping(pen).await?;
+            alive.reset();
+        }
+    }
+
+    /// What else is there to hear, in one piece. True when it was too much.
+    async fn rest(&mut self, listener: &mut Listener, pen: &mut Pen) -> Result<bool, End> {
+        while let Some(heard) = listener.try_next() {
+            match heard {
+                Heard::Event(event) => self.event(&event, listener, pen),
+                Heard::Behind => return Ok(true),
+            }
+            pen.flow().await?;
+        }
+        Ok(false)
+    }
+
+    async fn unless_stopping(&self, pen: &mut Pen) -> Result<(), End> {
+        let piece = Bytes::from(std::mem::take(&mut pen.text));
+        tokio::select! {
+            sent = pen.outlet.send(piece) => Ok(sent?),
+            () = pen.outlet.stopping() => Err(End::Stopping),
+        }
+    }
+
+    /// Everything that is there, and a listener for what comes after it.
+    async fn set(&mut self, reset: bool, pen: &mut Pen) -> Result<Listener, End> {
+        let (listener, snapshot) = self.app.events.listen(self.asked.selection(), false);
+        let written = timeout_at(Instant::now() + SET_MAX, self.write_set(&snapshot, reset, pen));
+        match written.await {
+            Ok(written) => written?,
+            Err(_) => return Err(pen.outlet.cut().into()),
+        }
+        self.told = Some(snapshot.position());
+        Ok(listener)
+    }
+
+    async fn write_set(&self, snapshot: &Snapshot, reset: bool, pen: &mut Pen) -> Result<(), Unread> {
+        let at = snapshot.position();
+        let head = format!("event: set\nid: {at}\ndata: {{\"position\":\"{at}\",\"reset\":{reset},\"instances\":[");
+        pen.text.extend_from_slice(head.as_bytes());
+        each(&self.app, snapshot, &self.asked, pen).await?;
+        pen.text.extend_from_slice(b"]}\n\n");
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, listener: &Listener, pen: &mut Pen) {
+        let at = event.change.at;
+        if !listener.is_before(at) {
+            self.told = Some(at);
+        }
+        let told = self.told.unwrap_or_default();
+        let id = format!("id: {told}\n");
+        pen.text.extend_from_slice(id.as_bytes());
+        pen.text.extend_from_slice(&event.plain(|event| written(event, &self.app.naming)));
+    }
+}
+
+/// A change without its id, which not all readers have in common.
+fn written(event: &Event, naming: &Naming) -> Bytes {
+    let kind = match event.change.kind {
+        Kind::Put => "put",
+        Kind::Gone(Departure::Left) => "delete",
+        Kind::Gone(Departure::Expired) => "expire",
+    };
+    // JSON has no line breaks of its own.
+    let mut text = format!("event: {kind}\ndata: ").into_bytes();
+    Written::new(&event.change.instance, naming).write_to(&mut text);
+    text.extend_from_slice(b"\n\n");
+    Bytes::from(text)
+}
