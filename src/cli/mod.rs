@@ -5,13 +5,17 @@ pub mod completion;
 pub mod config;
 pub mod dnssec;
 pub mod explain;
+pub mod instances;
 pub mod provide;
 pub mod resolve;
 mod say;
 pub mod serve;
+pub mod services;
 pub mod tls;
+pub mod watch;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use crate::client::Server;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,10 +34,23 @@ enum Verb {
     Config(Box<config::ConfigArgs>),
     Provide(provide::ProvideArgs),
     Resolve(resolve::ResolveArgs),
+    Services(services::ServicesArgs),
+    Instances(instances::InstancesArgs),
+    Watch(watch::WatchArgs),
     Explain(explain::ExplainArgs),
     DnssecKeygen(dnssec::KeygenArgs),
     Completion(completion::CompletionArgs),
     Man(completion::ManArgs),
+}
+
+/// Which daemon a verb asks.
+#[derive(Debug, Clone, Args)]
+pub struct AskedArgs {
+    /// The daemon: http://HOST:PORT, or HOST:PORT. Repeat it (or separate with commas) for several: the first
+    /// one is preferred, the others are tried in turn while it is away
+    #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
+          default_value = crate::client::server::DEFAULT_SERVER)]
+    pub server: Vec<Server>,
 }
 
 /// What `main` does: reads the arguments and calls the verb.
@@ -43,6 +60,9 @@ pub async fn run() -> ExitCode {
         Verb::Config(args) => config::run(*args),
         Verb::Provide(args) => provide::run(args).await,
         Verb::Resolve(args) => resolve::run(args).await,
+        Verb::Services(args) => services::run(args).await,
+        Verb::Instances(args) => instances::run(args).await,
+        Verb::Watch(args) => watch::run(args).await,
         Verb::Explain(args) => explain::run(args).await,
         Verb::DnssecKeygen(args) => dnssec::keygen(&args),
         Verb::Completion(args) => completion::completion(&args, Cli::command()),

@@ -187,6 +187,11 @@ fn tell(tone: Tone, sentence: &str) {
     let _ = writeln!(anstream::stderr(), "skyhound: {style}{sentence}{style:#}");
 }
 
+/// What goes wrong and is no end.
+pub(super) fn trouble(sentence: &str) {
+    tell(Tone::Bad, sentence);
+}
+
 /// What any verb says before it fails.
 pub(super) fn failed(sentence: &str) {
     tell(Tone::Worst, sentence);

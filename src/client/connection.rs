@@ -26,7 +26,7 @@ const FRAME_MAX: usize = 64 * 1024;
 /// The longest URL that the `http` crate takes, in bytes.
 const URL_MAX: usize = 65_534;
 /// The answers that no waiting changes: what is said is wrong, or too long.
-const FINAL: [http::StatusCode; 3] =
+pub(super) const FINAL: [http::StatusCode; 3] =
     [http::StatusCode::BAD_REQUEST, http::StatusCode::URI_TOO_LONG, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 /// The longest sentence of a server that is shown to somebody, in characters.
 const SENTENCE_MAX: usize = 500;
@@ -136,7 +136,7 @@ fn with_source(error: &TlsError) -> String {
 
 /// Tries all addresses of the server in turn; each gets an equal share of the time, so that one that
 /// swallows packets does not hide the next.
-async fn connect(server: &Server, within: Duration) -> io::Result<TcpStream> {
+pub(super) async fn connect(server: &Server, within: Duration) -> io::Result<TcpStream> {
     let found = timeout(within, lookup_host((server.host(), server.port()))).await;
     let addresses: Vec<_> = found.map_err(|_| slow("looking up its address took", within))??.collect();
     let share = within / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
@@ -175,7 +175,7 @@ fn answered(response: &Response) -> End {
 }
 
 /// The first line, short, and without anything that a terminal would obey.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
     line.chars().filter(|c| !c.is_control()).take(SENTENCE_MAX).collect()
 }

@@ -1,4 +1,4 @@
-//! The client: be found ([`Provider`]), and find ([`Resolver`]).
+//! The client: be found ([`Provider`]), find ([`Resolver`], [`Discover`]), and hear what changes ([`Watcher`]).
 //!
 //! ```no_run
 //! use skyhound::client::{Provide, Provider, Resolver};
@@ -34,6 +34,10 @@
 //! | `hold` | which server is tried next, and when |
 //! | `connection` | one websocket: handshake, pings, silence, close |
 //! | [`backoff`] | how long to wait (pure) |
+//! | [`discover`] | asking a daemon for services and instances |
+//! | [`watch`] | hearing of changes, and coming back |
+//! | `http`, `sse` | one GET, and events from its answer |
+//! | `known` | what of it is news (pure) |
 //! | [`resolve`] | from a name to where its instances are |
 //! | [`order`] | RFC 2782's order (pure) |
 //!
@@ -42,16 +46,21 @@
 
 pub mod backoff;
 mod connection;
+pub mod discover;
 mod hold;
+mod http;
+mod known;
 pub mod order;
 pub mod provide;
 pub mod provider;
 pub mod resolve;
-
 pub mod server;
+mod sse;
+pub mod watch;
 
+pub use discover::{Discover, DiscoverError};
 pub use provide::{Provide, Timing};
 pub use provider::{Event, Events, Loss, ProvideError, Provider, Refusal, State};
-
 pub use resolve::{ResolveError, Resolver, Target};
 pub use server::{Server, ServerError};
+pub use watch::{Watch, Watcher};

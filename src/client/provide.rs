@@ -101,7 +101,7 @@ impl Default for Timing {
 }
 
 /// What RFC 3986 lets stand unescaped anywhere. A space becomes `%20` and not `+`: every decoder reads it.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Provide {
     /// `service` on `port`, with all defaults.

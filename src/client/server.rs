@@ -56,6 +56,16 @@ impl Server {
         self.port
     }
 
+    /// A path of the daemon's, as it has to be asked for here.
+    pub(super) fn target(&self, path: &str) -> String {
+        format!("{}{path}", self.path)
+    }
+
+    /// `host:port`, as the `Host` header has it.
+    pub(super) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The websocket URL for a handshake; `query` is encoded already.
     pub(super) fn provide_url(&self, query: &str) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };

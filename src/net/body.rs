@@ -208,14 +208,14 @@ mod tests {
     async fn who_reads_nothing_is_cut_off() {
         let (outlet, body) = answer();
         let seat = Arc::clone(&outlet.seat);
-        let mut sent = 0;
+        let mut taken = 0;
         let end = loop {
             match outlet.send(Bytes::from("a")).await {
-                Ok(()) => sent += 1,
+                Ok(()) => taken += 1,
                 Err(why) => break why,
             }
         };
-        assert_eq!((end, sent), (Unread::Stalled, PIECES));
+        assert_eq!((end, taken), (Unread::Stalled, PIECES));
         seat.is_cut().await;
         drop(body);
         assert_eq!(outlet.send(Bytes::from("a")).await, Err(Unread::Gone));

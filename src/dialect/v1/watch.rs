@@ -41,16 +41,17 @@ pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Resu
     if peer.seat.is_stopping() {
         return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
     }
-    let after = match request.headers().get("last-event-id") {
+    let begin = match (request.headers().get("last-event-id"), &asked.last_event_id) {
         // A browser sends it on its own and gives up at a refusal: what is no position is one that is not known.
-        Some(said) => Some(said.to_str().ok().and_then(|said| said.parse().ok())),
-        None => asked.last_event_id.as_deref().map(position).transpose()?.map(Some),
+        (Some(said), _) => said.to_str().ok().and_then(|said| said.parse().ok()).map_or(Begin::Anew, Begin::After),
+        (None, Some(said)) => Begin::After(position(said)?),
+        (None, None) => Begin::New,
     };
-    if let Some(Some(after)) = after {
-        arrive(&app, after).await;
+    if let Begin::After(at) = begin {
+        arrive(&app, at).await;
     }
     let (outlet, body) = Outlet::new(peer, app.limits.stall);
-    tokio::spawn(async move { Watch { app, asked, told: None }.run(after, Pen::new(outlet)).await });
+    tokio::spawn(async move { Watch { app, asked, told: None }.run(begin, Pen::new(outlet)).await });
     let mut reply = route::reply(StatusCode::OK, "text/event-stream", body);
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -71,6 +72,17 @@ async fn arrive(app: &App, at: Position) {
         while !app.catalog.snapshot().position().covers(at) && changed.changed().await.is_ok() {}
     };
     let _ = timeout(CATCH_UP, there).await;
+}
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// With everything.
+    New,
+    /// Behind what the peer knows.
+    After(Position),
+    /// With everything, to a peer that knows something of which nothing is known here.
+    Anew,
 }
 
 /// One who watches.
@@ -94,10 +106,9 @@ impl From<Unread> for End {
 }
 
 impl Watch {
-    /// `after`: where the peer says that it is; `Some(None)` if that is no position.
-    async fn run(mut self, after: Option<Option<Position>>, mut pen: Pen) {
+    async fn run(mut self, begin: Begin, mut pen: Pen) {
         let _counted = self.app.metrics.watcher();
-        match self.tell(after, &mut pen).await {
+        match self.tell(begin, &mut pen).await {
             Ok(never) => match never {},
             Err(End::Unread(Unread::Stalled)) => self.app.metrics.watcher_cut(),
             Err(End::Unread(Unread::Gone)) => {}
@@ -105,21 +116,15 @@ impl Watch {
         }
     }
 
-    async fn tell(
-        &mut self,
-        after: Option<Option<Position>>,
-        pen: &mut Pen,
-    ) -> Result<std::convert::Infallible, End> {
-        let (app, selection) = (Arc::clone(&self.app), self.asked.selection());
+    async fn tell(&mut self, begin: Begin, pen: &mut Pen) -> Result<std::convert::Infallible, End> {
         pen.text.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
-        let resumed = after.flatten().and_then(|after| Some((app.events.resume(selection.clone(), after)?, after)));
-        let mut reset = after.is_some();
+        let resumed = match begin {
+            Begin::After(at) => self.app.events.resume(self.asked.selection(), at).inspect(|_| self.told = Some(at)),
+            Begin::New | Begin::Anew => None,
+        };
         let mut listener = match resumed {
-            Some((listener, after)) => {
-                self.told = Some(after);
-                listener
-            }
-            None => self.set(reset, pen).await?,
+            Some(listener) => listener,
+            None => self.set(!matches!(begin, Begin::New), pen).await?,
         };
         pen.flush().await?;
         let mut alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
@@ -131,18 +136,18 @@ impl Watch {
                 () = pen.outlet.gone() => return Err(Unread::Gone.into()),
                 () = pen.outlet.stopping() => return Err(End::Stopping),
             };
-            match heard {
+            let behind = match heard {
                 Some(Heard::Event(event)) => {
                     self.event(&event, &listener, pen);
-                    reset = self.rest(&mut listener, pen).await?;
+                    self.rest(&mut listener, pen).await?
                 }
-                Some(Heard::Behind) => reset = true,
+                Some(Heard::Behind) => true,
                 None => {
                     pen.text.extend_from_slice(b":\n\n");
-                    reset = false;
+                    false
                 }
-            }
-            if reset {
+            };
+            if behind {
                 listener = self.set(true, pen).await?;
             }
             self.unless_stopping(pen).await?;

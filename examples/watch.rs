@@ -1,0 +1,28 @@
+//! List the services, then say what changes.
+//!
+//!     cargo run --example watch -- web http://127.0.0.1:8053
+
+use skyhound::client::watch::Seen;
+use skyhound::client::{Discover, Watch, Watcher};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words = std::env::args().skip(1);
+    let services: Vec<_> = words.next().into_iter().collect();
+    let servers = words.map(|url| url.parse()).collect::<Result<Vec<_>, _>>()?;
+
+    for service in Discover::with_servers(servers.clone()).services().await? {
+        println!("{} has {} instances", service.name, service.instances);
+    }
+
+    // All that is there, then each change once, whatever happens to the daemon meanwhile.
+    let mut watcher = Watcher::start(Watch { servers, services, ..Watch::default() });
+    while let Some(seen) = watcher.next().await {
+        match seen {
+            Seen::Put { instance, .. } => println!("{} is at {}", instance.service, instance.place()),
+            Seen::Gone { instance, why } => println!("{} is gone from {}: {why:?}", instance.service, instance.place()),
+            other => println!("{other:?}"),
+        }
+    }
+    Ok(())
+}
