@@ -90,8 +90,34 @@ pub async fn read(stream: &mut TcpStream) -> io::Result<(Response, Vec<u8>)> {
         Some(length) => while body.len() < length && stream.read_buf(&mut body).await? > 0 {},
         None => while stream.read_buf(&mut body).await? > 0 {},
     }
+    if response.header("transfer-encoding") == Some("chunked") {
+        let (whole, ended) = unchunked(&mut body);
+        if !ended {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off"));
+        }
+        body = whole;
+    }
     response.body = String::from_utf8_lossy(&body).into_owned();
     Ok((response, Vec::new()))
+}
+
+/// Takes the chunks that are whole out of `raw` (RFC 9112 section 7.1); also says whether the last one was among them.
+pub fn unchunked(raw: &mut Vec<u8>) -> (Vec<u8>, bool) {
+    let mut whole = Vec::new();
+    while let Some(line) = raw.windows(2).position(|two| two == b"\r\n") {
+        let size = String::from_utf8_lossy(&raw[..line]).into_owned();
+        let size = usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("{size:?} is no size of a chunk"));
+        let (begin, end) = (line + 2, line + 2 + size);
+        if raw.len() < end + 2 {
+            break;
+        }
+        whole.extend_from_slice(&raw[begin..end]);
+        raw.drain(..end + 2);
+        if size == 0 {
+            return (whole, true);
+        }
+    }
+    (whole, false)
 }
 
 /// The sum of a metric's values in a scrape, all its labels together.

@@ -12,6 +12,7 @@ pub mod http;
 pub mod pki;
 pub mod provider;
 pub mod site;
+pub mod sse;
 pub mod wait;
 pub mod watch;
 pub mod wire;

@@ -13,13 +13,14 @@ pub struct Site {
     pub daemon: Daemon,
     /// Its etcd, if that is its store.
     pub etcd: Option<EtcdProcess>,
-    _dir: Option<TempDir>,
+    /// Its file, if that is its store.
+    pub dir: Option<TempDir>,
 }
 
 impl Site {
     /// Entries in memory.
     pub async fn memory(args: &[&str]) -> Self {
-        Self { daemon: Daemon::start(args).await, etcd: None, _dir: None }
+        Self { daemon: Daemon::start(args).await, etcd: None, dir: None }
     }
 
     /// Entries in a file.
@@ -27,14 +28,14 @@ impl Site {
         let dir = TempDir::new().expect("a directory for the store");
         let path = dir.path().to_str().expect("a path in UTF-8").to_owned();
         let daemon = Daemon::start(&[&["--data-dir", &path], args].concat()).await;
-        Self { daemon, etcd: None, _dir: Some(dir) }
+        Self { daemon, etcd: None, dir: Some(dir) }
     }
 
     /// Entries in an etcd of its own.
     pub async fn etcd(args: &[&str]) -> Self {
         let etcd = EtcdProcess::start().await;
         let daemon = Self::at(&etcd, args).await;
-        Self { daemon, etcd: Some(etcd), _dir: None }
+        Self { daemon, etcd: Some(etcd), dir: None }
     }
 
     /// A daemon whose store is somebody else's affair.
