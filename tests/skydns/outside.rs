@@ -122,9 +122,9 @@ async fn nobody_is_asked_for_strangers_without_rd_or_short_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_daemons_that_name_each_other_stop_asking() {
-    let ports: Vec<_> = (0..2).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-    let addrs: Vec<_> = ports.iter().map(|socket| socket.local_addr().unwrap()).collect();
-    drop(ports);
+    // Known before they listen, and on an address whose ports the system gives nobody by chance.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let addrs = [5300, 5301].map(|port| SocketAddr::from(([127, 254, high, low], port)));
     let http = "127.0.0.1:0".parse().unwrap();
     let one = Daemon::start_on(http, addrs[0], &["--nameserver", &addrs[1].to_string()]).await;
     let other = Daemon::start_on(http, addrs[1], &["--nameserver", &addrs[0].to_string()]).await;

@@ -58,6 +58,8 @@ fn heard(stream: &mut TcpStream, until: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => all.extend_from_slice(&buffer[..length]),
+            // libFuzzer keeps its time with signals.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // It may close on what is wrong while we still write.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => break,
             Err(error) => panic!("the connection neither ends nor answers: {error}"),
