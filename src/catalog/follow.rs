@@ -103,12 +103,11 @@ impl Follow {
     async fn begin(&self, part: Part, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Feed, StoreError> {
         let resumed = self.resume(part, catalog, terms).await?;
         let listing = self.list(part, catalog).await?;
-        let feed = match resumed {
-            Some(feed) => feed,
-            None => {
-                let prefix = prefix(&catalog.snapshot(), part);
-                self.store.feed(prefix.as_bytes(), listing.revision).await?
-            }
+        let feed = if let Some(feed) = resumed {
+            feed
+        } else {
+            let prefix = prefix(&catalog.snapshot(), part);
+            self.store.feed(prefix.as_bytes(), listing.revision).await?
         };
         self.compare_with(part, catalog, listing, terms).await;
         Ok(feed)

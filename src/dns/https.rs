@@ -65,7 +65,7 @@ async fn answered(handler: &Handler, message: &[u8], peer: &Peer) -> Result<Repl
         Said::Now(None) => return Err(HttpError::bad_request("the message is no DNS question")),
     };
     let fresh = HeaderValue::from_str(&format!("max-age={}", freshness(&answer)));
-    let mut reply = route::reply(StatusCode::OK, MESSAGE, answer.into());
+    let mut reply = route::reply(StatusCode::OK, MESSAGE, Bytes::from(answer));
     if let Ok(fresh) = fresh {
         reply.headers_mut().insert(CACHE_CONTROL, fresh);
     }

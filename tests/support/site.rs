@@ -40,7 +40,7 @@ impl Site {
 
     /// A daemon whose store is somebody else's affair.
     pub fn of(daemon: Daemon) -> Self {
-        Self { daemon, etcd: None, _dir: None }
+        Self { daemon, etcd: None, dir: None }
     }
 
     /// One more daemon on an etcd.

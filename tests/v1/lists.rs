@@ -26,10 +26,7 @@ pub async fn instances_say_what_their_peers_said(site: Site) {
     let _two = site.provide("service=web&host=10.0.0.2&port=80").await;
     let _other = site.provide("service=api&host=a.example&port=81&category=services,eu").await;
     let services = ask(&site, "/v1/services").await;
-    assert_eq!(
-        services["services"],
-        json!([{ "name": "api", "instances": 1 }, { "name": "web", "instances": 2 }])
-    );
+    assert_eq!(services["services"], json!([{ "name": "api", "instances": 1 }, { "name": "web", "instances": 2 }]));
     let found = ask(&site, "/v1/instances?service=WEB&version=1.2.3").await;
     let one = &found["instances"][0];
     let id = one["id"].as_str().expect("an id");
