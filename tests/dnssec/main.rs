@@ -103,7 +103,7 @@ async fn unbound_finds_every_answer_right() {
         let unbound = Unbound::start(zone.daemon.dns, &zone.ds).await;
         let dig = Dig::new(unbound.addr).option("+adflag");
         for (name, rtype, rcode) in QUESTIONS {
-            let said = dig.query(name, rtype).await.unwrap();
+            let said = dig.query(name, rtype).await.unwrap_or_else(|e| panic!("{name} {rtype}: {e}"));
             assert!(said.status == *rcode && secure(&said), "{name} {rtype} ({algorithm}): {said:?}");
         }
         // As large as an answer can be.

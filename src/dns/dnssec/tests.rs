@@ -5,7 +5,7 @@ use super::super::handler::Handler;
 use super::super::message::Transport;
 use super::super::settings::{DnsSettings, ForwardSettings};
 use super::super::testing::snapshot;
-use super::{SETS_MAX, key::ZoneKey, sets};
+use super::{HELPFUL_MAX, key::ZoneKey, sets};
 use crate::catalog::Catalog;
 use crate::model::Name;
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
@@ -274,7 +274,7 @@ fn no_signature_is_made_in_vain() {
 fn no_more_sets_are_signed_than_are_to_be() {
     let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
     let said = zone.signed("web.skydns.test.", RecordType::SRV);
-    assert_eq!((said.answers.len(), said.additionals.len()), (201, 2 * SETS_MAX));
+    assert_eq!((said.answers.len(), said.additionals.len()), (201, 2 * HELPFUL_MAX));
 }
 
 proptest! {
