@@ -42,5 +42,6 @@ on_every_store! {
     said::a_long_event_is_whole_or_refused();
     bad::what_is_asked_wrongly_hears_why();
     slow::who_falls_behind_is_cut_off_and_nobody_waits();
+    slow::who_missed_changes_hears_what_is_there();
     slow::who_takes_nothing_is_cut_off("--timeout", "4");
 }

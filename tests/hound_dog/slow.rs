@@ -1,12 +1,13 @@
 //! A listener that does not read.
 
-use crate::ear::{event, open, say, told};
+use crate::ear::{change, event, open, say, sorted, told};
 use crate::support::http;
 use crate::support::provider::handshake_for;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
+use skyhound::events::QUEUE_MAX;
 use skyhound::topics::{MESSAGE_MAX, QUEUE_BYTES};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -71,6 +72,44 @@ pub async fn who_falls_behind_is_cut_off_and_nobody_waits(site: Site) {
     assert!(reason.starts_with("too much has happened"), "{reason}");
     say(site.http, &json!({ "event_type": "after", "broadcast": true })).await;
     assert_eq!(told(&mut quick).await, event("*", "after", ""));
+}
+
+/// Whoever missed more changes than are kept for it hears what is there now.
+pub async fn who_missed_changes_hears_what_is_there(site: Site) {
+    let slow = deaf(&site).await;
+    let mut quick = open(site.http, "monitor?monitor=engine").await;
+    let body = "x".repeat(QUEUE_BYTES / 5);
+    for _ in 0..4 {
+        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        told(&mut quick).await;
+    }
+    let many = QUEUE_MAX + 10;
+    let one = site.provide("service=engine&host=10.0.0.1&port=1").await;
+    for weight in 0..many {
+        one.text(format!(r#"{{"op":"update","weight":{weight}}}"#));
+    }
+    for _ in 0..=many {
+        assert_eq!(told(&mut quick).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
+    }
+    let _two = site.provide("service=engine&host=10.0.0.2&port=2").await;
+    let both = change("engine", "PUT", &[("10.0.0.1", 1), ("10.0.0.2", 2)]);
+    assert_eq!(sorted(told(&mut quick).await), both);
+    let mut socket = WebSocketStream::from_partially_read(slow.0, slow.1, Role::Client, None).await;
+    let mut changes = 0;
+    loop {
+        let message = tokio::time::timeout(SOON, socket.next()).await.expect("a message in time");
+        let text = match message {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_))) => continue,
+            other => panic!("{other:?} after {changes} changes"),
+        };
+        let message: Value = serde_json::from_str(&text).expect("JSON");
+        changes += usize::from(!message["body"]["key_event"].is_null());
+        if sorted(message) == both {
+            break;
+        }
+    }
+    assert!(changes < many / 2, "{changes} of them");
 }
 
 pub async fn who_takes_nothing_is_cut_off(site: Site) {
