@@ -1,29 +1,12 @@
 //! `skyhound explain`: asks a daemon why DNS answers as it does.
 
-use super::say;
-use super::tls::TlsArgs;
-use crate::client::Server;
-use bytes::Bytes;
+use super::{AskedArgs, say};
+use crate::client::DiscoverError;
 use clap::Args;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-
-/// How long the daemon may take.
-const WITHIN: Duration = Duration::from_secs(10);
-/// The longest explanation that is read.
-const BODY_MAX: usize = 16 * 1024 * 1024;
 
 /// Tells which entries made an answer of DNS, and which were left out and why
 #[derive(Debug, Clone, Args)]
@@ -40,13 +23,9 @@ pub struct ExplainArgs {
     #[arg(default_value = "SRV")]
     pub rtype: String,
 
-    /// The daemon's HTTP address
-    #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", default_value = "http://127.0.0.1:8053")]
-    pub server: Server,
-
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub tls: TlsArgs,
+    pub asked: AskedArgs,
 
     /// What the daemon says, as JSON
     #[arg(long)]
@@ -55,50 +34,20 @@ pub struct ExplainArgs {
 
 /// Runs it.
 pub async fn run(args: ExplainArgs) -> ExitCode {
-    match timeout(WITHIN, fetch(&args)).await {
-        Ok(Ok(told)) if args.json => super::print(format!("{told:#}\n").as_bytes()),
-        Ok(Ok(told)) => super::print(sentences(&told).as_bytes()),
-        Ok(Err(error)) => {
-            say::failed(&format!("cannot explain {}: {}", args.name, super::with_sources(error.as_ref())));
-            ExitCode::FAILURE
-        }
-        Err(_) => {
-            say::failed(&format!("{} did not answer within {WITHIN:?}", args.server));
+    match fetch(&args).await {
+        Ok(told) if args.json => super::print(format!("{told:#}\n").as_bytes()),
+        Ok(told) => super::print(sentences(&told).as_bytes()),
+        Err(error) => {
+            say::failed(&format!("cannot explain {}: {}", args.name, super::with_sources(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn fetch(args: &ExplainArgs) -> Result<Value, Box<dyn Error>> {
-    let server = &args.server;
-    let stream = TcpStream::connect((server.host(), server.port())).await?;
-    if server.tls() {
-        let host = ServerName::try_from(server.host().to_owned())?;
-        let stream = TlsConnector::from(args.tls.files().config()?).connect(host, stream).await?;
-        ask(args, stream).await
-    } else {
-        ask(args, stream).await
-    }
-}
-
-async fn ask(
-    args: &ExplainArgs,
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> Result<Value, Box<dyn Error>> {
-    let server = &args.server;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+async fn fetch(args: &ExplainArgs) -> Result<Value, DiscoverError> {
     let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let path = format!("/explain?name={}&type={}", encode(&args.name), encode(&args.rtype));
-    let request = Request::get(path).header("host", server.host()).body(Empty::<Bytes>::new())?;
-    let reply = sender.send_request(request).await?;
-    let status = reply.status();
-    let body = Limited::new(reply.into_body(), BODY_MAX).collect().await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
-    if !status.is_success() {
-        return Err(String::from_utf8_lossy(&body).trim().into());
-    }
-    Ok(serde_json::from_slice(&body)?)
+    args.asked.discover().ask(&path).await
 }
 
 /// For people: the answer, then each entry with what became of it.

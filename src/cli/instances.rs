@@ -2,7 +2,6 @@
 
 use super::services::{NO_ANSWER, NONE};
 use super::{AskedArgs, say};
-use crate::client::Discover;
 use crate::client::discover::{Asked, Instance};
 use clap::Args;
 use std::fmt::Write as _;
@@ -59,7 +58,7 @@ pub async fn run(args: InstancesArgs) -> ExitCode {
     let named = args.services.join(", ");
     let version = args.version.unwrap_or_default();
     let asked = Asked { services: args.services, version, category: args.category };
-    match Discover::with_servers(args.asked.server).instances(&asked).await {
+    match args.asked.discover().instances(&asked).await {
         Ok(instances) if instances.is_empty() => {
             say::failed(&format!("{named} has no such instances now"));
             ExitCode::from(NONE)

@@ -4,6 +4,7 @@ pub mod command;
 pub mod completion;
 pub mod config;
 pub mod dnssec;
+pub mod event;
 pub mod explain;
 pub mod instances;
 pub mod provide;
@@ -14,7 +15,7 @@ pub mod services;
 pub mod tls;
 pub mod watch;
 
-use crate::client::Server;
+use crate::client::{Discover, Server};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ enum Verb {
     Services(services::ServicesArgs),
     Instances(instances::InstancesArgs),
     Watch(watch::WatchArgs),
+    Event(event::EventArgs),
     Explain(explain::ExplainArgs),
     DnssecKeygen(dnssec::KeygenArgs),
     Completion(completion::CompletionArgs),
@@ -46,11 +48,21 @@ enum Verb {
 /// Which daemon a verb asks.
 #[derive(Debug, Clone, Args)]
 pub struct AskedArgs {
-    /// The daemon: http://HOST:PORT, or HOST:PORT. Repeat it (or separate with commas) for several: the first
+    /// The daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first
     /// one is preferred, the others are tried in turn while it is away
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
           default_value = crate::client::server::DEFAULT_SERVER)]
     pub server: Vec<Server>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub tls: tls::TlsArgs,
+}
+
+impl AskedArgs {
+    fn discover(&self) -> Discover {
+        Discover { tls: self.tls.files(), ..Discover::with_servers(self.server.clone()) }
+    }
 }
 
 /// What `main` does: reads the arguments and calls the verb.
@@ -63,6 +75,7 @@ pub async fn run() -> ExitCode {
         Verb::Services(args) => services::run(args).await,
         Verb::Instances(args) => instances::run(args).await,
         Verb::Watch(args) => watch::run(args).await,
+        Verb::Event(args) => event::run(args).await,
         Verb::Explain(args) => explain::run(args).await,
         Verb::DnssecKeygen(args) => dnssec::keygen(&args),
         Verb::Completion(args) => completion::completion(&args, Cli::command()),

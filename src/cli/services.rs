@@ -1,7 +1,6 @@
 //! `skyhound services`: which services there are.
 
 use super::{AskedArgs, say};
-use crate::client::Discover;
 use crate::client::discover::Service;
 use clap::Args;
 use std::fmt::Write as _;
@@ -43,7 +42,7 @@ pub struct ServicesArgs {
 
 /// Runs it.
 pub async fn run(args: ServicesArgs) -> ExitCode {
-    match Discover::with_servers(args.asked.server).services().await {
+    match args.asked.discover().services().await {
         Ok(services) if services.is_empty() => {
             say::failed("there are no services now");
             ExitCode::from(NONE)

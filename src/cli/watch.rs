@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// Exit status of a refusal.
 const REFUSED: u8 = 1;
+/// Exit status of arguments that cannot be meant.
+const BAD_USAGE: u8 = 2;
 
 /// Print what changes, as it changes: instances that come, change, leave or fall silent
 #[derive(Debug, Clone, Args)]
@@ -68,7 +70,12 @@ pub async fn run(args: WatchArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let watch = Watch { servers: args.asked.server, services: args.services, ..Watch::default() };
+    if let Err(error) = args.asked.tls.check() {
+        say::failed(&super::with_sources(&error));
+        return ExitCode::from(BAD_USAGE);
+    }
+    let (tls, servers) = (args.asked.tls.files(), args.asked.server);
+    let watch = Watch { servers, services: args.services, tls, ..Watch::default() };
     let mut watcher = Watcher::start(watch);
     tokio::select! {
         code = tell(&mut watcher, args.json) => code,

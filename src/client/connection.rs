@@ -127,7 +127,7 @@ fn connector(server: &Server, tls: &ClientFiles) -> Result<Option<Connector>, Tl
     own.then(|| tls.config().map(Connector::Rustls)).transpose()
 }
 
-fn with_source(error: &TlsError) -> String {
+pub(super) fn with_source(error: &TlsError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

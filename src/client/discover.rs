@@ -3,10 +3,11 @@
 //!
 //! Owns: the question and the answer's shape. Does not own: changes ([`super::watch`]).
 
-use super::http::{Failed, get, target};
+use super::http::{self, Failed, target};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
+use crate::net::tls::ClientFiles;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,8 @@ pub const ANSWER_MAX: usize = 1024 * 1024 * 1024;
 pub struct Discover {
     /// The daemons, asked in turn until one answers. None means [`Server::default`].
     pub servers: Vec<Server>,
+    /// Certificates for servers with `https://`. Default: the system's authorities.
+    pub tls: ClientFiles,
     /// How long to wait for what.
     pub timing: Timing,
 }
@@ -59,8 +62,11 @@ pub struct Instance {
     /// An address, or a name that DNS has to look up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port; 0 where others wrote none.
+    /// The port; 0 where there is none.
     pub port: u16,
+    /// Where it is in its own words, where its dialect has such; perhaps nothing that DNS can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// SRV priority; the lowest is tried first.
     pub priority: u16,
     /// SRV weight: the share of the load within a priority.
@@ -95,12 +101,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// `host:port`, with brackets where they belong.
+    /// `host:port`, with brackets where they belong; without a host the address in its own words.
     pub fn place(&self) -> String {
-        match self.host.as_deref() {
-            Some(host) if host.contains(':') => format!("[{host}]:{}", self.port),
-            Some(host) => format!("{host}:{}", self.port),
-            None => format!(":{}", self.port),
+        match (self.host.as_deref(), &self.address) {
+            (Some(host), _) if host.contains(':') => format!("[{host}]:{}", self.port),
+            (Some(host), _) => format!("{host}:{}", self.port),
+            (None, Some(address)) => address.clone(),
+            (None, None) => format!(":{}", self.port),
         }
     }
 }
@@ -135,7 +142,7 @@ struct Instances {
 impl Discover {
     /// Asks these.
     pub fn with_servers(servers: Vec<Server>) -> Self {
-        Self { servers, timing: Timing::default() }
+        Self { servers, ..Self::default() }
     }
 
     /// Every service that has an instance, in order.
@@ -153,12 +160,18 @@ impl Discover {
         Ok(self.ask::<Instances>(&target("/v1/instances", &pairs)).await?.instances)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, target: &str) -> Result<T, DiscoverError> {
-        let default = [Server::default()];
-        let servers = if self.servers.is_empty() { &default[..] } else { &self.servers };
+    /// At least one.
+    pub(super) fn asked(&self) -> Vec<Server> {
+        if self.servers.is_empty() { vec![Server::default()] } else { self.servers.clone() }
+    }
+
+    /// What a path is answered, as JSON.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, target: &str) -> Result<T, DiscoverError> {
+        let servers = self.asked();
         let mut last = DiscoverError::Lost { server: servers[0].clone(), reason: Loss::NoAnswer(self.timing.answer) };
-        for server in servers {
-            let answer = match get(server, target, "application/json", None, self.timing).await {
+        for server in &servers {
+            let ask = http::Ask { target, accept: "application/json", ..http::Ask::default() };
+            let answer = match http::ask(server, ask, &self.tls, self.timing).await {
                 Ok(response) => read(response.into_body(), self.timing).await,
                 Err(Failed::Refused(refusal)) => return Err(refusal.into()),
                 Err(Failed::Lost(loss)) => Err(loss),

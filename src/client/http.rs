@@ -1,21 +1,24 @@
-//! Asking a daemon over HTTP: one connection, one GET.
+//! Asking a daemon over HTTP: one connection, one request.
 //!
 //! Owns: the request, and what an answer other than 200 means. Does not own: what comes after it ([`super::discover`],
 //! [`super::watch`]), nor finding the server ([`super::connection`]).
 
-use super::connection::{FINAL, connect, sentence};
+use super::connection::{FINAL, connect, sentence, with_source};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
+use crate::net::tls::ClientFiles;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::utf8_percent_encode;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// The longest refusal that is read, in bytes.
 const REFUSAL_MAX: usize = 64 * 1024;
@@ -33,42 +36,61 @@ pub(super) enum Failed {
     Lost(Loss),
 }
 
-/// `GET target`, below the server's own path; `accept` is the kind of answer. Its body is not read yet.
-pub(super) async fn get(
+/// A request.
+#[derive(Debug, Default)]
+pub(super) struct Ask<'a> {
+    /// Below the server's own path.
+    pub(super) target: &'a str,
+    /// The kind of answer.
+    pub(super) accept: &'a str,
+    /// Where a stream of events goes on.
+    pub(super) last_event_id: Option<&'a str>,
+    /// With it, a POST of JSON.
+    pub(super) body: Option<Bytes>,
+}
+
+/// Asks. The answer's body is not read yet.
+pub(super) async fn ask(
     server: &Server,
-    target: &str,
-    accept: &str,
-    last_event_id: Option<&str>,
+    ask: Ask<'_>,
+    tls: &ClientFiles,
     timing: Timing,
 ) -> Result<Response<Incoming>, Failed> {
-    let stream = open(server, timing).await.map_err(Failed::Lost)?;
+    let opened = timeout(timing.answer, open(server, tls, timing)).await;
+    let stream = opened.unwrap_or(Err(Loss::NoAnswer(timing.answer))).map_err(Failed::Lost)?;
     let broken = |error: &dyn std::error::Error| Failed::Lost(Loss::Broken(error.to_string()));
     let asked = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
         // It ends with the answer, or when that is dropped.
         tokio::spawn(connection);
-        let mut request = Request::get(server.target(target))
+        let mut request = Request::get(server.target(ask.target))
             .header(HOST, server.authority())
             .header(USER_AGENT, concat!("skyhound/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, accept);
-        if let Some(id) = last_event_id {
+            .header(ACCEPT, ask.accept);
+        if let Some(id) = ask.last_event_id {
             request = request.header("last-event-id", id);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|e| broken(&e))?;
+        if ask.body.is_some() {
+            request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(ask.body.unwrap_or_default())).map_err(|e| broken(&e))?;
         sender.send_request(request).await.map_err(|e| broken(&e))
     };
     let response = timeout(timing.answer, asked).await.map_err(|_| Failed::Lost(Loss::NoAnswer(timing.answer)))??;
     if response.status().is_success() { Ok(response) } else { Err(refused(server, response, timing).await) }
 }
 
-async fn open(server: &Server, timing: Timing) -> Result<Box<dyn Io>, Loss> {
-    if server.tls() {
-        let why = "https is not spoken here; ask the daemon itself, as in --server http://127.0.0.1:8053";
-        return Err(Loss::Unreachable(why.into()));
-    }
-    let tcp = connect(server, timing.connect).await.map_err(|error| Loss::Unreachable(error.to_string()))?;
-    Ok(Box::new(tcp))
+async fn open(server: &Server, tls: &ClientFiles, timing: Timing) -> Result<Box<dyn Io>, Loss> {
+    let unreachable = |error: std::io::Error| Loss::Unreachable(error.to_string());
+    // Before the connection: files that are wrong need none.
+    let config = server.tls().then(|| tls.config()).transpose();
+    let config = config.map_err(|error| Loss::Unreachable(with_source(&error)))?;
+    let tcp = connect(server, timing.connect).await.map_err(unreachable)?;
+    let Some(config) = config else { return Ok(Box::new(tcp)) };
+    let name = ServerName::try_from(server.host().to_owned());
+    let name = name.map_err(|_| Loss::Unreachable(format!("{} is no name for TLS", server.host())))?;
+    Ok(Box::new(TlsConnector::from(config).connect(name, tcp).await.map_err(unreachable)?))
 }
 
 async fn refused(server: &Server, response: Response<Incoming>, timing: Timing) -> Failed {

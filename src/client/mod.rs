@@ -36,6 +36,7 @@
 //! | [`backoff`] | how long to wait (pure) |
 //! | [`discover`] | asking a daemon for services and instances |
 //! | [`watch`] | hearing of changes, and coming back |
+//! | [`publish`] | saying an event to those who listen |
 //! | `http`, `sse` | one GET, and events from its answer |
 //! | `known` | what of it is news (pure) |
 //! | [`resolve`] | from a name to where its instances are |
@@ -53,6 +54,7 @@ mod known;
 pub mod order;
 pub mod provide;
 pub mod provider;
+pub mod publish;
 pub mod resolve;
 pub mod server;
 mod sse;

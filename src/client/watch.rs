@@ -5,12 +5,13 @@
 
 use super::backoff;
 use super::discover::Instance;
-use super::http::{Failed, get, target};
+use super::http::{self, Failed, target};
 use super::known::{Known, News};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
 use super::sse::{EVENT_MAX, Parser, Sse};
+use crate::net::tls::ClientFiles;
 use http_body_util::BodyExt;
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -30,6 +31,8 @@ pub struct Watch {
     pub servers: Vec<Server>,
     /// The services; none means all.
     pub services: Vec<String>,
+    /// Certificates for servers with `https://`. Default: the system's authorities.
+    pub tls: ClientFiles,
     /// How long to wait for what.
     pub timing: Timing,
 }
@@ -128,6 +131,7 @@ impl From<Loss> for End {
 struct Task {
     servers: Vec<Server>,
     target: String,
+    tls: ClientFiles,
     timing: Timing,
     tell: mpsc::Sender<Seen>,
     known: Known,
@@ -143,7 +147,7 @@ impl Task {
         let servers = if watch.servers.is_empty() { vec![Server::default()] } else { watch.servers };
         let target = target("/v1/watch", &[("service", watch.services.join(","))]);
         let (known, timing) = (Known::default(), watch.timing);
-        Self { servers, target, timing, tell, known, last_id: None, turn: 0, failures: 0 }
+        Self { servers, target, tls: watch.tls, timing, tell, known, last_id: None, turn: 0, failures: 0 }
     }
 
     async fn run(mut self) {
@@ -190,7 +194,8 @@ impl Task {
     /// One connection, to its end.
     async fn connection(&mut self, server: &Server) -> End {
         let (target, id) = (self.target.clone(), self.last_id.clone());
-        let asked = get(server, &target, "text/event-stream", id.as_deref(), self.timing);
+        let ask = http::Ask { target: &target, accept: "text/event-stream", last_event_id: id.as_deref(), body: None };
+        let asked = http::ask(server, ask, &self.tls, self.timing);
         let response = tokio::select! {
             asked = asked => match asked {
                 Ok(response) => response,

@@ -157,9 +157,15 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
 }
 
 /// An answer.
-pub fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Reply {
-    let mut reply = Response::new(body.into());
+pub fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = stream(content_type, Body::from(body));
     *reply.status_mut() = status;
+    reply
+}
+
+/// An answer that is made while it is read.
+pub fn stream(content_type: &'static str, body: Body) -> Reply {
+    let mut reply = Response::new(body);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }

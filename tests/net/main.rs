@@ -14,3 +14,4 @@ mod ops;
 mod provide;
 mod raw;
 mod stop;
+mod v1;

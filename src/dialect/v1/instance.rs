@@ -17,6 +17,8 @@ pub struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     port: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    address: &'a str,
     priority: u16,
     weight: u16,
     #[serde(skip_serializing_if = "is_zero")]
@@ -57,6 +59,7 @@ impl<'a> Written<'a> {
             category: category(details, &name, service, naming),
             host: entry.host.as_ref().map(Host::to_string),
             port: entry.port,
+            address: details.map_or("", |details| &details.address),
             priority: entry.priority,
             weight: entry.weight,
             ttl: entry.ttl,

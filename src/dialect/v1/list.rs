@@ -9,7 +9,6 @@ use crate::app::App;
 use crate::catalog::{Snapshot, Stored};
 use crate::net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use std::sync::Arc;
 
@@ -122,7 +121,7 @@ fn begin(snapshot: &Snapshot, what: &str, pen: &mut Pen) {
 
 /// It is true now.
 fn fresh(body: crate::net::Body) -> Reply {
-    let mut reply = route::reply(StatusCode::OK, "application/json", body);
+    let mut reply = route::stream("application/json", body);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

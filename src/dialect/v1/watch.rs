@@ -18,7 +18,6 @@ use crate::events::{Event, Heard, Listener};
 use crate::model::{Departure, Naming, instance::Invalid};
 use crate::net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +51,7 @@ pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Resu
     }
     let (outlet, body) = Outlet::new(peer, app.limits.stall);
     tokio::spawn(async move { Watch { app, asked, told: None }.run(begin, Pen::new(outlet)).await });
-    let mut reply = route::reply(StatusCode::OK, "text/event-stream", body);
+    let mut reply = route::stream("text/event-stream", body);
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would collect the events until it has a page of them.

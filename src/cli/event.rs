@@ -1,0 +1,63 @@
+//! `skyhound event`: says something to everybody who listens for a service.
+
+use super::{AskedArgs, say};
+use crate::client::DiscoverError;
+use crate::client::publish::Audience;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Exit status when the daemon does not pass it on.
+const REFUSED: u8 = 1;
+/// Exit status when there is no answer.
+const NO_ANSWER: u8 = 2;
+
+/// Say an event to those who listen for a service (hound-dog's custom events)
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "`--help` shows examples and the exit status.",
+    after_long_help = "\
+Examples:
+  To the listeners of two services, wherever they are connected:
+    skyhound event config-changed '{\"rev\":7}' --service web --service api
+
+  To everybody:
+    skyhound event maintenance 'in five minutes' --broadcast
+
+Exit status:
+  0  it is passed on
+  1  the daemon refused it; its sentence is on stderr
+  2  no answer, or bad usage"
+)]
+pub struct EventArgs {
+    /// What kind of event it is
+    #[arg(value_name = "TYPE")]
+    pub event_type: String,
+
+    /// What it says
+    #[arg(value_name = "BODY", default_value = "")]
+    pub event_body: String,
+
+    /// Whose listeners are to hear it. Repeat it, or separate with commas, for several
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', required_unless_present = "broadcast")]
+    pub service: Vec<String>,
+
+    /// Everybody is to hear it
+    #[arg(long, conflicts_with = "service")]
+    pub broadcast: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields are documented")]
+    pub asked: AskedArgs,
+}
+
+/// Runs it.
+pub async fn run(args: EventArgs) -> ExitCode {
+    let to = if args.broadcast { Audience::Everybody } else { Audience::Services(args.service) };
+    match args.asked.discover().publish(&args.event_type, &args.event_body, &to).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::failed(&super::with_sources(&error));
+            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
+        }
+    }
+}
