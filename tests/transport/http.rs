@@ -96,6 +96,13 @@ async fn websockets_and_questions_share_an_address_with_tls() {
     let (ok, text) =
         run(PROGRAM, &["explain", WEB, "A", "--server", &url.replace("wss", "https"), "--cacert", &site.ca()]).await;
     assert!(ok && text.contains("10.0.0.1"), "{text}");
+    let asked = ["instances", "web", "--server", &url.replace("wss", "https"), "--cacert", &site.ca()];
+    let (ok, text) = run(PROGRAM, &asked).await;
+    assert!(ok && text.contains("10.0.0.1:8080"), "{text}");
+    // Events come over HTTP/2 as well.
+    let watch = format!("https://{}/v1/watch", site.daemon.http);
+    let (_, text) = curl(&site, &["--max-time", "2", "--http2", &watch]).await;
+    assert!(text.to_lowercase().starts_with("http/2 200") && text.contains("event: set"), "{text}");
     // Who does not trust it says so, and tries again.
     let other = Authority::new(site.dir.path(), "other").cert.display().to_string();
     let (ok, text) =

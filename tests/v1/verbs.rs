@@ -9,6 +9,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::daemon::{Daemon, PROGRAM};
 use crate::support::etcd::EtcdProcess;
+use crate::support::provider::{Heard, Provider};
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 
@@ -172,4 +173,29 @@ async fn watch_ends_quietly_when_nobody_reads_it() {
     let _held = daemon.provide("service=web&port=1").await;
     let output = tokio::time::timeout(SOON, child.wait_with_output()).await.expect("it ends").expect("it ran");
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_reaches_who_listens() {
+    let mut daemon = Daemon::start(&[]).await;
+    let open = async |target: &str| Provider::open_for(daemon.http, target).await.expect("it listens");
+    let (mut web, mut api) = (open("/etcd/monitor?monitor=web").await, open("/etcd/monitor?monitor=api").await);
+    let said = run(&daemon, &["event", "config", "7", "--service", "web"]).await;
+    assert_eq!((said.status.code(), said.stdout.len(), said.stderr.len()), (Some(0), 0, 0), "{said:?}");
+    let all = run(&daemon, &["event", "end", "--broadcast"]).await;
+    assert_eq!(all.status.code(), Some(0), "{all:?}");
+    let told = async |ear: &mut Provider| match ear.next().await {
+        Heard::Text(text) => serde_json::from_str::<Value>(&text).expect("JSON")["body"].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&mut web).await, serde_json::json!({ "event_type": "config", "event_body": "7" }));
+    for ear in [&mut web, &mut api] {
+        assert_eq!(told(ear).await, serde_json::json!({ "event_type": "end", "event_body": "" }));
+    }
+    let refused = run(&daemon, &["event", "", "--broadcast"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("event_type is missing"), "{refused:?}");
+    assert_eq!(run(&daemon, &["event", "x"]).await.status.code(), Some(2), "to whom?");
+    daemon.kill().await;
+    assert_eq!(run(&daemon, &["event", "x", "--broadcast"]).await.status.code(), Some(2));
 }
