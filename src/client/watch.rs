@@ -1,7 +1,7 @@
 //! Watches services: what is there, and every change of it, across losses.
 //!
-//! Owns: coming back, where to go on, and that nothing is told twice. Does not own: what is news ([`super::known`]),
-//! one connection's bytes ([`super::http`], [`super::sse`]).
+//! Owns: coming back, where to go on, and that nothing is told twice. Does not own: what is news (`known`),
+//! one connection's bytes (`http`, `sse`).
 
 use super::backoff;
 use super::discover::Instance;

@@ -1,6 +1,6 @@
 //! From a datagram to its response: who may ask, then what was said before, then the general path.
 //!
-//! Owns: which path a datagram takes. Does not own: the sockets ([`super::udp`] calls this for each datagram),
+//! Owns: which path a datagram takes. Does not own: the sockets (`udp` calls this for each datagram),
 //! nor what any of the paths says. What the tests and fuzz targets hold against the promises of DNS goes in
 //! here too, so that they see what a client sees.
 

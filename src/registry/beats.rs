@@ -1,6 +1,6 @@
 //! Claims that are held by a deadline in place of a socket: found by an id, kept by heartbeats.
 //!
-//! Owns: which ids this node holds and when each is due ([`Beats`], synchronous, with time as an argument), the one
+//! Owns: which ids this node holds and when each is due (`Beats`, synchronous, with time as an argument), the one
 //! task that ends what is overdue, and taking over an id that another node held or nobody holds any more. Does not
 //! own: what an id looks like (its dialect), nor its record in the store ([`super::ids`]).
 //!

@@ -8,7 +8,7 @@
 //! - The original answers the handshake first and writes later, removes by key whoever wrote it, and never
 //!   looks for a pong; clients cannot tell the difference but by being found.
 //!
-//! [`query`] reads the parameters, [`hold`] is a socket's side of [`crate::dialect::hold`], [`op`] what it can be
+//! [`query`] reads the parameters, [`mod@hold`] is a socket's side of [`crate::dialect::hold`], [`op`] what it can be
 //! told.
 
 pub mod hold;
