@@ -12,7 +12,7 @@ use super::wait::SOON;
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    pub event: String,
+    pub name: String,
     pub id: String,
     pub data: Value,
 }
@@ -20,12 +20,12 @@ pub struct Event {
 impl Event {
     /// Its name, and the port of its instance.
     pub fn port(&self) -> (&str, u64) {
-        (&self.event, self.data["port"].as_u64().unwrap_or_else(|| panic!("{self:?} is of no instance")))
+        (&self.name, self.data["port"].as_u64().unwrap_or_else(|| panic!("{self:?} is of no instance")))
     }
 
     /// The ports of a set's instances, in order.
     pub fn ports(&self) -> Vec<u64> {
-        assert_eq!(self.event, "set", "{self:?}");
+        assert_eq!(self.name, "set", "{self:?}");
         let instances = self.data["instances"].as_array().expect("a list");
         let mut ports: Vec<_> = instances.iter().map(|instance| instance["port"].as_u64().expect("a port")).collect();
         ports.sort_unstable();
@@ -120,6 +120,6 @@ impl Sse {
         self.comments += usize::from(block.starts_with(':'));
         let data = serde_json::from_str(field("data")?).unwrap_or_else(|error| panic!("{block}: {error}"));
         let id = field("id").expect("every event has an id").to_owned();
-        Some(Event { event: field("event").expect("every event has a name").to_owned(), id, data })
+        Some(Event { name: field("event").expect("every event has a name").to_owned(), id, data })
     }
 }

@@ -26,8 +26,8 @@ impl Description {
         compiler.set_default_draft(Draft::V2020_12);
         compiler.add_resource(PLACE, self.0.clone()).expect("a place of its own");
         let mut schemas = Schemas::new();
-        let compiled = compiler.compile(&format!("{PLACE}#{pointer}"), &mut schemas);
-        let schema = compiled.unwrap_or_else(|error| panic!("{pointer} is no schema: {error:#}"));
+        let found = compiler.compile(&format!("{PLACE}#{pointer}"), &mut schemas);
+        let schema = found.unwrap_or_else(|error| panic!("{pointer} is no schema: {error:#}"));
         if let Err(error) = schemas.validate(value, schema) {
             panic!("{error:#}\n{value:#}");
         }

@@ -82,7 +82,7 @@ async fn after_a_restart(mut daemon: Daemon) {
     daemon.restart().await;
     let mut events = Sse::open(daemon.http, WATCH, Some(&set.id)).await;
     let mut next = events.next().await;
-    if next.event == "set" {
+    if next.name == "set" {
         assert!(next.is_reset());
         if next.ports().is_empty() {
             return;
