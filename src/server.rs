@@ -8,13 +8,13 @@ use crate::app::{App, Turns};
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::{Catalog, Health, Places, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
-use crate::dialect;
+use crate::dialect::{self, seaport};
 use crate::dns::{self, DnsServer, DnsStats};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::tls::{self, Tls, TlsError};
-use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
+use crate::net::{self, HttpServer, HttpSettings, Limits, LineServer, Routes};
 use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::skydns;
@@ -52,9 +52,12 @@ pub enum StartError {
     /// The settings that the store holds are wrong.
     #[error(transparent)]
     Stored(#[from] ConfigError),
-    /// An address for HTTP cannot be had.
+    /// An address for HTTP or seaport cannot be had.
     #[error(transparent)]
     Http(#[from] net::BindError),
+    /// A key for seaport's peers cannot be had.
+    #[error("--seaport-key: {0}")]
+    SeaportKey(#[from] seaport::keys::KeyError),
     /// An address for DNS cannot be had.
     #[error(transparent)]
     Dns(#[from] dns::BindError),
@@ -67,6 +70,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     http: HttpServer,
+    seaport: Option<LineServer>,
     dns: Option<DnsServer>,
     dns_https: Vec<SocketAddr>,
     registry: Arc<Registry>,
@@ -129,17 +133,23 @@ impl Server {
         });
         ops::gauges::watch(&app);
         let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref())?;
+        let seaport = bind_seaport(settings, &app)?;
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
             saved,
         });
-        Ok(Self { http, dns, dns_https, registry, follower, copies, place, settings: settings.clone() })
+        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, place, settings: settings.clone() })
     }
 
     /// Where HTTP and websockets are served.
     pub fn http_addrs(&self) -> &[SocketAddr] {
         self.http.local_addrs()
+    }
+
+    /// Where seaport's peers are served; nowhere when they are not.
+    pub fn seaport_addrs(&self) -> &[SocketAddr] {
+        self.seaport.as_ref().map_or(&[], LineServer::local_addrs)
     }
 
     /// Where DNS is served; nowhere when it is off.
@@ -170,7 +180,13 @@ impl Server {
     /// Serves for ever. Returns only when a part failed for good, and says which; drop the future to go on
     /// to [`Server::shutdown`]. A daemon that answers from what it cannot renew any more must not live on.
     pub async fn run_until_done(&mut self) -> &'static str {
-        let Self { http, dns, registry, follower, .. } = self;
+        let Self { http, seaport, dns, registry, follower, .. } = self;
+        let seaport = async {
+            match seaport {
+                Some(seaport) => seaport.run_until_done().await,
+                None => std::future::pending().await,
+            }
+        };
         let dns = async {
             match dns {
                 Some(dns) => dns.join().await,
@@ -179,6 +195,7 @@ impl Server {
         };
         tokio::select! {
             () = http.run_until_done() => "HTTP",
+            () = seaport => "seaport",
             () = dns => "DNS",
             () = registry.run_until_done() => "the registry",
             _ = follower => "the following of the store",
@@ -188,7 +205,15 @@ impl Server {
     /// Stops in order, within `--stop-deadline`. Entries stay or go as `--on-stop` says.
     pub async fn shutdown(self) {
         let until = Instant::now() + self.settings.stop_deadline;
-        let open = self.http.shutdown(self.settings.stop_deadline).await;
+        let deadline = self.settings.stop_deadline;
+        let seaport = async {
+            match self.seaport {
+                Some(seaport) => seaport.shutdown(deadline).await,
+                None => 0,
+            }
+        };
+        let (open, more) = tokio::join!(self.http.shutdown(deadline), seaport);
+        let open = open + more;
         if open > 0 {
             warn!(open, "connections did not end in time");
         }
@@ -305,6 +330,12 @@ fn bind_http(
     let mut http = HttpServer::bind(&settings.listen, &of_http, all, &app.metrics)?;
     let dns_https = http.also(&settings.dns_https_listen, tls, Routes::default().with(over_https()))?;
     Ok((http, dns_https))
+}
+
+fn bind_seaport(settings: &Settings, app: &Arc<App>) -> Result<Option<LineServer>, StartError> {
+    let Some(ours) = &settings.seaport else { return Ok(None) };
+    let hub = seaport::Hub::new(Arc::clone(app), ours.heartbeat, seaport::keys::Keys::read(&ours.keys)?);
+    Ok(Some(seaport::bind(&ours.listen, &hub, &app.metrics)?))
 }
 
 /// DNS; `None` when it is off on every transport.

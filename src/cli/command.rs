@@ -51,7 +51,15 @@ impl Signals {
         for taken in wanted.iter().copied().filter(|s| ignored & (1 << (s.as_raw() - 1)) == 0) {
             let mut stream = signal(SignalKind::from_raw(taken.as_raw()))?;
             let sender = sender.clone();
-            tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(taken).await.is_ok() {} });
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        // Whoever took them is gone; another may take them anew.
+                        () = sender.closed() => return,
+                        got = stream.recv() => if got.is_none() || sender.send(taken).await.is_err() { return },
+                    }
+                }
+            });
         }
         Ok(Self(receiver))
     }

@@ -10,6 +10,7 @@ pub mod instances;
 pub mod provide;
 pub mod resolve;
 mod say;
+pub mod seaport;
 pub mod serve;
 pub mod services;
 pub mod tls;
@@ -41,6 +42,7 @@ enum Verb {
     Event(event::EventArgs),
     Explain(explain::ExplainArgs),
     DnssecKeygen(dnssec::KeygenArgs),
+    Seaport(Box<seaport::SeaportArgs>),
     Completion(completion::CompletionArgs),
     Man(completion::ManArgs),
 }
@@ -67,7 +69,7 @@ impl AskedArgs {
 
 /// What `main` does: reads the arguments and calls the verb.
 pub async fn run() -> ExitCode {
-    match Cli::parse().verb {
+    match Cli::parse_from(seaport::arguments(std::env::args_os())).verb {
         Verb::Serve(args) => serve::run(*args).await,
         Verb::Config(args) => config::run(*args),
         Verb::Provide(args) => provide::run(args).await,
@@ -78,6 +80,7 @@ pub async fn run() -> ExitCode {
         Verb::Event(args) => event::run(args).await,
         Verb::Explain(args) => explain::run(args).await,
         Verb::DnssecKeygen(args) => dnssec::keygen(&args),
+        Verb::Seaport(args) => seaport::run(*args).await,
         Verb::Completion(args) => completion::completion(&args, Cli::command()),
         Verb::Man(args) => completion::man(&args, Cli::command()),
     }

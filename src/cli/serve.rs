@@ -72,17 +72,21 @@ pub(super) const BAD_SETTINGS: u8 = 2;
 
 /// Runs the verb.
 pub async fn run(args: ServeArgs) -> ExitCode {
-    let settings = match args.read().and_then(Typed::settle) {
-        Ok(settings) => settings,
-        Err(error) => return failed(&error, BAD_SETTINGS),
-    };
+    match args.read().and_then(Typed::settle) {
+        Ok(settings) => with(settings).await,
+        Err(error) => failed(&error, BAD_SETTINGS),
+    }
+}
+
+/// Runs the daemon with these settings.
+pub(super) async fn with(settings: Settings) -> ExitCode {
     start_log(&settings);
     match serve(&settings).await {
         Ok(code) => code,
         Err(error)
             if matches!(
                 error.downcast_ref(),
-                Some(StartError::Etcd(_) | StartError::Stored(_) | StartError::Tls(_))
+                Some(StartError::Etcd(_) | StartError::Stored(_) | StartError::Tls(_) | StartError::SeaportKey(_))
             ) =>
         {
             failed(error.as_ref(), BAD_SETTINGS)
@@ -136,7 +140,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
         "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,
     });
     // Only where there is any: most have none, and a reader of the others sees it by the key.
-    for (key, addrs) in [("dns_tls", dns_tls), ("dns_https", dns_https)] {
+    for (key, addrs) in [("dns_tls", dns_tls), ("dns_https", dns_https), ("seaport", server.seaport_addrs())] {
         if !addrs.is_empty() {
             line[key] = serde_json::json!(addrs);
         }
@@ -156,6 +160,9 @@ fn announce(server: &Server) -> std::io::Result<()> {
     }
     for addr in dns_https {
         info!("DNS over HTTPS on https://{addr}/dns-query");
+    }
+    for addr in server.seaport_addrs() {
+        info!("seaport on {addr}");
     }
     info!("entries are kept in {}", server.store_place());
     if let (Some(http), Some(dns)) = (http.first(), dns.first()) {

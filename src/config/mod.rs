@@ -49,6 +49,17 @@ pub enum StoreSettings {
     Etcd(EtcdSettings),
 }
 
+/// How seaport's peers are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeaportSettings {
+    /// Addresses for them.
+    pub listen: Vec<SocketAddr>,
+    /// Files with keys.
+    pub keys: Vec<PathBuf>,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+}
+
 /// The effective settings, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -64,6 +75,8 @@ pub struct Settings {
     pub enable_tls: bool,
     /// The certificate of everything that has TLS. There if anything has.
     pub tls: Option<TlsFiles>,
+    /// Seaport's side; `None` when it is off.
+    pub seaport: Option<SeaportSettings>,
     /// The zone that registrations go into; the first of those that DNS answers for.
     pub dns_root: Name,
     /// What DNS does.

@@ -5,10 +5,11 @@
 
 use super::{
     ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
-    DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, Settings, StoreSettings,
-    TIMEOUT_RANGE, Typed,
+    DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, SeaportSettings, Settings,
+    StoreSettings, TIMEOUT_RANGE, Typed,
 };
 use crate::catalog::places::FOREIGN_NAMESPACE;
+use crate::dialect::seaport;
 use crate::dns::network::Network;
 use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
 use crate::model::key::Layout;
@@ -19,6 +20,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The shortest and the longest `--seaport-heartbeat`, in seconds.
+const HEARTBEAT_RANGE: std::ops::RangeInclusive<u32> = 1..=3600;
 
 fn wrong(setting: &'static str, problem: impl std::fmt::Display) -> ConfigError {
     ConfigError::Setting { setting, problem: problem.to_string() }
@@ -33,6 +37,7 @@ impl Typed {
         Ok(self.or(Self {
             listen: vec![DEFAULT_LISTEN.into()],
             dns_listen: vec![DEFAULT_DNS_LISTEN.into()],
+            seaport_heartbeat: Some(seaport::HEARTBEAT_S),
             dns_root: vec![DEFAULT_DNS_ROOT.into()],
             enable_tls: Some(false),
             no_rec: Some(false),
@@ -74,6 +79,7 @@ impl Typed {
             dns_https_listen: addresses("dns-https-listen", &typed.dns_https_listen)?,
             enable_tls: typed.enable_tls == Some(true),
             tls: typed.tls()?,
+            seaport: typed.seaport()?,
             dns_root: dns.zones.first().cloned().unwrap_or_default(),
             dns,
             typed: as_typed,
@@ -115,6 +121,23 @@ impl Typed {
         }
         self.limits(&mut dns)?;
         Ok(dns)
+    }
+
+    fn seaport(&self) -> Result<Option<SeaportSettings>, ConfigError> {
+        let heartbeat = self.seaport_heartbeat.unwrap_or(seaport::HEARTBEAT_S);
+        if !HEARTBEAT_RANGE.contains(&heartbeat) {
+            let (from, to) = HEARTBEAT_RANGE.into_inner();
+            return Err(wrong("seaport-heartbeat", format!("{heartbeat} is not between {from} and {to} seconds")));
+        }
+        match self.seaport_listen.as_slice() {
+            [] if self.seaport_key.is_empty() => Ok(None),
+            [] => Err(wrong("seaport-key", "has no meaning without --seaport-listen ADDR")),
+            given => Ok(Some(SeaportSettings {
+                listen: addresses("seaport-listen", given)?,
+                keys: self.seaport_key.iter().map(PathBuf::from).collect(),
+                heartbeat: Duration::from_secs(heartbeat.into()),
+            })),
+        }
     }
 
     /// Two readers of one key would make two entries of it.
@@ -335,6 +358,8 @@ mod tests {
         for (typed, why) in [
             (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
             (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
+            (Typed { seaport_key: vec!["k".into()], ..memory() }, "--seaport-key: has no meaning without --seaport"),
+            (Typed { seaport_heartbeat: Some(0), ..memory() }, "--seaport-heartbeat: 0 is not between 1 and 3600"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
             (Typed { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is no network"),

@@ -79,6 +79,22 @@ pub struct Typed {
     #[arg(long, env = "SKYHOUND_TLS_CLIENT_CA", value_name = "FILE", help_heading = "TLS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_client_ca: Option<PathBuf>,
+    /// Address for seaport's peers, without TLS; repeatable [default: none]
+    #[arg(long, env = "SKYHOUND_SEAPORT_LISTEN", value_name = "ADDR", value_delimiter = ',', help_heading = "seaport")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seaport_listen: Vec<String>,
+
+    /// JSON file with this hub's RSA key (`public` and `private` as PEM texts), or a list of the public keys whose
+    /// peers may register; repeatable. Without one everybody may
+    #[arg(long, env = "SKYHOUND_SEAPORT_KEY", value_name = "FILE", value_delimiter = ',', help_heading = "seaport")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seaport_key: Vec<String>,
+
+    /// Seconds between two heartbeats to a seaport peer; one that sends any is gone after three times that
+    /// [default: 15]
+    #[arg(long, env = "SKYHOUND_SEAPORT_HEARTBEAT", value_name = "SECONDS", help_heading = "seaport")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seaport_heartbeat: Option<u32>,
 
     /// The zone that all names end in; repeatable: what registers goes into the first, the others (reverse
     /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
@@ -282,6 +298,9 @@ impl Typed {
             tls_cert_file: self.tls_cert_file.or(other.tls_cert_file),
             tls_key_file: self.tls_key_file.or(other.tls_key_file),
             tls_client_ca: self.tls_client_ca.or(other.tls_client_ca),
+            seaport_listen: list(self.seaport_listen, other.seaport_listen),
+            seaport_key: list(self.seaport_key, other.seaport_key),
+            seaport_heartbeat: self.seaport_heartbeat.or(other.seaport_heartbeat),
             dns_root: list(self.dns_root, other.dns_root),
             nameserver: list(self.nameserver, other.nameserver),
             forward_allow: list(self.forward_allow, other.forward_allow),

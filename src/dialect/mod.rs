@@ -8,6 +8,7 @@ pub mod form;
 pub mod hold;
 pub mod hound_dog;
 pub mod pick;
+pub mod seaport;
 pub mod skyapi;
 pub mod srsr;
 pub mod v1;

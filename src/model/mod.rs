@@ -2,7 +2,7 @@
 //!
 //! [`name`] and [`key`] are two spellings of one place; [`entry`] is what stands there; [`instance`]
 //! turns what a peer said into an entry and its place, [`address`] reads where it says that it is;
-//! [`departure`] is why an entry left.
+//! [`departure`] is why an entry left, [`version`] which versions a range holds.
 
 pub mod address;
 pub mod departure;
@@ -10,6 +10,7 @@ pub mod entry;
 pub mod instance;
 pub mod key;
 pub mod name;
+pub mod version;
 
 pub use departure::Departure;
 pub use entry::{Entry, Host};

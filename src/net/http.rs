@@ -57,7 +57,7 @@ impl Service {
         Arc::new(Self { routes, limits, metrics, one, two, refusals: Arc::new(Semaphore::new(REFUSALS)) })
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

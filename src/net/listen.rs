@@ -4,6 +4,7 @@ use super::drain::{Drain, Peer};
 use super::http::{self, Service};
 use super::limits::{ACCEPT_PAUSE, BACKLOG};
 use super::tls::Tls;
+use crate::metrics::Metrics;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -26,12 +27,23 @@ pub(super) fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListene
 
 /// Accepts for ever; drop the future to stop.
 pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, service: Arc<Service>, drain: Arc<Drain>) {
+    let metrics = Arc::clone(service.metrics());
+    accept_each(listener, &metrics, &drain, |stream, addr| begin(stream, addr, tls.as_ref(), &service, &drain)).await;
+}
+
+/// The same for any protocol: `begin` is called with each connection and must not block.
+pub(super) async fn accept_each(
+    listener: TcpListener,
+    metrics: &Metrics,
+    drain: &Drain,
+    begin: impl Fn(TcpStream, SocketAddr),
+) {
     let mut short = false;
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 short = false;
-                begin(stream, addr, tls.as_ref(), &service, &drain);
+                begin(stream, addr);
             }
             Err(error) if is_the_peers(&error) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and accept would fail at
@@ -40,7 +52,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, service
                 if !std::mem::replace(&mut short, true) {
                     tracing::warn!(%error, connections = drain.taken(), "cannot accept connections; pausing between attempts");
                 }
-                service.metrics().accept_failed();
+                metrics.accept_failed();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

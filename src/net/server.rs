@@ -57,7 +57,7 @@ pub struct HttpServer {
 type Bound = (SocketAddr, TcpListener);
 
 /// Listeners on all addresses or on none.
-fn listeners(addrs: &[SocketAddr]) -> Result<Vec<Bound>, BindError> {
+pub(super) fn listeners(addrs: &[SocketAddr]) -> Result<Vec<Bound>, BindError> {
     let only_v6 = addrs.iter().any(SocketAddr::is_ipv4);
     let listen_on = |addr: &SocketAddr| {
         let listener = listen::listener(*addr, only_v6)?;

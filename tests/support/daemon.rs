@@ -22,6 +22,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// The binary under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_skyhound");
 
+/// In an argument it stands for the daemon's own address.
+pub const OWN: &str = "OWN-ADDRESS";
+
 /// A running `skyhound serve`. Killed when dropped; if that is because a test failed, its log is shown.
 pub struct Daemon {
     child: Child,
@@ -33,6 +36,8 @@ pub struct Daemon {
     pub dns: SocketAddr,
     /// All of its first line.
     pub ready: serde_json::Value,
+    /// Where seaport's peers are served, if they are.
+    pub seaport: Option<SocketAddr>,
 }
 
 impl Daemon {
@@ -43,7 +48,9 @@ impl Daemon {
     /// is restarted finds them free.
     pub async fn start(args: &[&str]) -> Self {
         let ip = own_address();
-        Self::start_on(SocketAddr::new(ip, 8053), SocketAddr::new(ip, 5300), args).await
+        let own: Vec<_> = args.iter().map(|arg| arg.replace(OWN, &ip.to_string())).collect();
+        let own: Vec<_> = own.iter().map(String::as_str).collect();
+        Self::start_on(SocketAddr::new(ip, 8053), SocketAddr::new(ip, 5300), &own).await
     }
 
     /// The same on these addresses.
@@ -71,7 +78,7 @@ impl Daemon {
             .spawn()
             .expect("the binary was built with the tests");
         let stdout = child.stdout.take().expect("it was piped");
-        let mut daemon = Self { child, args, log, http, dns, ready: serde_json::Value::Null };
+        let mut daemon = Self { child, args, log, http, dns, seaport: None, ready: serde_json::Value::Null };
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_DEADLINE, lines.next_line())
             .await
@@ -81,6 +88,7 @@ impl Daemon {
         let ready: serde_json::Value = serde_json::from_str(&line).expect("the first line is JSON");
         daemon.ready = ready;
         (daemon.http, daemon.dns) = (daemon.addr("http"), daemon.addr("dns"));
+        daemon.seaport = daemon.ready["seaport"][0].as_str().map(|addr| addr.parse().expect("an address"));
         daemon
     }
 

@@ -1,0 +1,389 @@
+//! What a peer says of a service ([`Said`]) ↔ what is registered.
+//!
+//! - `role` is the service, `version`, `host` and `port` are what they are; everything else is metadata, texts as they
+//!   are, other JSON as its text. Where that does not lead back to what was said, the words themselves are kept.
+//! - The id makes the key, so that the same id is the same entry on every node, whatever its port.
+//! - A role or an id that no DNS label can hold gets one made from its hash: everybody but DNS finds the service.
+//!
+//! **Relays.** The original's client tells, each time it connects, all that it ever heard of: nothing else in the
+//! protocol says which of that is its own. So what is told to peers has its keys in an order in which nobody writes
+//! them ([`is_relayed`]); JavaScript keeps it, and what comes back in it is no registration.
+
+use crate::catalog::{Snapshot, Stored};
+use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration};
+use crate::model::{Label, Name};
+use serde_json::{Map, Value, json};
+use sha1::{Digest, Sha1};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::DIALECT;
+
+/// The longest role, in bytes.
+pub const ROLE_MAX: usize = 255;
+/// The longest meta, in bytes of JSON: it may be stored twice, once as text within JSON, and has to fit into 64 KiB.
+pub const SAID_MAX: usize = 16 * 1024;
+/// The field of an entry's metadata with the words as they were said.
+const KEPT: &str = "seaport";
+/// What is relayed begins with these keys, in this order; the second may be missing.
+const RELAYED: [&str; 5] = ["port", "version", "role", "host", "id"];
+
+/// What a peer says of a service.
+pub type Said = Map<String, Value>;
+
+/// Checks what a peer says, and makes an instance of it. `peer` is where it spoke from.
+pub fn accept(id: &str, said: Said, naming: &Naming, peer: IpAddr) -> Result<Instance, Invalid> {
+    let said = complete(id, said, peer);
+    let length = Value::Object(said.clone()).to_string().len();
+    if length > SAID_MAX {
+        return Err(Invalid::new("meta", format!("is {length} bytes; {SAID_MAX} is the most")));
+    }
+    let role = role(&said)?;
+    let registration = Registration {
+        service: service_labels(role),
+        host: text(&said, "host").to_owned(),
+        port: port(&said)?,
+        version: Some(text(&said, "version")).filter(|v| semver::Version::parse(v).is_ok()).map(str::to_owned),
+        meta: further(&said),
+        dialect: DIALECT,
+        ..Registration::default()
+    };
+    let accepted = match registration.clone().accept(naming, peer) {
+        // A role that is too long for a name.
+        Err(invalid) if invalid.parameter == "service" => {
+            Registration { service: odd_service(role), ..registration }.accept(naming, peer)?
+        }
+        accepted => accepted?,
+    };
+    let role = role.to_owned();
+    let mut instance = placed(accepted, id, naming)?;
+    if let Some(details) = instance.entry.details.as_deref_mut() {
+        (details.id, details.service) = (id.to_owned(), role);
+    }
+    if tell_entry(id, &instance.entry) != said
+        && let Some(details) = instance.entry.details.as_deref_mut()
+    {
+        details.meta.insert(KEPT.into(), Value::Object(said).to_string());
+    }
+    Ok(instance)
+}
+
+/// With what a peer may leave out.
+fn complete(id: &str, mut said: Said, peer: IpAddr) -> Said {
+    if text(&said, "host").is_empty() {
+        said.insert("host".into(), peer.to_canonical().to_string().into());
+    }
+    said.entry("id").or_insert_with(|| id.into());
+    said
+}
+
+fn text<'s>(said: &'s Said, field: &str) -> &'s str {
+    said.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn role(said: &Said) -> Result<&str, Invalid> {
+    match text(said, "role") {
+        "" => Err(Invalid::new("role", "is missing; say which service this is")),
+        long if long.len() > ROLE_MAX => {
+            Err(Invalid::new("role", format!("is {} bytes; {ROLE_MAX} is the most", long.len())))
+        }
+        role => Ok(role),
+    }
+}
+
+/// A number, or the text of one.
+fn port(said: &Said) -> Result<u16, Invalid> {
+    let number = match said.get("port") {
+        Some(Value::Number(port)) => port.as_u64(),
+        Some(Value::String(port)) => port.parse().ok(),
+        _ => None,
+    };
+    number
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .ok_or_else(|| Invalid::new("port", "is no whole number from 1 to 65535; say where the service listens"))
+}
+
+/// Everything else, as far as it fits.
+fn further(said: &Said) -> BTreeMap<String, String> {
+    let others = said.iter().filter(|(field, _)| !RELAYED.contains(&field.as_str()));
+    let texts = others.map(|(field, value)| match value {
+        Value::String(text) => (field.clone(), text.clone()),
+        other => (field.clone(), other.to_string()),
+    });
+    let fitting =
+        texts.filter(|(field, text)| (1..=META_VALUE_MAX).contains(&field.len()) && text.len() <= META_VALUE_MAX);
+    // One place is for the words themselves.
+    fitting.take(META_MAX - 1).collect()
+}
+
+/// The role as labels, if it can be some.
+fn service_labels(role: &str) -> String {
+    if role.split('.').all(|label| Label::registered(label).is_ok()) { role.to_owned() } else { odd_service(role) }
+}
+
+/// A label for a role that cannot be one, or is too long for a name. Its case is folded, as that of services is.
+fn odd_service(role: &str) -> String {
+    hashed(&role.to_ascii_lowercase(), 20)
+}
+
+/// The id as a label. The original's are upper-case hexadecimal; other mixtures of upper and lower case would become
+/// the same label.
+fn id_label(id: &str) -> String {
+    let one_case = !id.contains(|c: char| c.is_ascii_uppercase())
+        || id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() && byte.is_ascii_hexdigit());
+    if one_case && Label::registered(id).is_ok() { id.to_ascii_lowercase() } else { hashed(id, 40) }
+}
+
+/// A label for what cannot be one.
+fn hashed(text: &str, digits: usize) -> String {
+    let digest = Sha1::digest(text);
+    digest.iter().take(digits / 2).fold("x-".to_owned(), |label, byte| format!("{label}{byte:02x}"))
+}
+
+/// The instance at the place of its id.
+fn placed(mut instance: Instance, id: &str, naming: &Naming) -> Result<Instance, Invalid> {
+    let wrong = |error: &dyn std::fmt::Display| Invalid::new("id", error);
+    let above = instance.name.ancestor(1).unwrap_or_default();
+    instance.name = above.child(Label::new(id_label(id)).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
+    instance.key = naming.layout.key(&instance.name).map_err(|e| wrong(&e))?;
+    Ok(instance)
+}
+
+/// Where an id stands, whoever registered it as a seaport peer. Looks once for each service: only who speaks of ids
+/// that he did not register himself pays for it.
+pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored>> {
+    let label = Label::new(id_label(id)).ok()?;
+    let category: Vec<_> = naming.default_category.split([',', '.']).rev().filter_map(|c| Label::new(c).ok()).collect();
+    let root: Vec<_> = naming.root.labels().iter().cloned().chain(category).collect();
+    let at = |service: &str| {
+        let service: Vec<_> = service.split('.').rev().map(Label::new).collect::<Result<_, _>>().ok()?;
+        let name = Name::from_root(root.iter().cloned().chain(service).chain([label.clone()]).collect()).ok()?;
+        snapshot.node(&name)?.own().find(|stored| registered_id(stored) == Some(id)).cloned()
+    };
+    snapshot.services().find_map(|service| at(service).or_else(|| at(&odd_service(service))))
+}
+
+/// The id of what a seaport peer registered.
+pub fn registered_id(stored: &Stored) -> Option<&str> {
+    let details = stored.entry.details.as_deref()?;
+    (details.dialect == DIALECT).then_some(details.id.as_str())
+}
+
+/// The id by which peers know an instance: what was said, or else its name, which says where it stands.
+pub fn id(stored: &Stored, naming: &Naming) -> Option<String> {
+    if let Some(id) = registered_id(stored) {
+        return Some(id.to_owned());
+    }
+    if let Ok(name) = naming.layout.name(stored.key.as_bytes()) {
+        return Some(name.to_string().trim_end_matches('.').to_owned());
+    }
+    // A key of hound-dog's peers: it stands where it would if that peer had registered here.
+    let details = stored.entry.details.as_deref()?;
+    let category = details.category.join(".");
+    Some(format!("{}.{}.{category}.{}", details.id, details.service, naming.root.to_string().trim_end_matches('.')))
+}
+
+/// Whether an id is one that is made from a name: it is not a peer's to register or to free.
+pub fn is_a_name(id: &str, naming: &Naming) -> bool {
+    Name::parse(id).is_ok_and(|name| name.is_within(&naming.root) && name != naming.root)
+}
+
+/// What peers are told of an instance; `None` for what has no place.
+pub fn tell(id: &str, stored: &Stored) -> Option<Said> {
+    stored.entry.host.as_ref()?;
+    let said = tell_entry(id, &stored.entry);
+    let named = stored.service.as_deref().filter(|_| text(&said, "role").is_empty());
+    Some(match named {
+        Some(service) => said.into_iter().chain([("role".into(), json!(service))]).collect(),
+        None => said,
+    })
+}
+
+fn tell_entry(id: &str, entry: &crate::model::Entry) -> Said {
+    let details = entry.details.as_deref();
+    let ours = details.filter(|details| details.dialect == DIALECT);
+    let kept = ours.and_then(|details| details.meta.get(KEPT));
+    if let Some(Value::Object(said)) = kept.and_then(|kept| serde_json::from_str(kept).ok()) {
+        return said;
+    }
+    let mut said = Map::new();
+    let mut put = |field: &str, value: Value| drop(said.insert(field.to_owned(), value));
+    put("role", json!(details.map_or("", |details| details.service.as_str())));
+    if let Some(details) = details.filter(|details| !details.version.is_empty()) {
+        put("version", json!(details.version));
+    }
+    put("host", json!(entry.host.as_ref().map(ToString::to_string)));
+    put("port", json!(entry.port));
+    put("id", json!(id));
+    for (field, value) in details.iter().flat_map(|details| &details.meta) {
+        if !RELAYED.contains(&field.as_str()) {
+            put(field, json!(value));
+        }
+    }
+    said
+}
+
+/// In the order of what is relayed.
+pub fn relayed(mut said: Said) -> Said {
+    let mut ordered: Said =
+        RELAYED.iter().filter_map(|field| Some(((*field).to_owned(), said.shift_remove(*field)?))).collect();
+    ordered.extend(said);
+    ordered
+}
+
+/// Whether a peer was told this: see the module's head. JavaScript puts keys that are whole numbers first.
+pub fn is_relayed(said: &Said) -> bool {
+    let number = |key: &&str| key.bytes().all(|byte| byte.is_ascii_digit());
+    let keys: Vec<_> = said.keys().map(String::as_str).skip_while(number).take(RELAYED.len()).collect();
+    let [port, version, rest @ ..] = RELAYED;
+    keys.starts_with(&RELAYED)
+        || (keys.first() == Some(&port) && keys.get(1) != Some(&version) && keys[1..].starts_with(&rest))
+}
+
+/// Which services somebody asks for: a role, a range of versions, and equality of any other field.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    role: String,
+    versions: Option<crate::model::version::Versions>,
+}
+
+impl Pattern {
+    /// `ROLE`, `ROLE@RANGE`, `@RANGE`, or nothing for everything.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (role, versions) = match text.split_once('@') {
+            Some((role, range)) => (role, Some(crate::model::version::Versions::parse(range)?)),
+            None => (text, None),
+        };
+        Ok(Self { role: role.to_owned(), versions })
+    }
+
+    /// Whether a service is meant.
+    pub fn matches(&self, said: &Said) -> bool {
+        (self.role.is_empty() || text(said, "role") == self.role)
+            && self.versions.as_ref().is_none_or(|versions| versions.hold(text(said, "version")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Host, Layout};
+
+    fn naming() -> Naming {
+        Naming {
+            root: Name::parse("skydns.local.").unwrap(),
+            layout: Layout::new("/skydns"),
+            default_category: "services".into(),
+            default_ttl: 30,
+        }
+    }
+
+    fn said(value: Value) -> Said {
+        let Value::Object(said) = value else { panic!("{value}") };
+        said
+    }
+
+    fn accepted(id: &str, value: Value) -> Result<Instance, Invalid> {
+        accept(id, said(value), &naming(), "192.0.2.7".parse().unwrap())
+    }
+
+    const ID: &str = "DF3A28689ED45D91E24F9300CB14894A255A8B2";
+
+    #[test]
+    fn what_was_said_is_told_again() {
+        let plain = json!({"role": "web", "version": "1.2.3", "host": "10.0.0.1", "port": 80, "id": ID, "zone": "eu"});
+        let instance = accepted(ID, plain.clone()).unwrap();
+        assert_eq!(instance.name.to_string(), format!("{}.web.services.skydns.local.", ID.to_lowercase()));
+        let details = instance.entry.details.as_deref().unwrap();
+        assert_eq!((details.version.as_str(), details.meta.len()), ("1.2.3", 1), "the words themselves are not needed");
+        assert_eq!(tell_entry(ID, &instance.entry), said(plain));
+        for odd in [
+            json!({"role": "web", "host": "::ffff:10.0.0.1", "port": "80", "id": ID}),
+            json!({"role": "web", "host": "h", "port": 80, "id": ID, "deep": {"a": [1, null, "x"]}, "n": 1.5, "no": null}),
+            json!({"role": "a/b c", "host": "h", "port": 80, "id": ID}),
+            json!({"role": "web", "version": "1.2", "host": "h", "port": 80, "id": ID}),
+            json!({"role": "web", "host": "h", "port": 80, "id": ID, "seaport": "x", "long": "y".repeat(5000), "": "z"}),
+            json!({"role": "x".repeat(200), "host": "h", "port": 80, "id": ID}),
+        ] {
+            let instance = accepted(ID, odd.clone()).unwrap();
+            let stored = crate::model::Entry::parse(&instance.entry.encode()).unwrap();
+            assert_eq!(tell_entry(ID, &stored), said(odd));
+        }
+        let nowhere = accepted("x", json!({"role": "web", "port": 80})).unwrap();
+        assert_eq!(nowhere.entry.host, Some(Host::Addr("192.0.2.7".parse().unwrap())));
+        assert_eq!(tell_entry("x", &nowhere.entry)["host"], "192.0.2.7");
+    }
+
+    #[test]
+    fn the_id_makes_the_key() {
+        let key = |id: &str| accepted(id, json!({"role": "web", "port": 80})).unwrap().key.to_string();
+        let other = accepted("web-1", json!({"role": "web", "port": 81, "host": "h"})).unwrap();
+        assert_eq!((key("web-1"), other.key.to_string()), (key("web-1"), key("web-1")));
+        assert!(key("web-1").ends_with("/web/web-1"));
+        let ids = ["Web-1", "wEb-1", "a b", "a.b", "any", &"x".repeat(100)].map(key);
+        assert!(ids.iter().all(|key| key.contains("/web/x-")), "{ids:?}");
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn what_cannot_be_registered_says_why() {
+        for (value, why) in [
+            (json!({"port": 80}), "role is missing"),
+            (json!({"role": 7, "port": 80}), "role is missing"),
+            (json!({"role": "r".repeat(256), "port": 80}), "role is 256 bytes"),
+            (json!({"role": "web"}), "port is no whole number"),
+            (json!({"role": "web", "port": 0}), "port is no whole number"),
+            (json!({"role": "web", "port": 65536}), "port is no whole number"),
+            (json!({"role": "web", "port": "x"}), "port is no whole number"),
+            (json!({"role": "web", "port": 80, "host": "a b"}), "host"),
+            (json!({"role": "web", "port": 80, "x": "y".repeat(SAID_MAX)}), "meta is"),
+        ] {
+            let error = accepted("A", value.clone()).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_relayed_is_known_by_its_order() {
+        for value in [
+            json!({"role": "web", "version": "1.2.3", "host": "h", "port": 80, "id": ID, "zone": "eu"}),
+            json!({"zone": 1, "role": "web", "host": "h", "port": 80, "id": ID}),
+        ] {
+            let relayed = relayed(said(value.clone()));
+            assert_eq!(relayed, said(value.clone()));
+            assert!(is_relayed(&relayed), "{relayed:?}");
+            assert!(!is_relayed(&said(value)));
+        }
+        let mut first: Said = said(json!({"0": 1, "12": 2}));
+        first.extend(relayed(said(json!({"role": "web", "host": "h", "port": 80, "id": ID}))));
+        assert!(is_relayed(&first), "as JavaScript has it");
+        // What the original's client says of its own services, however they are registered.
+        for own in [
+            json!({"port": 80, "role": "web", "version": "1.2.3", "id": ID, "host": "h"}),
+            json!({"port": 80, "id": ID, "host": "h", "role": "web"}),
+            json!({"role": "web", "port": 80, "id": ID, "host": "h"}),
+            json!({"host": "h", "id": ID, "port": 80, "role": "web", "version": "1.2.3"}),
+            json!({"role": "web"}),
+            json!({}),
+        ] {
+            assert!(!is_relayed(&said(own.clone())), "{own}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_roles_and_ranges() {
+        let web = said(json!({"role": "web", "version": "1.2.3"}));
+        let none = said(json!({"role": "web"}));
+        let odd = said(json!({"role": "web", "version": "1.2"}));
+        let matches = |pattern: &str, said: &Said| Pattern::parse(pattern).unwrap().matches(said);
+        for pattern in ["", "web", "web@1.2.x", "web@~1.2", "web@*", "@>=1 <2"] {
+            assert!(matches(pattern, &web), "{pattern}");
+        }
+        assert!(!matches("web@2", &web) && !matches("api", &web) && !matches("we", &web));
+        assert!(matches("web", &none) && !matches("web@*", &none), "without a version it matches none");
+        assert!(matches("web", &odd) && !matches("web@1.2.x", &odd));
+        assert!(Pattern::parse("web@one").is_err());
+    }
+}

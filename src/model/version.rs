@@ -1,0 +1,69 @@
+//! Versions, and which of them a range holds: as npm has it (`1.2.x`, `~1.2`, `>=1 <2`, `1 - 2`, `*`).
+//!
+//! Owns: that one meaning of a range, for every dialect that has them. Does not own: whether an instance without a
+//! version matches (the dialect's).
+
+use nodejs_semver::{Range, Version};
+
+/// A range of versions.
+#[derive(Debug, Clone)]
+pub struct Versions(Range);
+
+/// Longer texts are no range: reading one costs more than its length.
+const RANGE_MAX: usize = 256;
+
+impl Versions {
+    /// Reads a range. A single version is one as well; the empty text is every version.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.len() > RANGE_MAX {
+            return Err(format!("is {} bytes; {RANGE_MAX} is the most for a range of versions", text.len()));
+        }
+        let range = Range::parse(if text.is_empty() { "*" } else { text });
+        range.map(Self).map_err(|_| format!("is {text:?}, and that is no range of versions such as 1.2.x or >=1 <2"))
+    }
+
+    /// Whether a version is in it. A text that is no version is in none.
+    pub fn hold(&self, version: &str) -> bool {
+        Version::parse(version.trim()).is_ok_and(|version| self.0.satisfies(&version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_npms() {
+        for (range, holds, not) in [
+            ("1.2.3", "1.2.3", "1.2.4"),
+            ("=1.2.3", "1.2.3", "1.2.2"),
+            ("1.2.x", "1.2.9", "1.3.0"),
+            ("1.2", "1.2.0", "1.3.0"),
+            ("1", "1.9.9", "2.0.0"),
+            ("~1.2", "1.2.5", "1.3.0"),
+            ("~1.2.3", "1.2.9", "1.2.2"),
+            ("^1.2.3", "1.9.0", "2.0.0"),
+            ("^0.2.3", "0.2.9", "0.3.0"),
+            (">=1 <2", "1.5.0", "2.0.0"),
+            (">1.2.3", "1.2.4", "1.2.3"),
+            ("<=1.2.3", "1.2.3", "1.2.4"),
+            ("1.2.3 - 2.3.4", "2.3.4", "2.3.5"),
+            ("1.x || >=3.0.0", "3.1.0", "2.0.0"),
+            ("*", "0.0.1", "none"),
+            ("", "7.0.0", "7"),
+            ("x", "7.0.0", ""),
+            // A version that is not out yet is only meant where one is named.
+            (">=1.2.3-beta.2", "1.2.3-beta.4", "1.2.4-beta.1"),
+            ("1.2.x", "1.2.3", "1.2.3-beta"),
+        ] {
+            let versions = Versions::parse(range).unwrap();
+            assert!(versions.hold(holds), "{range:?} {holds:?}");
+            assert!(!versions.hold(not), "{range:?} {not:?}");
+        }
+        for none in ["one", "1.2.3.4.", ">>1"] {
+            assert!(Versions::parse(none).is_err(), "{none:?}");
+        }
+        assert!(Versions::parse(&"1 || ".repeat(100)).is_err());
+    }
+}
