@@ -9,6 +9,7 @@ pub mod hold;
 pub mod hound_dog;
 pub mod pick;
 pub mod seaport;
+pub mod micro;
 pub mod skyapi;
 pub mod srsr;
 pub mod v1;
@@ -27,6 +28,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     routes.extend(hound_dog::routes(app));
     routes.extend(srsr::routes(app));
     routes.extend(v1::routes(app));
+    routes.extend(micro::routes(app));
     routes
 }
 

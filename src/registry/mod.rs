@@ -17,6 +17,7 @@ pub mod beats;
 mod claim;
 pub mod ids;
 mod records;
+mod lasting;
 pub mod session;
 mod slot;
 mod twin;
@@ -101,6 +102,8 @@ pub struct Registry {
     ended: Notify,
     stats: RegistryStats,
     beating: beats::Shell,
+    /// Entries that nobody holds, on their way to the store.
+    lasting: lasting::Lasting,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -138,6 +141,7 @@ impl Registry {
             ended: Notify::new(),
             stats: RegistryStats::default(),
             beating: beats::Shell::default(),
+            lasting: lasting::Lasting::default(),
             tasks: Mutex::default(),
         });
         let listener = Arc::downgrade(&registry);

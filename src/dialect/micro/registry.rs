@@ -1,0 +1,91 @@
+//! `/registry`: which services there are, where one is, registering and removing.
+//!
+//! The original registers the first node of a body only, and answers 500 to whatever it cannot read; here all nodes
+//! count, and what is wrong is a 400 and a sentence.
+
+use super::service::{Service, term};
+use super::shown::versions;
+use super::{DIALECT, parameter};
+use crate::app::App;
+use crate::catalog::Health;
+use crate::dialect::outcome;
+use crate::model::Instance;
+use crate::net::{HttpError, Peer, Reply, Request, http, route};
+use futures_util::future::try_join_all;
+use hyper::StatusCode;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is known, once anything is.
+pub(super) fn known(app: &App) -> Result<Arc<crate::catalog::Snapshot>, HttpError> {
+    match app.catalog.health() {
+        Health::NeverRead => Err(HttpError::unavailable("the store was not read yet; ask again")),
+        _ => Ok(app.catalog.snapshot()),
+    }
+}
+
+/// GET: all services by name, or one with its nodes.
+pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
+    let snapshot = known(app)?;
+    let Some(service) = parameter(request, "service") else {
+        let services: Vec<_> = snapshot.services().map(|name| json!({ "name": &**name })).collect();
+        return Ok(route::json(StatusCode::OK, &services.into()));
+    };
+    let found = versions(&service, snapshot.instances(&service).map(Arc::as_ref));
+    if found.is_empty() {
+        return Err(HttpError::new(StatusCode::NOT_FOUND, "Service not found"));
+    }
+    Ok(route::json(StatusCode::OK, &found.into()))
+}
+
+/// POST: registers every node.
+pub(super) async fn post(request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
+    let said =
+        read(request, &peer, &app, |said| said).await.inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
+    let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(DIALECT, "unavailable"))?;
+    let put = |instance| app.registry.put_lasting(instance, said.term);
+    match try_join_all(said.instances.into_iter().map(put)).await {
+        Ok(_) => {
+            app.metrics.registration(DIALECT, "ok");
+            Ok(route::text(StatusCode::OK, ""))
+        }
+        Err(error) => {
+            app.metrics.registration(DIALECT, outcome(&error));
+            Err(error.into())
+        }
+    }
+}
+
+/// DELETE: removes every node; one that is not there is removed already.
+pub(super) async fn delete(request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
+    let said = read(request, &peer, &app, Service::to_remove).await?;
+    let removed = said.instances.iter().map(|instance| app.registry.remove_lasting(&instance.key, &app.naming.layout));
+    try_join_all(removed).await?;
+    app.metrics.release(DIALECT, "removed");
+    Ok(route::text(StatusCode::OK, ""))
+}
+
+/// What a body says, checked.
+struct Said {
+    instances: Vec<Instance>,
+    term: Option<Duration>,
+}
+
+async fn read(
+    request: Request,
+    peer: &Peer,
+    app: &App,
+    with: impl FnOnce(Service) -> Service,
+) -> Result<Said, HttpError> {
+    let ttl = parameter(&request, "ttl").map(|ttl| term(&ttl)).transpose()?;
+    let body = http::body(request, &app.limits).await?;
+    let mut service = with(Service::read(&body)?);
+    service.ttl_s = ttl.or(service.ttl_s);
+    let mut instances = service.instances(&app.naming, peer.addr.ip())?;
+    // Who says a node twice means its last word.
+    instances.reverse();
+    let mut keys = std::collections::HashSet::new();
+    instances.retain(|instance| keys.insert(instance.key.clone()));
+    Ok(Said { instances, term: service.ttl_s.map(Duration::from_secs) })
+}

@@ -1,0 +1,245 @@
+//! Entries that nobody holds: put by one call, there until another removes them, or until their own term is over.
+//!
+//! No claim and no slot: whoever put one is gone when the call returns, and comes to any node to renew or remove it.
+//! So nothing of them is remembered here but what waits to be written, and no node puts them again when they vanish.
+//! Their keys are theirs alone; a dialect that puts lasting entries gives them ids of its own, so that a claim on the
+//! same host and port never takes one away with it.
+//!
+//! Owns: their writes (in group commits of their own, beside the [`writer`](super::writer)'s: no key is in both), and
+//! their leases. One with a term has a lease of its own, because it is renewed by itself: that is one keep and, to be
+//! sure that the entry still hangs on it, one transaction that changes nothing.
+
+use super::writer::{RETRY_MAX, RETRY_MIN};
+use super::{RegisterError, Registry};
+use crate::catalog::Stored;
+use crate::model::departure::{Departed, Departure};
+use crate::model::{Instance, Key, Layout};
+use crate::store::{COMMIT_MAX, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, Write};
+use bytes::Bytes;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// The most of them in one commit: one write is left for the marker that says why entries left.
+const WRITES_MAX: usize = COMMIT_MAX - 1;
+
+/// What came of a write, and at which revision.
+type Written = Result<(Outcome, Revision), StoreError>;
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(super) struct Lasting(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// A task writes them.
+    writing: bool,
+}
+
+/// One write, and who wants to hear of it.
+#[derive(Debug)]
+struct Waiting {
+    key: Key,
+    write: Write,
+    /// Where the marker stands, for a removal.
+    marker: Option<Key>,
+    tell: oneshot::Sender<Written>,
+}
+
+impl Lasting {
+    fn with<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Queue {
+    /// The next of them for one commit: none whose caller has gone, and no key twice.
+    fn take(&mut self, most: usize) -> Vec<Waiting> {
+        let (mut keys, mut taken) = (HashSet::new(), Vec::new());
+        while taken.len() < most
+            && let Some(next) = self.waiting.pop_front()
+        {
+            if next.tell.is_closed() {
+                continue;
+            }
+            if !keys.insert(next.key.clone()) {
+                self.waiting.push_front(next);
+                break;
+            }
+            taken.push(next);
+        }
+        taken
+    }
+}
+
+impl Registry {
+    /// Puts an entry that nobody holds. It stays until [`Registry::remove_lasting`], or with a term for so long after
+    /// the last call that says the same. When it returns, the entry is committed and this node answers it. After an
+    /// error it may have been written all the same; saying it again is right.
+    pub async fn put_lasting(
+        self: &Arc<Self>,
+        instance: Instance,
+        term: Option<Duration>,
+    ) -> Result<(), RegisterError> {
+        let put = async {
+            // The one thing that the catalog is asked: whether this was said before, and on which lease. The store is
+            // asked whether it is still so.
+            let known = self.catalog.snapshot().entry(&instance.key).cloned();
+            if let Some(known) = &known
+                && known.entry == instance.entry
+                && let Some(revision) = self.still(known, term).await?
+            {
+                return Ok(revision);
+            }
+            let lease = match term {
+                Some(term) => Some(self.store.grant(term).await?),
+                None => None,
+            };
+            let revision = self.put(&instance, lease).await?;
+            self.abandon(known.as_deref()).await;
+            Ok(revision)
+        };
+        self.within_deadline(put).await
+    }
+
+    /// Removes such an entry, on purpose. No error when it is not there. When it returns, this node does not answer it
+    /// any more.
+    pub async fn remove_lasting(self: &Arc<Self>, key: &Key, layout: &Layout) -> Result<(), RegisterError> {
+        let remove = async {
+            let known = self.catalog.snapshot().entry(key).cloned();
+            let delete = Write { guards: Vec::new(), ops: vec![Op::Delete { key: key.clone() }] };
+            let (_, revision) = self.write(key, delete, Some(Departed::key(layout))).await?;
+            self.stats.deletes.fetch_add(1, Relaxed);
+            self.abandon(known.as_deref()).await;
+            Ok(revision)
+        };
+        self.within_deadline(remove).await
+    }
+
+    /// Renews an entry that stands there as it was said; `None` when it does not any more.
+    async fn still(self: &Arc<Self>, known: &Stored, term: Option<Duration>) -> Result<Option<Revision>, StoreError> {
+        match (known.lease, term) {
+            (None, None) => {}
+            (Some(lease), Some(_)) if self.store.keep(&[lease]).await? == [true] => {}
+            _ => return Ok(None),
+        }
+        let guard = Guard { key: known.key.clone(), expect: Expect::At(known.revision) };
+        let confirm = Write { guards: vec![guard], ops: Vec::new() };
+        let (outcome, _) = self.write(&known.key, confirm, None).await?;
+        Ok((outcome == Outcome::Done).then_some(known.revision))
+    }
+
+    async fn put(self: &Arc<Self>, instance: &Instance, lease: Option<LeaseId>) -> Result<Revision, StoreError> {
+        let put = Op::Put { key: instance.key.clone(), value: Bytes::from(instance.entry.encode()), lease };
+        let (_, revision) = self.write(&instance.key, Write { guards: Vec::new(), ops: vec![put] }, None).await?;
+        self.stats.puts.fetch_add(1, Relaxed);
+        Ok(revision)
+    }
+
+    /// Ends the lease that an entry hung on before: nothing else ever did.
+    async fn abandon(&self, known: Option<&Stored>) {
+        if let Some(lease) = known.and_then(|known| known.lease)
+            && let Err(error) = self.store.revoke(lease).await
+        {
+            tracing::debug!(%lease, %error, "a lease that nothing hangs on is left to run out");
+        }
+    }
+
+    async fn within_deadline(
+        &self,
+        write: impl Future<Output = Result<Revision, StoreError>>,
+    ) -> Result<(), RegisterError> {
+        if self.lock().stopping {
+            return Err(RegisterError::Stopping);
+        }
+        let visible = async {
+            let revision = write.await.map_err(|error| match error {
+                StoreError::Rejected(_) => RegisterError::Rejected(error.to_string()),
+                _ => RegisterError::Unavailable(error.to_string()),
+            })?;
+            self.catalog.reached(revision).await;
+            Ok(())
+        };
+        timeout(self.settings.deadline, visible)
+            .await
+            .unwrap_or_else(|_| Err(RegisterError::Unavailable(format!("not within {:?}", self.settings.deadline))))
+    }
+
+    /// Has something written with whatever else waits. Dropping the future gives it up, unless it is on its way.
+    async fn write(self: &Arc<Self>, key: &Key, write: Write, marker: Option<Key>) -> Written {
+        let (tell, told) = oneshot::channel();
+        let waiting = Waiting { key: key.clone(), write, marker, tell };
+        let idle = self.lasting.with(|queue| {
+            queue.waiting.push_back(waiting);
+            !std::mem::replace(&mut queue.writing, true)
+        });
+        if idle {
+            tokio::spawn(write_all(Arc::clone(self)));
+        }
+        told.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was given up".into())))
+    }
+}
+
+/// Writes until nothing waits.
+async fn write_all(registry: Arc<Registry>) {
+    let (mut pause, mut most) = (RETRY_MIN, WRITES_MAX);
+    loop {
+        let taken = registry.lasting.with(|queue| {
+            let taken = queue.take(most);
+            queue.writing = !taken.is_empty();
+            taken
+        });
+        if taken.is_empty() {
+            return;
+        }
+        let writes = taken.iter().map(|part| part.write.clone()).chain(marker(&taken)).collect();
+        registry.stats.commits.fetch_add(1, Relaxed);
+        match registry.store.commit(writes).await {
+            Ok(commit) => {
+                for (part, outcome) in taken.into_iter().zip(commit.outcomes) {
+                    // Who waited may have gone.
+                    let _ = part.tell.send(Ok((outcome, commit.revision)));
+                }
+                (pause, most) = (RETRY_MIN, WRITES_MAX);
+            }
+            Err(error) => {
+                registry.stats.commit_errors.fetch_add(1, Relaxed);
+                most = again(&registry, taken, &error);
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// Puts everything back for the next try, in its order; what the store refuses by itself is told so. Says how many may
+/// go together then: one that is refused for good must not hold up the others.
+fn again(registry: &Registry, taken: Vec<Waiting>, error: &StoreError) -> usize {
+    let refused = matches!(error, StoreError::Rejected(_) | StoreError::NoLease);
+    match <[Waiting; 1]>::try_from(taken) {
+        Ok([alone]) if refused => drop(alone.tell.send(Err(error.clone()))),
+        Ok([alone]) => registry.lasting.with(|queue| queue.waiting.push_front(alone)),
+        Err(taken) => registry.lasting.with(|queue| {
+            for part in taken.into_iter().rev() {
+                queue.waiting.push_front(part);
+            }
+        }),
+    }
+    if refused { 1 } else { WRITES_MAX }
+}
+
+/// The write that says why the entries leave that a commit removes.
+fn marker(taken: &[Waiting]) -> Option<Write> {
+    let mut departed = Departed::default();
+    let mut place = None;
+    for part in taken.iter().filter(|part| part.marker.is_some()) {
+        departed.add(&part.key, Departure::Left);
+        place.clone_from(&part.marker);
+    }
+    let put = Op::Put { key: place?, value: departed.encode().into(), lease: None };
+    Some(Write { guards: Vec::new(), ops: vec![put] })
+}

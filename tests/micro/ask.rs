@@ -1,0 +1,50 @@
+//! Requests as micro's clients send them.
+
+use crate::support::daemon::Daemon;
+use crate::support::http::{self, Response};
+use serde_json::Value;
+
+/// A request with a body.
+pub async fn send(daemon: &Daemon, method: &str, path: &str, kind: &str, body: &str) -> Response {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        daemon.http,
+        body.len()
+    );
+    http::send(daemon.http, [head.as_bytes(), body.as_bytes()].concat().as_slice()).await.expect("an answer")
+}
+
+/// A request with JSON.
+pub async fn json(daemon: &Daemon, method: &str, path: &str, body: &Value) -> Response {
+    send(daemon, method, path, "application/json", &body.to_string()).await
+}
+
+/// Registers; panics when that is refused.
+pub async fn register(daemon: &Daemon, service: &Value) {
+    let answer = json(daemon, "POST", "/registry", service).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{service}");
+}
+
+/// Removes.
+pub async fn deregister(daemon: &Daemon, service: &Value) {
+    let answer = json(daemon, "DELETE", "/registry", service).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{service}");
+}
+
+/// What `/registry?service=` says; `None` when there is no such service.
+pub async fn service(daemon: &Daemon, name: &str) -> Option<Value> {
+    let answer = daemon.get(&format!("/registry?service={name}")).await;
+    match answer.status {
+        200 => Some(serde_json::from_str(&answer.body).expect("JSON")),
+        404 => {
+            assert_eq!(answer.body, "Service not found\n");
+            None
+        }
+        _ => panic!("{answer:?}"),
+    }
+}
+
+/// A node of a service.
+pub fn node(service: &str, id: &str, port: u16) -> Value {
+    serde_json::json!({"name": service, "nodes": [{"id": id, "address": "127.0.0.1", "port": port}]})
+}

@@ -1,0 +1,133 @@
+//! Registrations that nobody holds: what becomes of them when daemons, peers and stores go.
+
+use crate::ask::{deregister, json, node, register, service};
+use crate::support::etcd::EtcdProcess;
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::time::Duration;
+
+async fn gone(site: &crate::support::daemon::Daemon, name: &str) {
+    wait_until(SOON, async || match service(site, name).await {
+        None => Ok(()),
+        Some(there) => Err(there.to_string()),
+    })
+    .await;
+}
+
+async fn revision(site: &crate::support::daemon::Daemon) -> Value {
+    site.readyz().await["store"]["revision"].clone()
+}
+
+/// A socket on the same host and port is another registration: it takes nothing along.
+pub async fn it_stays_when_its_peer_and_other_claims_have_gone(mut site: Site) {
+    register(&site, &node("web", "one", 80)).await;
+    let held = site.provide("service=web&port=80&host=127.0.0.1").await;
+    held.close().await;
+    wait_until(SOON, async || match site.readyz().await["claims"].as_u64() {
+        Some(0) => Ok(()),
+        claims => Err(format!("{claims:?}")),
+    })
+    .await;
+    let before = revision(&site).await;
+    register(&site, &node("web", "one", 80)).await;
+    assert_eq!(revision(&site).await, before, "what stands there already is not written again");
+    let lives_on = site.readyz().await["store"]["kind"] != "memory";
+    site.daemon.stop().await;
+    site.daemon.restart().await;
+    assert_eq!(service(&site, "web").await.is_some(), lives_on);
+    deregister(&site, &node("web", "one", 80)).await;
+    assert_eq!(service(&site, "web").await, None);
+}
+
+pub async fn a_term_is_renewed_by_saying_it_again_and_ends_without(site: Site) {
+    let said = |port| node("brief", "one", port);
+    let post = async |port| {
+        let answer = json(&site, "POST", "/registry?ttl=2", &said(port)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    post(80).await;
+    let before = revision(&site).await;
+    // Longer than the term and what a store may add to it: time has to pass, and nothing is waited for.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        post(80).await;
+        assert!(service(&site, "brief").await.is_some());
+    }
+    assert_eq!(revision(&site).await, before, "renewing writes nothing");
+    post(81).await;
+    assert_eq!(service(&site, "brief").await.expect("it is there")[0]["nodes"][0]["port"], 81);
+    gone(&site, "brief").await;
+    post(81).await;
+    deregister(&site, &said(81)).await;
+    post(81).await;
+    assert!(service(&site, "brief").await.is_some(), "a lease that was ended is not renewed");
+}
+
+pub async fn many_at_once(site: Site) {
+    const MANY: u16 = 300;
+    let each = (1..=MANY).map(|port| (format!("n{port}"), port));
+    let said: Vec<_> = each.map(|(id, port)| node("many", &id, port)).collect();
+    let commits = site.metric("skyhound_commits_total").await;
+    join_all(said.iter().map(|one| register(&site, one))).await;
+    let all = service(&site, "many").await.expect("they are there");
+    assert_eq!(all[0]["nodes"].as_array().map(Vec::len), Some(MANY.into()));
+    let used = site.metric("skyhound_commits_total").await - commits;
+    assert!(used < f64::from(MANY), "{used} commits for {MANY} registrations: they do not go together");
+    join_all(said.iter().map(|one| deregister(&site, one))).await;
+    assert_eq!(service(&site, "many").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_daemon_renews_and_removes() {
+    let etcd = EtcdProcess::start().await;
+    let (a, b) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);
+    let said = node("web", "one", 80);
+    for turn in 0..10 {
+        let at = if turn % 2 == 0 { &a } else { &b };
+        let answer = json(at, "POST", "/registry?ttl=2", &said).await;
+        assert_eq!(answer.status, 200);
+        assert!(service(at, "web").await.is_some(), "turn {turn}");
+        // So that more than the term passes in all.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    // At once, and at another daemon than the one that has just put it.
+    for _ in 0..20 {
+        register(&a, &node("web", "two", 81)).await;
+        deregister(&b, &node("web", "two", 81)).await;
+        let there = service(&b, "web").await.map(|there| there.to_string()).unwrap_or_default();
+        assert!(!there.contains("two"), "{there}");
+    }
+    // Why it went stands in the transaction that removed it: it was the last one.
+    let marker = etcd.ctl(&["get", "/skydns/_skyhound/departed", "-w", "json"]);
+    let marker: Value = serde_json::from_str(&marker).expect("JSON");
+    assert_eq!(marker["kvs"][0]["mod_revision"], marker["header"]["revision"], "{marker}");
+    gone(&a, "web").await;
+    gone(&b, "web").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_store_it_says_so() {
+    let mut site = Site::etcd(&[]).await;
+    register(&site, &node("web", "one", 80)).await;
+    site.etcd.as_mut().expect("it is on etcd").kill().await;
+    for (method, path) in [("POST", "/registry"), ("POST", "/registry?ttl=10"), ("DELETE", "/registry")] {
+        let answer = json(&site, method, path, &node("web", "two", 81)).await;
+        assert_eq!(answer.status, 503, "{method} {path}: {answer:?}");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert!(service(&site, "web").await.is_some(), "what was known is known");
+    site.etcd.as_mut().expect("it is on etcd").restart().await;
+    register(&site, &node("web", "three", 82)).await;
+}
+
+/// A store that was never read is not an empty one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn never_read_is_not_empty() {
+    let nobody = crate::support::daemon::Daemon::start(&["--etcd-api", "http://127.0.0.1:1"]).await;
+    for path in ["/registry", "/registry?service=web"] {
+        assert_eq!(nobody.get(path).await.status, 503, "{path}");
+    }
+    assert_eq!(json(&nobody, "POST", "/registry", &node("web", "one", 80)).await.status, 503);
+}

@@ -1,0 +1,40 @@
+//! micro's sidecar: the real binary, asked as its clients ask.
+
+// The modules of a test are its own affair.
+#![allow(unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ask;
+mod lasting;
+mod registry;
+
+use support::site::Site;
+
+/// The same tests on each store.
+macro_rules! on_every_store {
+    ($($module:ident::$name:ident($($arg:literal),*);)*) => {
+        mod memory { use super::*; $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { $module::$name(Site::memory(&[$($arg),*]).await).await; }
+        )* }
+        mod disk { use super::*; $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { $module::$name(Site::disk(&[$($arg),*]).await).await; }
+        )* }
+        mod etcd { use super::*; $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { $module::$name(Site::etcd(&[$($arg),*]).await).await; }
+        )* }
+    };
+}
+
+on_every_store! {
+    registry::what_is_registered_is_listed_and_in_dns_until_it_is_removed();
+    registry::nodes_of_versions_and_of_other_dialects();
+    registry::what_cannot_be_registered_hears_why();
+    lasting::it_stays_when_its_peer_and_other_claims_have_gone();
+    lasting::a_term_is_renewed_by_saying_it_again_and_ends_without();
+    lasting::many_at_once();
+}
