@@ -8,7 +8,9 @@ mod support;
 
 mod ask;
 mod lasting;
+mod nodes;
 mod registry;
+mod rpc;
 
 use support::site::Site;
 

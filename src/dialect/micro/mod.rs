@@ -1,14 +1,17 @@
 //! micro: the sidecar of March 2016, by which programs in any language use a registry of services: plain HTTP.
 //!
 //! - [`registry`]: `/registry` lists, registers and removes;
+//! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
 //! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
 //!
 //! Registrations are not held by anybody: they stay until they are removed, or for a term that the peer gives
 //! ([`crate::registry`], lasting entries). Any page in a browser may use these endpoints, as in the original: there
 //! are no cookies here to ride on.
 
+pub mod call;
 mod fields;
 pub mod registry;
+pub mod rpc;
 pub mod service;
 pub mod shown;
 
@@ -20,6 +23,7 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The name that entries and counters say this dialect by.
 pub const DIALECT: &str = "micro";
@@ -30,30 +34,46 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, Timeout, X-CSRF-Token",
 );
 
+/// What the endpoints work with.
+#[derive(Debug)]
+pub struct Micro {
+    app: Arc<App>,
+    caller: call::Caller,
+    /// See [`rpc::CALLS`].
+    calls: Semaphore,
+}
+
 /// All of them.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
+    let micro = Micro { app: Arc::clone(app), caller: call::Caller::default(), calls: Semaphore::new(rpc::CALLS) };
+    let micro = Arc::new(micro);
     let mut routes = Vec::new();
     routes.extend(open(
-        app,
+        &micro,
         "/registry",
         &[
-            (Method::GET, |request, _, app| Box::pin(async move { registry::get(&request, &app) })),
-            (Method::POST, |request, peer, app| Box::pin(registry::post(request, peer, app))),
-            (Method::DELETE, |request, peer, app| Box::pin(registry::delete(request, peer, app))),
+            (Method::GET, |request, _, micro| Box::pin(async move { registry::get(&request, &micro.app) })),
+            (Method::POST, |request, peer, micro| Box::pin(registry::post(request, peer, micro))),
+            (Method::DELETE, |request, peer, micro| Box::pin(registry::delete(request, peer, micro))),
         ],
+    ));
+    routes.extend(open(
+        &micro,
+        "/rpc",
+        &[(Method::POST, |request, peer, micro| Box::pin(rpc::post(request, peer, micro)))],
     ));
     routes
 }
 
 /// Who answers.
-type Answer = fn(Request, Peer, Arc<App>) -> route::Answer;
+type Answer = fn(Request, Peer, Arc<Micro>) -> route::Answer;
 
 /// The rows of a path that pages of all origins may use, errors included.
-fn open(app: &Arc<App>, path: &'static str, rows: &[(Method, Answer)]) -> Vec<Route> {
+fn open(micro: &Arc<Micro>, path: &'static str, rows: &[(Method, Answer)]) -> Vec<Route> {
     let rows = rows.iter().map(|(method, answer)| {
-        let (app, answer) = (Arc::clone(app), *answer);
+        let (micro, answer) = (Arc::clone(micro), *answer);
         Route::new(method.clone(), path, move |request, peer| {
-            let answering = answer(request, peer, Arc::clone(&app));
+            let answering = answer(request, peer, Arc::clone(&micro));
             async move { Ok(to_all_origins(answering.await.unwrap_or_else(HttpError::into_reply))) }
         })
     });
@@ -69,36 +89,4 @@ fn to_all_origins(mut reply: Reply) -> Reply {
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     reply
-}
-
-/// A parameter of the query, if it is there and not empty; the first of that name.
-fn parameter(request: &Request, name: &str) -> Option<String> {
-    field(request.uri().query().unwrap_or_default(), name)
-}
-
-/// A field of a form (`application/x-www-form-urlencoded`).
-fn field(form: &str, name: &str) -> Option<String> {
-    let values = form.split('&').filter_map(|pair| {
-        let (said, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(said) == name).then(|| decode(value))
-    });
-    values.into_iter().find(|value| !value.is_empty())
-}
-
-fn decode(text: &str) -> String {
-    let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_a_form() {
-        let form = "service=a%2Eb&empty=&x=1+2&x=3&odd";
-        assert_eq!(field(form, "service").as_deref(), Some("a.b"));
-        assert_eq!(field(form, "x").as_deref(), Some("1 2"));
-        assert_eq!((field(form, "empty"), field(form, "odd"), field(form, "no")), (None, None, None));
-    }
 }

@@ -5,9 +5,10 @@
 
 use super::service::{Service, term};
 use super::shown::versions;
-use super::{DIALECT, parameter};
+use super::{DIALECT, Micro};
 use crate::app::App;
 use crate::catalog::Health;
+use crate::dialect::form::Form;
 use crate::dialect::outcome;
 use crate::model::Instance;
 use crate::net::{HttpError, Peer, Reply, Request, http, route};
@@ -28,7 +29,8 @@ pub(super) fn known(app: &App) -> Result<Arc<crate::catalog::Snapshot>, HttpErro
 /// GET: all services by name, or one with its nodes.
 pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
     let snapshot = known(app)?;
-    let Some(service) = parameter(request, "service") else {
+    let mut said = Form::read(request.uri().query().unwrap_or_default(), &["service"], |_, _| Ok(()))?;
+    let Some(service) = said.text("service") else {
         let services: Vec<_> = snapshot.services().map(|name| json!({ "name": &**name })).collect();
         return Ok(route::json(StatusCode::OK, &services.into()));
     };
@@ -40,9 +42,10 @@ pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
 }
 
 /// POST: registers every node.
-pub(super) async fn post(request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
+pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
+    let app = &micro.app;
     let said =
-        read(request, &peer, &app, |said| said).await.inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
+        read(request, &peer, app, |said| said).await.inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
     let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(DIALECT, "unavailable"))?;
     let put = |instance| app.registry.put_lasting(instance, said.term);
     match try_join_all(said.instances.into_iter().map(put)).await {
@@ -58,8 +61,9 @@ pub(super) async fn post(request: Request, peer: Peer, app: Arc<App>) -> Result<
 }
 
 /// DELETE: removes every node; one that is not there is removed already.
-pub(super) async fn delete(request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
-    let said = read(request, &peer, &app, Service::to_remove).await?;
+pub(super) async fn delete(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
+    let app = &micro.app;
+    let said = read(request, &peer, app, Service::to_remove).await?;
     let removed = said.instances.iter().map(|instance| app.registry.remove_lasting(&instance.key, &app.naming.layout));
     try_join_all(removed).await?;
     app.metrics.release(DIALECT, "removed");
@@ -78,7 +82,8 @@ async fn read(
     app: &App,
     with: impl FnOnce(Service) -> Service,
 ) -> Result<Said, HttpError> {
-    let ttl = parameter(&request, "ttl").map(|ttl| term(&ttl)).transpose()?;
+    let mut said = Form::read(request.uri().query().unwrap_or_default(), &["ttl"], |_, _| Ok(()))?;
+    let ttl = said.text("ttl").map(|ttl| term(&ttl)).transpose()?;
     let body = http::body(request, &app.limits).await?;
     let mut service = with(Service::read(&body)?);
     service.ttl_s = ttl.or(service.ttl_s);

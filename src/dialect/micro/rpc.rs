@@ -228,11 +228,10 @@ impl Call {
             .map_err(|e| Failure::bad(format!("the body is no JSON object as it is wanted: {e}")))?;
         // In any case of letters, as Go reads them.
         let fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
-        let text = |name| match fields.get(name).map(|value| serde_json::from_str(value.get())) {
-            None => Ok(String::new()),
-            Some(Ok(Some(text))) => Ok(text),
-            Some(Ok(None)) => Ok(String::new()),
-            Some(Err(_)) => Err(Failure::bad(format!("{name} is no string"))),
+        let text = |name| {
+            let said = fields.get(name).map(|value| serde_json::from_str::<Option<String>>(value.get())).transpose();
+            let said = said.map_err(|_| Failure::bad(format!("{name} is no string")));
+            said.map(|text| text.flatten().unwrap_or_default())
         };
         let request = match fields.get("request") {
             None => RawValue::NULL.to_owned(),
