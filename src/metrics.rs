@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,8 @@ struct CodeLabels {
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
+    /// The same by the first digit of the status, to be read without a scrape.
+    classes: [AtomicU64; 6],
     accept_failures: Counter,
     handshake_failures: Counter,
     registrations: Family<DialectLabels, Counter>,
@@ -55,6 +58,7 @@ impl Metrics {
         let metrics = Self {
             registry: Mutex::new(Registry::default()),
             requests: Family::default(),
+            classes: Default::default(),
             accept_failures: Counter::default(),
             handshake_failures: Counter::default(),
             registrations: Family::default(),
@@ -101,6 +105,14 @@ impl Metrics {
     /// An HTTP request was answered. `route` as the table has it.
     pub fn request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
+        if let Some(class) = self.classes.get(usize::from(status / 100)) {
+            class.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Requests answered so far, by the first digit of their status.
+    pub fn classes(&self) -> [u64; 6] {
+        self.classes.each_ref().map(|class| class.load(Relaxed))
     }
 
     /// A connection could not be accepted for lack of something.
@@ -305,5 +317,7 @@ mod tests {
         }
         drop(held);
         assert!(metrics.render().contains("skyhound_websockets 0"));
+        metrics.request("none", 404);
+        assert_eq!(metrics.classes(), [0, 0, 2, 0, 1, 0]);
     }
 }

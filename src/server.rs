@@ -8,11 +8,14 @@ use crate::app::{App, Turns};
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::{Catalog, Health, Places, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
+use crate::dialect::micro::sidecar::{Health as SidecarHealth, Sidecar};
+use crate::dialect::micro::stats;
 use crate::dialect::{self, seaport};
 use crate::dns::{self, DnsServer, DnsStats};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
+use crate::model::instance::Invalid;
 use crate::net::tls::{self, Tls, TlsError};
 use crate::net::{self, HttpServer, HttpSettings, Limits, LineServer, Routes};
 use crate::ops;
@@ -52,6 +55,9 @@ pub enum StartError {
     /// The settings that the store holds are wrong.
     #[error(transparent)]
     Stored(#[from] ConfigError),
+    /// The app beside this daemon cannot be registered.
+    #[error("--server-name and --server-address cannot be registered")]
+    Sidecar(#[source] Invalid),
     /// An address for HTTP or seaport cannot be had.
     #[error(transparent)]
     Http(#[from] net::BindError),
@@ -76,6 +82,7 @@ pub struct Server {
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
     copies: Option<Copies>,
+    sidecar: Option<Sidecar>,
     place: String,
     settings: Settings,
 }
@@ -132,14 +139,19 @@ impl Server {
             turns: Turns::default(),
         });
         ops::gauges::watch(&app);
-        let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref())?;
+        let health = Arc::<SidecarHealth>::default();
+        let sidecar = settings.sidecar.clone().map(|of| Ok((of.instance(&app)?, of))).transpose();
+        let sidecar = sidecar.map_err(StartError::Sidecar)?;
+        let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref(), &health)?;
         let seaport = bind_seaport(settings, &app)?;
+        let sidecar = sidecar.map(|(instance, settings)| Sidecar::start(Arc::clone(&app), instance, settings, health));
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
             saved,
         });
-        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, place, settings: settings.clone() })
+        let settings = settings.clone();
+        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, sidecar, place, settings })
     }
 
     /// Where HTTP and websockets are served.
@@ -206,6 +218,11 @@ impl Server {
     pub async fn shutdown(self) {
         let until = Instant::now() + self.settings.stop_deadline;
         let deadline = self.settings.stop_deadline;
+        if let Some(sidecar) = self.sidecar
+            && tokio::time::timeout(deadline / 2, sidecar.stop()).await.is_err()
+        {
+            warn!("the app beside this daemon could not be removed in time; its lease removes it");
+        }
         let seaport = async {
             match self.seaport {
                 Some(seaport) => seaport.shutdown(deadline).await,
@@ -320,9 +337,12 @@ fn bind_http(
     app: &Arc<App>,
     dns: Option<&DnsServer>,
     tls: Option<&Arc<Tls>>,
+    health: &Arc<SidecarHealth>,
 ) -> Result<(HttpServer, Vec<SocketAddr>), StartError> {
     let over_https = || dns.map(DnsServer::https_routes).unwrap_or_default();
     let mut all = routes(app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
+    all = all.with(stats::routes(app, dns.map(DnsServer::stats)));
+    all = all.with(settings.sidecar.as_ref().map(|_| health.route()));
     if settings.enable_tls {
         all = all.with(over_https());
     }

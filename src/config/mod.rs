@@ -10,6 +10,7 @@ pub mod typed;
 
 pub use typed::{LogFormat, OnStop, Typed};
 
+use crate::dialect::micro::sidecar::SidecarSettings;
 use crate::dns::DnsSettings;
 use crate::model::Name;
 use crate::model::key::Layout;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub layout: Layout,
     /// Where hound-dog's peers have their keys; `None` when nobody reads or writes them.
     pub hound_dog_namespace: Option<String>,
+    /// The app beside this daemon, that it registers.
+    pub sidecar: Option<SidecarSettings>,
     /// What becomes of the entries at a planned stop.
     pub on_stop: OnStop,
     /// How long a planned stop may take.

@@ -9,11 +9,12 @@ use super::{
     StoreSettings, TIMEOUT_RANGE, Typed,
 };
 use crate::catalog::places::FOREIGN_NAMESPACE;
+use crate::dialect::micro::sidecar::{self, ProbeSettings, SidecarSettings};
 use crate::dialect::seaport;
 use crate::dns::network::Network;
 use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
 use crate::model::key::Layout;
-use crate::model::{Label, Name};
+use crate::model::{Label, Name, address};
 use crate::net::tls::TlsFiles;
 use crate::store::etcd::EtcdSettings;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -87,6 +88,7 @@ impl Typed {
             timeout: Duration::from_secs(timeout.into()),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
             hound_dog_namespace: typed.hound_dog_namespace()?,
+            sidecar: typed.sidecar()?,
             on_stop: typed.on_stop.unwrap_or_default(),
             stop_deadline: Duration::from_secs(typed.stop_deadline.unwrap_or(DEFAULT_STOP_DEADLINE).into()),
             log_level: log_level(typed.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL))?,
@@ -138,6 +140,45 @@ impl Typed {
                 heartbeat: Duration::from_secs(heartbeat.into()),
             })),
         }
+    }
+
+    /// The app beside this daemon.
+    fn sidecar(&self) -> Result<Option<SidecarSettings>, ConfigError> {
+        let Some(name) = self.server_name.clone() else {
+            for (setting, given) in [
+                ("server-address", self.server_address.is_some()),
+                ("healthcheck-url", self.healthcheck_url.is_some()),
+                ("healthcheck-interval", self.healthcheck_interval.is_some()),
+                ("healthcheck-rise", self.healthcheck_rise.is_some()),
+                ("healthcheck-fall", self.healthcheck_fall.is_some()),
+            ] {
+                if given {
+                    return Err(wrong(setting, "has no meaning without --server-name SERVICE"));
+                }
+            }
+            return Ok(None);
+        };
+        let Some(address) = &self.server_address else {
+            return Err(wrong("server-name", "needs --server-address HOST:PORT: where is it?"));
+        };
+        let place = address::host_and_port(address)
+            .ok_or_else(|| wrong("server-address", format!("{address:?} is no HOST:PORT")))?;
+        let counted = |setting, value: Option<u32>| match value.unwrap_or(1) {
+            0 => Err(wrong(setting, "is 0; give a number of answers from 1")),
+            number => Ok(number),
+        };
+        let (rise, fall) =
+            (counted("healthcheck-rise", self.healthcheck_rise)?, counted("healthcheck-fall", self.healthcheck_fall)?);
+        let seconds = self.healthcheck_interval.unwrap_or(sidecar::INTERVAL_S);
+        let interval = sidecar::interval_of(seconds)
+            .ok_or_else(|| wrong("healthcheck-interval", format!("is {seconds}; give seconds from 1 to a day")))?;
+        let probe = self.healthcheck_url.as_ref().map(|url| match url.parse::<hyper::Uri>() {
+            Ok(parsed) if parsed.scheme_str() == Some("http") && parsed.host().is_some_and(|host| !host.is_empty()) => {
+                Ok(ProbeSettings { url: parsed, interval, rise, fall })
+            }
+            _ => Err(wrong("healthcheck-url", format!("{url:?} is no URL such as http://127.0.0.1:9090/health"))),
+        });
+        Ok(Some(SidecarSettings { name, host: place.0.to_owned(), port: place.1, probe: probe.transpose()? }))
     }
 
     /// Two readers of one key would make two entries of it.
@@ -365,6 +406,8 @@ mod tests {
             (Typed { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is no network"),
             (Typed { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),
             (Typed { etcd_key: Some("k".into()), ..memory() }, "--etcd-key: has no meaning without --etcd-api"),
+            (Typed { server_address: Some("h:1".into()), ..memory() }, "--server-address: has no meaning without"),
+            (Typed { server_name: Some("a".into()), ..memory() }, "--server-name: needs --server-address"),
             (Typed { etcd_api: etcd(), ..memory() }, "--in-memory: is about the embedded store"),
             (Typed { etcd_api: etcd(), data_dir: Some("d".into()), ..Typed::default() }, "--data-dir: is about"),
         ] {
@@ -381,6 +424,24 @@ mod tests {
         assert!(dns.access.is_open() && dns.rate == dns::limit::RateSettings::default());
         let typed = Typed { dns_rate: Some(5), dns_rate_exempt: vec!["none".into()], ..memory() };
         assert_eq!(typed.settle().unwrap().dns.rate, dns::limit::RateSettings { per_second: 5, exempt: vec![] });
+    }
+
+    #[test]
+    fn an_app_beside_it() {
+        let beside = |url: &str| Typed {
+            server_name: Some("foo".into()),
+            server_address: Some("127.0.0.1:9090".into()),
+            healthcheck_url: Some(url.into()),
+            ..memory()
+        };
+        let sidecar = beside("http://127.0.0.1:9090/x").settle().unwrap().sidecar.unwrap();
+        assert_eq!((sidecar.host.as_str(), sidecar.port, sidecar.probe.unwrap().fall), ("127.0.0.1", 9090, 1));
+        for url in ["https://127.0.0.1/", "127.0.0.1:80", "/x", "http://", "http:// /"] {
+            let error = beside(url).settle().unwrap_err().to_string();
+            assert!(error.starts_with("--healthcheck-url: \""), "{error}");
+        }
+        let never = Typed { healthcheck_interval: Some(0), ..beside("http://127.0.0.1/") };
+        assert!(never.settle().unwrap_err().to_string().starts_with("--healthcheck-interval: is 0;"));
     }
 
     #[test]

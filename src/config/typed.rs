@@ -252,6 +252,49 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hound_dog_namespace: Option<String>,
 
+    /// The service of the one app beside this daemon: registered from start to stop, for a program that speaks none
+    /// of the protocols itself
+    #[arg(long, alias = "server_name", env = "SKYHOUND_SERVER_NAME", value_name = "SERVICE", help_heading = "Sidecar")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+
+    /// Where that app is: HOST:PORT
+    #[arg(
+        long,
+        alias = "server_address",
+        env = "SKYHOUND_SERVER_ADDRESS",
+        value_name = "ADDR",
+        help_heading = "Sidecar"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_address: Option<String>,
+
+    /// http:// URL that answers 200 while that app is well; it is registered only then
+    #[arg(
+        long,
+        alias = "healthcheck_url",
+        env = "SKYHOUND_HEALTHCHECK_URL",
+        value_name = "URL",
+        help_heading = "Sidecar"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck_url: Option<String>,
+
+    /// Seconds between two questions of it [default: 30]
+    #[arg(long, env = "SKYHOUND_HEALTHCHECK_INTERVAL", value_name = "SECONDS", help_heading = "Sidecar")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck_interval: Option<u32>,
+
+    /// Good answers in a row that bring it back [default: 1]
+    #[arg(long, env = "SKYHOUND_HEALTHCHECK_RISE", value_name = "NUMBER", help_heading = "Sidecar")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck_rise: Option<u32>,
+
+    /// Bad answers in a row that take it out [default: 1]
+    #[arg(long, env = "SKYHOUND_HEALTHCHECK_FALL", value_name = "NUMBER", help_heading = "Sidecar")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck_fall: Option<u32>,
+
     /// What becomes of the entries at a planned stop [default: keep]
     #[arg(long, env = "SKYHOUND_ON_STOP", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -329,6 +372,12 @@ impl Typed {
             last_known: self.last_known.or(other.last_known),
             key_prefix: self.key_prefix.or(other.key_prefix),
             hound_dog_namespace: self.hound_dog_namespace.or(other.hound_dog_namespace),
+            server_name: self.server_name.or(other.server_name),
+            server_address: self.server_address.or(other.server_address),
+            healthcheck_url: self.healthcheck_url.or(other.healthcheck_url),
+            healthcheck_interval: self.healthcheck_interval.or(other.healthcheck_interval),
+            healthcheck_rise: self.healthcheck_rise.or(other.healthcheck_rise),
+            healthcheck_fall: self.healthcheck_fall.or(other.healthcheck_fall),
             on_stop: self.on_stop.or(other.on_stop),
             stop_deadline: self.stop_deadline.or(other.stop_deadline),
             log_level: self.log_level.or(other.log_level),

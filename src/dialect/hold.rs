@@ -33,6 +33,11 @@ pub trait Talk: Send + 'static {
     /// frame that means nothing here.
     fn told(&mut self, text: Utf8Bytes) -> impl Future<Output = Result<Option<Bytes>, Bytes>> + Send;
 
+    /// The same for a message that need not be text; `None` where those mean nothing.
+    fn told_bytes(&mut self, _: Bytes) -> impl Future<Output = Option<Result<Option<Bytes>, Bytes>>> + Send {
+        std::future::ready(None)
+    }
+
     /// What there is to say unasked. Safe to cancel.
     fn news(&mut self) -> impl Future<Output = News> + Send {
         std::future::pending()
@@ -142,15 +147,19 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
                     waiting = false;
                     continue;
                 }
-                Heard::Text(text) => {
+                message @ (Heard::Text(_) | Heard::Bytes(_)) => {
                     waiting = false;
-                    match Box::pin(talk.told(text)).await {
-                        Ok(Some(answer)) => answer,
-                        Ok(None) => continue,
-                        Err(_) if bad == BAD_FRAMES_MAX => {
+                    match Box::pin(tell(talk, message)).await {
+                        None => {
+                            let sentence = "binary frames mean nothing here; send JSON as text";
+                            return End::Broke(CloseCode::Unsupported, sentence.into());
+                        }
+                        Some(Ok(Some(answer))) => answer,
+                        Some(Ok(None)) => continue,
+                        Some(Err(_)) if bad == BAD_FRAMES_MAX => {
                             return End::Broke(CloseCode::Policy, "too many frames that mean nothing here".into());
                         }
-                        Err(sentence) => {
+                        Some(Err(sentence)) => {
                             bad += 1;
                             sentence
                         }
@@ -187,6 +196,15 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
         if !socket.say(say) {
             due.as_mut().reset(Instant::now() + patience);
         }
+    }
+}
+
+/// Passes a message on; `None` when messages of its kind mean nothing.
+async fn tell<T: Talk>(talk: &mut T, message: Heard) -> Option<Result<Option<Bytes>, Bytes>> {
+    match message {
+        Heard::Text(text) => Some(talk.told(text).await),
+        Heard::Bytes(bytes) => talk.told_bytes(bytes).await,
+        _ => Some(Ok(None)),
     }
 }
 

@@ -7,9 +7,9 @@
 pub mod form;
 pub mod hold;
 pub mod hound_dog;
+pub mod micro;
 pub mod pick;
 pub mod seaport;
-pub mod micro;
 pub mod skyapi;
 pub mod srsr;
 pub mod v1;

@@ -132,6 +132,8 @@ impl Upgrade {
 pub enum Heard {
     /// It sent a text.
     Text(Utf8Bytes),
+    /// It sent bytes that need not be text.
+    Bytes(Bytes),
     /// It sent a ping (which is answered) or a pong.
     Alive,
     /// It has taken the rest of a text that it did not take at once. The next one may be said.
@@ -167,7 +169,7 @@ struct Sending {
 }
 
 impl Socket {
-    /// What the peer does next. Safe to cancel. After anything but `Text`, `Alive` and `Taken` only
+    /// What the peer does next. Safe to cancel. After anything but `Text`, `Bytes`, `Alive` and `Taken` only
     /// [`Socket::close`] makes sense.
     pub async fn hear(&mut self) -> Heard {
         if self.sending.is_some() {
@@ -177,9 +179,8 @@ impl Socket {
         match self.inner.next().await {
             Some(Ok(Message::Text(text))) => Heard::Text(text),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Alive,
-            Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                Heard::Broke(CloseCode::Unsupported, "binary frames mean nothing here; send JSON as text".into())
-            }
+            Some(Ok(Message::Binary(bytes))) => Heard::Bytes(bytes),
+            Some(Ok(Message::Frame(_))) => Heard::Broke(CloseCode::Protocol, "a frame that is no message".into()),
             Some(Ok(Message::Close(_))) => Heard::Closed,
             Some(Err(error)) => self.failed(&error),
             None => Heard::Gone,

@@ -65,7 +65,7 @@ fn process(scrape: &mut Scrape<'_>, started: f64) {
 }
 
 /// proc(5): `VmRSS` in kB; there is none outside Linux.
-fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)

@@ -22,11 +22,16 @@ pub fn alive() -> Reply {
 
 /// 200 when the store was read once, 503 before and when stopping; JSON either way.
 pub async fn ready(app: &App, stopping: bool) -> Reply {
+    let (ready, body) = state(app, stopping).await;
+    route::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+/// Whether it is ready, and how its parts are.
+pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
     let store = store(app).await;
     let health = app.catalog.health();
     let snapshot = app.catalog.snapshot();
     let ready = !stopping && health != Health::NeverRead;
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "ready": ready,
         "stopping": stopping,
@@ -38,7 +43,7 @@ pub async fn ready(app: &App, stopping: bool) -> Reply {
         "claims": app.registry.claims(),
         "store": store,
     });
-    route::json(status, &body)
+    (ready, body)
 }
 
 /// One word per state of the catalog.

@@ -16,8 +16,8 @@
 pub mod beats;
 mod claim;
 pub mod ids;
-mod records;
 mod lasting;
+mod records;
 pub mod session;
 mod slot;
 mod twin;

@@ -7,10 +7,14 @@
 mod support;
 
 mod ask;
+mod broker;
+mod cli;
 mod lasting;
 mod nodes;
 mod registry;
 mod rpc;
+mod sidecar;
+mod stats;
 
 use support::site::Site;
 
@@ -39,4 +43,7 @@ on_every_store! {
     lasting::it_stays_when_its_peer_and_other_claims_have_gone();
     lasting::a_term_is_renewed_by_saying_it_again_and_ends_without();
     lasting::many_at_once();
+    broker::what_is_said_is_heard_by_all_on_the_topic();
+    broker::one_of_a_queue_gets_each_message();
+    broker::what_is_wrong_is_said();
 }

@@ -120,7 +120,7 @@ fn is_object(body: &[u8]) -> bool {
 }
 
 /// What is behind an error of the client's: the client itself only says that there was one.
-fn root(error: &dyn std::error::Error) -> String {
+pub(super) fn root(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

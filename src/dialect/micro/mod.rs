@@ -1,6 +1,9 @@
 //! micro: the sidecar of March 2016, by which programs in any language use a registry of services: plain HTTP.
 //!
 //! - [`registry`]: `/registry` lists, registers and removes;
+//! - [`broker`]: `/broker` says and hears messages on topics;
+//! - [`sidecar`]: one app beside this daemon, its health check, `/health`;
+//! - [`stats`], [`view`], `page`: `/stats`, for programs and for people;
 //! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
 //! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
 //!
@@ -8,15 +11,21 @@
 //! ([`crate::registry`], lasting entries). Any page in a browser may use these endpoints, as in the original: there
 //! are no cookies here to ride on.
 
+pub mod broker;
 pub mod call;
 mod fields;
+mod page;
 pub mod registry;
 pub mod rpc;
 pub mod service;
 pub mod shown;
+pub mod sidecar;
+pub mod stats;
+pub mod view;
 
 use crate::app::App;
 use crate::net::{HttpError, Peer, Reply, Request, Route, route};
+use crate::topics::Topics;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     HeaderValue,
@@ -41,12 +50,17 @@ pub struct Micro {
     caller: call::Caller,
     /// See [`rpc::CALLS`].
     calls: Semaphore,
+    broker: broker::Broker,
 }
 
 /// All of them.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let micro = Micro { app: Arc::clone(app), caller: call::Caller::default(), calls: Semaphore::new(rpc::CALLS) };
-    let micro = Arc::new(micro);
+    let micro = Arc::new(Micro {
+        app: Arc::clone(app),
+        caller: call::Caller::default(),
+        calls: Semaphore::new(rpc::CALLS),
+        broker: broker::Broker::new(Topics::new(Arc::clone(&app.store), broker::ROOT)),
+    });
     let mut routes = Vec::new();
     routes.extend(open(
         &micro,
@@ -61,6 +75,11 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
         &micro,
         "/rpc",
         &[(Method::POST, |request, peer, micro| Box::pin(rpc::post(request, peer, micro)))],
+    ));
+    routes.extend(open(
+        &micro,
+        "/broker",
+        &[(Method::GET, |request, peer, micro| Box::pin(broker::open(request, peer, micro)))],
     ));
     routes
 }

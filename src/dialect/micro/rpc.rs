@@ -1,7 +1,7 @@
 //! `/rpc`: calls a method of a service at one of its nodes, and says what it said.
 //!
-//! The nodes are the service's instances of every dialect. One of the lowest priority is drawn by weight, as DNS
-//! has them; another one is asked only when the first cannot be reached, because whoever took the call may have done
+//! The nodes are the service's instances of every dialect. One of the lowest priority is drawn by weight;
+//! another one is asked only when the first cannot be reached, because whoever took the call may have done
 //! what it says. A client that goes away hangs up on the node.
 //!
 //! With `address` any address is called, as in the original: whoever may use this port may call whatever this host
@@ -15,6 +15,7 @@ use super::call::Outcome;
 use super::registry::known;
 use crate::catalog::Stored;
 use crate::dialect::form::Form;
+use crate::dialect::pick::pick;
 use crate::model::{Host, address};
 use crate::net::{HttpError, Peer, Reply, Request, http, route};
 use hyper::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -145,44 +146,18 @@ async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, Failure>
 /// Nodes in the order in which to try them.
 fn places(micro: &Micro, service: &str) -> Result<Vec<String>, Failure> {
     let snapshot = known(&micro.app)?;
-    let nodes = snapshot.instances(service).filter(|stored| stored.entry.host.is_some() && stored.entry.port != 0);
-    let nodes: Vec<_> = nodes.map(|stored| (rank(stored), stored)).collect();
-    let drawn = draw(nodes, TRIES);
+    let nodes = || snapshot.instances(service).filter(|stored| stored.entry.host.is_some() && stored.entry.port != 0);
+    let mut drawn: Vec<&Arc<Stored>> = Vec::new();
+    while drawn.len() < TRIES
+        && let Some(next) = pick(nodes().filter(|node| drawn.iter().all(|other| other.key != node.key)))
+    {
+        drawn.push(next);
+    }
     if drawn.is_empty() {
         let nobody = format!("there is no node of {:?}", route::shown(service));
         return Err(Failure::new(CLIENT, StatusCode::NOT_FOUND, nobody));
     }
     Ok(drawn.into_iter().filter_map(|stored| Some(authority(stored.entry.host.as_ref()?, stored.entry.port))).collect())
-}
-
-/// Priority and weight as DNS says them.
-fn rank(stored: &Stored) -> (u16, u16) {
-    let or = |value, default| if value == 0 { default } else { value };
-    (or(stored.entry.priority, 10), or(stored.entry.weight, 100))
-}
-
-/// The first few of an order by priority, and within one by weight: there may be 10,000 of them, and they are not
-/// all put in order for one call.
-fn draw<T>(mut from: Vec<((u16, u16), T)>, most: usize) -> Vec<T> {
-    let mut drawn = Vec::new();
-    while drawn.len() < most
-        && let Some(lowest) = from.iter().map(|((priority, _), _)| *priority).min()
-    {
-        let weight = |((priority, weight), _): &((u16, u16), T)| {
-            if *priority == lowest { u64::from(*weight) } else { 0 }
-        };
-        let sum: u64 = from.iter().map(weight).sum();
-        let mut chosen = fastrand::u64(0..sum.max(1));
-        let found = from.iter().position(|one| match weight(one) {
-            own if chosen < own => true,
-            own => {
-                chosen -= own;
-                false
-            }
-        });
-        drawn.push(from.swap_remove(found.unwrap_or_default()).1);
-    }
-    drawn
 }
 
 fn authority(host: &Host, port: u16) -> String {
@@ -310,21 +285,6 @@ mod tests {
         assert_eq!(of(json!("no such method")), (500, plain("no such method")));
         assert_eq!(of(json!({"code": -32601, "message": "m"})), (500, plain(r#"{"code":-32601,"message":"m"}"#)));
         assert_eq!(of(json!(r#"{"code":200,"detail":"x"}"#)).0, 500, "no error is a success");
-    }
-
-    #[test]
-    fn the_lowest_priority_by_weight() {
-        let nodes = || vec![((1, 300), 'a'), ((1, 100), 'b'), ((2, 1000), 'c')];
-        let mut first = BTreeMap::new();
-        for _ in 0..4000 {
-            let drawn = draw(nodes(), 3);
-            assert_eq!(drawn[2], 'c');
-            *first.entry(drawn[0]).or_insert(0) += 1;
-        }
-        let share = f64::from(first[&'a']) / 4000.0;
-        assert!((share - 0.75).abs() < 0.05, "{first:?}");
-        assert_eq!(draw(nodes(), 1).len(), 1);
-        assert!(draw(Vec::<((u16, u16), char)>::new(), 3).is_empty());
     }
 
     #[test]

@@ -1,0 +1,168 @@
+//! `/broker?topic=T`: a websocket that says things on a topic, and hears what is said there, on any node.
+//!
+//! Every message that a client sends is published on T, as it is. Every publication is sent as the text
+//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, of all sockets of this daemon that say
+//! the same queue one gets each message: the one that has waited longest, so that a slow one gets fewer. A daemon
+//! beside it has queues of its own.
+//!
+//! Owns: the topic's key, the queues, how a publication is said. Does not own: topics ([`crate::topics`]), the life of
+//! the socket ([`crate::dialect::hold`]: it is pinged by `--timeout`, where the original has 54 s).
+
+use super::{DIALECT, Micro};
+use crate::dialect::form::Form;
+use crate::dialect::hold::{News, Talk, hold};
+use crate::net::websocket::{Handshake, Utf8Bytes};
+use crate::net::{HttpError, Peer, Reply, Request};
+use crate::registry::Claim;
+use crate::topics::{Heard, Message, Subscription, To, Topics};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde_json::json;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex as Locked, PoisonError, Weak};
+use tokio::sync::Mutex;
+
+/// The key of topics in the store.
+pub const ROOT: &str = "/skyhound/topics";
+/// The longest name of a topic or a queue, in bytes.
+pub const NAME_MAX: usize = 256;
+
+/// A topic as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no small letter
+/// is written by its number, but for digits and what names are joined with.
+fn key(topic: &str) -> String {
+    topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' => key.push(byte.into()),
+            // Writing to a String cannot fail.
+            _ => drop(write!(key, "%{byte:02x}")),
+        }
+        key
+    })
+}
+
+/// All topics and queues.
+#[derive(Debug)]
+pub(super) struct Broker {
+    topics: Arc<Topics>,
+    queues: Locked<HashMap<(String, String), Weak<Ear>>>,
+}
+
+/// A subscription. Its sockets take turns: whoever waits for it gets the next message, and the others queue up.
+type Ear = Mutex<Subscription>;
+
+impl Broker {
+    pub(super) fn new(topics: Arc<Topics>) -> Self {
+        Self { topics, queues: Locked::default() }
+    }
+
+    /// What a socket listens with: its own ear, or that of its queue.
+    async fn ear(&self, topic: &str, queue: Option<String>) -> Result<Arc<Ear>, HttpError> {
+        let name = queue.map(|queue| (topic.to_owned(), queue));
+        if let Some(ear) = name.as_ref().and_then(|name| self.with(|queues| queues.get(name)?.upgrade())) {
+            return Ok(ear);
+        }
+        let subscription = self.topics.subscribe([topic.to_owned()]).await;
+        let ear = Arc::new(Mutex::new(subscription.map_err(|error| HttpError::unavailable(error.to_string()))?));
+        let Some(name) = name else { return Ok(ear) };
+        Ok(self.with(|queues| {
+            // Another one may have been quicker.
+            if let Some(first) = queues.get(&name).and_then(Weak::upgrade) {
+                return first;
+            }
+            queues.retain(|_, ear| ear.strong_count() > 0);
+            queues.insert(name, Arc::downgrade(&ear));
+            ear
+        }))
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<(String, String), Weak<Ear>>) -> T) -> T {
+        change(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// GET.
+pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
+    let mut said = Form::read(request.uri().query().unwrap_or_default(), &["topic", "queue"], |_, _| Ok(()))?;
+    let Some(topic) = said.text("topic") else {
+        return Err(HttpError::bad_request("topic is missing; say which one, as in /broker?topic=news"));
+    };
+    let queue = said.text("queue");
+    if topic.len().max(queue.as_ref().map_or(0, String::len)) > NAME_MAX {
+        return Err(HttpError::bad_request(format!("topic and queue are {NAME_MAX} bytes each at the most")));
+    }
+    let handshake = Handshake::read(&mut request)?;
+    if peer.seat.is_stopping() {
+        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
+    }
+    let topic = key(&topic);
+    let ear = micro.broker.ear(&topic, queue).await?;
+    let (reply, upgrade) = handshake.accept();
+    let member = Box::new(Member { topics: Arc::clone(&micro.broker.topics), topic: [topic], ear });
+    tokio::spawn(hold(Arc::clone(&micro.app), member, upgrade, peer.seat));
+    Ok(reply)
+}
+
+/// A socket on a topic.
+struct Member {
+    topics: Arc<Topics>,
+    topic: [String; 1],
+    ear: Arc<Ear>,
+}
+
+impl Talk for Member {
+    const DIALECT: &'static str = DIALECT;
+
+    async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
+        self.publish(text.into()).await.map(|()| None)
+    }
+
+    async fn told_bytes(&mut self, bytes: Bytes) -> Option<Result<Option<Bytes>, Bytes>> {
+        Some(self.publish(bytes).await.map(|()| None))
+    }
+
+    async fn news(&mut self) -> News {
+        let mut turn = self.ear.lock().await;
+        loop {
+            match turn.next().await {
+                Heard::Message(message) => {
+                    if let Some(text) = message.said(said) {
+                        return News::Text(text);
+                    }
+                }
+                Heard::Behind => return News::Behind,
+            }
+        }
+    }
+
+    fn claim(self) -> Option<Claim> {
+        None
+    }
+}
+
+impl Member {
+    /// A publication that fails is said in the form of one, as its client reads nothing else.
+    async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
+        let published = self.topics.publish(To::Topics(&self.topic), body).await;
+        published.map_err(|error| {
+            json!({ "Header": { "Error": format!("nothing was published: {error}") }, "Body": "" }).to_string().into()
+        })
+    }
+}
+
+/// As the original's clients read it.
+fn said(message: &Message) -> Option<Bytes> {
+    let body = BASE64.encode(&message.body);
+    message.topic.as_ref().map(|_| Bytes::from(format!(r#"{{"Header":null,"Body":"{body}"}}"#)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_have_a_case_and_any_character() {
+        assert_eq!((key("go.micro-news_1"), key("News")), ("go.micro-news_1".into(), "%4eews".into()));
+        assert_eq!((key("a/../b"), key("%4eews")), ("a%2f..%2fb".into(), "%254eews".into()));
+    }
+}

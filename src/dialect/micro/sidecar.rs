@@ -1,0 +1,270 @@
+//! `serve --server-name foo --server-address 127.0.0.1:9090`: this daemon stands beside one app and registers it.
+//!
+//! It is registered from start to stop, held as a socket's registration is: what hangs on this daemon's leases goes
+//! with it. At a planned stop it is removed whatever `--on-stop` says, because the app does not come back elsewhere.
+//!
+//! With `--healthcheck-url` it is registered only while that URL answers 200. The first answer decides at once; later
+//! it takes `--healthcheck-fall` bad ones in a row to leave and `--healthcheck-rise` good ones to return. An app that
+//! fails its check *expired*, for those who listen: nobody decided that it should go.
+//!
+//! Owns: the probe, its verdict, `/health`. The verdict is synchronous; [`run`] is the shell around it.
+
+use super::DIALECT;
+use super::service::{REST, TERM_RANGE};
+use crate::app::App;
+use crate::model::departure::Departure;
+use crate::model::instance::Invalid;
+use crate::model::{Instance, Registration};
+use crate::net::{HttpError, Route, route};
+use crate::registry::Claim;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+/// `--healthcheck-interval`, in seconds: the original's own.
+pub const INTERVAL_S: u32 = 30;
+/// The longest that a probe may take; never longer than the interval.
+pub const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+/// So much of a failed probe's text is said again, in bytes.
+pub const TEXT_MAX: usize = 1024;
+/// The pause before a registration that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The app beside this daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarSettings {
+    /// Its service.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How to tell whether it is well.
+    pub probe: Option<ProbeSettings>,
+}
+
+/// How often, and how many answers in a row are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeSettings {
+    /// What is asked: `http://…`.
+    pub url: Uri,
+    /// The time between two probes.
+    pub interval: Duration,
+    /// Good answers that bring it back.
+    pub rise: u32,
+    /// Bad answers that take it out.
+    pub fall: u32,
+}
+
+impl SidecarSettings {
+    /// The registration, to be checked before anything starts.
+    pub fn instance(&self, app: &App) -> Result<Instance, Invalid> {
+        let random = || fastrand::u64(..);
+        let (a, b) = (random(), random());
+        // The form of a version 4 UUID (RFC 9562 section 5.4).
+        let uuid = format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            a >> 32,
+            a >> 16 & 0xffff,
+            a & 0xfff,
+            b >> 48 & 0x3fff | 0x8000,
+            b & 0xffff_ffff_ffff
+        );
+        let registration = Registration {
+            service: self.name.clone(),
+            host: self.host.clone(),
+            port: self.port,
+            dialect: DIALECT,
+            ..Registration::default()
+        };
+        let mut instance = registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        if let Some(details) = &mut instance.entry.details {
+            details.meta.insert(REST.into(), json!({ "id": format!("{}-{uuid}", self.name) }).to_string());
+        }
+        Ok(instance)
+    }
+}
+
+/// What the last probes say.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// Whether it is taken for well; `None` before the first answer.
+    well: Option<bool>,
+    /// Answers in a row that say otherwise.
+    against: u32,
+}
+
+impl Verdict {
+    /// One more answer. Says whether it is taken for well now.
+    fn hear(&mut self, good: bool, settings: &ProbeSettings) -> bool {
+        let well = *self.well.get_or_insert(good);
+        self.against = if good == well { 0 } else { self.against + 1 };
+        let needed = if well { settings.fall } else { settings.rise };
+        if self.against >= needed {
+            self.against = 0;
+            self.well = Some(good);
+        }
+        self.well == Some(true)
+    }
+}
+
+/// What `/health` says: nothing wrong, or the last probe's status and text.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<Option<(StatusCode, String)>>);
+
+impl Health {
+    fn set(&self, wrong: Option<(StatusCode, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+    }
+
+    /// `/health`.
+    pub fn route(self: &Arc<Self>) -> Route {
+        let health = Arc::clone(self);
+        Route::get("/health", move |_, _| {
+            let wrong = health.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move {
+                match wrong {
+                    None => Ok(route::text(StatusCode::OK, "ok\n")),
+                    Some((status, text)) => Err(HttpError::new(status, text)),
+                }
+            }
+        })
+    }
+}
+
+/// The app's registration, as it runs.
+#[derive(Debug)]
+pub struct Sidecar {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Sidecar {
+    /// Starts. Within a tokio runtime.
+    pub fn start(app: Arc<App>, instance: Instance, settings: SidecarSettings, health: Arc<Health>) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        Self { stop, task: tokio::spawn(run(app, instance, settings.probe, health, stopping)) }
+    }
+
+    /// Removes the registration. Bound it.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}
+
+/// Holds the registration while the app is well, until it is told to stop.
+async fn run(
+    app: Arc<App>,
+    instance: Instance,
+    probe: Option<ProbeSettings>,
+    health: Arc<Health>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut claim: Option<Claim> = None;
+    let mut verdict = Verdict::default();
+    let mut ticks = interval(probe.as_ref().map_or(AGAIN, |probe| probe.interval));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+    loop {
+        tokio::select! {
+            // An error would say that nobody can stop it any more.
+            _ = stopping.wait_for(|stop| *stop) => break,
+            _ = ticks.tick() => {}
+        }
+        let well = match &probe {
+            None => true,
+            Some(probe) => {
+                let wrong = ask(&http, probe).await;
+                let well = verdict.hear(wrong.is_none(), probe);
+                health.set(wrong);
+                well
+            }
+        };
+        match (well, claim.take()) {
+            (true, None) => match app.registry.register(instance.clone()).await {
+                Ok(held) => {
+                    info!(name = %instance.name, "registered");
+                    app.metrics.registration(DIALECT, "ok");
+                    claim = Some(held);
+                }
+                Err(error) => {
+                    warn!(%error, name = %instance.name, "cannot be registered; trying again");
+                    ticks.reset_after(AGAIN);
+                }
+            },
+            (false, Some(held)) => {
+                warn!(name = %instance.name, "it fails its health check and is taken out");
+                app.metrics.release(DIALECT, "unhealthy");
+                // The registry goes on with it, if the store is away.
+                drop(held.release(Departure::Expired).await);
+            }
+            (_, same) => claim = same,
+        }
+    }
+    if let Some(claim) = claim {
+        app.metrics.release(DIALECT, "stopped");
+        drop(claim.release(Departure::Left).await);
+    }
+}
+
+/// Asks once. What is wrong, if anything.
+async fn ask(http: &Client<HttpConnector, Empty<Bytes>>, probe: &ProbeSettings) -> Option<(StatusCode, String)> {
+    let answer = async {
+        let reply = http.get(probe.url.clone()).await.map_err(|error| super::call::root(&error))?;
+        let status = reply.status();
+        let text = Limited::new(reply.into_body(), TEXT_MAX).collect().await;
+        let text = text.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Ok((status, String::from_utf8_lossy(&text).trim_end().to_owned()))
+    };
+    let deadline = PROBE_DEADLINE.min(probe.interval);
+    let failed: Result<_, String> =
+        timeout(deadline, answer).await.unwrap_or_else(|_| Err(format!("no answer within {deadline:?}")));
+    match failed {
+        Ok((StatusCode::OK, _)) => None,
+        // Said again as it was, but for what is no failure by itself and would make `/health` well.
+        Ok((status, text)) if status.is_client_error() || status.is_server_error() => Some((status, text)),
+        Ok((status, text)) => {
+            Some((StatusCode::SERVICE_UNAVAILABLE, format!("{} answered {status}: {text}", probe.url)))
+        }
+        Err(why) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{}: {why}", probe.url))),
+    }
+}
+
+/// The interval in seconds, within what makes sense.
+pub fn interval_of(seconds: u32) -> Option<Duration> {
+    (u64::from(seconds) <= *TERM_RANGE.end() && seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_in_a_row_are_believed() {
+        let settings = ProbeSettings {
+            url: Uri::from_static("http://127.0.0.1/"),
+            interval: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        };
+        let hear = |answers: &str| {
+            let mut verdict = Verdict::default();
+            answers.chars().map(|a| if verdict.hear(a == '+', &settings) { '+' } else { '-' }).collect::<String>()
+        };
+        assert_eq!(hear("++--+---+-++"), "+++++++----+");
+        assert_eq!(hear("-+-++"), "----+", "the first one decides at once");
+        assert_eq!(hear("+"), "+");
+    }
+}

@@ -1,0 +1,79 @@
+// The page of /stats in a real browser: node page.mjs http://HOST:PORT
+//
+// With SHOTS=DIR it leaves pictures there, for the documents.
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+
+const { chromium } = createRequire(`${process.env.TOOLS}/`)('playwright-core');
+const base = process.argv[2];
+const shots = process.env.SHOTS;
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-dev-shm-usage'],
+});
+
+const registry = (method, body) => fetch(`${base}/registry`, { method, body: JSON.stringify(body) })
+  .then((reply) => assert.equal(reply.status, 200));
+
+try {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light' });
+  const page = await context.newPage();
+  const wrong = [];
+  const elsewhere = [];
+  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && wrong.push(message.text()));
+  page.on('pageerror', (error) => wrong.push(String(error)));
+  page.on('dialog', (dialog) => { wrong.push('a dialog'); dialog.dismiss(); });
+  page.on('request', (request) => {
+    if (!request.url().startsWith(base) && !request.url().startsWith('data:')) elsewhere.push(request.url());
+  });
+
+  await page.goto(`${base}/stats`);
+  await page.getByText('following the store').waitFor();
+  const list = page.locator('#list');
+  await list.getByText('10.0.0.9 port 8080').waitFor();
+  // What services are called is text.
+  await list.getByText('<script>alert(1)</script>').waitFor();
+  assert.equal(await page.locator('#list script, #list img, #list b').count(), 0);
+  assert.ok(await page.locator('#dns svg rect').count() > 0, 'the questions of DNS are drawn');
+  assert.match(await page.locator('#requests svg title').textContent(), /^Requests: \d+ in the last/);
+
+  // Live: it is there and goes without anybody touching the page.
+  const late = { name: 'late', nodes: [{ id: 'l', address: '127.0.0.1', port: 4242 }] };
+  await registry('POST', late);
+  const row = page.locator('#list .service', { hasText: 'late' });
+  await row.waitFor({ timeout: 8000 });
+  await page.locator('#events li', { hasText: 'late is there' }).waitFor();
+  if (shots) await page.screenshot({ path: `${shots}/stats.png` });
+  await registry('DELETE', late);
+  await row.waitFor({ state: 'detached', timeout: 8000 });
+  await page.locator('#events li', { hasText: 'late has left' }).waitFor();
+  assert.equal(await page.locator('#events li', { hasText: 'late is there' }).count(), 1, 'each change once');
+
+  // Filter, by keyboard.
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.className), 'skip');
+  await page.getByLabel('Filter').fill('10.0.0.9');
+  await page.getByText('1 instance of 1 service').waitFor();
+  assert.equal(await page.locator('#list .service').count(), 1);
+  await page.getByLabel('Filter').fill('');
+  await page.waitForFunction(() => document.querySelectorAll('#list .service').length === 3);
+
+  // Every input and figure has a name.
+  assert.equal(await page.locator('svg[role=img]:not(:has(title))').count(), 0);
+  assert.equal(await page.locator('h1').count(), 1);
+
+  // In the dark, and on a phone.
+  await page.emulateMedia({ colorScheme: 'dark' });
+  const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  assert.equal(ground, 'rgb(16, 21, 28)');
+  if (shots) await page.screenshot({ path: `${shots}/stats-dark.png` });
+  await page.setViewportSize({ width: 360, height: 740 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 360, `it is ${wide} wide on a phone of 360`);
+  if (shots) await page.screenshot({ path: `${shots}/stats-phone.png` });
+
+  assert.deepEqual(wrong, [], 'nothing is wrong in the console');
+  assert.deepEqual(elsewhere, [], 'nobody else is asked');
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,141 @@
+//! `/stats`: the original's JSON, the page and what it asks for, and the page in a real browser.
+
+use crate::ask::{deregister, node, register, send};
+use crate::nodes::{installed, tools};
+use crate::support::etcd::EtcdProcess;
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+
+fn body(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_counted_as_what_they_were() {
+    let site = Site::memory(&[]).await;
+    for _ in 0..7 {
+        site.get("/nothing").await;
+    }
+    site.dig().query("web.services.skydns.local", "SRV").await.expect("an answer");
+    let answer = send(&site, "GET", "/stats", "application/json", "").await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let stats = body(&answer.body);
+    let sum = |of: &dyn Fn(&Value) -> u64| stats["counters"].as_array().expect("a list").iter().map(of).sum::<u64>();
+    assert_eq!(sum(&|window| window["status_codes"]["40x"].as_u64().unwrap_or_default()), 7);
+    assert!(sum(&|window| window["total_reqs"].as_u64().expect("a number")) >= 7);
+    assert!(sum(&|window| window["dns"].as_u64().expect("a number")) >= 1);
+    assert!(stats["started"].as_u64().is_some_and(|at| at > 1_400_000_000), "{stats}");
+    assert!(stats["memory"].as_str().is_some_and(|memory| memory.ends_with("mb")), "{stats}");
+    assert!(stats["threads"].as_u64().is_some_and(|threads| threads > 1), "{stats}");
+    assert!(stats["gc_pause"].is_string(), "{stats}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_has_what_is_there_and_what_happens() {
+    let etcd = EtcdProcess::start().await;
+    let site = Site::at(&etcd, &[]).await;
+    let view = async |query: &str| body(&site.get(&format!("/stats/view{query}")).await.body);
+    for service in ["alpha", "beta"] {
+        register(&site, &node(service, "one", 80)).await;
+    }
+    let held = site.provide("service=gamma&host=10.1.2.3&port=7&version=1.2.3").await;
+    let all = view("").await;
+    let names: Vec<_> = all["services"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["alpha", "beta", "gamma"]);
+    assert_eq!(all["state"]["catalog"], "following");
+    let one = |view: &Value, at: usize| view["services"][at]["instances"][0].clone();
+    assert_eq!(
+        (one(&all, 0)["held"].as_str(), one(&all, 0)["dialect"].as_str()),
+        (Some("until it is removed"), Some("micro"))
+    );
+    assert!(one(&all, 2)["held"].as_str().is_some_and(|held| held.starts_with("while it lives")), "{all}");
+    for (query, names) in [
+        ("?q=ALPH", json!(["alpha"])),
+        ("?q=10.1.2", json!(["gamma"])),
+        ("?q=1.2.3", json!(["gamma"])),
+        ("?q=skyapi", json!(["gamma"])),
+        ("?q=none", json!([])),
+    ] {
+        let found = view(query).await;
+        let found: Vec<_> =
+            found["services"].as_array().expect("a list").iter().map(|one| one["name"].clone()).collect();
+        assert_eq!(Value::from(found), names, "{query}");
+    }
+    let after = all["last_change"].as_u64().expect("a number");
+    assert_eq!(view(&format!("?after={after}")).await["changes"], json!([]));
+    deregister(&site, &node("alpha", "one", 80)).await;
+    let changes = view(&format!("?after={after}")).await["changes"].clone();
+    assert_eq!(
+        (changes.as_array().map(Vec::len), &changes[0]["kind"], &changes[0]["service"]),
+        (Some(1), &json!("delete"), &json!("alpha"))
+    );
+    assert!(
+        !view("?after=99999999").await["changes"].as_array().expect("a list").is_empty(),
+        "another daemon's number"
+    );
+    assert_eq!(site.get("/stats/view?after=x").await.status, 400);
+    etcd.ctl(&["put", "/skydns/local/skydns/services/bad/1", "no JSON"]);
+    wait_until(SOON, async || match view("").await["quarantine"].clone() {
+        quarantine if quarantine[0]["key"] == "/skydns/local/skydns/services/bad/1" => Ok(()),
+        quarantine => Err(quarantine.to_string()),
+    })
+    .await;
+    held.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_is_whole_and_lets_nothing_in() {
+    let site = Site::memory(&[]).await;
+    for (path, kind) in [
+        ("/stats", "text/html; charset=utf-8"),
+        ("/stats/page.js", "text/javascript; charset=utf-8"),
+        ("/stats/page.css", "text/css; charset=utf-8"),
+    ] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{path}");
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        // Nothing of elsewhere: no address of another host but the name of SVG's language.
+        let strange = answer.body.replace("http://www.w3.org/2000/svg", "");
+        assert!(!strange.contains("http://") && !strange.contains("https://"), "{path}");
+    }
+}
+
+/// Debian's chromium, driven by playwright-core.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_in_a_browser() {
+    let dir = tools("micro-browser");
+    let mut install = Command::new("npm");
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&dir).arg("playwright-core@1");
+    let there = installed(&dir.join("node_modules/playwright-core"), &mut install);
+    if there.is_none() || installed(std::path::Path::new("/usr/bin/chromium"), &mut Command::new("false")).is_none() {
+        return;
+    }
+    let site = Site::memory(&[]).await;
+    register(
+        &site,
+        &node("<img src=x onerror=alert(1)>".replace(['<', '>', ' ', '=', '(', ')'], "-").trim_matches('-'), "one", 80),
+    )
+    .await;
+    register(
+        &site,
+        &json!({"name": "web", "version": "<b>1</b>", "nodes": [{"id": "<script>alert(1)</script>", "port": 81}]}),
+    )
+    .await;
+    let held = site.provide("service=api&host=10.0.0.9&port=8080").await;
+    for _ in 0..20 {
+        site.dig().query("api.services.skydns.local", "SRV").await.expect("an answer");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/micro/page.mjs");
+    let mut browser = tokio::process::Command::new("node");
+    browser.arg(script).arg(format!("http://{}", site.http)).current_dir(&dir);
+    browser.env("TOOLS", dir.join("node_modules")).stdin(Stdio::null()).kill_on_drop(true);
+    let done = tokio::time::timeout(std::time::Duration::from_secs(120), browser.output()).await;
+    let done = done.expect("the browser ends in time").expect("there is a node");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    held.close().await;
+}
