@@ -1,5 +1,6 @@
 //! The command line: one file per verb, from the arguments as typed to a call.
 
+mod called;
 pub mod command;
 pub mod completion;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod dnssec;
 pub mod event;
 pub mod explain;
 pub mod instances;
+pub mod micro;
 pub mod provide;
 pub mod resolve;
 mod say;
@@ -41,6 +43,7 @@ enum Verb {
     Watch(watch::WatchArgs),
     Event(event::EventArgs),
     Explain(explain::ExplainArgs),
+    Micro(Box<micro::MicroArgs>),
     DnssecKeygen(dnssec::KeygenArgs),
     Seaport(Box<seaport::SeaportArgs>),
     Completion(completion::CompletionArgs),
@@ -69,7 +72,8 @@ impl AskedArgs {
 
 /// What `main` does: reads the arguments and calls the verb.
 pub async fn run() -> ExitCode {
-    match Cli::parse_from(seaport::arguments(std::env::args_os())).verb {
+    let given = called::arguments(std::env::args_os());
+    match Cli::parse_from(seaport::arguments(given)).verb {
         Verb::Serve(args) => serve::run(*args).await,
         Verb::Config(args) => config::run(*args),
         Verb::Provide(args) => provide::run(args).await,
@@ -79,6 +83,7 @@ pub async fn run() -> ExitCode {
         Verb::Watch(args) => watch::run(args).await,
         Verb::Event(args) => event::run(args).await,
         Verb::Explain(args) => explain::run(args).await,
+        Verb::Micro(args) => micro::run(*args).await,
         Verb::DnssecKeygen(args) => dnssec::keygen(&args),
         Verb::Seaport(args) => seaport::run(*args).await,
         Verb::Completion(args) => completion::completion(&args, Cli::command()),

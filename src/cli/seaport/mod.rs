@@ -78,13 +78,8 @@ fn hub(text: &str) -> Result<String, String> {
     }
 }
 
-/// The arguments of the process, with what the original spells differently: its name is the verb, and `--meta.KEY=V`.
-pub(super) fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut given: Vec<OsString> = given.collect();
-    let name = given.first().and_then(|name| Path::new(name).file_name());
-    if name.is_some_and(|name| name == "seaport") {
-        given.insert(1, "seaport".into());
-    }
+/// The process's arguments, with what the original spells differently: `--meta.KEY=V`.
+pub(super) fn arguments(mut given: Vec<OsString>) -> Vec<OsString> {
     if given.get(1).is_none_or(|verb| verb != "seaport") {
         return given;
     }
