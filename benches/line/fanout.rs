@@ -120,7 +120,14 @@ async fn rounds(node: &Node, crowd: &Listeners, count: u32) -> Result<[(&'static
     for _ in 0..count {
         let http = node.daemon.http;
         let mut held = None;
-        puts.push(crowd.round(node, async { Ok(held = Some(Peer::provide(http, SERVICE, 9999).await?)) }).await?);
+        puts.push(
+            crowd
+                .round(node, async {
+                    held = Some(Peer::provide(http, SERVICE, 9999).await?);
+                    Ok(())
+                })
+                .await?,
+        );
         events.push(crowd.round(node, say(http)).await?);
         let mut held = held.ok_or("an instance that registered")?;
         deletes.push(crowd.round(node, held.say_close()).await?);

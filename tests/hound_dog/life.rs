@@ -123,7 +123,8 @@ pub async fn the_store_says_how_it_is(site: Site) {
     for _ in 0..100 {
         ears.push(open(site.http, "monitor?monitor=a,b").await);
     }
-    assert_eq!(site.metric("skyhound_websockets").await, 100.0);
+    let held = site.metric("skyhound_websockets").await;
+    assert!((held - 100.0).abs() < 0.5, "{held}");
     drop(ears);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;

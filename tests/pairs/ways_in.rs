@@ -25,7 +25,7 @@ pub enum Held {
 impl Held {
     pub async fn leave(self) {
         match self {
-            Self::Socket(socket) => drop(socket.close().await),
+            Self::Socket(socket) => socket.close().await,
             Self::Goodbye { http, path, body } => {
                 let said = http::post(http, path, "application/json", body.as_bytes()).await.expect("an answer");
                 assert_eq!(said.status, 200, "{}", said.body);

@@ -1,4 +1,4 @@
-//! PyPI's `srsrpy`, as its users run it.
+//! The real client, `srsrpy`, as its users run it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::support::site::Site;
 use crate::support::wait::SOON;
 use crate::until;
 
-/// Where `tests/run` installs the clients from PyPI.
+/// Where `tests/run` installs clients in Python.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/python/bin/python");
 
 /// Registers, says so, and lives until its standard input ends.

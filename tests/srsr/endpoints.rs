@@ -17,13 +17,9 @@ pub async fn lookup(site: &Site, name: &str) -> Option<String> {
     let said = site.post("/lookup", &json!({ "name": name })).await;
     assert_eq!(said.status, 200, "{}", said.body);
     let address = said.json()["address"].as_str().expect("an address").to_owned();
-    match said.json()["success"].as_bool().expect("a boolean") {
-        true => Some(address),
-        false => {
-            assert_eq!(address, "");
-            None
-        }
-    }
+    let found = said.json()["success"].as_bool().expect("a boolean");
+    assert!(found || address.is_empty(), "{address}");
+    found.then_some(address)
 }
 
 /// What an endpoint says of an id.

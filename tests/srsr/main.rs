@@ -1,4 +1,4 @@
-//! srsr on real sockets: its four endpoints, and the real client from PyPI.
+//! srsr on real sockets: its four endpoints, and the real client, `srsrpy`.
 
 // The modules of a test are its own affair.
 #![allow(unreachable_pub)]

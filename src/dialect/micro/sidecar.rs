@@ -7,7 +7,7 @@
 //! it takes `--healthcheck-fall` bad ones in a row to leave and `--healthcheck-rise` good ones to return. An app that
 //! fails its check *expired*, for those who listen: nobody decided that it should go.
 //!
-//! Owns: the probe, its verdict, `/health`. The verdict is synchronous; [`run`] is the shell around it.
+//! Owns: the probe, its verdict, `/health`. The verdict is synchronous; `run` is the shell around it.
 
 use super::DIALECT;
 use super::service::{REST, TERM_RANGE};

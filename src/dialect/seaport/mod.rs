@@ -11,8 +11,8 @@
 //! - A row that comes to nothing is answered with `["error", id, sentence]`, which the original passes over.
 //! - With keys, who has none may read.
 //!
-//! [`row`] is the spelling, [`meta`] what is said of a service, [`services`] what one peer registered, [`hub`] what
-//! all peers of a node share, [`peer`] the life of a connection, [`news`], [`echoes`] and [`pulse`] parts of it, [`link`] rows over it, [`sealed`] and [`keys`] the
+//! [`row`] is the spelling, [`meta`] what is said of a service, `services` what one peer registered, `hub` what
+//! all peers of a node share, `peer` the life of a connection, `news`, `echoes` and `pulse` parts of it, [`link`] rows over it, [`sealed`] and [`keys`] the
 //! same with keys, [`client`] the other end.
 
 pub mod client;
