@@ -213,11 +213,7 @@ pub(super) fn changes(
         let is: HashMap<_, _> = own(after, &name).map(|stored| (&stored.key, stored)).collect();
         // What somebody else's key says now, at the same place, is not gone.
         let said_by_another = |stored: &Arc<Stored>| is.values().any(|other| other.place() == stored.place());
-        let gone = own(before, &name).filter(|stored| match is.get(&stored.key) {
-            // It says that it belongs to another service, or to none.
-            Some(now) => now.service != stored.service,
-            None => !said_by_another(stored),
-        });
+        let gone = own(before, &name).filter(|stored| !is.contains_key(&stored.key) && !said_by_another(stored));
         let gone = gone.map(|stored| (Kind::Gone(why(&stored.key)), stored));
         // Rewritten into an instance of another service, or into none.
         let another = |stored: &&Arc<Stored>| is.get(&stored.key).is_some_and(|is| is.service != stored.service);
