@@ -115,16 +115,12 @@ async fn the_page_in_a_browser() {
         return;
     }
     let site = Site::memory(&[]).await;
-    register(
-        &site,
-        &node("<img src=x onerror=alert(1)>".replace(['<', '>', ' ', '=', '(', ')'], "-").trim_matches('-'), "one", 80),
-    )
-    .await;
-    register(
-        &site,
-        &json!({"name": "web", "version": "<b>1</b>", "nodes": [{"id": "<script>alert(1)</script>", "port": 81}]}),
-    )
-    .await;
+    let greeter = json!({"name": "go.micro.srv.greeter", "version": "1.4.0", "nodes": [
+        {"id": "greeter-1", "address": "10.0.0.5", "port": 9091},
+        {"id": "greeter-2", "address": "10.0.0.6", "port": 9091}
+    ]});
+    register(&site, &greeter).await;
+    register(&site, &json!({"name": "web", "nodes": [{"id": "web-1", "address": "10.0.0.7", "port": 80}]})).await;
     let held = site.provide("service=api&host=10.0.0.9&port=8080").await;
     for _ in 0..20 {
         site.dig().query("api.services.skydns.local", "SRV").await.expect("an answer");
