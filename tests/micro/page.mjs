@@ -1,11 +1,12 @@
-// The page of /stats in a real browser: node page.mjs http://HOST:PORT
+// The page of /stats in a real browser: node page.mjs http://HOST:PORT DNS-HOST:PORT
 //
 // With SHOTS=DIR it leaves pictures there, for the documents.
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { createRequire } from 'node:module';
 
 const { chromium } = createRequire(`${process.env.TOOLS}/`)('playwright-core');
-const base = process.argv[2];
+const [base, dns] = process.argv.slice(2);
 const shots = process.env.SHOTS;
 const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
@@ -14,6 +15,23 @@ const browser = await chromium.launch({
 
 const registry = (method, body) => fetch(`${base}/registry`, { method, body: JSON.stringify(body) })
   .then((reply) => assert.equal(reply.status, 200));
+
+// Something to see on a picture: three quarters of a minute of requests and questions.
+async function traffic() {
+  const socket = createSocket('udp4');
+  const [, host, port] = dns.match(/^(.*):(\d+)$/);
+  const labels = ['api', 'services', 'skydns', 'local'].flatMap((label) => [label.length, ...Buffer.from(label)]);
+  const question = Buffer.from([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 33, 0, 1]);
+  for (let round = 0; round < 45; round += 1) {
+    const much = 6 + Math.round(5 * Math.sin(round / 5) + 4 * Math.random());
+    for (let one = 0; one < much; one += 1) {
+      await fetch(`${base}${one % 7 === 6 ? '/nothing' : '/registry?service=web'}`);
+      for (let n = 0; n < 9; n += 1) socket.send(question, Number(port), host);
+    }
+    await new Promise((done) => { setTimeout(done, 1000); });
+  }
+  socket.close();
+}
 
 try {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light' });
@@ -33,6 +51,8 @@ try {
   await list.getByText('10.0.0.9 port 8080').waitFor();
   assert.ok(await page.locator('#dns svg rect').count() > 0, 'the questions of DNS are drawn');
   assert.match(await page.locator('#requests svg title').textContent(), /^Requests: \d+ in the last/);
+
+  if (shots) await traffic();
 
   // Live: it is there and goes without anybody touching the page.
   const late = { name: 'late', nodes: [{ id: 'l', address: '127.0.0.1', port: 4242 }] };
@@ -75,6 +95,7 @@ try {
   const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   assert.equal(ground, 'rgb(16, 21, 28)');
   if (shots) await page.screenshot({ path: `${shots}/stats-dark.png` });
+  await page.evaluate(() => document.activeElement.blur());
   await page.setViewportSize({ width: 360, height: 740 });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= 360, `it is ${wide} wide on a phone of 360`);

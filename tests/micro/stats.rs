@@ -127,7 +127,7 @@ async fn the_page_in_a_browser() {
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/micro/page.mjs");
     let mut browser = tokio::process::Command::new("node");
-    browser.arg(script).arg(format!("http://{}", site.http)).current_dir(&dir);
+    browser.arg(script).arg(format!("http://{}", site.http)).arg(site.dns.to_string()).current_dir(&dir);
     browser.env("TOOLS", dir.join("node_modules")).stdin(Stdio::null()).kill_on_drop(true);
     let done = tokio::time::timeout(std::time::Duration::from_secs(120), browser.output()).await;
     let done = done.expect("the browser ends in time").expect("there is a node");

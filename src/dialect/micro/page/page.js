@@ -113,12 +113,14 @@ function glance(view) {
 
 const COLUMNS = [
   ['Address', (one) => one.address], ['Id', (one) => one.id], ['Version', (one) => one.version],
-  ['Came through', (one) => el('span', { class: 'badge' }, one.dialect || 'the store')],
-  ['Priority, weight', (one) => `${one.priority}, ${one.weight}`], ['Stays', (one) => one.held],
+  ['Through', (one) => el('span', { class: 'badge' }, one.dialect || 'the store')],
+  ['Rank', (one) => `${one.priority} / ${one.weight}`], ['Stays', (one) => one.held],
 ];
 
 function service(one, open) {
-  const head = el('thead', {}, el('tr', {}, ...COLUMNS.map(([name]) => el('th', { scope: 'col' }, name))));
+  const names = COLUMNS.map(([name]) => el('th', { scope: 'col' }, name));
+  names[4].title = 'priority / weight';
+  const head = el('thead', {}, el('tr', {}, ...names));
   const rows = one.instances.map((instance) => el('tr', { title: instance.key },
     ...COLUMNS.map(([name, of]) => el('td', { 'data-label': name }, of(instance)))));
   const box = el('details', { class: 'service', 'data-name': one.name },
@@ -193,6 +195,7 @@ async function refresh() {
     const view = await reply.json();
     const first = state.after === null || view.last_change < state.after;
     glance(view);
+    state.view = view;
     charts(view.counters);
     services(view);
     events(view, first);
@@ -229,6 +232,7 @@ byId('filter').addEventListener('input', () => {
   clearTimeout(typing);
   typing = setTimeout(() => refresh(), 200);
 });
+addEventListener('resize', () => state.view && charts(state.view.counters));
 document.addEventListener('visibilitychange', () => {
   if (!document.hidden) soon();
 });
