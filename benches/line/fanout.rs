@@ -120,14 +120,11 @@ async fn rounds(node: &Node, crowd: &Listeners, count: u32) -> Result<[(&'static
     for _ in 0..count {
         let http = node.daemon.http;
         let mut held = None;
-        puts.push(
-            crowd
-                .round(node, async {
-                    held = Some(Peer::provide(http, SERVICE, 9999).await?);
-                    Ok(())
-                })
-                .await?,
-        );
+        let register = async {
+            held = Some(Peer::provide(http, SERVICE, 9999).await?);
+            Ok(())
+        };
+        puts.push(crowd.round(node, register).await?);
         events.push(crowd.round(node, say(http)).await?);
         let mut held = held.ok_or("an instance that registered")?;
         deletes.push(crowd.round(node, held.say_close()).await?);

@@ -123,8 +123,7 @@ pub async fn the_store_says_how_it_is(site: Site) {
     for _ in 0..100 {
         ears.push(open(site.http, "monitor?monitor=a,b").await);
     }
-    let held = site.metric("skyhound_websockets").await;
-    assert!((held - 100.0).abs() < 0.5, "{held}");
+    assert!((site.metric("skyhound_websockets").await - 100.0).abs() < 0.5);
     drop(ears);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
