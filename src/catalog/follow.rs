@@ -67,10 +67,7 @@ impl Follow {
         terms: &mut Terms,
     ) -> Result<std::convert::Infallible, StoreError> {
         let mut own = self.begin(Part::Own, catalog, terms).await?;
-        let mut foreign = match catalog.snapshot().places().foreign_prefix() {
-            Some(_) => Some(self.begin(Part::Foreign, catalog, terms).await?),
-            None => None,
-        };
+        let mut foreign = self.begin_foreign(catalog, terms).await?;
         let before = catalog.health.send_replace(Health::Following);
         if before != Health::Following {
             let (entries, revision) = (catalog.snapshot().root().entries(), catalog.snapshot().revision().0);
@@ -111,6 +108,20 @@ impl Follow {
         };
         self.compare_with(part, catalog, listing, terms).await;
         Ok(feed)
+    }
+
+    /// The same for the keys of hound-dog's peers, if anybody reads them. A user of etcd's that may not read them is no
+    /// reason to know nothing of all others.
+    async fn begin_foreign(&self, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Option<Feed>, StoreError> {
+        let Some(prefix) = catalog.snapshot().places().foreign_prefix().map(str::to_owned) else { return Ok(None) };
+        match self.begin(Part::Foreign, catalog, terms).await {
+            Ok(feed) => Ok(Some(feed)),
+            Err(StoreError::Denied(reason)) => {
+                warn!(prefix, reason, "hound-dog's peers are passed over: etcd lets this user not read their keys");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The feed from where the catalog is, having told what happened since; `None` when the store does not remember.

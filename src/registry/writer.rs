@@ -61,8 +61,9 @@ pub(super) async fn run(registry: Arc<Registry>) {
         match round(&registry, most).await {
             Ok(()) => (pause, most) = (RETRY_MIN, SLOTS_MAX),
             Err(error) => {
-                // One write that the store refuses for good must not hold up the others: go one by one.
-                most = if matches!(error, StoreError::Rejected(_)) { 1 } else { SLOTS_MAX };
+                // One write that the store refuses for good (too large; a key that etcd's user may not write) must not
+                // hold up the others: go one by one.
+                most = if matches!(error, StoreError::Rejected(_) | StoreError::Denied(_)) { 1 } else { SLOTS_MAX };
                 if pause == RETRY_MIN {
                     warn!(%error, "a commit failed; trying again");
                 }
@@ -312,6 +313,9 @@ fn fail(registry: &Registry, planned: Vec<Planned>, error: &StoreError) {
         match error {
             StoreError::Rejected(_) if alone => {
                 answer(part.waiters, &Err(RegisterError::Rejected(error.to_string())));
+            }
+            StoreError::Denied(_) if alone => {
+                answer(part.waiters, &Err(RegisterError::Unavailable(error.to_string())));
             }
             _ => slot.waiters.extend(part.waiters),
         }
