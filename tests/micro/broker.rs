@@ -63,10 +63,12 @@ pub async fn what_is_said_is_heard_by_all_on_the_topic(site: Site) {
     }
 }
 
+/// Messages of that test.
+const MANY: usize = 40;
+
 pub async fn one_of_a_queue_gets_each_message(site: Site) {
     let (mut a, mut b) = (open(&site, "topic=jobs&queue=q").await, open(&site, "topic=jobs&queue=q").await);
     let (mut alone, mut all) = (open(&site, "topic=jobs&queue=r").await, open(&site, "topic=jobs").await);
-    const MANY: usize = 40;
     for n in 0..MANY {
         say(&mut all, &n.to_string()).await;
     }

@@ -24,7 +24,7 @@ server.serve_forever()
 "#;
 
 /// The jayson of Node.
-const NODE: &str = r#"
+const NODE: &str = r"
 const jayson = require('jayson');
 const server = new jayson.Server({
   'Say.Hello': (args, done) => done(null, { msg: 'Hello ' + args[0].name }),
@@ -34,7 +34,7 @@ const server = new jayson.Server({
 }, { version: 1 });
 const http = server.http();
 http.listen(0, '127.0.0.1', () => console.log(http.address().port));
-"#;
+";
 
 /// A server. Ended when dropped.
 pub struct Server {
