@@ -15,6 +15,9 @@ use std::time::Duration;
 use support::site::Site;
 use support::wait::wait_until;
 
+/// With a hub for seaport's peers; everything else is there anyway.
+const HUB: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
+
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -76,25 +79,25 @@ async fn one_set(site: Site) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_in_memory() {
-    all_pairs(Site::memory(&[]).await).await;
+    all_pairs(Site::memory(&HUB).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_on_disk() {
-    all_pairs(Site::disk(&[]).await).await;
+    all_pairs(Site::disk(&HUB).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_pair_in_etcd() {
-    all_pairs(Site::etcd(&[]).await).await;
+    all_pairs(Site::etcd(&HUB).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_set_in_memory() {
-    one_set(Site::memory(&[]).await).await;
+    one_set(Site::memory(&HUB).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_set_in_etcd() {
-    one_set(Site::etcd(&[]).await).await;
+    one_set(Site::etcd(&HUB).await).await;
 }

@@ -3,14 +3,17 @@
 use super::Place;
 use crate::support::provider::{Heard, Provider};
 use crate::support::site::Site;
-use futures_util::future::BoxFuture;
+use crate::support::wait::SOON;
+use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 
 /// A dialect that finds.
 pub struct WayToFind {
     pub name: &'static str,
     /// All instances of a service, or one of them where the dialect answers with one.
-    pub find: for<'a> fn(&'a Site, &'a str) -> BoxFuture<'a, Vec<Place>>,
+    pub find: for<'a> fn(&'a Site, &'a str) -> LocalBoxFuture<'a, Vec<Place>>,
 }
 
 pub fn all() -> Vec<WayToFind> {
@@ -18,6 +21,9 @@ pub fn all() -> Vec<WayToFind> {
         WayToFind { name: "hound-dog, the list of services", find: |site, service| Box::pin(listed(site, service)) },
         WayToFind { name: "hound-dog, nodes", find: |site, service| Box::pin(nodes(site, service)) },
         WayToFind { name: "srsr, lookup", find: |site, service| Box::pin(lookup(site, service)) },
+        WayToFind { name: "micro, registry", find: |site, service| Box::pin(micro(site, service)) },
+        WayToFind { name: "seaport, what its hub says", find: |site, service| Box::pin(seaport(site, service)) },
+        WayToFind { name: "plain HTTP", find: |site, service| Box::pin(plain(site, service)) },
         WayToFind { name: "DNS, SRV and A", find: |site, service| Box::pin(dns(site, service)) },
     ]
 }
@@ -54,6 +60,40 @@ async fn lookup(site: &Site, service: &str) -> Vec<Place> {
     vec![Place { ip: ip.to_owned(), port: port.parse().expect("a port") }]
 }
 
+async fn plain(site: &Site, service: &str) -> Vec<Place> {
+    let said = get(site, &format!("/v1/instances?service={service}")).await;
+    let instances = said["instances"].as_array().expect("a list").iter();
+    instances.map(|one| at(&one["host"], &one["port"])).collect()
+}
+
+async fn micro(site: &Site, service: &str) -> Vec<Place> {
+    let said = site.get(&format!("/registry?service={service}")).await;
+    if said.status == 404 {
+        return Vec::new();
+    }
+    let versions = said.json();
+    let nodes = versions.as_array().expect("a list").iter().flat_map(|one| one["nodes"].as_array().expect("a list"));
+    nodes.map(|node| at(&node["address"], &node["port"])).collect()
+}
+
+/// A peer is told of everything before `synced`.
+async fn seaport(site: &Site, service: &str) -> Vec<Place> {
+    let line = TcpStream::connect(site.seaport.expect("it has a hub")).await.expect("the hub listens");
+    let mut rows = BufReader::new(line).lines();
+    let mut found = Vec::new();
+    loop {
+        let row = tokio::time::timeout(SOON, rows.next_line()).await.expect("a row in time");
+        let row: Value = serde_json::from_str(&row.expect("a row").expect("not the end")).expect("JSON");
+        match row[0].as_str() {
+            Some("synced") => return found,
+            Some("register") if row[2]["role"].as_str().and_then(|role| role.split('@').next()) == Some(service) => {
+                found.push(at(&row[2]["host"], &row[2]["port"]));
+            }
+            _ => {}
+        }
+    }
+}
+
 async fn dns(site: &Site, service: &str) -> Vec<Place> {
     let name = format!("{service}.services.skydns.local");
     let answer = site.dig().query(&name, "SRV").await.expect("an answer");
@@ -65,8 +105,12 @@ async fn dns(site: &Site, service: &str) -> Vec<Place> {
 }
 
 fn place(node: &Value) -> Place {
-    let port = node["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-    Place { ip: node["ip"].as_str().expect("an address").to_owned(), port }
+    at(&node["ip"], &node["port"])
+}
+
+fn at(ip: &Value, port: &Value) -> Place {
+    let port = port.as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+    Place { ip: ip.as_str().expect("an address").to_owned(), port }
 }
 
 /// Who hears what becomes of a service.

@@ -38,9 +38,18 @@ pub async fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
 
 /// `POST path`, on a connection of its own.
 pub async fn post(addr: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
+    say("POST", addr, path, content_type, body).await
+}
+
+/// A request with JSON, on a connection of its own.
+pub async fn request(method: &str, addr: SocketAddr, path: &str, body: &[u8]) -> io::Result<Response> {
+    say(method, addr, path, "application/json", body).await
+}
+
+async fn say(method: &str, addr: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
     );
     send(addr, &[head.as_bytes(), body].concat()).await
 }
