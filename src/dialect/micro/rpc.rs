@@ -16,7 +16,7 @@ use super::registry::known;
 use crate::catalog::Stored;
 use crate::dialect::form::Form;
 use crate::dialect::pick::pick;
-use crate::model::{Host, address};
+use crate::model::{Host, Label, address};
 use crate::net::{HttpError, Peer, Reply, Request, http, route};
 use hyper::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
@@ -170,7 +170,14 @@ fn authority(host: &Host, port: u16) -> String {
 fn place(text: &str) -> Result<String, Failure> {
     let wrong = || Failure::bad(format!("address is {:?}; give HOST:PORT", route::shown(text)));
     let (host, port) = address::host_and_port(text).ok_or_else(wrong)?;
-    Ok(authority(&Host::parse(host).map_err(|_| wrong())?, port))
+    let host = Host::parse(host).map_err(|_| wrong())?;
+    match &host {
+        // DNS can say names that no URL can.
+        Host::Name(name) if name.labels().iter().any(|label| Label::registered(&label.to_string()).is_err()) => {
+            Err(wrong())
+        }
+        _ => Ok(authority(&host, port)),
+    }
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Duration, Failure> {
