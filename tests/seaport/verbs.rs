@@ -1,8 +1,9 @@
 //! `skyhound seaport …`, and the same by the name `seaport`.
 
 use crate::node::Node;
-use crate::peer::{Peer, at, hub, web};
+use crate::peer::{Peer, at, hub, hub_at, web};
 use crate::support::daemon::PROGRAM;
+use crate::support::etcd::EtcdProcess;
 use crate::support::wait::{SOON, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -108,6 +109,41 @@ async fn watch_prints_each_change_once_also_through_a_restart() {
     let mut verbose = Running::start(&mut verb(&["watch", &addr, "-v"]));
     assert_eq!(verbose.line().await, "REGISTER web@1.2.3 10.0.0.1:4 [d]");
     assert_eq!(verbose.line().await, "  {");
+}
+
+/// Who knows of another hub goes there when its own is gone; the original's client does so, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_hub_takes_over() {
+    let etcd = EtcdProcess::start().await;
+    let (mut one, two) = (hub_at(&etcd).await, hub_at(&etcd).await);
+    let (addr, other) = (at(&one).to_string(), at(&two));
+    let (mut peer, _) = Peer::synced(&two).await;
+    let hub = json!({"role": "seaport", "host": other.ip().to_string(), "port": other.port(), "id": "two"});
+    peer.register("two", hub).await;
+    let mut watch = Running::start(&mut verb(&["watch", &addr]));
+    assert_eq!(watch.line().await, format!("REGISTER seaport {other} [two]"));
+    let mut register = verb(&["register", &addr, "web@1.2.3", "--meta.id=held", "--", "sleep", "60"]);
+    let register = Running::start(&mut register);
+    assert!(watch.line().await.ends_with(" [held]"));
+    let mut client = Node::client(at(&one), None).await;
+    if let Some(client) = &mut client {
+        client.about("register", "two").await;
+    }
+    one.kill().await;
+    // Up to the end of what the killed daemon held, and beyond it.
+    peer.register("x", web("x", 1)).await;
+    assert_eq!(watch.line().await, "REGISTER web@1.2.3 10.0.0.1:1 [x]");
+    if let Some(client) = &mut client {
+        client.about("register", "x").await;
+    }
+    wait_until(SOON, async || match two.metric("skyhound_claims").await {
+        claims if claims >= 3.0 => Ok(()),
+        claims => Err(format!("{claims} claims")),
+    })
+    .await;
+    assert_eq!(json_of(&["query", &other.to_string(), "web", "id"]).await, json!(["held", "x"]));
+    register.stop().await;
+    assert!(watch.line().await.starts_with("FREE web@1.2.3 "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

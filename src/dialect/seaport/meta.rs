@@ -185,9 +185,19 @@ pub fn id(stored: &Stored, naming: &Naming) -> Option<String> {
     Some(format!("{}.{}.{category}.{}", details.id, details.service, naming.root.to_string().trim_end_matches('.')))
 }
 
-/// Whether an id is one that is made from a name: it is not a peer's to register or to free.
-pub fn is_a_name(id: &str, naming: &Naming) -> bool {
-    Name::parse(id).is_ok_and(|name| name.is_within(&naming.root) && name != naming.root)
+/// Whether an id is one that is made from a name: it is not a peer's to register or to free. Where the zone is the root
+/// of all names, only what stands in the snapshot is one: any text may be a name there.
+pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
+    let Ok(name) = Name::parse(id) else { return false };
+    // A service and an instance of it, at least.
+    let below = name.is_within(&naming.root) && name.labels().len() > naming.root.labels().len() + 1;
+    below && (naming.root != Name::root() || stands(&name, snapshot))
+}
+
+/// Whether what came in through another dialect stands at a name.
+pub fn stands(name: &Name, snapshot: &Snapshot) -> bool {
+    let own = snapshot.node(name).into_iter().flat_map(|node| node.own());
+    own.filter(|stored| stored.service.is_some()).any(|stored| registered_id(stored).is_none())
 }
 
 /// What peers are told of an instance; `None` for what has no place.
@@ -343,6 +353,17 @@ mod tests {
             let error = accepted("A", value.clone()).unwrap_err().to_string();
             assert!(error.starts_with(why), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn an_id_that_is_a_name_is_no_peers() {
+        let (naming, empty) = (naming(), Snapshot::empty(Layout::new("/skydns")));
+        assert!(is_a_name("ab.web.services.skydns.local", &empty, &naming));
+        for id in ["ab", "AB.x", "skydns.local", "web.skydns.local", "10.0.0.1:80", "a..b", "ab.web.other.local"] {
+            assert!(!is_a_name(id, &empty, &naming), "{id}");
+        }
+        let all = Naming { root: Name::root(), ..naming };
+        assert!(!is_a_name("10.0.0.1:80", &empty, &all));
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Talk {
                 Err(invalid) => self.refuse(id, invalid.to_string()),
             };
         }
-        if meta::is_a_name(&id, &self.hub.app.naming) {
+        if self.is_a_name(&id) {
             // It was told of what came in through another dialect, and says it again.
             return if self.stands(&id) { Ok(()) } else { self.say_free(id) };
         }
@@ -279,9 +279,11 @@ impl Talk {
 
     /// Whether an id that is a name stands for something.
     fn stands(&self, id: &str) -> bool {
-        let app = &self.hub.app;
-        let key = id.parse().ok().and_then(|name| app.naming.layout.key(&name).ok());
-        key.is_some_and(|key| app.catalog.snapshot().entry(&key).is_some())
+        id.parse().is_ok_and(|name| meta::stands(&name, &self.hub.app.catalog.snapshot()))
+    }
+
+    fn is_a_name(&self, id: &str) -> bool {
+        meta::is_a_name(id, &self.hub.app.catalog.snapshot(), &self.hub.app.naming)
     }
 
     fn refuse(&mut self, id: String, sentence: String) -> Result<(), End> {
@@ -297,7 +299,7 @@ impl Talk {
             return Ok(());
         }
         let app = Arc::clone(&self.hub.app);
-        if meta::is_a_name(&id, &app.naming) {
+        if self.is_a_name(&id) {
             let stands = self.stands(&id);
             let echo = self.echoes.is_one(&id, stands);
             return if stands && !echo { self.refuse(id, NOT_A_PEERS.into()) } else { Ok(()) };
