@@ -9,7 +9,7 @@
 //! protocol says which of that is its own. So what is told to peers has its keys in an order in which nobody writes
 //! them ([`is_relayed`]); JavaScript keeps it, and what comes back in it is no registration.
 
-use crate::catalog::{Snapshot, Stored};
+use crate::catalog::{Node, Snapshot, Stored};
 use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration};
 use crate::model::{Label, Name};
 use serde_json::{Map, Value, json};
@@ -196,7 +196,7 @@ pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
 
 /// Whether what came in through another dialect stands at a name.
 pub fn stands(name: &Name, snapshot: &Snapshot) -> bool {
-    let own = snapshot.node(name).into_iter().flat_map(|node| node.own());
+    let own = snapshot.node(name).into_iter().flat_map(Node::own);
     own.filter(|stored| stored.service.is_some()).any(|stored| registered_id(stored).is_none())
 }
 
