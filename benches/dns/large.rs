@@ -7,66 +7,30 @@
 // A bench: what goes wrong ends it.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
-use async_trait::async_trait;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../tests/support/told.rs"]
+mod told;
+
 use skyhound::catalog::Catalog;
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::dns::{DnsServer, DnsSettings};
 use skyhound::model::{Key, Layout, Name};
-use skyhound::store::{
-    Batch, Change, Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write,
-};
+use skyhound::store::{Batch, Change, Item, Revision, StoreError};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use told::Told;
 
 const ROUNDS: usize = 7;
 const SECONDS: u64 = 2;
 /// Changes in a second, and how many of them come at once.
 const CHANGES: u64 = 1_000;
 const AT_ONCE: u64 = 10;
-
-/// A store that is listed once and told batches by the bench. Everything else it refuses.
-#[derive(Debug, Default)]
-struct Told {
-    items: Mutex<Vec<Item>>,
-    feed: Mutex<Option<mpsc::Sender<Result<Batch, StoreError>>>>,
-}
-
-fn refused<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unreachable("a store for reading".to_owned()))
-}
-
-#[async_trait]
-impl Store for Told {
-    async fn list(&self, _: &[u8]) -> Result<Listing, StoreError> {
-        Ok(Listing { revision: Revision(1), items: std::mem::take(&mut self.items.lock().unwrap()) })
-    }
-    async fn commit(&self, _: Vec<Write>) -> Result<Commit, StoreError> {
-        refused()
-    }
-    async fn grant(&self, _: Duration) -> Result<LeaseId, StoreError> {
-        refused()
-    }
-    async fn keep(&self, _: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
-        refused()
-    }
-    async fn revoke(&self, _: LeaseId) -> Result<(), StoreError> {
-        refused()
-    }
-    async fn feed(&self, _: &[u8], _: Revision) -> Result<Feed, StoreError> {
-        let (tell, feed) = Feed::channel();
-        *self.feed.lock().unwrap() = Some(tell);
-        Ok(feed)
-    }
-    async fn status(&self) -> Result<Status, StoreError> {
-        refused()
-    }
-}
 
 /// Entry number `at`: three of each service.
 fn item(at: u64, revision: u64) -> Item {
@@ -86,8 +50,7 @@ struct Tree {
 impl Tree {
     async fn of(entries: u64) -> Self {
         let before = answering();
-        let store =
-            Arc::new(Told { items: Mutex::new((0..entries).map(|at| item(at, 1)).collect()), ..Told::default() });
+        let store = Arc::new(Told::once((0..entries).map(|at| item(at, 1)).collect()));
         let catalog = Catalog::new(Layout::new("/skydns"));
         let began = Instant::now();
         let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
@@ -98,7 +61,7 @@ impl Tree {
         let settings = DnsSettings::new(vec![Name::parse("b.test").unwrap()]);
         let server = DnsServer::bind(&[listen], settings, catalog).await.unwrap();
         let threads = answering().into_iter().filter(|thread| !before.contains(thread)).collect();
-        let tell = store.feed.lock().unwrap().clone().unwrap();
+        let tell = store.tell().unwrap();
         Self { server, tell, entries, threads }
     }
 

@@ -6,6 +6,9 @@
 mod streams;
 mod support;
 #[allow(dead_code, unreachable_pub)]
+#[path = "../support/told.rs"]
+mod told;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../support/wait.rs"]
 mod wait;
 

@@ -1,65 +1,19 @@
 //! A server over a small store, and `dig` with its answer taken apart.
 
-use async_trait::async_trait;
+use crate::told::Told;
 use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::catalog::{Catalog, Health};
 use skyhound::dns::{DnsServer, DnsSettings};
 use skyhound::model::{Key, Layout, Name};
-use skyhound::store::{
-    Batch, Change, Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write,
-};
+use skyhound::store::{Batch, Change, Item, Revision, Store};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::process::Command;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-/// A store that is listed once and told batches by the test. Everything else it refuses.
-#[derive(Debug, Default)]
-struct Told {
-    items: Vec<Item>,
-    feed: Mutex<Option<mpsc::Sender<Result<Batch, StoreError>>>>,
-    lost: std::sync::atomic::AtomicBool,
-}
 
 fn item(key: &str, value: &str, revision: Revision) -> Item {
     let value = value.as_bytes().to_vec().into();
     Item { key: Key::from(format!("/skydns/test/skydns/{key}")), value, revision, lease: None }
-}
-
-fn refused<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unreachable("a store for reading".to_owned()))
-}
-
-#[async_trait]
-impl Store for Told {
-    async fn list(&self, _: &[u8]) -> Result<Listing, StoreError> {
-        if self.lost.load(std::sync::atomic::Ordering::Relaxed) {
-            return refused();
-        }
-        Ok(Listing { revision: Revision(1), items: self.items.clone() })
-    }
-    async fn commit(&self, _: Vec<Write>) -> Result<Commit, StoreError> {
-        refused()
-    }
-    async fn grant(&self, _: Duration) -> Result<LeaseId, StoreError> {
-        refused()
-    }
-    async fn keep(&self, _: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
-        refused()
-    }
-    async fn revoke(&self, _: LeaseId) -> Result<(), StoreError> {
-        refused()
-    }
-    async fn feed(&self, _: &[u8], _: Revision) -> Result<Feed, StoreError> {
-        let (tell, feed) = Feed::channel();
-        *self.feed.lock().unwrap() = Some(tell);
-        Ok(feed)
-    }
-    async fn status(&self) -> Result<Status, StoreError> {
-        refused()
-    }
 }
 
 /// The settings of every server here: one zone, everything else at its default.
@@ -85,7 +39,7 @@ impl Served {
     /// The same with these settings.
     pub(crate) async fn start_with(entries: Vec<(String, String)>, settings: DnsSettings) -> Self {
         let items = entries.iter().map(|(key, value)| item(key, value, Revision(1))).collect();
-        let mut served = Self::unread_with(Told { items, ..Told::default() }, settings).await;
+        let mut served = Self::unread_with(Told::of(items), settings).await;
         let store: Arc<dyn Store> = served.store.clone();
         let follow = Follow { store, compare_every: COMPARE_EVERY };
         served.following = Some(tokio::spawn(follow.run(served.catalog())));
@@ -112,7 +66,7 @@ impl Served {
     /// Puts an entry; returns when the catalog has it.
     pub(crate) async fn put(&self, key: &str, value: &str) {
         let revision = Revision(2);
-        let tell = self.store.feed.lock().unwrap().clone().expect("a feed");
+        let tell = self.store.tell().expect("a feed");
         let changes = vec![Change::Put(item(key, value, revision))];
         tell.send(Ok(Batch { revision, changes })).await.unwrap();
         self.catalog.reached(revision).await;
@@ -120,8 +74,7 @@ impl Served {
 
     /// Ends the feed, and does not list again; returns when the catalog has noticed.
     pub(crate) async fn lose_store(&self) {
-        self.store.lost.store(true, std::sync::atomic::Ordering::Relaxed);
-        *self.store.feed.lock().unwrap() = None;
+        self.store.lose();
         while self.catalog.health() == Health::Following {
             tokio::task::yield_now().await;
         }

@@ -15,24 +15,7 @@ mod stored;
 mod verbs;
 
 use support::site::Site;
-
-/// The same tests on each store.
-macro_rules! on_every_store {
-    ($($module:ident::$name:ident($($arg:literal),*);)*) => {
-        mod memory { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::memory(&[$($arg),*]).await).await; }
-        )* }
-        mod disk { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::disk(&[$($arg),*]).await).await; }
-        )* }
-        mod etcd { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::etcd(&[$($arg),*]).await).await; }
-        )* }
-    };
-}
+use support::stores::on_every_store;
 
 on_every_store! {
     life::an_instance_is_in_dns_exactly_as_long_as_its_socket();

@@ -17,24 +17,7 @@ mod sidecar;
 mod stats;
 
 use support::site::Site;
-
-/// The same tests on each store.
-macro_rules! on_every_store {
-    ($($module:ident::$name:ident($($arg:literal),*);)*) => {
-        mod memory { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::memory(&[$($arg),*]).await).await; }
-        )* }
-        mod disk { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::disk(&[$($arg),*]).await).await; }
-        )* }
-        mod etcd { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::etcd(&[$($arg),*]).await).await; }
-        )* }
-    };
-}
+use support::stores::on_every_store;
 
 on_every_store! {
     registry::what_is_registered_is_listed_and_in_dns_until_it_is_removed();

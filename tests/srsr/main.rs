@@ -12,29 +12,12 @@ mod ids;
 
 use std::time::Duration;
 use support::site::Site;
+use support::stores::on_every_store;
 use support::wait::wait_until;
 
 /// Waits until it is so. Long enough for the longest that a test looks on.
 async fn until(mut so: impl AsyncFnMut() -> bool) {
     wait_until(Duration::from_secs(30), async || if so().await { Ok(()) } else { Err("it is not so yet") }).await;
-}
-
-/// The same tests on each store.
-macro_rules! on_every_store {
-    ($($module:ident::$name:ident($($arg:literal),*);)*) => {
-        mod memory { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::memory(&[$($arg),*]).await).await; }
-        )* }
-        mod disk { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::disk(&[$($arg),*]).await).await; }
-        )* }
-        mod etcd { use super::*; $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { $module::$name(Site::etcd(&[$($arg),*]).await).await; }
-        )* }
-    };
 }
 
 on_every_store! {

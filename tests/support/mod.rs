@@ -13,6 +13,7 @@ pub mod pki;
 pub mod provider;
 pub mod site;
 pub mod sse;
+pub mod stores;
 pub mod wait;
 pub mod watch;
 pub mod wire;
