@@ -108,10 +108,10 @@ pub(super) async fn each(app: &App, snapshot: &Snapshot, asked: &Query, pen: &mu
 }
 
 fn is_asked(asked: &Query, stored: &Stored, app: &App) -> bool {
-    let version = asked.version.as_ref().is_none_or(|range| {
-        let said = stored.entry.details.as_deref().and_then(|details| details.version.parse().ok());
-        said.is_some_and(|version| range.satisfies(&version))
-    });
+    let version = asked
+        .version
+        .as_ref()
+        .is_none_or(|range| stored.entry.details.as_deref().is_some_and(|details| range.hold(&details.version)));
     version && asked.category.as_ref().is_none_or(|category| is_in(category, stored, &app.naming))
 }
 
