@@ -1,12 +1,14 @@
 //! Where the entries stand that answer a name: mostly at the name itself.
 //!
 //! Owns: `ns.dns` and `apex.dns` of the zone's own name, `local.dns`, the service that RFC 2782 writes as
-//! `_foo._tcp`, which names are there only for what is below them, and which are addresses written backwards. Does not own: which entries those are ([`super::search`]).
+//! `_foo._tcp`, the instances of a version (`v1.foo`), which names are there only for what is below them, and which
+//! are addresses written backwards. Does not own: which entries those are ([`super::search`]).
 
 use super::answer::Question;
 use super::search::{Found, Search};
 use super::settings::DnsSettings;
 use crate::catalog::Snapshot;
+use crate::model::version::VersionLabel;
 use crate::model::{Label, Name};
 use hickory_proto::rr::RecordType;
 use std::borrow::Cow;
@@ -15,6 +17,8 @@ use std::borrow::Cow;
 pub(super) struct Places<'q> {
     first: Cow<'q, Name>,
     second: Option<Cow<'q, Name>>,
+    /// Which versions count at the second.
+    version: Option<VersionLabel>,
     /// Whether it is the zone's own name that was asked for.
     pub apex: bool,
     /// Whether the entries there are the zone's name servers.
@@ -24,10 +28,14 @@ pub(super) struct Places<'q> {
 impl<'q> Places<'q> {
     pub(super) fn of(settings: &'q DnsSettings, zone: &Name, question: &'q Question) -> Self {
         let asked = Cow::Borrowed(&question.place);
-        let plain = Self { first: asked.clone(), second: None, apex: question.place == *zone, name_servers: false };
+        let apex = question.place == *zone;
+        let plain = Self { first: asked.clone(), second: None, version: None, apex, name_servers: false };
         if !plain.apex {
             let first = settings.local_of(zone, &question.place).map_or(asked, Cow::Borrowed);
-            return Self { first, second: question.place.of_service().map(Cow::Owned), ..plain };
+            let versioned = versioned(zone, question);
+            let (version, second) =
+                versioned.map_or((None, question.place.of_service()), |(v, of)| (Some(v), Some(of)));
+            return Self { first, second: second.map(Cow::Owned), version, ..plain };
         }
         let special = |word| special(zone, word).map(Cow::Owned);
         match question.qtype {
@@ -47,13 +55,28 @@ impl<'q> Places<'q> {
     pub(super) fn find<'s>(&'s self, search: &Search<'s>) -> (&'s Name, Found<'s>) {
         let found = search.find(&self.first);
         match &self.second {
-            Some(second) if !matches!(found, Found::Entries(_)) => match search.find(second) {
+            Some(second) if !matches!(found, Found::Entries(_)) => match self.of_version(search.find(second)) {
                 Found::Nothing => (&self.first, found),
                 found => (second, found),
             },
             _ => (&self.first, found),
         }
     }
+
+    /// What of the second place counts.
+    fn of_version<'s>(&self, found: Found<'s>) -> Found<'s> {
+        let Some(version) = &self.version else { return found };
+        let Found::Entries(mut hits) = found else { return Found::Nothing };
+        hits.retain(|hit| hit.stored.entry.details.as_ref().is_some_and(|details| version.holds(&details.version)));
+        if hits.is_empty() { Found::Nothing } else { Found::Entries(hits) }
+    }
+}
+
+/// The version in a question for it, and the name whose instances it is about. Aliases and names of addresses have none.
+fn versioned(zone: &Name, question: &Question) -> Option<(VersionLabel, Name)> {
+    let version = VersionLabel::parse(question.place.labels().last()?.as_bytes())?;
+    let of = question.place.ancestor(1).filter(|of| of != zone)?;
+    (!matches!(question.qtype, RecordType::CNAME | RecordType::PTR)).then_some((version, of))
 }
 
 /// Whether a name that is not in the store stands above one that is answered all the same: `_tcp.x` above

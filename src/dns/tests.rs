@@ -43,6 +43,11 @@ const TREE: &[(&str, &str)] = &[
     ("words", r#"{"host":"text.skydns.test"}"#),
     ("_udp/_literal", r#"{"host":"10.0.9.1","port":1}"#),
     ("literal", r#"{"host":"10.0.9.2","port":2}"#),
+    ("api/i1", r#"{"host":"10.1.0.1","port":1,"skyhound":{"version":"1.2.3"}}"#),
+    ("api/i2", r#"{"host":"10.1.0.2","port":2,"skyhound":{"version":"1.3.0"}}"#),
+    ("api/i3", r#"{"host":"10.1.0.3","port":3,"skyhound":{"version":"2.0.0"}}"#),
+    ("api/i4", r#"{"host":"10.1.0.4","port":4}"#),
+    ("api/v2", r#"{"host":"10.1.0.5","port":5}"#),
 ];
 
 /// Type, name below the zone, rcode, answers, additional. Answers in any order.
@@ -56,6 +61,14 @@ const TABLE: &[Row] = &[
         &["60 SRV 10 25 80 a.web.skydns.test.", "60 SRV 10 75 80 c.web.skydns.test.", "60 SRV 20 100 80 b.web.skydns.test."],
         &["a.web.skydns.test. 60 A 10.0.0.1", "b.web.skydns.test. 60 A 10.0.0.2", "c.web.skydns.test. 60 AAAA 2001:db8::1"]),
     (T::SRV, "a.web", Rc::NoError, &["60 SRV 10 100 80 a.web.skydns.test."], &["a.web.skydns.test. 60 A 10.0.0.1"]),
+    (T::A, "v1.api", Rc::NoError, &["300 A 10.1.0.1", "300 A 10.1.0.2"], &[]),
+    (T::A, "v1-3.api", Rc::NoError, &["300 A 10.1.0.2"], &[]),
+    (T::SRV, "v1-2-3.api", Rc::NoError, &["300 SRV 10 100 1 i1.api.skydns.test."], &["i1.api.skydns.test. 300 A 10.1.0.1"]),
+    // A name that is there is itself, whatever it looks like.
+    (T::A, "v2.api", Rc::NoError, &["300 A 10.1.0.5"], &[]),
+    (T::A, "v3.api", Rc::NXDomain, &[], &[]),
+    (T::A, "v1.nothing", Rc::NXDomain, &[], &[]),
+    (T::A, "v1.web", Rc::NXDomain, &[], &[]),
     (T::TXT, "text", Rc::NoError, &["300 TXT one", "300 TXT two"], &[]),
     (T::A, "own", Rc::NoError, &["300 A 10.0.1.2"], &[]),
     (T::A, "leased", Rc::NoError, &["30 A 10.0.1.3"], &[]),

@@ -26,7 +26,7 @@ mod tests;
 use super::settings::DnsSettings;
 use super::stats::{DnsStats, Lane, RCODES};
 use crate::catalog::{Health, Node, Snapshot};
-use crate::model::Name;
+use crate::model::{Name, version::VersionLabel};
 use hickory_proto::op::ResponseCode;
 use query::{HEADER, OPT, Query};
 use rendered::{Kind, Out, Rendered};
@@ -172,13 +172,17 @@ impl Fast {
     fn place<'s>(&self, view: &View<'s>, query: &Query) -> Option<Place<'s>> {
         let (zone, zone_at) =
             self.zones.iter().enumerate().find_map(|(at, zone)| Some((at, query.zone_at(&zone.wire)?)))?;
-        let mut node = Some(view.snapshot.root());
+        let (mut node, mut last) = (Some(view.snapshot.root()), &[][..]);
         for (depth, label) in query.labels().enumerate() {
             let special = matches!(label, b"*" | b"any") || label.starts_with(b"_");
             if special || (label == b"dns" && depth == self.zones[zone].labels) {
                 return None;
             }
             node = node.and_then(|node| node.child(label)).map(AsRef::as_ref);
+            last = label;
+        }
+        if node.is_none() && VersionLabel::parse(last).is_some() {
+            return None;
         }
         Some(Place { zone, zone_at, node })
     }
