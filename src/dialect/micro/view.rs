@@ -26,6 +26,8 @@ const WATCH: &str = "v1/watch";
 pub const SERVICES: usize = 200;
 /// Instances of a service that are shown.
 pub const INSTANCES: usize = 50;
+/// Instances that are shown, all services together: a page asks every few seconds. The others are counted.
+pub const INSTANCES_ALL: usize = 500;
 /// Changes that are told at a time; the older ones are left out.
 pub const CHANGES: usize = 100;
 /// Values in quarantine that are shown.
@@ -79,7 +81,7 @@ fn view(stats: &Stats, text: &str, after: Option<u64>) -> Value {
 
 /// Services that have the text, the first of them with instances; and how many more there are.
 fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
-    let (mut shown, mut more) = (Vec::new(), 0);
+    let (mut shown, mut more, mut room) = (Vec::new(), 0, INSTANCES_ALL);
     for service in snapshot.services() {
         let named = service.contains(text);
         if shown.len() == SERVICES && named {
@@ -87,16 +89,17 @@ fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
             continue;
         }
         let (mut instances, mut count) = (Vec::new(), 0);
+        let most = INSTANCES.min(room);
         for stored in snapshot.instances(service) {
             // Before an instance is looked at closely, which is dear, there has to be room for it or a reason.
-            if named && instances.len() == INSTANCES {
+            if named && instances.len() == most {
                 count += 1;
                 continue;
             }
             let instance = instance(stored);
             if named || has(&instance, text) {
                 count += 1;
-                if instances.len() < INSTANCES {
+                if instances.len() < most {
                     instances.push(instance);
                 }
             }
@@ -107,6 +110,7 @@ fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
         if shown.len() == SERVICES {
             more += 1;
         } else {
+            room -= instances.len();
             shown.push(json!({ "name": &**service, "count": count, "instances": instances }));
         }
     }
