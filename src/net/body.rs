@@ -101,9 +101,10 @@ impl Outlet {
         self.pieces.closed().await;
     }
 
-    /// Waits until the daemon stops. Cancel safe.
-    pub async fn stopping(&self) {
-        self.seat.stopping().await;
+    /// Waits until the daemon stops, whatever is being sent meanwhile. Cancel safe.
+    pub fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let seat = Arc::clone(&self.seat);
+        async move { seat.stopping().await }
     }
 
     async fn push(&self, piece: Piece) -> Result<(), Unread> {

@@ -92,30 +92,24 @@ struct Watch {
     told: Option<Position>,
 }
 
-/// Why it is over.
-enum End {
-    Unread(Unread),
-    Stopping,
-}
-
-impl From<Unread> for End {
-    fn from(unread: Unread) -> Self {
-        Self::Unread(unread)
-    }
-}
-
 impl Watch {
     async fn run(mut self, begin: Begin, mut pen: Pen) {
         let _counted = self.app.metrics.watcher();
-        match self.tell(begin, &mut pen).await {
-            Ok(never) => match never {},
-            Err(End::Unread(Unread::Stalled)) => self.app.metrics.watcher_cut(),
-            Err(End::Unread(Unread::Gone)) => {}
-            Err(End::Stopping) => pen.outlet.stop().await,
+        let stopping = pen.outlet.stopping();
+        let told = tokio::select! {
+            told = self.tell(begin, &mut pen) => Some(told),
+            () = stopping => None,
+        };
+        match told {
+            Some(Ok(never)) => match never {},
+            Some(Err(Unread::Stalled)) => self.app.metrics.watcher_cut(),
+            Some(Err(Unread::Gone)) => {}
+            // In the middle of an event or not: a reader passes over one without its end.
+            None => pen.outlet.stop().await,
         }
     }
 
-    async fn tell(&mut self, begin: Begin, pen: &mut Pen) -> Result<std::convert::Infallible, End> {
+    async fn tell(&mut self, begin: Begin, pen: &mut Pen) -> Result<std::convert::Infallible, Unread> {
         pen.text.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
         let resumed = match begin {
             Begin::After(at) => self.app.events.resume(self.asked.selection(), at).inspect(|_| self.told = Some(at)),
@@ -132,8 +126,7 @@ impl Watch {
             let heard = tokio::select! {
                 heard = listener.next() => Some(heard),
                 _ = alive.tick() => None,
-                () = pen.outlet.gone() => return Err(Unread::Gone.into()),
-                () = pen.outlet.stopping() => return Err(End::Stopping),
+                () = pen.outlet.gone() => return Err(Unread::Gone),
             };
             let behind = match heard {
                 Some(Heard::Event(event)) => {
@@ -149,13 +142,13 @@ impl Watch {
             if behind {
                 listener = self.set(true, pen).await?;
             }
-            self.unless_stopping(pen).await?;
+            pen.flush().await?;
             alive.reset();
         }
     }
 
     /// What else is there to hear, in one piece. True when it was too much.
-    async fn rest(&mut self, listener: &mut Listener, pen: &mut Pen) -> Result<bool, End> {
+    async fn rest(&mut self, listener: &mut Listener, pen: &mut Pen) -> Result<bool, Unread> {
         while let Some(heard) = listener.try_next() {
             match heard {
                 Heard::Event(event) => self.event(&event, listener, pen),
@@ -166,21 +159,13 @@ impl Watch {
         Ok(false)
     }
 
-    async fn unless_stopping(&self, pen: &mut Pen) -> Result<(), End> {
-        let piece = Bytes::from(std::mem::take(&mut pen.text));
-        tokio::select! {
-            sent = pen.outlet.send(piece) => Ok(sent?),
-            () = pen.outlet.stopping() => Err(End::Stopping),
-        }
-    }
-
     /// Everything that is there, and a listener for what comes after it.
-    async fn set(&mut self, reset: bool, pen: &mut Pen) -> Result<Listener, End> {
+    async fn set(&mut self, reset: bool, pen: &mut Pen) -> Result<Listener, Unread> {
         let (listener, snapshot) = self.app.events.listen(self.asked.selection(), false);
         let written = timeout_at(Instant::now() + SET_MAX, self.write_set(&snapshot, reset, pen));
         match written.await {
             Ok(written) => written?,
-            Err(_) => return Err(pen.outlet.cut().into()),
+            Err(_) => return Err(pen.outlet.cut()),
         }
         self.told = Some(snapshot.position());
         Ok(listener)
