@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 /// So long a peer may be silent, where it is to be found out.
-const SILENCE: Duration = Duration::from_millis(600);
+const SILENCE: Duration = Duration::from_millis(2500);
 /// The same where it must not be found out: heartbeats come every two thirds of it, on a busy machine.
 const IN_TURN: Duration = Duration::from_secs(3);
 const RECORDS: &[u8] = b"/skyhound/ids/";
