@@ -215,6 +215,20 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     let held = daemon.provide("service=foo&port=1").await;
     assert!(etcd.ctl_as(Some("root:root"), &["get", "--prefix", "/skydns"]).contains("/foo/"));
     held.close().await;
+
+    // This user may not touch `service/`, where hound-dog's peers are: all others are served, and it is told.
+    wait_until(SOON, async || match daemon.get("/readyz").await.status {
+        200 => Ok(()),
+        status => Err(format!("{status}")),
+    })
+    .await;
+    let dog =
+        crate::support::provider::Provider::open_for(daemon.http, "/etcd/register?service=dog&ip=10.0.0.1&port=1");
+    let refusal = dog.await.err().map(crate::support::provider::Refusal::answer).expect("its second key is denied");
+    assert!(refusal.status == 503 && refusal.body.contains("permission denied"), "{refusal:?}");
+    daemon.provide("service=bar&port=1").await.close().await;
+    assert!(daemon.log().contains("hound-dog's peers are passed over"), "{}", daemon.log());
+
     let output =
         run(&["config", "--etcd-api", &etcd.endpoint(), "--etcd-username", "sky", "--etcd-password", "hound"], &[])
             .await;
