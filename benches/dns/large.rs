@@ -60,7 +60,15 @@ impl Tree {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let settings = DnsSettings::new(vec![Name::parse("b.test").unwrap()]);
         let server = DnsServer::bind(&[listen], settings, catalog).await.unwrap();
-        let threads = answering().into_iter().filter(|thread| !before.contains(thread)).collect();
+        // A thread names itself once it runs.
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let threads = loop {
+            let threads: Vec<_> = answering().into_iter().filter(|thread| !before.contains(thread)).collect();
+            if threads.len() == cores {
+                break threads;
+            }
+            tokio::task::yield_now().await;
+        };
         let tell = store.tell().unwrap();
         Self { server, tell, entries, threads }
     }
