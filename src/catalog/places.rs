@@ -191,13 +191,7 @@ mod tests {
     use bytes::Bytes;
 
     fn places() -> Places {
-        let naming = Naming {
-            root: Name::parse("skydns.local.").unwrap(),
-            layout: Layout::new("/skydns"),
-            default_category: "services".into(),
-            default_ttl: 30,
-        };
-        Places::new(naming, Some("service"))
+        Places::new(Naming::example(), Some("service"))
     }
 
     fn item(key: &str, value: &str) -> Item {

@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::{Places, history::WINDOW};
 use crate::model::departure::Departed;
-use crate::model::{Departure, Layout, Name, Naming};
+use crate::model::{Departure, Layout, Naming};
 use crate::store::embedded::Embedded;
 use crate::store::{LeaseId, Op, Revision, Store, Write};
 use std::time::Duration;
@@ -18,9 +18,8 @@ struct Place {
 }
 
 async fn place() -> Place {
-    let layout = Layout::new("/skydns");
-    let root = Name::parse("skydns.local.").unwrap();
-    let naming = Naming { root, layout: layout.clone(), default_category: "services".into(), default_ttl: 30 };
+    let naming = Naming::example();
+    let layout = naming.layout.clone();
     let store = Arc::new(Embedded::in_memory().unwrap());
     let places = Arc::new(Places::new(naming, Some("service")));
     let catalog = Catalog::new(Arc::clone(&places));
@@ -52,6 +51,19 @@ impl Place {
 
     async fn delete(&self, service: &str, id: &str) {
         self.commit(vec![Op::Delete { key: Self::key(service, id) }]).await;
+    }
+
+    /// The catalog's position when both parts are where the store is. Each comes by a feed of its own.
+    async fn position(&self) -> Position {
+        let revision = self.store.status().await.unwrap().revision;
+        let here = Position { own: revision, foreign: revision };
+        let arrived = async {
+            while !self.catalog.snapshot().position().covers(here) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), arrived).await.expect("both parts");
+        here
     }
 }
 
@@ -188,10 +200,10 @@ async fn a_batch_is_heard_whole_and_its_position_is_behind_its_last_change() {
 async fn who_was_told_before_the_first_reading_takes_the_whole_set() {
     let place = place().await;
     place.put("web", "1", 1).await;
-    let early = place.catalog.snapshot().position();
+    let early = place.position().await;
     place.delete("web", "1").await;
     place.put("web", "2", 2).await;
-    let now = place.catalog.snapshot().position();
+    let now = place.position().await;
     // Another daemon on the same store, or this one after a restart.
     let other = Catalog::new(Arc::clone(&place.places));
     let follow = Follow { store: place.store.clone(), compare_every: COMPARE_EVERY };

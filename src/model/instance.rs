@@ -258,13 +258,41 @@ pub fn skyapi_id(service: &str, category: &[String], host: &str, port: u16) -> S
             format!("[]string{{{}}}", quoted.join(", "))
         }
     };
-    let digest = Sha1::digest(format!("{service}{category}{host}{port}"));
-    digest.iter().fold(String::with_capacity(40), |mut hex, byte| {
+    sha1_hex(format!("{service}{category}{host}{port}"))
+}
+
+/// The SHA-1 of a text in 40 lower-case digits: what ids are made of that have to be the same everywhere.
+pub fn sha1_hex(text: impl AsRef<[u8]>) -> String {
+    Sha1::digest(text).iter().fold(String::with_capacity(40), |mut hex, byte| {
         use std::fmt::Write;
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+impl Instance {
+    /// The same instance under another last label, for dialects whose peers say who they are themselves. What is wrong
+    /// with the name then is said of `parameter`.
+    pub fn placed(mut self, label: Label, parameter: &'static str, naming: &Naming) -> Result<Self, Invalid> {
+        let above = self.name.ancestor(1).unwrap_or_default();
+        self.name = above.child(label).map_err(|e| Invalid::new(parameter, e))?;
+        self.key = naming.layout.key(&self.name).map_err(|e| Invalid::new(parameter, e))?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+impl Naming {
+    /// A daemon's with all defaults, for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            root: "skydns.local.".parse().unwrap(),
+            layout: Layout::new("/skydns"),
+            default_category: "services".into(),
+            default_ttl: 30,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -274,12 +302,7 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     fn naming() -> Naming {
-        Naming {
-            root: Name::parse("skydns.local.").unwrap(),
-            layout: Layout::new("/skydns"),
-            default_category: "services".into(),
-            default_ttl: 30,
-        }
+        Naming::example()
     }
 
     fn foo() -> Registration {

@@ -7,18 +7,17 @@
 //! Field names are read whatever their case, as Go reads them (the original's README posts `Name` and `Nodes`); names
 //! within a metadata object are data, and keep theirs.
 //!
-//! Owns: what such a JSON means here, and where each part of it is kept ([`super::shown`] finds it there again). One entry a node. What every dialect knows
-//! goes where every dialect has it: the name, host and port, a semantic version, the node's metadata. The rest is one
-//! JSON text, under [`REST`] among the metadata: an entry without endpoints costs no more than another.
+//! Owns: what such a JSON means here, and where each part of it is kept ([`super::shown`] finds it there again). One
+//! entry a node. What every dialect knows goes where every dialect has it: the name, host and port, a semantic version,
+//! the node's metadata. The rest is one JSON text, under [`REST`] among the metadata: an entry without endpoints costs
+//! no more than another.
 
 use super::DIALECT;
 use super::fields::{Fields, endpoint};
 use crate::model::entry::VALUE_MAX;
-use crate::model::instance::Invalid;
-use crate::model::{Instance, Label, Name, Naming, Registration, address};
+use crate::model::instance::{Invalid, sha1_hex};
+use crate::model::{Instance, Label, Naming, Registration, address};
 use serde_json::{Map, Value};
-use sha1::{Digest, Sha1};
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -139,31 +138,21 @@ impl Service {
             dialect: DIALECT,
             ..Registration::default()
         };
-        let mut instance = registration.accept(naming, peer)?;
-        self.identify(&mut instance, node, naming)?;
+        let mut instance = self.identified(registration.accept(naming, peer)?, node, naming)?;
         add(&mut instance, &rest)?;
         Ok(instance)
     }
 
     /// A node is who its id says, wherever it is; without one, where it is.
-    fn identify(&self, instance: &mut Instance, node: &Node, naming: &Naming) -> Result<(), Invalid> {
+    fn identified(&self, instance: Instance, node: &Node, naming: &Naming) -> Result<Instance, Invalid> {
         let who = if node.id.is_empty() { instance.name.to_string() } else { node.id.clone() };
-        let digest = Sha1::digest(format!("{DIALECT}\0{}\0{who}", self.name.to_ascii_lowercase()));
-        let id = digest.iter().fold(String::with_capacity(40), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        let place = |e: &dyn std::fmt::Display| Invalid::new("name", e);
-        let mut labels = instance.name.labels().to_vec();
-        labels.pop();
-        labels.push(Label::registered(&id).map_err(|e| place(&e))?);
-        instance.name = Name::from_root(labels).map_err(|e| place(&e))?;
-        instance.key = naming.layout.key(&instance.name).map_err(|e| place(&e))?;
+        let id = sha1_hex(format!("{DIALECT}\0{}\0{who}", self.name.to_ascii_lowercase()));
+        let label = Label::registered(&id).map_err(|e| Invalid::new("name", e))?;
+        let mut instance = instance.placed(label, "name", naming)?;
         if let Some(details) = &mut instance.entry.details {
             details.id = id;
         }
-        Ok(())
+        Ok(instance)
     }
 }
 
@@ -226,19 +215,13 @@ mod tests {
     use super::*;
     use crate::catalog::Stored;
     use crate::dialect::micro::shown::versions;
-    use crate::model::Layout;
     use crate::store::Revision;
     use serde_json::json;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     fn naming() -> Naming {
-        Naming {
-            root: Name::parse("skydns.local.").unwrap(),
-            layout: Layout::new("/skydns"),
-            default_category: "services".into(),
-            default_ttl: 30,
-        }
+        Naming::example()
     }
 
     fn stored(instance: Instance) -> Stored {

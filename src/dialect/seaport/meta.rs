@@ -10,10 +10,9 @@
 //! them ([`is_relayed`]); JavaScript keeps it, and what comes back in it is no registration.
 
 use crate::catalog::{Node, Snapshot, Stored};
-use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration};
+use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration, sha1_hex};
 use crate::model::{Label, Name};
 use serde_json::{Map, Value, json};
-use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,7 +56,8 @@ pub fn accept(id: &str, said: Said, naming: &Naming, peer: IpAddr) -> Result<Ins
         accepted => accepted?,
     };
     let role = role.to_owned();
-    let mut instance = placed(accepted, id, naming)?;
+    let label = Label::new(id_label(id)).map_err(|e| Invalid::new("id", e))?;
+    let mut instance = accepted.placed(label, "id", naming)?;
     if let Some(details) = instance.entry.details.as_deref_mut() {
         (details.id, details.service) = (id.to_owned(), role);
     }
@@ -138,17 +138,7 @@ fn id_label(id: &str) -> String {
 
 /// A label for what cannot be one.
 fn hashed(text: &str, digits: usize) -> String {
-    let digest = Sha1::digest(text);
-    digest.iter().take(digits / 2).fold("x-".to_owned(), |label, byte| format!("{label}{byte:02x}"))
-}
-
-/// The instance at the place of its id.
-fn placed(mut instance: Instance, id: &str, naming: &Naming) -> Result<Instance, Invalid> {
-    let wrong = |error: &dyn std::fmt::Display| Invalid::new("id", error);
-    let above = instance.name.ancestor(1).unwrap_or_default();
-    instance.name = above.child(Label::new(id_label(id)).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
-    instance.key = naming.layout.key(&instance.name).map_err(|e| wrong(&e))?;
-    Ok(instance)
+    format!("x-{}", &sha1_hex(text)[..digits])
 }
 
 /// Where an id stands, whoever registered it as a seaport peer. Looks once for each service: only who speaks of ids
@@ -282,12 +272,7 @@ mod tests {
     use crate::model::{Host, Layout};
 
     fn naming() -> Naming {
-        Naming {
-            root: Name::parse("skydns.local.").unwrap(),
-            layout: Layout::new("/skydns"),
-            default_category: "services".into(),
-            default_ttl: 30,
-        }
+        Naming::example()
     }
 
     fn said(value: Value) -> Said {

@@ -123,18 +123,13 @@ pub(super) fn is_in(category: &str, stored: &Stored, naming: &Naming) -> bool {
 mod tests {
     use super::*;
     use crate::catalog::{Places, Snapshot};
-    use crate::model::{Key, Layout};
+    use crate::model::Key;
     use crate::store::{Batch, Change, Item, Revision};
     use bytes::Bytes;
     use std::sync::Arc;
 
     fn written(key: &str, value: &str) -> serde_json::Value {
-        let naming = Naming {
-            root: Name::parse("skydns.local.").unwrap(),
-            layout: Layout::new("/skydns"),
-            default_category: "services".into(),
-            default_ttl: 30,
-        };
+        let naming = Naming::example();
         let value = Bytes::copy_from_slice(value.as_bytes());
         let item = Item { key: Key::from(key), value, revision: Revision(7), lease: None };
         let places = Arc::new(Places::new(naming.clone(), None));
