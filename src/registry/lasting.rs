@@ -9,11 +9,11 @@
 //! their leases. One with a term has a lease of its own, because it is renewed by itself: that is one keep and, to be
 //! sure that the entry still hangs on it, one transaction that changes nothing.
 
-use super::writer::{RETRY_MAX, RETRY_MIN};
+use super::writer::{RETRY_MAX, RETRY_MIN, marker};
 use super::{RegisterError, Registry};
 use crate::catalog::Stored;
-use crate::model::departure::{Departed, Departure};
-use crate::model::{Instance, Key, Layout};
+use crate::model::departure::Departure;
+use crate::model::{Instance, Key};
 use crate::store::{COMMIT_MAX, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
@@ -45,9 +45,14 @@ struct Queue {
 struct Waiting {
     key: Key,
     write: Write,
-    /// Where the marker stands, for a removal.
-    marker: Option<Key>,
     tell: oneshot::Sender<Written>,
+}
+
+impl Waiting {
+    /// The entry that it removes. Nobody's falling silent removes one: it always left.
+    fn removal(&self) -> Option<(&Key, Departure)> {
+        self.write.ops.iter().any(|op| matches!(op, Op::Delete { .. })).then_some((&self.key, Departure::Left))
+    }
 }
 
 impl Lasting {
@@ -108,11 +113,11 @@ impl Registry {
 
     /// Removes such an entry, on purpose. No error when it is not there. When it returns, this node does not answer it
     /// any more.
-    pub async fn remove_lasting(self: &Arc<Self>, key: &Key, layout: &Layout) -> Result<(), RegisterError> {
+    pub async fn remove_lasting(self: &Arc<Self>, key: &Key) -> Result<(), RegisterError> {
         let remove = async {
             let known = self.catalog.snapshot().entry(key).cloned();
             let delete = Write { guards: Vec::new(), ops: vec![Op::Delete { key: key.clone() }] };
-            let (_, revision) = self.write(key, delete, Some(Departed::key(layout))).await?;
+            let (_, revision) = self.write(key, delete).await?;
             self.stats.deletes.fetch_add(1, Relaxed);
             self.abandon(known.as_deref()).await;
             Ok(revision)
@@ -129,13 +134,13 @@ impl Registry {
         }
         let guard = Guard { key: known.key.clone(), expect: Expect::At(known.revision) };
         let confirm = Write { guards: vec![guard], ops: Vec::new() };
-        let (outcome, _) = self.write(&known.key, confirm, None).await?;
+        let (outcome, _) = self.write(&known.key, confirm).await?;
         Ok((outcome == Outcome::Done).then_some(known.revision))
     }
 
     async fn put(self: &Arc<Self>, instance: &Instance, lease: Option<LeaseId>) -> Result<Revision, StoreError> {
         let put = Op::Put { key: instance.key.clone(), value: Bytes::from(instance.entry.encode()), lease };
-        let (_, revision) = self.write(&instance.key, Write { guards: Vec::new(), ops: vec![put] }, None).await?;
+        let (_, revision) = self.write(&instance.key, Write { guards: Vec::new(), ops: vec![put] }).await?;
         self.stats.puts.fetch_add(1, Relaxed);
         Ok(revision)
     }
@@ -170,9 +175,9 @@ impl Registry {
     }
 
     /// Has something written with whatever else waits. Dropping the future gives it up, unless it is on its way.
-    async fn write(self: &Arc<Self>, key: &Key, write: Write, marker: Option<Key>) -> Written {
+    async fn write(self: &Arc<Self>, key: &Key, write: Write) -> Written {
         let (tell, told) = oneshot::channel();
-        let waiting = Waiting { key: key.clone(), write, marker, tell };
+        let waiting = Waiting { key: key.clone(), write, tell };
         let idle = self.lasting.with(|queue| {
             queue.waiting.push_back(waiting);
             !std::mem::replace(&mut queue.writing, true)
@@ -196,7 +201,8 @@ async fn write_all(registry: Arc<Registry>) {
         if taken.is_empty() {
             return;
         }
-        let writes = taken.iter().map(|part| part.write.clone()).chain(marker(&taken)).collect();
+        let marker = marker(&registry.settings.layout, taken.iter().filter_map(Waiting::removal));
+        let writes = taken.iter().map(|part| part.write.clone()).chain(marker).collect();
         registry.stats.commits.fetch_add(1, Relaxed);
         match registry.store.commit(writes).await {
             Ok(commit) => {
@@ -230,16 +236,4 @@ fn again(registry: &Registry, taken: Vec<Waiting>, error: &StoreError) -> usize 
         }),
     }
     if refused { 1 } else { WRITES_MAX }
-}
-
-/// The write that says why the entries leave that a commit removes.
-fn marker(taken: &[Waiting]) -> Option<Write> {
-    let mut departed = Departed::default();
-    let mut place = None;
-    for part in taken.iter().filter(|part| part.marker.is_some()) {
-        departed.add(&part.key, Departure::Left);
-        place.clone_from(&part.marker);
-    }
-    let put = Op::Put { key: place?, value: departed.encode().into(), lease: None };
-    Some(Write { guards: Vec::new(), ops: vec![put] })
 }

@@ -8,8 +8,8 @@
 use super::slot::{Beside, Slot, Step, Waiter};
 use super::twin::TwinWrite;
 use super::{RegisterError, Registry, RegistryStats, session};
-use crate::model::Key;
 use crate::model::departure::{Departed, Departure};
+use crate::model::{Key, Layout};
 use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -37,6 +37,16 @@ struct Planned {
     since: Revision,
     fresh: bool,
     waiters: Vec<Waiter>,
+}
+
+impl Planned {
+    /// The entry that it removes, and why.
+    fn removal(&self) -> Option<(&Key, Departure)> {
+        match self.kind {
+            Some(Kind::Delete(_, why)) => Some((&self.key, why)),
+            _ => None,
+        }
+    }
 }
 
 /// What a part of a commit does.
@@ -82,7 +92,8 @@ async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
     if planned.is_empty() {
         return Ok(());
     }
-    let writes = planned.iter().flat_map(|p| p.writes.iter().cloned()).chain(marker(registry, &planned)).collect();
+    let marker = marker(&registry.settings.layout, planned.iter().filter_map(Planned::removal));
+    let writes = planned.iter().flat_map(|p| p.writes.iter().cloned()).chain(marker).collect();
     registry.stats.commits.fetch_add(1, Relaxed);
     match registry.store.commit(writes).await {
         Ok(commit) => {
@@ -214,18 +225,15 @@ fn part(key: Key, slot: &mut Slot, step: Step, beside: Vec<(Beside, Write)>) -> 
     }
 }
 
-/// The write that says why the entries leave that this commit removes. It stands by itself: a removal that its guard
-/// refuses leaves a line behind that nobody looks up, as only what left at the marker's revision is.
-fn marker(registry: &Registry, planned: &[Planned]) -> Option<Write> {
-    let mut removals = planned.iter().filter_map(|part| match part.kind {
-        Some(Kind::Delete(_, why)) => Some((&part.key, why)),
-        _ => None,
-    });
+/// The write that says why the entries leave that a commit removes; `None` when it removes none. It stands by itself: a
+/// removal that its guard refuses leaves a line behind that nobody looks up, as only what left at the marker's revision
+/// is.
+pub(super) fn marker<'a>(layout: &Layout, removals: impl Iterator<Item = (&'a Key, Departure)>) -> Option<Write> {
+    let mut removals = removals.peekable();
+    removals.peek()?;
     let mut departed = Departed::default();
-    let (key, why) = removals.next()?;
-    departed.add(key, why);
     removals.for_each(|(key, why)| departed.add(key, why));
-    let put = Op::Put { key: Departed::key(&registry.settings.layout), value: departed.encode().into(), lease: None };
+    let put = Op::Put { key: Departed::key(layout), value: departed.encode().into(), lease: None };
     Some(Write { guards: Vec::new(), ops: vec![put] })
 }
 

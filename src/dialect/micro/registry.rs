@@ -64,7 +64,7 @@ pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Res
 pub(super) async fn delete(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let app = &micro.app;
     let said = read(request, &peer, app, Service::to_remove).await?;
-    let removed = said.instances.iter().map(|instance| app.registry.remove_lasting(&instance.key, &app.naming.layout));
+    let removed = said.instances.iter().map(|instance| app.registry.remove_lasting(&instance.key));
     try_join_all(removed).await?;
     app.metrics.release(DIALECT, "removed");
     Ok(route::text(StatusCode::OK, ""))
