@@ -59,6 +59,19 @@ impl Lasting {
     fn with<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Puts everything back for the next try, in its order; what the store refuses by itself is told so. Says how many
+    /// may go together then: one that is refused for good must not hold up the others.
+    fn again(&self, taken: Vec<Waiting>, error: &StoreError) -> usize {
+        // A lease that is gone was one write's own.
+        let refused = error.may_be_about_one_write() || matches!(error, StoreError::NoLease);
+        match <[Waiting; 1]>::try_from(taken) {
+            Ok([alone]) if refused => drop(alone.tell.send(Err(error.clone()))),
+            Ok([alone]) => self.with(|queue| queue.waiting.push_front(alone)),
+            Err(taken) => self.with(|queue| taken.into_iter().rev().for_each(|part| queue.waiting.push_front(part))),
+        }
+        if refused { 1 } else { WRITES_MAX }
+    }
 }
 
 impl Queue {
@@ -162,10 +175,7 @@ impl Registry {
             return Err(RegisterError::Stopping);
         }
         let visible = async {
-            let revision = write.await.map_err(|error| match error {
-                StoreError::Rejected(_) => RegisterError::Rejected(error.to_string()),
-                _ => RegisterError::Unavailable(error.to_string()),
-            })?;
+            let revision = write.await.map_err(|error| RegisterError::from(&error))?;
             self.catalog.reached(revision).await;
             Ok(())
         };
@@ -214,7 +224,7 @@ async fn write_all(registry: Arc<Registry>) {
             }
             Err(error) => {
                 registry.stats.commit_errors.fetch_add(1, Relaxed);
-                most = again(&registry, taken, &error);
+                most = registry.lasting.again(taken, &error);
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }
@@ -222,18 +232,45 @@ async fn write_all(registry: Arc<Registry>) {
     }
 }
 
-/// Puts everything back for the next try, in its order; what the store refuses by itself is told so. Says how many may
-/// go together then: one that is refused for good must not hold up the others.
-fn again(registry: &Registry, taken: Vec<Waiting>, error: &StoreError) -> usize {
-    let refused = matches!(error, StoreError::Rejected(_) | StoreError::NoLease);
-    match <[Waiting; 1]>::try_from(taken) {
-        Ok([alone]) if refused => drop(alone.tell.send(Err(error.clone()))),
-        Ok([alone]) => registry.lasting.with(|queue| queue.waiting.push_front(alone)),
-        Err(taken) => registry.lasting.with(|queue| {
-            for part in taken.into_iter().rev() {
-                queue.waiting.push_front(part);
-            }
-        }),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(lasting: &Lasting, key: &str) -> oneshot::Receiver<Written> {
+        let (tell, told) = oneshot::channel();
+        let key = Key::from(key);
+        let write = Write { guards: Vec::new(), ops: vec![Op::Delete { key: key.clone() }] };
+        lasting.with(|queue| queue.waiting.push_back(Waiting { key, write, tell }));
+        told
     }
-    if refused { 1 } else { WRITES_MAX }
+
+    #[test]
+    fn what_the_store_refuses_for_good_holds_up_nobody() {
+        let refusals =
+            [StoreError::Denied("not this key".into()), StoreError::Rejected("too large".into()), StoreError::NoLease];
+        for error in refusals {
+            let lasting = Lasting::default();
+            let (mut bad, mut good) = (wait(&lasting, "a"), wait(&lasting, "b"));
+            let both = lasting.with(|queue| queue.take(WRITES_MAX));
+            assert_eq!(lasting.again(both, &error), 1, "{error}: one by one");
+            assert!(bad.try_recv().is_err() && good.try_recv().is_err(), "{error}: nobody knows yet whose it is");
+            let first = lasting.with(|queue| queue.take(1));
+            assert_eq!(first[0].key, Key::from("a"), "in the order in which they came");
+            lasting.again(first, &error);
+            assert!(matches!(bad.try_recv(), Ok(Err(_))), "{error}: it was alone, so it is its own");
+            assert_eq!(lasting.with(|queue| queue.take(WRITES_MAX)).len(), 1, "the other goes on");
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_asked_again_for_all() {
+        let lasting = Lasting::default();
+        let _told = [wait(&lasting, "a"), wait(&lasting, "b")];
+        let away = StoreError::Unreachable("away".into());
+        for most in [WRITES_MAX, 1] {
+            let taken = lasting.with(|queue| queue.take(most));
+            assert_eq!(lasting.again(taken, &away), WRITES_MAX);
+            assert_eq!(lasting.with(|queue| queue.waiting.len()), 2);
+        }
+    }
 }

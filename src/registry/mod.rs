@@ -28,7 +28,7 @@ pub use claim::Claim;
 use crate::catalog::Catalog;
 use crate::model::departure::Departure;
 use crate::model::{Instance, Key, Layout};
-use crate::store::{Batch, Change, LeaseId, Revision, Store};
+use crate::store::{Batch, Change, LeaseId, Revision, Store, StoreError};
 use beats::Beats;
 use bytes::Bytes;
 use session::Leases;
@@ -59,6 +59,15 @@ pub enum RegisterError {
     /// This daemon is stopping. Trying another one, or this one again, is right.
     #[error("this daemon is stopping")]
     Stopping,
+}
+
+impl From<&StoreError> for RegisterError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Rejected(_) => Self::Rejected(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }
 
 /// How the registry works.

@@ -71,9 +71,8 @@ pub(super) async fn run(registry: Arc<Registry>) {
         match round(&registry, most).await {
             Ok(()) => (pause, most) = (RETRY_MIN, SLOTS_MAX),
             Err(error) => {
-                // One write that the store refuses for good (too large; a key that etcd's user may not write) must not
-                // hold up the others: go one by one.
-                most = if matches!(error, StoreError::Rejected(_) | StoreError::Denied(_)) { 1 } else { SLOTS_MAX };
+                // One write that the store refuses for good must not hold up the others: go one by one.
+                most = if error.may_be_about_one_write() { 1 } else { SLOTS_MAX };
                 if pause == RETRY_MIN {
                     warn!(%error, "a commit failed; trying again");
                 }
@@ -318,14 +317,10 @@ fn fail(registry: &Registry, planned: Vec<Planned>, error: &StoreError) {
             slot.unknown();
         }
         slot.fresh |= part.fresh;
-        match error {
-            StoreError::Rejected(_) if alone => {
-                answer(part.waiters, &Err(RegisterError::Rejected(error.to_string())));
-            }
-            StoreError::Denied(_) if alone => {
-                answer(part.waiters, &Err(RegisterError::Unavailable(error.to_string())));
-            }
-            _ => slot.waiters.extend(part.waiters),
+        if alone && error.may_be_about_one_write() {
+            answer(part.waiters, &Err(error.into()));
+        } else {
+            slot.waiters.extend(part.waiters);
         }
         state.enqueue(&part.key);
     }

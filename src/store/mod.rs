@@ -271,6 +271,12 @@ impl StoreError {
     pub fn outcome_unknown(&self) -> bool {
         matches!(self, Self::Unreachable(_))
     }
+
+    /// Whether a commit may have failed so because of one of its writes (too large; a key that etcd's user may not
+    /// write) and not because of the store: without that one the others would go through.
+    pub fn may_be_about_one_write(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Denied(_))
+    }
 }
 
 /// A store. The laws are the module's.
