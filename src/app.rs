@@ -1,12 +1,11 @@
 //! What the routes work with: one of each part, shared by all connections.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Health, Snapshot};
 use crate::config::OnStop;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::net::{HttpError, Limits, limits};
-
 use crate::registry::Registry;
 use crate::store::Store;
 use std::sync::Arc;
@@ -36,6 +35,16 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// See [`limits::HANDSHAKES`].
     pub turns: Turns,
+}
+
+impl App {
+    /// What is known; 503 and this sentence if the store was never read. Nothing known is not the same as nothing there.
+    pub fn known(&self, sentence: &'static str) -> Result<Arc<Snapshot>, HttpError> {
+        match self.catalog.health() {
+            Health::NeverRead => Err(HttpError::unavailable(sentence)),
+            Health::Following | Health::Stale { .. } => Ok(self.catalog.snapshot()),
+        }
+    }
 }
 
 /// Registrations take turns.

@@ -1,7 +1,7 @@
 //! What `/etcd/…` answers: services, their instances, and how the store is.
 
 use super::{Dog, words};
-use crate::catalog::{Health, Snapshot};
+use crate::catalog::Snapshot;
 use crate::dialect::form::decode;
 use crate::net::{HttpError, Reply, Request, route};
 use hyper::StatusCode;
@@ -34,12 +34,9 @@ pub(super) fn instances(dog: &Dog, request: &Request) -> Result<Reply, HttpError
     Ok(route::json(StatusCode::OK, &json!({ "services": services })))
 }
 
-/// What is known. A catalog that was never read knows nothing, which is not the same as that there is nothing.
+/// What is known, once anything is.
 fn known(dog: &Dog) -> Result<Arc<Snapshot>, HttpError> {
-    match dog.app.catalog.health() {
-        Health::NeverRead => Err(HttpError::unavailable("the store was not read yet; what is registered is not known")),
-        Health::Following | Health::Stale { .. } => Ok(dog.app.catalog.snapshot()),
-    }
+    dog.app.known("the store was not read yet; what is registered is not known")
 }
 
 /// Who leads etcd, and who answered. A store of one leads itself.

@@ -7,7 +7,7 @@ use super::service::{Service, term};
 use super::shown::versions;
 use super::{DIALECT, Micro};
 use crate::app::App;
-use crate::catalog::Health;
+use crate::catalog::Snapshot;
 use crate::dialect::form::Form;
 use crate::dialect::outcome;
 use crate::model::Instance;
@@ -19,11 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What is known, once anything is.
-pub(super) fn known(app: &App) -> Result<Arc<crate::catalog::Snapshot>, HttpError> {
-    match app.catalog.health() {
-        Health::NeverRead => Err(HttpError::unavailable("the store was not read yet; ask again")),
-        _ => Ok(app.catalog.snapshot()),
-    }
+pub(super) fn known(app: &App) -> Result<Arc<Snapshot>, HttpError> {
+    app.known("the store was not read yet; ask again")
 }
 
 /// GET: all services by name, or one with its nodes.

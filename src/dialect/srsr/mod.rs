@@ -14,7 +14,7 @@
 pub mod message;
 
 use crate::app::App;
-use crate::catalog::{Health, Stored};
+use crate::catalog::Stored;
 use crate::dialect::{outcome, pick::pick};
 use crate::net::{HttpError, Peer, Reply, Request, Route, http, route};
 use hyper::StatusCode;
@@ -85,10 +85,7 @@ async fn register(app: &App, peer: Peer, body: &[u8]) -> Result<Value, HttpError
 
 fn lookup(app: &App, body: &[u8]) -> Result<Value, HttpError> {
     let Named { name } = Asked::read(body)?;
-    if app.catalog.health() == Health::NeverRead {
-        return Err(HttpError::unavailable("the store was never read: nobody knows yet who is there"));
-    }
-    let snapshot = app.catalog.snapshot();
+    let snapshot = app.known("the store was never read: nobody knows yet who is there")?;
     let found = pick(snapshot.instances(&name)).map(address);
     Ok(json!({ "success": found.is_some(), "address": found.unwrap_or_default() }))
 }

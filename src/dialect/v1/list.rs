@@ -3,8 +3,8 @@
 //! Owns: the filters and the envelope. The JSON is made in pieces, each when the peer has taken the one before.
 
 use super::instance::{Written, is_in};
+use super::known;
 use super::query::Query;
-use super::was_read;
 use crate::app::App;
 use crate::catalog::{Snapshot, Stored};
 use crate::net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
@@ -48,10 +48,9 @@ impl Pen {
 
 /// `{"position":"…","services":[{"name":…,"instances":…}]}`
 pub(super) fn services(app: Arc<App>, peer: &Peer) -> Result<Reply, HttpError> {
-    was_read(&app)?;
+    let snapshot = known(&app)?;
     let (outlet, body) = Outlet::new(peer, app.limits.stall);
     tokio::spawn(async move {
-        let snapshot = app.catalog.snapshot();
         // Whoever does not read it was cut off, or has gone.
         let _ = write_services(&snapshot, Pen::new(outlet)).await;
     });
@@ -75,10 +74,9 @@ async fn write_services(snapshot: &Snapshot, mut pen: Pen) -> Result<(), Unread>
 /// `{"position":"…","instances":[…]}`
 pub(super) fn instances(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
     let asked = Query::parse(request.uri().query().unwrap_or_default())?;
-    was_read(&app)?;
+    let snapshot = known(&app)?;
     let (outlet, body) = Outlet::new(peer, app.limits.stall);
     tokio::spawn(async move {
-        let snapshot = app.catalog.snapshot();
         let _ = write_instances(&app, &snapshot, &asked, Pen::new(outlet)).await;
     });
     Ok(fresh(body))

@@ -14,7 +14,7 @@ pub mod query;
 pub mod watch;
 
 use crate::app::App;
-use crate::catalog::Health;
+use crate::catalog::Snapshot;
 use crate::net::{HttpError, Reply, Route, route};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -47,10 +47,7 @@ fn openapi() -> Reply {
     route::reply(StatusCode::OK, "application/json", Bytes::from_static(OPENAPI.as_bytes()))
 }
 
-/// Nothing known is not the same as nothing there.
-fn was_read(app: &App) -> Result<(), HttpError> {
-    match app.catalog.health() {
-        Health::NeverRead => Err(HttpError::unavailable("this daemon has not read its store yet; come again")),
-        Health::Following | Health::Stale { .. } => Ok(()),
-    }
+/// What is known, once anything is.
+fn known(app: &App) -> Result<Arc<Snapshot>, HttpError> {
+    app.known("this daemon has not read its store yet; come again")
 }

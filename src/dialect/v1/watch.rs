@@ -9,9 +9,9 @@
 //! what it does not name is gone. A reader that takes nothing is cut off ([`Outlet`]).
 
 use super::instance::Written;
+use super::known;
 use super::list::{Pen, each};
 use super::query::Query;
-use super::was_read;
 use crate::app::App;
 use crate::catalog::{Kind, Position, Snapshot};
 use crate::events::{Event, Heard, Listener};
@@ -36,7 +36,7 @@ const RETRY_MS: u32 = 1000;
 /// Answers with events until the peer goes, or the daemon.
 pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
     let asked = Query::parse(request.uri().query().unwrap_or_default())?;
-    was_read(&app)?;
+    known(&app)?;
     if peer.seat.is_stopping() {
         return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
     }
