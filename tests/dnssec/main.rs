@@ -8,13 +8,12 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-mod unbound;
 mod zone;
 
 use std::process::Stdio;
-use support::dig::{Answer, Dig};
+use support::dig::Answer;
+use support::unbound::Unbound;
 use tokio::process::Command;
-use unbound::Unbound;
 use zone::Zone;
 
 /// Questions of every kind, with the rcode of their answers. What is empty and NOERROR has no such record.
@@ -91,6 +90,12 @@ async fn delv_finds_what_is_wrong() {
     assert!(!said.contains("fully validated"), "without signatures: {said}");
 }
 
+/// A resolver that trusts a key by its DS record.
+async fn resolver(zone: &Zone, ds: &str) -> Unbound {
+    let settings = ["module-config: \"validator iterator\"", &format!("trust-anchor: \"{ds}\""), "val-log-level: 2"];
+    Unbound::start(zone.daemon.dns, &["skydns.test"], &settings).await
+}
+
 /// Whether a resolver found an answer right: AD (RFC 4035 section 3.2.3).
 fn secure(said: &Answer) -> bool {
     said.has_flag("ad")
@@ -100,8 +105,8 @@ fn secure(said: &Answer) -> bool {
 async fn unbound_finds_every_answer_right() {
     for algorithm in ["ecdsap256sha256", "ed25519"] {
         let zone = Zone::signed(algorithm).await;
-        let unbound = Unbound::start(zone.daemon.dns, &zone.ds).await;
-        let dig = Dig::new(unbound.addr).option("+adflag");
+        let unbound = resolver(&zone, &zone.ds).await;
+        let dig = unbound.dig().option("+adflag");
         for (name, rtype, rcode) in QUESTIONS {
             let said = dig.query(name, rtype).await.unwrap_or_else(|e| panic!("{name} {rtype}: {e}"));
             assert!(said.status == *rcode && secure(&said), "{name} {rtype} ({algorithm}): {said:?}");
@@ -116,10 +121,10 @@ async fn unbound_finds_every_answer_right() {
 #[tokio::test]
 async fn unbound_finds_what_is_wrong() {
     let (zone, other) = (Zone::signed("ecdsap256sha256").await, Zone::signed("ecdsap256sha256").await);
-    let unbound = Unbound::start(zone.daemon.dns, &other.ds).await;
-    let said = Dig::new(unbound.addr).query("web.skydns.test", "A").await.unwrap();
+    let unbound = resolver(&zone, &other.ds).await;
+    let said = unbound.dig().query("web.skydns.test", "A").await.unwrap();
     assert_eq!(said.status, "SERVFAIL", "with another zone's key: {said:?}");
-    let said = Dig::new(unbound.addr).option("+cdflag").query("web.skydns.test", "A").await.unwrap();
+    let said = unbound.dig().option("+cdflag").query("web.skydns.test", "A").await.unwrap();
     assert_eq!((said.status.as_str(), said.data("A").len()), ("NOERROR", 2), "it was reached: {said:?}");
 }
 

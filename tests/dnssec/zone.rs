@@ -1,13 +1,13 @@
 //! A daemon that serves `skydns.test`, with a key or without.
 
-use crate::support::daemon::{Daemon, PROGRAM};
+use crate::support::daemon::Daemon;
+use crate::support::dnskey::{self, KeyFiles};
 use skyhound::model::Key;
 use skyhound::server::STORE_FILE;
 use skyhound::store::embedded::Embedded;
 use skyhound::store::{Op, Store, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 /// How many instances `big` has: a few UDP answers' worth.
 pub const BIG: usize = 200;
@@ -33,34 +33,26 @@ pub struct Zone {
     pub ds: String,
     /// The key as delv's configuration has it.
     pub anchor: String,
-    /// Its files, and those of its key.
-    dirs: Vec<TempDir>,
+    /// Its files.
+    _dir: TempDir,
+    /// Its key, if it is its own.
+    key: Option<KeyFiles>,
 }
 
 impl Zone {
     /// Signed with a key that `skyhound dnssec-keygen` made.
     pub async fn signed(algorithm: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let made = Command::new(PROGRAM)
-            .args(["dnssec-keygen", "skydns.test", "--algorithm", algorithm, "--out"])
-            .arg(dir.path())
-            .output()
-            .await
-            .unwrap();
-        let ds = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-        let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
-        let public = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "key")).unwrap();
-        let mut zone = Self::with_key(&public.with_extension("")).await;
-        zone.ds = ds;
-        zone.dirs.push(dir);
+        let key = KeyFiles::make("skydns.test", algorithm).await;
+        let mut zone = Self::with_key(&key.stem).await;
+        key.ds.clone_into(&mut zone.ds);
+        zone.key = Some(key);
         zone
     }
 
     /// Signed with this key.
     pub async fn with_key(stem: &Path) -> Self {
         let mut zone = Self::start(&["--dnssec-key", stem.to_str().unwrap()]).await;
-        let text = std::fs::read_to_string(format!("{}.key", stem.display())).unwrap();
-        let record = text.lines().find(|line| !line.starts_with(';')).unwrap();
+        let record = dnskey::record(stem);
         let words: Vec<_> = record.split_whitespace().skip_while(|word| *word != "DNSKEY").skip(1).collect();
         zone.anchor = format!("{} {} {} \"{}\"", words[0], words[1], words[2], words[3..].concat());
         stem.clone_into(&mut zone.stem);
@@ -74,7 +66,7 @@ impl Zone {
         all.extend(["--local", "web.skydns.test"]);
         all.extend(["--log-level", "warn"].iter().chain(args));
         let daemon = Daemon::start(&all).await;
-        Self { daemon, stem: PathBuf::new(), ds: String::new(), anchor: String::new(), dirs: vec![dir] }
+        Self { daemon, stem: PathBuf::new(), ds: String::new(), anchor: String::new(), _dir: dir, key: None }
     }
 }
 

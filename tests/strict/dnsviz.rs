@@ -56,7 +56,7 @@ fn collect(at: &str, value: &Value, all: &mut Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_finds_nothing_wrong_with_an_unsigned_zone() {
-    let (_etcd, daemon) = site().await;
+    let (_etcd, daemon) = site(&[]).await;
     let names = [
         ("skydns.test", "NOERROR"),
         ("web.skydns.test", "NOERROR"),

@@ -23,14 +23,21 @@ const ENTRIES: &[(&str, &str)] = &[
     ("test/skydns/deep/x/y/z", r#"{"host":"10.0.0.7","port":7}"#),
     ("test/skydns/dns/ns/ns1", r#"{"host":"ADDR"}"#),
     ("test/skydns/dns/apex/a", r#"{"host":"10.0.0.5"}"#),
+    // What may be zones of their own.
+    ("test/skydns/sub/x", r#"{"host":"10.0.0.3","port":9}"#),
+    ("test/skydns/sub/dns/ns/ns1", r#"{"host":"ADDR"}"#),
+    ("test/skydns/bare/x", r#"{"host":"10.0.0.4","port":9}"#),
+    ("test/skydns/bare/dns/ns/ns1", r#"{"host":"ADDR"}"#),
     ("arpa/in-addr/10/0/0/1", r#"{"host":"a.web.skydns.test"}"#),
     ("arpa/in-addr/10/dns/ns/ns1", r#"{"host":"ADDR"}"#),
 ];
 
-/// The daemon, over an etcd that holds all of it.
-pub async fn site() -> (EtcdProcess, Daemon) {
+/// The daemon with further arguments, over an etcd that holds all of it.
+pub async fn site(args: &[&str]) -> (EtcdProcess, Daemon) {
     let etcd = EtcdProcess::start().await;
-    let daemon = Daemon::start(&["--etcd-api", &etcd.endpoint(), "--dns-root", ZONES[0], "--dns-root", ZONES[1]]).await;
+    let endpoint = etcd.endpoint();
+    let own = ["--etcd-api", &endpoint, "--dns-root", ZONES[0], "--dns-root", ZONES[1]];
+    let daemon = Daemon::start(&[&own, args].concat()).await;
     let own = daemon.dns.ip().to_string();
     let mut writes: Vec<_> = ENTRIES.iter().map(|(key, value)| put(key, value.replace("ADDR", &own))).collect();
     for at in 0..MANY {

@@ -203,10 +203,10 @@ impl Drop for Daemon {
 }
 
 /// Nobody else's, for as long as this process lives. 127.0.0.x is where everybody else is.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    assert!((1..255).contains(&count), "too many daemons in one test process");
+    assert!((1..255).contains(&count), "too many daemons and the like in one test process");
     Ipv4Addr::new(127, count, high, low).into()
 }
