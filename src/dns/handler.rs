@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, Health};
 use hickory_proto::op::{Edns, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::serialize::binary::BinEncodable;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
@@ -50,6 +51,11 @@ impl Handler {
         Arc::clone(&self.stats)
     }
 
+    /// Whether this client may ask at all.
+    pub(super) fn may_ask(&self, client: IpAddr) -> bool {
+        self.settings.access.may_ask(client)
+    }
+
     /// The answer, or what is wrong with the request.
     fn decide(&self, request: &Request, rotation: u64) -> Answer {
         let asked = match &request.queries[..] {
@@ -58,7 +64,7 @@ impl Handler {
         };
         self.stats.asked(asked.map(|query| query.query_type), request.over);
         // Whatever it came over: listeners may have asked already, and need not.
-        if !self.settings.access.may_ask(request.from.ip()) {
+        if !self.may_ask(request.from.ip()) {
             self.stats.was_denied();
             return Answer::of(ResponseCode::Refused, Some(Explanation::Prohibited));
         }

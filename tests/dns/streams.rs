@@ -87,6 +87,25 @@ async fn ended(served: &Served, end: End, times: u64) {
     .await;
 }
 
+/// Whoever may not ask holds no place, whatever it does or does not do.
+#[tokio::test]
+async fn who_may_not_ask_is_gone_at_once() {
+    let mut settings = with(StreamLimits { most: 1, ..limits() });
+    settings.access.deny.push("127.0.9.0/24".parse().unwrap());
+    let served = Served::start_with(tree(), settings).await;
+    let mut client = Client::from("127.0.0.1", served.addr).await;
+    client.ask(1, "web.skydns.test.").await;
+    assert_eq!(client.heard_id().await, Some(1));
+    for last in 1..=20 {
+        let mut denied = Client::from(&format!("127.0.9.{last}"), served.addr).await;
+        assert!(denied.hear().await.is_none(), "it did not have to ask to be closed");
+    }
+    ended(&served, End::Denied, 20).await;
+    client.ask(2, "web.skydns.test.").await;
+    assert_eq!(client.heard_id().await, Some(2), "its place is its own");
+    served.stop().await;
+}
+
 /// A server that is asked about all names outside, and answers when the test has it do so.
 struct Outside(UdpSocket);
 

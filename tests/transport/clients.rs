@@ -31,6 +31,23 @@ async fn every_client_gets_the_same_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_ask_is_told_so_or_holds_no_connection() {
+    let site = Site::start(&["--dns-deny", "127.0.9.0/24"]).await;
+    let (dns, tls, https) = (site.daemon.dns, site.tls(), site.https());
+    for (addr, how, told) in
+        [(dns, "+notcp", true), (dns, "+tcp", false), (tls, "+tls", false), (https, "+https", true)]
+    {
+        let (_, text) = ask("kdig", addr, &["-b", "127.0.9.1", how, WEB, "A"], None).await;
+        assert_eq!(text.contains("status: REFUSED"), told, "{how}: {text}");
+        assert!(!text.contains("status: NXDOMAIN"), "{how}: {text}");
+        let (_, text) = ask("kdig", addr, &["-b", "127.0.8.1", how, WEB, "A"], None).await;
+        assert!(text.contains("status: NXDOMAIN"), "{how}: {text}");
+    }
+    let text = site.daemon.get("/metrics").await.body;
+    assert!(text.contains("skyhound_dns_streams_ended_total{end=\"denied\"} 2\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_questions_share_one_connection() {
     let site = Site::start(&[]).await;
     let _held = site.daemon.provide("service=web&port=8080&host=10.0.0.1").await;

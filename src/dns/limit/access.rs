@@ -1,8 +1,9 @@
 //! Which networks may ask (`--dns-allow`, `--dns-deny`).
 //!
-//! Who may not is told so (REFUSED, with "prohibited" of RFC 8914), over UDP too, as Knot, NSD and Unbound do
-//! it: an operator who mistyped a network sees it at once instead of looking for a lost packet, and what is
-//! said is the question again, so that a forged one is not multiplied.
+//! Who may not is told so (REFUSED, with "prohibited" of RFC 8914), over UDP and over HTTPS, as Knot, NSD and Unbound
+//! do it: an operator who mistyped a network sees it at once instead of looking for a lost packet, and what is
+//! said is the question again, so that a forged one is not multiplied. A connection of DNS's own is closed when it is
+//! accepted: it would take somebody's place until it asks.
 
 use super::super::network::Network;
 use std::net::IpAddr;

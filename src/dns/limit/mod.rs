@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! datagram ─▶ gate ─▶ the paths that answer
-//!              ├ access   which networks may ask (streams too: they ask `Access` by themselves)
+//!              ├ access   which networks may ask (streams too: they ask it when they accept)
 //!              ├ rate     how many answers a network gets in a second (UDP: a stream proves its address)
 //!              └ short    what is said to who is turned away: a header and the question again
 //! ```

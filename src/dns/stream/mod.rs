@@ -1,8 +1,8 @@
 //! DNS over TCP (RFC 7766) and over TLS (RFC 7858): the listeners, and who may stay.
 //!
 //! ```text
-//! accept ─▶ admit ─▶ (TLS) ─▶ connection: frames ─▶ general path ─▶ frames
-//!             └ over a limit: who was idle longest goes
+//! accept ─▶ may it ask ─▶ admit ─▶ (TLS) ─▶ connection: frames ─▶ general path ─▶ frames
+//!                          └ over a limit: who was idle longest goes
 //! ```
 //! Owns: accepting, every limit on a connection ([`StreamLimits`]), and the way out. Does not own: TLS
 //! ([`crate::net::tls`]), nor what is answered (`general`).
@@ -51,6 +51,8 @@ pub enum End {
     Crowded,
     /// There was no place for it, and nobody idle.
     Refused,
+    /// Its client may not ask (`--dns-allow`, `--dns-deny`).
+    Denied,
     /// There was no TLS with it.
     Handshake,
     /// What it sent is no DNS.
@@ -61,13 +63,14 @@ pub enum End {
 
 impl End {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Closed,
         Self::Idle,
         Self::Slow,
         Self::Unread,
         Self::Crowded,
         Self::Refused,
+        Self::Denied,
         Self::Handshake,
         Self::Garbled,
         Self::Stopped,
@@ -82,6 +85,7 @@ impl End {
             Self::Unread => "unread",
             Self::Crowded => "crowded",
             Self::Refused => "refused",
+            Self::Denied => "denied",
             Self::Handshake => "handshake",
             Self::Garbled => "garbled",
             Self::Stopped => "stopped",
@@ -156,6 +160,12 @@ async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, shared: Shared) {
 /// Gives a connection its place and its task. Whoever is not to be answered at all is turned away here.
 fn begin(stream: TcpStream, from: SocketAddr, tls: Option<&Arc<Tls>>, shared: &Shared, connections: &mut JoinSet<()>) {
     let stats = shared.handler.stats();
+    // Closed and not told REFUSED, as over UDP: to be told it would have to hold a place until it asks, and TLS
+    // would have to be made with it.
+    if !shared.handler.may_ask(from.ip()) {
+        stats.streams().refused(End::Denied);
+        return;
+    }
     let Some(place) = shared.places.admit(from.ip()) else {
         stats.streams().refused(End::Refused);
         return;
