@@ -7,14 +7,13 @@
 //! that were written before (CVE-2024-8508 of other servers). Here a name is found by its hash: a message
 //! costs as much as it is long, and 64 KiB hold all that they can.
 
+use super::wire::HEADER;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use std::collections::HashMap;
 
-/// The length of a header.
-const HEADER: usize = 12;
 /// Where the pointers end: they have 14 bits (RFC 1035 section 4.1.4).
 const POINTERS: usize = 0x4000;
 /// The option code of padding (RFC 7830).

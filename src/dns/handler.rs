@@ -12,6 +12,7 @@ use super::message::{Request, Transport};
 use super::settings::DnsSettings;
 use super::size::{Fit, draw, fit};
 use super::stats::DnsStats;
+use super::wire::EDE;
 use crate::catalog::{Catalog, Health};
 use hickory_proto::op::{Edns, HeaderCounts, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
@@ -19,13 +20,11 @@ use hickory_proto::serialize::binary::BinEncodable;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
-const EDE: u16 = 15;
 /// The option code of the time that a connection may be idle (RFC 7828).
 const KEEPALIVE: u16 = 11;
 /// The largest answer to a client without EDNS (RFC 1035 section 4.2.1), and the least that any EDNS size
 /// counts for (RFC 6891 section 6.2.3).
-const UDP_PLAIN: u16 = 512;
+pub(super) const UDP_PLAIN: u16 = 512;
 
 /// Answers requests from a catalog.
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! Names between the tree's form and hickory's.
+//! The wire where hickory does not read or write it for us: a message's fixed places, and names between the tree's
+//! form and hickory's.
 //!
 //! The tree keeps labels from the root and folds case; hickory keeps the order and the case of the wire.
 //! Both hold the lengths of RFC 1035 section 3.1, so that neither direction loses anything but case.
@@ -7,7 +8,27 @@ use crate::model::name::{Label, NAME_MAX, NameError};
 use hickory_proto::rr::Name as WireName;
 
 /// The length of a message's header (RFC 1035 section 4.1.1).
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
+/// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
+pub(super) const EDE: u16 = 15;
+
+/// What is read and written in place, byte by byte: only where datagrams are answered in their own buffer.
+#[cfg(target_os = "linux")]
+pub(super) mod bits {
+    /// Flags in the third byte of a header (RFC 1035 section 4.1.1).
+    pub(in crate::dns) const RESPONSE: u8 = 0x80;
+    pub(in crate::dns) const OPCODE: u8 = 0x78;
+    pub(in crate::dns) const AUTHORITATIVE: u8 = 0x04;
+    pub(in crate::dns) const TRUNCATED: u8 = 0x02;
+    pub(in crate::dns) const RECURSION_DESIRED: u8 = 0x01;
+    /// Flags in the fourth (and RFC 4035 section 3.2.2).
+    pub(in crate::dns) const RECURSION_AVAILABLE: u8 = 0x80;
+    pub(in crate::dns) const CHECKING_DISABLED: u8 = 0x10;
+    /// The length of an OPT record without options (RFC 6891 section 6.1.2).
+    pub(in crate::dns) const OPT: usize = 11;
+    /// The flag in the third byte of its TTL (RFC 3225 section 3).
+    pub(in crate::dns) const DNSSEC_OK: u8 = 0x80;
+}
 
 /// A name of the tree, from its labels in the order of the walk down.
 pub(super) fn name<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {

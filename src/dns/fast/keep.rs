@@ -5,7 +5,8 @@
 //! there are few enough that none is left out (which ones would change with every answer), and the order
 //! within a tier is free to turn. Everything else is kept as "ask the general path".
 
-use super::query::{HEADER, Query, TYPES_KEPT};
+use super::super::wire::HEADER;
+use super::query::{Query, TYPES_KEPT};
 use super::rendered::{Draft, Kind};
 use super::soa::Soa;
 use super::{Fast, Place, View, wire};

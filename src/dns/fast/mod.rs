@@ -23,28 +23,23 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use super::handler::UDP_PLAIN;
 use super::settings::DnsSettings;
 use super::stats::{DnsStats, Lane, RCODES};
+use super::wire::HEADER;
+use super::wire::bits::{
+    AUTHORITATIVE, CHECKING_DISABLED, DNSSEC_OK, OPT, RECURSION_AVAILABLE, RECURSION_DESIRED, RESPONSE, TRUNCATED,
+};
 use crate::catalog::{Health, Node, Snapshot};
 use crate::model::{Name, version::VersionLabel};
 use hickory_proto::op::ResponseCode;
-use query::{HEADER, OPT, Query};
+use query::Query;
 use rendered::{Kind, Out, Rendered};
 use soa::Soa;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// What a client without EDNS takes, and the least that an EDNS size counts for (RFC 6891 section 6.2.3).
-const UDP_PLAIN: u16 = 512;
-/// Flags of a response, in the first and the second byte (RFC 1035 section 4.1.1).
-const RESPONSE: u8 = 0x80;
-const AUTHORITATIVE: u8 = 0x04;
-const TRUNCATED: u8 = 0x02;
-const RECURSION_DESIRED: u8 = 0x01;
-const RECURSION_AVAILABLE: u8 = 0x80;
-const CHECKING_DISABLED: u8 = 0x10;
 
 /// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
 #[derive(Debug, Clone, Copy)]
@@ -212,7 +207,7 @@ impl Fast {
         let [answers, authority, mut additional] = counts;
         if let Some(edns) = &query.edns {
             let [high, low] = self.settings.udp_payload_max.max(UDP_PLAIN).to_be_bytes();
-            let flags = if edns.dnssec_ok { 0x80 } else { 0 };
+            let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
             additional += usize::from(out.put(&[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0]));
         }
         let head = &mut out.message[..HEADER];

@@ -5,18 +5,13 @@
 //! are equalities, not ranges.
 
 use super::super::stats::TYPES;
+use super::super::wire::HEADER;
+use super::super::wire::bits::DNSSEC_OK;
+use crate::model::name::NAME_MAX;
 use hickory_proto::rr::RecordType;
 
-/// The header's length (RFC 1035 section 4.1.1).
-pub(super) const HEADER: usize = 12;
-/// The longest name (RFC 1035 section 2.3.4).
-const NAME_MAX: usize = 255;
 /// The most labels that fit into it, the root's not counted.
 const LABELS_MAX: usize = 127;
-/// An OPT record without options (RFC 6891 section 6.1.2).
-pub(super) const OPT: usize = 11;
-/// The DO bit in the third byte of its TTL (RFC 3225 section 3).
-const DNSSEC_OK: u8 = 0x80;
 
 /// The types that are answered here, each with its cell in a node.
 pub(super) const TYPES_KEPT: [RecordType; crate::catalog::kept::CELLS] =

@@ -5,21 +5,9 @@
 //! somebody is ([`super::gate`]). Reads no more of a message than the response repeats.
 
 use crate::dns::answer::Explanation;
-use crate::dns::wire::questions_end;
+use crate::dns::wire::bits::{CHECKING_DISABLED, DNSSEC_OK, OPCODE, OPT, RECURSION_DESIRED, RESPONSE, TRUNCATED};
+use crate::dns::wire::{EDE, HEADER, questions_end};
 use hickory_proto::op::ResponseCode;
-
-/// The header's length (RFC 1035 section 4.1.1).
-const HEADER: usize = 12;
-/// An OPT record without options (RFC 6891 section 6.1.2).
-const OPT: usize = 11;
-/// The option code of extended DNS errors (RFC 8914 section 2).
-const EDE: u8 = 15;
-const RESPONSE: u8 = 0x80;
-const OPCODE: u8 = 0x78;
-const TRUNCATED: u8 = 0x02;
-const RECURSION_DESIRED: u8 = 0x01;
-const CHECKING_DISABLED: u8 = 0x10;
-const DNSSEC_OK: u8 = 0x80;
 
 /// What is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +41,9 @@ impl Short {
     fn write_opt(self, message: &mut [u8], at: usize, dnssec_ok: bool, payload_max: u16) -> usize {
         let [high, low] = payload_max.to_be_bytes();
         let [_, why] = (Explanation::Prohibited as u16).to_be_bytes();
+        let [_, option] = EDE.to_be_bytes();
         let flags = if dnssec_ok { DNSSEC_OK } else { 0 };
-        let record = [0, 0, 41, high, low, 0, 0, flags, 0, 0, 6, 0, EDE, 0, 2, 0, why];
+        let record = [0, 0, 41, high, low, 0, 0, flags, 0, 0, 6, 0, option, 0, 2, 0, why];
         let record = match self {
             Self::Refused => record.as_slice(),
             Self::Truncated => &[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0],

@@ -12,6 +12,7 @@ use crate::dns::general::{Later, Said, respond};
 use crate::dns::handler::Handler;
 use crate::dns::message::Transport;
 use crate::dns::settings::StreamLimits;
+use crate::dns::wire::HEADER;
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -135,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             Said::Now(Some(answer)) => self.unread.put(&answer),
             Said::Later(later) => self.waiting.push(later),
             // Neither a question nor an answer to one: whatever this is, it will not become DNS.
-            Said::Now(None) if message.len() < 12 => return Err(End::Garbled),
+            Said::Now(None) if message.len() < HEADER => return Err(End::Garbled),
             Said::Now(None) => {}
         }
         Ok(())
