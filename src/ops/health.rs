@@ -63,6 +63,7 @@ async fn store(app: &App) -> Value {
             "version": status.version,
             "place": status.place,
             "revision": status.revision.0,
+            "alarms": status.alarms,
         }),
         Ok(Err(error)) => json!({ "reachable": false, "error": error.to_string() }),
         Err(_) => json!({ "reachable": false, "error": format!("no answer within {STATUS_DEADLINE:?}") }),

@@ -363,6 +363,22 @@ impl State {
         }
     }
 
+    /// A round failed. Where the store takes no writes, who wants something put is told at once, and may be taken
+    /// elsewhere; who lives is put once it takes them again, and removals go on being tried.
+    fn trouble(&mut self, error: &StoreError) {
+        self.last_error = Some(error.to_string());
+        if !matches!(error, StoreError::Unwritable(_)) {
+            return;
+        }
+        for key in &self.queue {
+            let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.claims() > 0) else { continue };
+            for waiter in slot.waiters.drain(..) {
+                // Who waited may have gone.
+                let _ = waiter.send(Err(RegisterError::Unavailable(error.to_string())));
+            }
+        }
+    }
+
     fn has_work(&self) -> bool {
         !self.queue.is_empty()
     }

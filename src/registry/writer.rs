@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The first pause after a failed commit.
 pub const RETRY_MIN: Duration = Duration::from_millis(25);
@@ -60,6 +60,8 @@ enum Kind {
 pub(super) async fn run(registry: Arc<Registry>) {
     let mut pause = RETRY_MIN;
     let mut most = SLOTS_MAX;
+    // Which kind of failure was told last, until one round goes through.
+    let mut told = None;
     loop {
         if !registry.lock().has_work() {
             if registry.lock().stopping {
@@ -69,11 +71,18 @@ pub(super) async fn run(registry: Arc<Registry>) {
             continue;
         }
         match round(&registry, most).await {
-            Ok(()) => (pause, most) = (RETRY_MIN, SLOTS_MAX),
+            Ok(()) => {
+                (pause, most) = (RETRY_MIN, SLOTS_MAX);
+                if told.take().is_some() {
+                    info!("commits go through again");
+                }
+            }
             Err(error) => {
+                registry.lock().trouble(&error);
                 // One write that the store refuses for good must not hold up the others: go one by one.
                 most = if error.may_be_about_one_write() { 1 } else { SLOTS_MAX };
-                if pause == RETRY_MIN {
+                let kind = std::mem::discriminant(&error);
+                if told.replace(kind) != Some(kind) {
                     warn!(%error, "a commit failed; trying again");
                 }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -324,7 +333,6 @@ fn fail(registry: &Registry, planned: Vec<Planned>, error: &StoreError) {
         }
         state.enqueue(&part.key);
     }
-    state.last_error = Some(error.to_string());
 }
 
 fn answer(waiters: Vec<Waiter>, outcome: &Result<Revision, RegisterError>) {

@@ -224,6 +224,8 @@ pub struct Status {
     pub place: String,
     /// The member that answered and the leader it follows; `None` for a store of one.
     pub member: Option<Member>,
+    /// What it complains of, as it says itself: etcd's alarms.
+    pub alarms: Vec<String>,
 }
 
 /// A member of an etcd cluster.
@@ -252,7 +254,10 @@ pub enum StoreError {
     /// A put named a lease that is gone. Nothing of the commit happened.
     #[error("a lease that was named is gone")]
     NoLease,
-    /// It answered that it cannot do this (too large, no space). Nothing happened.
+    /// It takes no writes now (no space left), and will when that is mended. Nothing of the commit happened.
+    #[error("the store takes no writes now: {0}")]
+    Unwritable(String),
+    /// It answered that it cannot do this (too large). Nothing happened, nor will it another time.
     #[error("the store cannot do this: {0}")]
     Rejected(String),
     /// The feed's history is gone; list again.

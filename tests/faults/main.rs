@@ -11,6 +11,7 @@ mod away;
 mod compare;
 mod disk;
 mod frozen;
+mod full;
 mod hold;
 mod keys;
 mod process;

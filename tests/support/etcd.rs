@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -266,6 +266,18 @@ impl EtcdProcess {
 
     /// Runs etcdctl on it, as `user` (`name:password`) where authentication is on.
     pub fn ctl_as(&self, user: Option<&str>, args: &[&str]) -> String {
+        let output = self.run_ctl(user, args);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "etcdctl {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs etcdctl on it, which may fail.
+    pub fn try_ctl(&self, args: &[&str]) -> Output {
+        self.run_ctl(None, args)
+    }
+
+    fn run_ctl(&self, user: Option<&str>, args: &[&str]) -> Output {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", self.endpoint())).args(args);
         if let Some(user) = user {
@@ -277,10 +289,7 @@ impl EtcdProcess {
                 .arg(format!("--cert={}", tls.client.cert.display()))
                 .arg(format!("--key={}", tls.client.key.display()));
         }
-        let output = command.output().expect("etcd-client is not installed: tests/run installs it");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "etcdctl {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
-        text(&output.stdout)
+        command.output().expect("etcd-client is not installed: tests/run installs it")
     }
 
     /// Runs etcdctl on it.

@@ -131,9 +131,9 @@ async fn what_a_full_disk_does_not_take_has_not_happened() {
     for key in ["a", "b", "c"] {
         let error = put(&store, key, None).await.unwrap_err();
         // Whether redb can read its file again without writing to it is its own affair.
-        assert!(matches!(error, StoreError::Rejected(_) | StoreError::Unreachable(_)), "{error:?}");
+        assert!(matches!(error, StoreError::Unwritable(_) | StoreError::Unreachable(_)), "{error:?}");
     }
-    assert!(matches!(put(&store, "d", None).await, Err(StoreError::Rejected(_))));
+    assert!(matches!(put(&store, "d", None).await, Err(StoreError::Unwritable(_))));
     assert_eq!(keys(&store).await, ["a"]);
     assert!(store.status().await.is_err());
     faults.set(Fault::None);
@@ -156,7 +156,7 @@ async fn what_nobody_knows_is_called_unknown_and_found_out_later() {
         let error = put(&store, "b", None).await.unwrap_err();
         assert!(error.outcome_unknown(), "{error:?}");
         // Until it is known nothing more is tried, and that is certain.
-        assert!(matches!(put(&store, "c", None).await, Err(StoreError::Rejected(_))));
+        assert!(matches!(put(&store, "c", None).await, Err(StoreError::Unwritable(_))));
         assert_eq!(keys(&store).await, ["a"], "not durable, not visible");
         faults.set(Fault::None);
         healed(&store).await;

@@ -181,14 +181,14 @@ impl Store for Embedded {
             return Err(StoreError::Unreachable("the store's writer has stopped".into()));
         }
         if let Some(why) = &view.fault {
-            return Err(StoreError::Rejected(why.clone()));
+            return Err(StoreError::Unwritable(why.clone()));
         }
         let (kind, place) = match &self.path {
             Some(path) => ("disk", path.display().to_string()),
             None => ("memory", "this process".into()),
         };
         let version = env!("CARGO_PKG_VERSION").into();
-        Ok(Status { kind, version, revision: view.revision, place, member: None })
+        Ok(Status { kind, version, revision: view.revision, place, member: None, alarms: Vec::new() })
     }
 }
 

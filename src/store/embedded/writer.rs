@@ -129,7 +129,7 @@ impl Writer {
             return Ok(());
         }
         if let Some(fault) = self.fault.as_ref().filter(|fault| self.limbo.is_some() || now < fault.rest) {
-            return Err(StoreError::Rejected(fault.why.clone()));
+            return Err(StoreError::Unwritable(fault.why.clone()));
         }
         let written = match &mut self.disk {
             Some(disk) => disk.write(&draft.journal, draft.state.revision),
@@ -142,7 +142,7 @@ impl Writer {
             }
             Err(Failure::Undone(why)) => {
                 self.report(why.clone(), now);
-                Err(StoreError::Rejected(why))
+                Err(StoreError::Unwritable(why))
             }
             Err(Failure::Unknown(why)) => {
                 self.report(why.clone(), now);

@@ -11,6 +11,9 @@ use tonic::{Code, ConnectError, Status};
 const CURED_BY_LOGIN: [&str; 2] = ["revision of auth store is old", "user name is empty"];
 /// What etcd says to a password that is wrong, also as `InvalidArgument`.
 const WRONG_PASSWORD: &str = "authentication failed";
+/// What etcd says, as `ResourceExhausted`, once it has reached its `--quota-backend-bytes`, until it is compacted,
+/// defragmented and its alarm disarmed. Other answers with that code are about the request.
+const NO_SPACE: &str = "database space exceeded";
 /// What a TLS handshake says when one side does not trust the other. (With TLS 1.3 etcd's word that it wants
 /// another certificate comes after our handshake is over, and is often lost in the connection's end.)
 const DISTRUST: [&str; 2] = ["fatal alert", "peer certificate"];
@@ -70,6 +73,9 @@ pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
         Code::InvalidArgument if cured_by_login(error) || status.message().contains(WRONG_PASSWORD) => {
             StoreError::Denied(text)
         }
+        Code::ResourceExhausted if status.message().contains(NO_SPACE) => {
+            StoreError::Unwritable(format!("{text} (alarm NOSPACE)"))
+        }
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
@@ -117,11 +123,12 @@ mod tests {
 
     #[test]
     fn each_answer_of_etcd_means_one_thing() {
-        use StoreError::{Denied, NoLease, Rejected, Unreachable};
+        use StoreError::{Denied, NoLease, Rejected, Unreachable, Unwritable};
         type Means = fn(&StoreError) -> bool;
         let denied: Means = |e| matches!(e, Denied(_));
         let rejected: Means = |e| matches!(e, Rejected(_));
         let unreachable: Means = |e| matches!(e, Unreachable(_));
+        let unwritable: Means = |e| matches!(e, Unwritable(_));
         let no_lease: Means = |e| matches!(e, NoLease);
         for (code, message, means) in [
             (Code::NotFound, "etcdserver: requested lease not found", no_lease),
@@ -131,7 +138,8 @@ mod tests {
             (Code::InvalidArgument, "etcdserver: revision of auth store is old", denied),
             (Code::InvalidArgument, "etcdserver: user name is empty", denied),
             (Code::InvalidArgument, "etcdserver: request is too large", rejected),
-            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", rejected),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", unwritable),
+            (Code::ResourceExhausted, "grpc: received message larger than max", rejected),
             (Code::InvalidArgument, "etcdserver: duplicate key given in txn request", rejected),
             (Code::Unavailable, "etcdserver: no leader", unreachable),
             (Code::Unavailable, "etcdserver: request timed out", unreachable),

@@ -123,6 +123,8 @@ impl Store for Etcd {
                 leader_id: status.0.leader,
                 raft_term: status.0.raft_term,
             }),
+            // Those of all members, and that there is no leader.
+            alarms: status.0.errors.iter().map(|said| said.trim().to_owned()).collect(),
         })
     }
 }

@@ -3,6 +3,10 @@
 //! Each [`Write`] becomes a transaction nested in the outer one, which has no guards of its own. So all
 //! happen at one revision, and each has its own outcome. etcd reads the guards of the whole tree before
 //! it applies anything.
+//!
+//! etcd counts only the puts of the outer transaction against its `--quota-backend-bytes`, so that while its alarm
+//! NOSPACE is raised what is removed still goes, and what is registered still finds a place on a lease that is there.
+//! A lease is what it does not grant then.
 
 use crate::store::{COMMIT_MAX, Commit, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, WRITE_MAX, Write};
 use etcd_client::proto::PbTxnOpResponse;
