@@ -24,6 +24,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub const BEATING_MAX: usize = 100_000;
 /// How many ids are looked up or taken over at a time: what a flood of unknown ids may cost the store.
 const LANES: usize = 64;
+/// How often the clock is looked at while claims are held, to notice that this process stood still (stopped, or its
+/// machine was suspended): it heard nobody then, and who did not get through has not fallen silent.
+const LOOK: Duration = Duration::from_secs(1);
+/// A look that comes so much too late was a standstill. Less is a busy machine.
+const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// The claims, and when each is due.
 #[derive(Debug, Default)]
@@ -83,6 +88,15 @@ impl Beats {
             over.extend(self.by_id.remove(&id));
         }
         over
+    }
+
+    /// Everything is due so much later.
+    fn put_off(&mut self, by: Duration) {
+        let due = std::mem::take(&mut self.due);
+        self.due = due.into_iter().map(|((due, claim), id)| ((after(due, by), claim), id)).collect();
+        for beat in self.by_id.values_mut() {
+            beat.due = after(beat.due, by);
+        }
     }
 
     fn next(&self) -> Option<Instant> {
@@ -309,18 +323,24 @@ impl Registry {
 pub(super) async fn watch(registry: Arc<Registry>) {
     loop {
         let next = registry.lock().beats.next();
+        let look = next.map(|due| due.min(Instant::now() + LOOK));
         let due = async {
-            match next {
-                Some(due) => sleep_until(due).await,
+            match look {
+                Some(look) => sleep_until(look).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = due => {}
-            () = registry.beating.earlier.notified() => continue,
+            () = registry.beating.earlier.notified() => {}
         }
+        let late = look.map_or(Duration::ZERO, |look| Instant::now().saturating_duration_since(look));
         let over = {
             let mut state = registry.lock();
+            if late >= STANDSTILL {
+                tracing::warn!(?late, "this process stood still; nobody counts as silent for that time");
+                state.beats.put_off(late);
+            }
             // What is left to its lease at a stop did not fall silent.
             if state.stopping { Vec::new() } else { state.beats.overdue(Instant::now()) }
         };
@@ -359,6 +379,18 @@ mod tests {
         assert!(beats.get("a").is_some(), "that was another claim");
         beats.gone("a", 1);
         assert_eq!((beats.next(), beats.by_id.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_put_off_keeps_its_order() {
+        let (mut beats, start) = (Beats::default(), Instant::now());
+        beats.hold("a", Key::from("/k"), 1, SILENCE, start);
+        beats.hold("b", Key::from("/k"), 2, SILENCE, at(start, 5));
+        beats.put_off(Duration::from_secs(100));
+        assert!(beats.overdue(at(start, 129)).is_empty());
+        assert_eq!(beats.overdue(at(start, 130)).len(), 1);
+        assert!(beats.beat("b", at(start, 131)).is_some());
+        assert_eq!(beats.next(), Some(at(start, 161)));
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub const LEASE_ENTRIES: usize = 1000;
 /// How often within its term a lease is kept alive: two calls may fail before one is due in time.
 pub const KEEPS_PER_TERM: u32 = 3;
 
+/// How long a lease that was taken away may go unnoticed, however long its term: what hangs on the leases of ids is in
+/// no feed. As often as the leases of entries are kept with the default `--timeout`.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
 /// The leases, and how many entries have a place on each.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
@@ -103,7 +107,7 @@ pub(super) async fn make_room(registry: &Registry, kind: Kind, needed: usize) ->
 
 /// Keeps the leases alive for ever.
 pub(super) async fn keep_alive(registry: Arc<Registry>, kind: Kind) {
-    let every = (kind.term)(&registry) / KEEPS_PER_TERM;
+    let every = ((kind.term)(&registry) / KEEPS_PER_TERM).min(NOTICED_WITHIN);
     // After a failure there is still time for several tries before the term is over.
     let again = (every / 4).max(Duration::from_millis(50));
     let mut failing = false;

@@ -8,12 +8,14 @@
 mod support;
 
 mod away;
+mod beating;
 mod compare;
 mod disk;
 mod frozen;
 mod full;
 mod hold;
 mod keys;
+mod lease;
 mod process;
 mod race;
 mod restart;
