@@ -303,7 +303,12 @@ async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Sett
     };
     let stored = skydns::config(&item.value).map_err(|problem| ConfigError::SkyDns { place: key.clone(), problem })?;
     info!(key, "settings of a SkyDNS are read");
-    settings.typed.as_ref().clone().or(stored).settle()
+    let pass_over = |problem: &str| {
+        warn!(key, problem, "its DNSSEC key is passed over and the zone not signed; --dnssec-key FILE names another");
+    };
+    // What was typed is right by itself: it was settled before.
+    let wrong = |error: ConfigError| ConfigError::SkyDns { place: key.clone(), problem: error.to_string() };
+    skydns::joined(&settings.typed, stored, pass_over).settle().map_err(wrong)
 }
 
 /// Starts following, and waits a while for the first reading.

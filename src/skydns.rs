@@ -4,19 +4,23 @@
 //! In SkyDNS `config` wins over flags. Here it is the last to be asked, after flags, `SKYHOUND_…`, the file and
 //! the variables: it speaks to every daemon of the cluster, and what was said to this one was meant for this one.
 
-use crate::config::Typed;
+use crate::config::{DEFAULT_DNS_ROOT, Typed};
+use crate::dns::dnssec::key::{KeyError, ZoneKey};
+use crate::model::Name;
 use serde::Deserialize;
+use std::io::ErrorKind::NotFound;
 
 /// The key below the prefix.
 pub const CONFIG: &str = "config";
 
-/// The fields that mean something here. The others (`dnssec`, `round_robin`, `read_timeout`, `scache`, `rcache`,
-/// `rcache_ttl`, `systemd`, `path-prefix`) are about caches and sockets that we have not, or not so.
+/// The fields that mean something here. The others (`round_robin`, `read_timeout`, `scache`, `rcache`, `rcache_ttl`,
+/// `systemd`, `path-prefix`) are about caches and sockets that we have not, or not so.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Config {
     dns_addr: Option<String>,
     domain: Option<String>,
+    dnssec: Option<String>,
     hostmaster: Option<String>,
     local: Option<String>,
     nameservers: Vec<String>,
@@ -34,6 +38,7 @@ pub fn config(value: &[u8]) -> Result<Typed, String> {
     Ok(Typed {
         dns_listen: text(config.dns_addr).into_iter().collect(),
         dns_root: text(config.domain).into_iter().collect(),
+        dnssec_key: text(config.dnssec).into_iter().map(Into::into).collect(),
         hostmaster: text(config.hostmaster),
         local: text(config.local),
         nameserver: config.nameservers,
@@ -43,6 +48,37 @@ pub fn config(value: &[u8]) -> Result<Typed, String> {
         min_ttl: config.min_ttl.filter(|ttl| *ttl > 0),
         ..Typed::default()
     })
+}
+
+/// What `typed` says, and where it is silent `stored`. `pass_over` hears of a key that cannot be meant for this daemon: its
+/// files are on no other machine than the one that SkyDNS ran on, and a flag may have named other zones. What is
+/// here and wrong is an error, as with the flag: the zone would be unsigned, and bogus to whoever has its DS.
+pub fn joined(typed: &Typed, stored: Typed, pass_over: impl FnOnce(&str)) -> Typed {
+    let mut joined = typed.clone().or(stored);
+    if typed.dnssec_key.is_empty()
+        && let Some(problem) = foreign_key(&joined)
+    {
+        pass_over(&problem);
+        joined.dnssec_key.clear();
+    }
+    joined
+}
+
+/// Why the key cannot be meant for a daemon with these settings.
+fn foreign_key(typed: &Typed) -> Option<String> {
+    let path = typed.dnssec_key.first()?;
+    match ZoneKey::load(path) {
+        Err(KeyError::Unreadable { path, error }) if error.kind() == NotFound => {
+            Some(format!("there is no {}", path.display()))
+        }
+        Ok(key) => {
+            let default = [DEFAULT_DNS_ROOT.to_owned()];
+            let zones = if typed.dns_root.is_empty() { &default[..] } else { &typed.dns_root };
+            let is_ours = zones.iter().any(|zone| Name::parse(zone).is_ok_and(|zone| zone == *key.zone()));
+            (!is_ours).then(|| format!("{} is for {}, which is no --dns-root", path.display(), key.zone()))
+        }
+        Err(_) => None,
+    }
 }
 
 /// SkyDNS's environment, for what `typed` is silent about. `var` reads a variable.
@@ -113,11 +149,41 @@ mod tests {
     fn the_config_of_a_skydns() {
         let typed = config(
             br#"{"dns_addr":"127.0.0.1:5354","domain":"conf.test","ttl":60,"min_ttl":0,"nameservers":["10.0.0.1:53"],
-                "no_rec":true,"round_robin":true,"hostmaster":"","read_timeout":2000000000,"dnssec":"x"}"#,
+                "no_rec":true,"round_robin":true,"hostmaster":"","read_timeout":2000000000,"dnssec":"/etc/K"}"#,
         )
         .unwrap();
         assert_eq!((typed.dns_root[0].as_str(), typed.ttl, typed.min_ttl), ("conf.test", Some(60), None));
         assert_eq!((typed.no_rec, typed.hostmaster, typed.nameserver.len()), (Some(true), None, 1));
+        assert_eq!(typed.dnssec_key, [std::path::Path::new("/etc/K")]);
         assert!(config(b"1").is_err() && config(b"{\"ttl\":-1}").is_err());
+    }
+    #[test]
+    fn a_key_of_another_machine_or_zone_is_passed_over() {
+        let (dir, made) = (tempfile::tempdir().unwrap(), new_key());
+        let stem = dir.path().join("K");
+        std::fs::write(stem.with_extension("key"), &made.public).unwrap();
+        std::fs::write(stem.with_extension("private"), &made.private).unwrap();
+        let stored =
+            || Typed { dnssec_key: vec![stem.clone()], dns_root: vec!["conf.test.".into()], ..Typed::default() };
+        let joined = |typed: &Typed, stored| {
+            let mut why = String::new();
+            let joined = joined(typed, stored, |problem| why = problem.to_owned());
+            (joined.dnssec_key, why)
+        };
+        assert_eq!(joined(&Typed::default(), stored()), (vec![stem.clone()], String::new()));
+        let (keys, why) = joined(&Typed { dns_root: vec!["flag.test".into()], ..Typed::default() }, stored());
+        assert!(keys.is_empty() && why.ends_with("K is for conf.test., which is no --dns-root"), "{why}");
+        let (keys, why) = joined(&Typed::default(), Typed { dns_root: Vec::new(), ..stored() });
+        assert!(keys.is_empty() && why.ends_with("which is no --dns-root"), "{why}");
+        let elsewhere = || Typed { dnssec_key: vec!["/nowhere/K".into()], ..Typed::default() };
+        let (keys, why) = joined(&Typed::default(), elsewhere());
+        assert!(keys.is_empty() && why == "there is no /nowhere/K.key", "{why}");
+        assert_eq!(joined(&elsewhere(), stored()).0, elsewhere().dnssec_key, "a flag is not looked at here");
+        std::fs::write(stem.with_extension("private"), "").unwrap();
+        assert_eq!(joined(&Typed::default(), stored()).0, [stem], "what is wrong is found wrong later");
+    }
+
+    fn new_key() -> crate::dns::dnssec::key::NewKey {
+        ZoneKey::generate(&Name::parse("conf.test").unwrap(), hickory_proto::dnssec::Algorithm::ED25519).unwrap()
     }
 }
