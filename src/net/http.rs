@@ -57,10 +57,6 @@ impl Service {
         Arc::new(Self { routes, limits, metrics, one, two, refusals: Arc::new(Semaphore::new(REFUSALS)) })
     }
 
-    pub(super) fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
     /// Every request gets an answer.
     async fn answer(&self, request: Request, peer: Peer) -> Reply {
         let found =

@@ -1,16 +1,15 @@
 //! Protocols of lines over TCP: one text a line, in both directions.
 //!
-//! Owns: listening, seats, how long a line may be, what waits for a peer that does not read, and when such a peer is
-//! cut off. Does not own: what a line means, nor when a silent peer is dead.
+//! Owns: how long a line may be, what waits for a peer that does not read, and when such a peer is cut off. Does not
+//! own: what a line means, nor when a silent peer is dead.
 //!
 //! A connection is one task without a second one for its writes: [`Lines::hear`] writes what waits while it reads. What
 //! waits has an end: who has more to say asks [`Lines::has_room`] first.
 
-use super::drain::{Drain, Peer};
+use super::drain::Peer;
 use super::http::linger;
 use super::limits::Limits;
-use super::listen;
-use super::server::{BindError, listeners};
+use super::listen::{BindError, Doors};
 use crate::metrics::Metrics;
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
@@ -20,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Connections at a time: beside those of the HTTP side, and of the same descriptors.
@@ -48,8 +46,7 @@ const READ: usize = 4096;
 #[derive(Debug)]
 pub struct LineServer {
     addrs: Vec<SocketAddr>,
-    drain: Arc<Drain>,
-    acceptors: JoinSet<()>,
+    doors: Doors,
 }
 
 impl LineServer {
@@ -62,28 +59,15 @@ impl LineServer {
         full: &'static str,
         begin: impl Fn(Lines, Peer) + Clone + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        let bound = listeners(addrs)?;
-        let drain = Drain::new(Limits { connections: CONNECTIONS, ..Limits::default() }.fitted().connections);
-        let seats = Arc::clone(&drain);
-        metrics.collect(move |scrape| {
-            let of = [("taken", seats.taken()), ("most", seats.most())];
-            scrape.gauges(&format!("skyhound_{protocol}_connections"), "TCP connections, and their limit", "of", of);
-        });
-        let mut acceptors = JoinSet::new();
-        let mut at = Vec::with_capacity(bound.len());
-        for (addr, listener) in bound {
-            at.push(addr);
-            let (metrics, drain, begin) = (Arc::clone(metrics), Arc::clone(&drain), begin.clone());
-            acceptors.spawn(async move {
-                listen::accept_each(listener, &metrics, &drain, |stream, addr| match drain.seat() {
-                    Some(seat) => begin(Lines::new(stream), Peer { addr, seat }),
-                    // Into the socket's empty buffer, or not at all.
-                    None => drop(stream.try_write(full.as_bytes())),
-                })
-                .await;
-            });
-        }
-        Ok(Self { addrs: at, drain, acceptors })
+        let most = Limits { connections: CONNECTIONS, ..Limits::default() }.fitted().connections;
+        let measure = format!("skyhound_{protocol}_connections");
+        let mut doors = Doors::new(most, metrics, measure, "TCP connections, and their limit");
+        let addrs = doors.open(addrs, move |stream, peer| match peer {
+            Some(peer) => begin(Lines::new(stream), peer),
+            // Into the socket's empty buffer, or not at all.
+            None => drop(stream.try_write(full.as_bytes())),
+        })?;
+        Ok(Self { addrs, doors })
     }
 
     /// Where it listens, in the order asked for, ports filled in.
@@ -93,15 +77,13 @@ impl LineServer {
 
     /// Serves for ever. Returns only if an acceptor failed, which is a bug.
     pub async fn run_until_done(&mut self) {
-        while self.acceptors.join_next().await.is_some_and(|ended| ended.is_ok()) {}
+        self.doors.run_until_done().await;
     }
 
     /// Stops accepting, tells every connection, and waits for them to end, at most for `deadline`. Returns how many
     /// did not.
-    pub async fn shutdown(mut self, deadline: Duration) -> usize {
-        self.acceptors.shutdown().await;
-        self.drain.stop();
-        self.drain.empty(deadline).await
+    pub async fn shutdown(self, deadline: Duration) -> usize {
+        self.doors.shutdown(deadline).await
     }
 }
 

@@ -1,19 +1,100 @@
-//! Listening: sockets bound before anything runs, and accepting that outlives a shortage.
+//! Listening: sockets bound before anything runs, accepting that outlives a shortage, a seat for each connection.
+//!
+//! Owns: what every server of connections needs, whatever they speak. Does not own: what becomes of a connection
+//! ([`super::server`], [`super::lines`]).
 
 use super::drain::{Drain, Peer};
-use super::http::{self, Service};
 use super::limits::{ACCEPT_PAUSE, BACKLOG};
-use super::tls::Tls;
 use crate::metrics::Metrics;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// An address that could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}{}", remedy(.source))]
+pub struct BindError {
+    /// The address.
+    pub addr: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// What to do about it. What it is stands in the source.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop the process that listens there, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "; choose an address that an interface of this machine has",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// Listeners that accept, and who came in through them. No more are accepted once it is dropped or shut down.
+#[derive(Debug)]
+pub(super) struct Doors {
+    drain: Arc<Drain>,
+    metrics: Arc<Metrics>,
+    acceptors: JoinSet<()>,
+}
+
+impl Doors {
+    /// No listener yet. All of them have `most` seats together, which are measured under this name.
+    pub(super) fn new(most: usize, metrics: &Arc<Metrics>, measure: String, help: &'static str) -> Self {
+        let drain = Drain::new(most);
+        let seats = Arc::clone(&drain);
+        metrics.collect(move |scrape| {
+            scrape.gauges(&measure, help, "of", [("taken", seats.taken()), ("most", seats.most())]);
+        });
+        Self { drain, metrics: Arc::clone(metrics), acceptors: JoinSet::new() }
+    }
+
+    /// Listens on all addresses or on none, and says where. `begin` is called with each connection and must not block;
+    /// there is no peer when all seats are taken.
+    pub(super) fn open(
+        &mut self,
+        addrs: &[SocketAddr],
+        begin: impl Fn(TcpStream, Option<Peer>) + Clone + Send + 'static,
+    ) -> Result<Vec<SocketAddr>, BindError> {
+        let only_v6 = addrs.iter().any(SocketAddr::is_ipv4);
+        let listen_on = |addr: &SocketAddr| {
+            let listener = listener(*addr, only_v6)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let bound: Result<Vec<_>, _> =
+            addrs.iter().map(|addr| listen_on(addr).map_err(|source| BindError { addr: *addr, source })).collect();
+        let (at, listeners): (Vec<_>, Vec<_>) = bound?.into_iter().unzip();
+        for listener in listeners {
+            self.acceptors.spawn(accept(listener, Arc::clone(&self.drain), Arc::clone(&self.metrics), begin.clone()));
+        }
+        Ok(at)
+    }
+
+    pub(super) fn drain(&self) -> &Arc<Drain> {
+        &self.drain
+    }
+
+    /// Accepts for ever. Returns only if an acceptor failed, which is a bug.
+    pub(super) async fn run_until_done(&mut self) {
+        while self.acceptors.join_next().await.is_some_and(|ended| ended.is_ok()) {}
+    }
+
+    /// Stops accepting, tells every connection, and waits for them to end, at most for `deadline`. Returns how many
+    /// did not.
+    pub(super) async fn shutdown(mut self, deadline: Duration) -> usize {
+        self.acceptors.shutdown().await;
+        self.drain.stop();
+        self.drain.empty(deadline).await
+    }
+}
 
 /// A listener. `SO_REUSEADDR`, so that a restart need not wait for the connections of before to be
 /// forgotten. An IPv6 socket takes IPv4 peers too unless `only_v6`.
-pub(super) fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(only_v6)?;
@@ -26,24 +107,18 @@ pub(super) fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListene
 }
 
 /// Accepts for ever; drop the future to stop.
-pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, service: Arc<Service>, drain: Arc<Drain>) {
-    let metrics = Arc::clone(service.metrics());
-    accept_each(listener, &metrics, &drain, |stream, addr| begin(stream, addr, tls.as_ref(), &service, &drain)).await;
-}
-
-/// The same for any protocol: `begin` is called with each connection and must not block.
-pub(super) async fn accept_each(
+async fn accept(
     listener: TcpListener,
-    metrics: &Metrics,
-    drain: &Drain,
-    begin: impl Fn(TcpStream, SocketAddr),
+    drain: Arc<Drain>,
+    metrics: Arc<Metrics>,
+    begin: impl Fn(TcpStream, Option<Peer>),
 ) {
     let mut short = false;
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 short = false;
-                begin(stream, addr);
+                begin(stream, drain.seat().map(|seat| Peer { addr, seat }));
             }
             Err(error) if is_the_peers(&error) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and accept would fail at
@@ -63,20 +138,4 @@ pub(super) async fn accept_each(
 fn is_the_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-}
-
-fn begin(stream: TcpStream, addr: SocketAddr, tls: Option<&Arc<Tls>>, service: &Arc<Service>, drain: &Arc<Drain>) {
-    // Answers are small and whole; Nagle's algorithm would hold them back. Fails only if the peer is gone.
-    let _ = stream.set_nodelay(true);
-    match drain.seat() {
-        Some(seat) => {
-            let (peer, tls, service) = (Peer { addr, seat }, tls.cloned(), Arc::clone(service));
-            tokio::spawn(async move {
-                if let Some(stream) = http::secured(stream, tls, &peer, &service).await {
-                    http::serve(stream, peer, service).await;
-                }
-            });
-        }
-        None => http::refuse(stream, tls.is_some(), service, drain.most()),
-    }
 }

@@ -27,5 +27,6 @@ pub use drain::{Peer, Seat};
 pub use error::HttpError;
 pub use limits::Limits;
 pub use lines::{LineServer, Lines};
+pub use listen::BindError;
 pub use route::{Reply, Request, Route, Routes};
-pub use server::{BindError, HttpServer, HttpSettings};
+pub use server::{HttpServer, HttpSettings};
