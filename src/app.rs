@@ -38,7 +38,8 @@ pub struct App {
 }
 
 impl App {
-    /// What is known; 503 and this sentence if the store was never read. Nothing known is not the same as nothing there.
+    /// What is known; 503 and this sentence if the store was never read. Nothing known is not the same as nothing
+    /// there.
     pub fn known(&self, sentence: &'static str) -> Result<Arc<Snapshot>, HttpError> {
         match self.catalog.health() {
             Health::NeverRead => Err(HttpError::unavailable(sentence)),

@@ -22,9 +22,10 @@
 //! - [`ops`]: health, readiness, the scrape, the version
 //! - [`model`]: the words that all of them share: names, keys, entries
 //!
-//! Beside the line: [`config`] (settings, checked before anything starts; [`skydns`] reads those of a SkyDNS), [`app`] and [`server`] (what joins
-//! the parts, and the order of starting and stopping), [`metrics`] (a leaf that every part may count in),
-//! [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in Rust.
+//! Beside the line: [`config`] (settings, checked before anything starts; [`skydns`] reads those of a SkyDNS), [`app`]
+//! and [`server`] (what joins the parts, and the order of starting and stopping), [`metrics`] (a leaf that every part
+//! may count in), [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in
+//! Rust.
 //!
 //! # Deliberately absent
 //! Reading never calls the store: an answer does no I/O. Writing never asks the catalog what to write. There

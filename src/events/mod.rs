@@ -52,8 +52,8 @@ impl Event {
 pub enum Heard {
     /// A change.
     Event(Arc<Event>),
-    /// More than it could take, or the store lost its history: what it knows is not worth anything any more. It takes the
-    /// whole set ([`Events::listen`] anew).
+    /// More than it could take, or the store lost its history: what it knows is not worth anything any more. It takes
+    /// the whole set ([`Events::listen`] anew).
     Behind,
 }
 

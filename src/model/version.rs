@@ -55,8 +55,8 @@ impl VersionLabel {
         }
     }
 
-    /// Whether a version is one of these. What is not released yet (`1.2.3-rc.1`) is only meant where it is named, and a
-    /// label cannot name it.
+    /// Whether a version is one of these. What is not released yet (`1.2.3-rc.1`) is only meant where it is named, and
+    /// a label cannot name it.
     pub fn holds(&self, version: &str) -> bool {
         Version::parse(version.trim()).is_ok_and(|version| {
             !version.is_prerelease()

@@ -4,11 +4,14 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`twin`), the session's leases ([`session`]),
-//! group commits and their retries ([`writer`]), claims held by heartbeats under an id ([`beats`], [`ids`]). Does not own: what an instance is
-//! ([`crate::model::instance`]), nor when a peer is dead (its dialect). The write path never asks the catalog
-//! what to write. It meets it twice: to wait until this node answers what was just written, and to hear
-//! that an entry vanished under a living claim.
+//! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`twin`), the session's leases
+//! ([`session`]), group commits and their retries ([`writer`]), claims held by heartbeats under an id ([`beats`],
+//! [`ids`]), entries that nobody holds (`lasting`). Does not own: what an instance is ([`crate::model::instance`]), nor
+//! when a peer is dead (its dialect).
+//!
+//! The write path never asks the catalog what to write. It meets it three times: to wait until this node answers what
+//! was just written, to hear that an entry vanished under a living claim, and to learn on which lease a lasting entry
+//! was put.
 //!
 //! Two daemons on one etcd that hold claims on one key do not know of each other's: when the one that
 //! wrote last lets go, the key is removed, the other one hears it from the feed and puts it again.

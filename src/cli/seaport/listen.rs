@@ -14,8 +14,8 @@ pub(super) struct ListenArgs {
     #[arg(value_name = "PORT")]
     port: String,
 
-    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array has the public keys whose peers
-    /// may register. Without files everybody may
+    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array has the public keys whose
+    /// peers may register. Without files everybody may
     #[arg(value_name = "KEY.json")]
     keys: Vec<PathBuf>,
 
