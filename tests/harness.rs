@@ -3,10 +3,10 @@
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::dig::{Answer, Dig, DigError, Record};
-use support::wait::wait_until;
+use support::wait::{wait_until, wait_until_due};
 
 const SRV: &str = "\
 ;; Got answer:
@@ -160,4 +160,23 @@ async fn waiting_ends_with_what_was_seen() {
 #[should_panic(expected = "no answer at all")]
 async fn waiting_ends_when_nothing_comes() {
     wait_until(Duration::from_millis(30), std::future::pending::<Result<(), String>>).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_in_time_may_be_answered_late() {
+    let due = Instant::now() + Duration::from_secs(1);
+    let mut asked = 0;
+    wait_until_due(due, async || {
+        asked += 1;
+        tokio::time::sleep_until(due.into()).await;
+        if asked == 1 { Err("not yet") } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+#[should_panic(expected = "after it was due; seen: there")]
+async fn what_is_late_itself_is_found() {
+    wait_until_due(Instant::now() + Duration::from_millis(30), async || Err::<(), _>("there")).await;
 }

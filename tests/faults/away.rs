@@ -143,11 +143,7 @@ async fn wiped() {
     etcd.restart().await;
     keys::become_ports(&etcd, &all, RECOVERY).await;
     for daemon in [&one, &two] {
-        wait_until(RECOVERY, async || {
-            let answer = daemon.dig().tcp().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
-            if answer.ports() == all { Ok(()) } else { Err(format!("{:?}", answer.ports())) }
-        })
-        .await;
+        daemon.dig().tcp().comes_to_have(FOO, &all).await;
     }
     all_open(&mut held);
     // They hang on leases that are kept alive.

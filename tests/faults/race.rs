@@ -26,11 +26,7 @@ async fn end(old: Provider, turn: usize) {
 async fn race(daemons: &[&Daemon]) {
     let mut held = daemons[0].provide(QUERY).await;
     for daemon in daemons {
-        wait_until(SOON, async || {
-            let answer = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
-            if answer.ports() == [1] { Ok(()) } else { Err(format!("{answer:?}")) }
-        })
-        .await;
+        daemon.dig().comes_to_have(FOO, &[1]).await;
     }
     let watches: Vec<_> = daemons.iter().map(|daemon| Watch::udp(daemon.dns, FOO, 1)).collect();
     let mut ending = None;
@@ -65,11 +61,7 @@ async fn race(daemons: &[&Daemon]) {
     }
     held.close().await;
     for daemon in daemons {
-        wait_until(SOON, async || {
-            let answer = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
-            if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
-        })
-        .await;
+        daemon.dig().comes_to_deny(FOO).await;
     }
 }
 

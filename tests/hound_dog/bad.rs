@@ -1,17 +1,12 @@
 //! What a peer may not ask: it hears what is wrong, and nothing is written.
 
-use crate::ear::{post, try_open};
+use crate::ear::try_open;
 use crate::support::http;
 use crate::support::site::Site;
 use std::fmt::Write as _;
 
-async fn revision(site: &Site) -> u64 {
-    let ready = site.readyz().await;
-    ready["store"]["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {ready}"))
-}
-
 pub async fn what_is_asked_wrongly_hears_why(site: Site) {
-    let before = revision(&site).await;
+    let before = site.revision().await;
     let mut wrong = String::new();
     let long = "x".repeat(256);
     for (target, names) in [
@@ -63,7 +58,7 @@ pub async fn what_is_asked_wrongly_hears_why(site: Site) {
         (r#"{"event_type":"t","services":["a/../b"]}"#, "services"),
         (r#"{"event_type":"t","services":["a"],"broadcast":"true"}"#, "broadcast"),
     ] {
-        let answer = post(site.http, "/etcd/event", body).await;
+        let answer = site.post_bytes("/etcd/event", body.as_bytes()).await;
         if answer.status != 400 || !answer.body.contains(names) || answer.body.lines().count() != 1 {
             let _ = writeln!(wrong, "{body}: {} {:?} does not name {names}", answer.status, answer.body);
         }
@@ -82,5 +77,5 @@ pub async fn what_is_asked_wrongly_hears_why(site: Site) {
         let answer = http::send(site.http, head.as_bytes()).await.expect("an answer");
         assert_eq!(answer.status, status, "{request}: {answer:?}");
     }
-    assert_eq!(revision(&site).await, before, "something was written");
+    assert_eq!(site.revision().await, before, "something was written");
 }

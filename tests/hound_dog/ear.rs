@@ -1,6 +1,6 @@
 //! A socket that listens, and what it is told.
 
-use crate::support::http::{self, Response};
+use crate::support::http;
 use crate::support::provider::{Heard, Provider, Refusal};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -45,19 +45,10 @@ pub fn sorted(mut message: Value) -> Value {
     message
 }
 
-/// `POST path`, on a connection of its own.
-pub async fn post(addr: SocketAddr, path: &str, body: &str) -> Response {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    http::send(addr, &[head.as_bytes(), body.as_bytes()].concat()).await.expect("an answer")
-}
-
 /// Says an event.
 pub async fn say(addr: SocketAddr, event: &Value) {
-    let answer = post(addr, "/etcd/event", &event.to_string()).await;
+    let said = http::request("POST", addr, "/etcd/event", http::JSON, event.to_string().as_bytes()).await;
+    let answer = said.expect("an answer");
     assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{event}");
 }
 

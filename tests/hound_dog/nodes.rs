@@ -1,6 +1,6 @@
 //! Two daemons on one etcd, and an etcd that is not there.
 
-use crate::ear::{change, event, listed, open, post, say, services, sorted, told, try_open};
+use crate::ear::{change, event, listed, open, say, services, sorted, told, try_open};
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
@@ -56,7 +56,7 @@ async fn without_its_store_a_daemon_says_so() {
         let refusal = try_open(daemon.http, target).await.expect_err("no upgrade").answer();
         assert_eq!(refusal.status, 503, "{target}: {refusal:?}");
     }
-    let said = post(daemon.http, "/etcd/event", r#"{"event_type":"t","broadcast":true}"#).await;
+    let said = daemon.post("/etcd/event", &json!({ "event_type": "t", "broadcast": true })).await;
     assert_eq!(said.status, 500, "{said:?}");
     etcd.restart().await;
     let mut ear = wait_until(SOON, async || {

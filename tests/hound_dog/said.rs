@@ -1,6 +1,6 @@
 //! What is said with `POST /etcd/event`.
 
-use crate::ear::{change, event, open, post, say, told};
+use crate::ear::{change, event, open, say, told};
 use crate::support::site::Site;
 use serde_json::json;
 use skyhound::topics::MESSAGE_MAX;
@@ -47,7 +47,7 @@ pub async fn a_long_event_is_whole_or_refused(site: Site) {
     assert_eq!(most.to_string().len(), MESSAGE_MAX);
     say(site.http, &most).await;
     assert_eq!(told(&mut ear).await["body"]["event_body"], most["event_body"]);
-    let answer = post(site.http, "/etcd/event", &request(MESSAGE_MAX + 1).to_string()).await;
+    let answer = site.post("/etcd/event", &request(MESSAGE_MAX + 1)).await;
     assert_eq!(answer.status, 413, "{answer:?}");
     assert!(answer.body.contains(&MESSAGE_MAX.to_string()), "{answer:?}");
     say(site.http, &json!({ "event_type": "after", "services": ["engine"] })).await;

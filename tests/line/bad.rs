@@ -9,17 +9,13 @@ use crate::support::provider::{Heard, handshake};
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 
-/// The store's revision: it grows with whatever is written.
-async fn revision(site: &Site) -> u64 {
-    let ready = site.readyz().await;
-    ready["store"]["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {ready}"))
-}
+const FOO: &str = "foo.services.skydns.local";
 
 /// It is still there, and takes who is right.
 async fn goes_on(site: &Site) {
     assert_eq!(site.get("/healthz").await.status, 200);
     let held = site.provide("service=foo&port=1").await;
-    let answer = site.dig().query("foo.services.skydns.local", "SRV").await.expect("an answer");
+    let answer = site.dig().query(FOO, "SRV").await.expect("an answer");
     assert_eq!(answer.ports(), [1]);
     held.close().await;
 }
@@ -81,7 +77,7 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
         ("service=foo&port=1&ttl=-1", "ttl"),
         ("service=foo&port=1&version=one", "version"),
     ];
-    let before = revision(&site).await;
+    let before = site.revision().await;
     let mut wrong = String::new();
     for (query, names) in table {
         match site.try_provide(query).await {
@@ -96,14 +92,14 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert_eq!(revision(&site).await, before, "something was written");
+    assert_eq!(site.revision().await, before, "something was written");
     let none = site.dig().query("skydns.local", "SRV").await.expect("an answer");
     assert!(none.answer.is_empty(), "{none:?}");
     goes_on(&site).await;
 }
 
 pub async fn requests_that_are_no_handshake_hear_why(site: Site) {
-    let before = revision(&site).await;
+    let before = site.revision().await;
     let right = handshake(site.http, "service=foo&port=1");
     let large = format!("X-Large: {}\r\n\r\n", "x".repeat(20_000));
     let many = (0..100).fold(String::new(), |all, n| all + &format!("X-{n}: x\r\n")) + "\r\n";
@@ -138,7 +134,7 @@ pub async fn requests_that_are_no_handshake_hear_why(site: Site) {
             assert!((400..500).contains(&answer.status), "{answer:?}");
         }
     }
-    assert_eq!(revision(&site).await, before, "something was written");
+    assert_eq!(site.revision().await, before, "something was written");
     goes_on(&site).await;
 }
 
@@ -168,7 +164,7 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
         let Heard::Closed(Some((said, reason))) = &heard else { panic!("{what}: {heard:?}") };
         assert!(*said == code && reason.contains(names) && !reason.is_empty(), "{what}: {heard:?}");
         held.ended().await;
-        gone(&site).await;
+        site.dig().comes_to_deny(FOO).await;
     }
     // Texts that mean nothing are answered, up to a point.
     let mut held = site.provide("service=foo&port=1").await;
@@ -184,7 +180,7 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
     };
     assert!((10..100).contains(&errors), "{errors}");
     assert!(matches!(&last, Heard::Closed(Some((1008, reason))) if !reason.is_empty()), "{last:?}");
-    gone(&site).await;
+    site.dig().comes_to_deny(FOO).await;
     // A frame that comes together with the handshake is heard.
     let mut early = handshake(site.http, "service=foo&port=1").into_bytes();
     early.extend(frame(0x81, b"?"));
@@ -197,19 +193,11 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
         assert_ne!(read.expect("it stays open"), 0);
     }
     drop(stream);
-    gone(&site).await;
+    site.dig().comes_to_deny(FOO).await;
     // Half a frame is none: the peer is still there, until it goes.
     let held = site.provide("service=foo&port=1").await;
     held.bytes([0x81]);
     drop(held);
-    gone(&site).await;
+    site.dig().comes_to_deny(FOO).await;
     goes_on(&site).await;
-}
-
-async fn gone(site: &Site) {
-    wait_until(SOON, async || {
-        let answer = site.dig().query("foo.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
-        if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
-    })
-    .await;
 }

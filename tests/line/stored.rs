@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::life::gone;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
@@ -98,11 +97,7 @@ async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
     etcd.ctl(&["put", "/skydns/local/skydns/services//foo/x", r#"{"host":"10.0.0.9","port":9}"#]);
     let last = format!("{below}/last");
     etcd.ctl(&["put", &last, r#"{"host":"10.0.0.4","port":4}"#]);
-    wait_until(SOON, async || {
-        let answer = site.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;
-        if answer.ports() == [1, 2, 3, 4] { Ok(()) } else { Err(format!("{answer:?}")) }
-    })
-    .await;
+    site.dig().comes_to_have(FOO, &[1, 2, 3, 4]).await;
     let ready = site.readyz().await;
     assert_eq!((&ready["quarantined"], &ready["ready"]), (&json!(broken.len() + 1), &json!(true)), "{ready}");
     assert!((site.metric("skyhound_catalog_quarantined").await - 9.0).abs() < 0.5);
@@ -120,5 +115,5 @@ async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
     .await;
     held.close().await;
     etcd.ctl(&["del", "--prefix", "/skydns"]);
-    gone(&site, FOO).await;
+    site.dig().comes_to_deny(FOO).await;
 }

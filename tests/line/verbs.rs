@@ -5,25 +5,16 @@ use std::process::{Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 
-use crate::life::gone;
-use crate::support::daemon::{Daemon, PROGRAM};
+use crate::support::daemon::Daemon;
+use crate::support::verb::{self, skyhound};
 use crate::support::wait::{SOON, wait_until};
 
 const WEB: &str = "web.services.skydns.local";
 
-fn skyhound(args: &[&str]) -> Command {
-    // A shell's `&` may have had this process ignore SIGINT, and who starts ignoring a signal goes on so.
-    let mut command = Command::new("env");
-    command.args(["--default-signal", PROGRAM]);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
 async fn run(args: &[&str]) -> Output {
-    let running = skyhound(args).output();
-    tokio::time::timeout(SOON, running).await.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("it runs")
+    verb::run(skyhound(args)).await
 }
 
 /// `provide --json`, and the lines that it prints.
@@ -80,7 +71,7 @@ async fn provide_holds_until_it_is_told_to_stop() {
         let status = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("an exit status");
         if signal == Signal::KILL {
             assert_eq!(status.code(), None);
-            gone(&daemon, WEB).await;
+            daemon.dig().comes_to_deny(WEB).await;
         } else {
             assert_eq!(status.code(), Some(0), "{signal:?}");
             assert!(ports(&daemon).await.is_empty(), "it leaves DNS before it ends");

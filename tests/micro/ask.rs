@@ -1,22 +1,17 @@
 //! Requests as micro's clients send them.
 
 use crate::support::daemon::Daemon;
-use crate::support::http::{self, Response};
+use crate::support::http::{JSON, Response};
 use serde_json::Value;
 
 /// A request with a body.
 pub async fn send(daemon: &Daemon, method: &str, path: &str, kind: &str, body: &str) -> Response {
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-        daemon.http,
-        body.len()
-    );
-    http::send(daemon.http, [head.as_bytes(), body.as_bytes()].concat().as_slice()).await.expect("an answer")
+    daemon.request(method, path, kind, body.as_bytes()).await
 }
 
 /// A request with JSON.
 pub async fn json(daemon: &Daemon, method: &str, path: &str, body: &Value) -> Response {
-    send(daemon, method, path, "application/json", &body.to_string()).await
+    send(daemon, method, path, JSON, &body.to_string()).await
 }
 
 /// Registers; panics when that is refused.

@@ -32,7 +32,7 @@ impl Held {
             Self::Socket(socket) => socket.close().await,
             Self::Line(line) => drop(line),
             Self::Goodbye { http, method, path, body } => {
-                let said = http::request(method, http, path, body.as_bytes()).await.expect("an answer");
+                let said = http::request(method, http, path, http::JSON, body.as_bytes()).await.expect("an answer");
                 assert_eq!(said.status, 200, "{}", said.body);
             }
         }

@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 
 /// As long as dig is told to wait.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A client over UDP with a socket of its own.
 #[derive(Debug)]

@@ -135,12 +135,23 @@ impl Daemon {
 
     /// Posts a body that need not be JSON.
     pub async fn post_bytes(&self, path: &str, body: &[u8]) -> Response {
-        http::post(self.http, path, "application/json", body).await.expect("an answer over HTTP")
+        self.request("POST", path, http::JSON, body).await
+    }
+
+    /// Asks its HTTP side with a body of this type.
+    pub async fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Response {
+        http::request(method, self.http, path, kind, body).await.expect("an answer over HTTP")
     }
 
     /// What `/readyz` says, whatever its status.
     pub async fn readyz(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/readyz").await.body).expect("/readyz is JSON")
+    }
+
+    /// The store's revision: it grows with whatever is written.
+    pub async fn revision(&self) -> u64 {
+        let ready = self.readyz().await;
+        ready["store"]["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {ready}"))
     }
 
     /// The sum of the values of one metric, all its labels together. Panics when there is none.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use thiserror::Error;
 use tokio::process::Command;
 
+use super::wait::{SOON, wait_until};
+
 /// A server to ask, and how to ask it. Each option gives a new one, so that a test can keep the plain one.
 #[derive(Debug, Clone)]
 pub struct Dig {
@@ -88,8 +90,9 @@ impl Dig {
             .arg(format!("@{}", self.server.ip()))
             .args(["-p", &self.server.port().to_string()])
             .args(["+nocmd", "+noall", "+comments", "+answer", "+authority", "+additional"])
-            // One lost datagram is a fault to see on loopback, not one to retry over.
-            .args(["+time=2", "+tries=1"])
+            // One lost datagram is a fault to see on loopback, not one to retry over. An answer may take its time: a
+            // virtual machine may stand still for a second or two.
+            .args(["+time=5", "+tries=1"])
             .args(&self.options)
             // `-q` and `-t`: a name may look like an option or a type.
             .args(["-q", name, "-t", rtype])
@@ -104,6 +107,24 @@ impl Dig {
         }
         let complaint = String::from_utf8_lossy(&output.stderr);
         Err(DigError::NoReply(format!("{}: {}{}", output.status, printed.trim(), complaint.trim())))
+    }
+
+    /// Waits until the SRV records of a name have exactly these ports.
+    #[track_caller]
+    pub fn comes_to_have(&self, name: &str, ports: &[u16]) -> impl Future<Output = ()> {
+        wait_until(SOON, async move || {
+            let answer = self.query(name, "SRV").await.map_err(|none| none.to_string())?;
+            if answer.ports() == ports { Ok(()) } else { Err(format!("{answer:?} instead of {ports:?}")) }
+        })
+    }
+
+    /// Waits until there is no such name.
+    #[track_caller]
+    pub fn comes_to_deny(&self, name: &str) -> impl Future<Output = ()> {
+        wait_until(SOON, async move || {
+            let answer = self.query(name, "SRV").await.map_err(|none| none.to_string())?;
+            if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
     }
 }
 

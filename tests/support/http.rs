@@ -7,6 +7,9 @@ use tokio::net::TcpStream;
 
 use super::wait::SOON;
 
+/// The usual type of a body.
+pub const JSON: &str = "application/json";
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -36,20 +39,11 @@ pub async fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
     send(addr, head.as_bytes()).await
 }
 
-/// `POST path`, on a connection of its own.
-pub async fn post(addr: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
-    say("POST", addr, path, content_type, body).await
-}
-
-/// A request with JSON, on a connection of its own.
-pub async fn request(method: &str, addr: SocketAddr, path: &str, body: &[u8]) -> io::Result<Response> {
-    say(method, addr, path, "application/json", body).await
-}
-
-async fn say(method: &str, addr: SocketAddr, path: &str, content_type: &str, body: &[u8]) -> io::Result<Response> {
+/// A request with a body, on a connection of its own.
+pub async fn request(method: &str, addr: SocketAddr, path: &str, kind: &str, body: &[u8]) -> io::Result<Response> {
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     );
     send(addr, &[head.as_bytes(), body].concat()).await
 }

@@ -16,6 +16,7 @@ pub mod site;
 pub mod sse;
 pub mod stores;
 pub mod unbound;
+pub mod verb;
 pub mod wait;
 pub mod watch;
 pub mod wire;

@@ -7,23 +7,21 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::support::daemon::{Daemon, PROGRAM};
+use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::provider::{Heard, Provider};
 use crate::support::site::Site;
+use crate::support::verb;
 use crate::support::wait::{SOON, wait_until};
 
 fn skyhound(daemon: &Daemon, args: &[&str]) -> Command {
-    // A shell's `&` may have had this process ignore SIGINT, and who starts ignoring a signal goes on so.
-    let mut command = Command::new("env");
-    command.args(["--default-signal", PROGRAM]).args(args);
-    command.env("SKYHOUND_SERVER", format!("http://{}", daemon.http)).stdin(Stdio::null()).kill_on_drop(true);
+    let mut command = verb::skyhound(args);
+    command.env("SKYHOUND_SERVER", format!("http://{}", daemon.http));
     command
 }
 
 async fn run(daemon: &Daemon, args: &[&str]) -> Output {
-    let running = skyhound(daemon, args).output();
-    tokio::time::timeout(SOON, running).await.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("it runs")
+    verb::run(skyhound(daemon, args)).await
 }
 
 fn text(bytes: &[u8]) -> String {
