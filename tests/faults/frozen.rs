@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use skyhound::store::LEASE_SLACK;
 
+use crate::LATE;
 use crate::keys;
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
@@ -15,8 +16,6 @@ use crate::support::wire::Wire;
 
 const FOO: &str = "foo.services.skydns.local";
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// For etcdctl to start on a busy machine and see what is so by then.
-const SEEING: Duration = Duration::from_millis(700);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_entries_vanish_and_come_back() {
@@ -34,13 +33,8 @@ async fn its_entries_vanish_and_come_back() {
 
     one.signal(Signal::STOP);
     let frozen = Instant::now();
-    keys::become_ports(&etcd, &[6, 7], SOON).await;
-    assert!(frozen.elapsed() < TIMEOUT + LEASE_SLACK + SEEING, "after {:?}", frozen.elapsed());
-    wait_until(SOON, async || {
-        let ports = two.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
-        if ports == [6, 7] { Ok(()) } else { Err(format!("{ports:?}")) }
-    })
-    .await;
+    keys::become_ports_in_time(&etcd, &[6, 7], frozen + TIMEOUT + LEASE_SLACK + LATE).await;
+    two.dig().comes_to_have(FOO, &[6, 7]).await;
     let theirs = keys::stored(&etcd)[&7].clone();
     // One of its sockets closes unheard.
     drop(here.remove(0));
@@ -49,11 +43,7 @@ async fn its_entries_vanish_and_come_back() {
     let back = [2, 3, 4, 5, 6, 7];
     keys::become_ports(&etcd, &back, SOON).await;
     for daemon in [&one, &two] {
-        wait_until(SOON, async || {
-            let ports = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
-            if ports == back { Ok(()) } else { Err(format!("{ports:?}")) }
-        })
-        .await;
+        daemon.dig().comes_to_have(FOO, &back).await;
     }
     for provider in here.iter_mut().chain([&mut there]) {
         assert_eq!(provider.heard(), None);
@@ -88,16 +78,15 @@ async fn cut_off_from_etcd() {
     }
     let _there = two.provide("service=foo&port=6").await;
     keys::become_ports(&etcd, &[1, 2, 3, 4, 5, 6], SOON).await;
-    answers(&one, &[1, 2, 3, 4, 5, 6]).await;
+    one.dig().comes_to_have(FOO, &[1, 2, 3, 4, 5, 6]).await;
 
     wire.cut();
     let cut = Instant::now();
-    keys::become_ports(&etcd, &[6], SOON).await;
-    assert!(cut.elapsed() < TIMEOUT + LEASE_SLACK + SEEING, "after {:?}", cut.elapsed());
-    answers(&two, &[6]).await;
+    keys::become_ports_in_time(&etcd, &[6], cut + TIMEOUT + LEASE_SLACK + LATE).await;
+    two.dig().comes_to_have(FOO, &[6]).await;
     // Here they are known to live; what became of the others is not known, and that is no reason to say that
     // they are gone.
-    answers(&one, &[1, 2, 3, 4, 5, 6]).await;
+    one.dig().comes_to_have(FOO, &[1, 2, 3, 4, 5, 6]).await;
     let refusal = one.try_provide("service=foo&port=8").await.expect_err("nobody can be taken").answer();
     assert_eq!(refusal.status, 503, "{refusal:?}");
     // One leaves; one goes over to the other daemon, and its old socket is still open; one is new there.
@@ -110,8 +99,8 @@ async fn cut_off_from_etcd() {
     wire.heal();
     let all = [2, 3, 4, 5, 6, 7];
     keys::become_ports(&etcd, &all, SOON * 3).await;
-    answers(&one, &all).await;
-    answers(&two, &all).await;
+    one.dig().comes_to_have(FOO, &all).await;
+    two.dig().comes_to_have(FOO, &all).await;
     assert_eq!((&keys::stored(&etcd)[&2], lease_of(&etcd, 2)), (&theirs, lease), "what is newer is not replaced");
     for provider in &mut here {
         assert_eq!(provider.heard(), None);
@@ -127,15 +116,6 @@ async fn cut_off_from_etcd() {
     .await;
     over.close().await;
     keys::become_ports(&etcd, &all[1..], SOON).await;
-}
-
-/// Waits until a daemon answers exactly these ports.
-async fn answers(daemon: &Daemon, wanted: &[u16]) {
-    wait_until(SOON, async || {
-        let ports = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
-        if ports == wanted { Ok(()) } else { Err(format!("{ports:?} instead of {wanted:?}")) }
-    })
-    .await;
 }
 
 /// The lease that the instance with this port hangs on.
@@ -174,7 +154,7 @@ async fn etcd_sleeps_for_longer_than_a_term() {
     })
     .await;
     let seen = watch.stop().await;
-    assert!(seen.gap() < Duration::from_secs(1), "gone for {:?}", seen.gap());
+    assert!(seen.gap() < LATE, "gone for {:?}", seen.gap());
     for provider in &mut held {
         assert_eq!(provider.heard(), None);
         assert!(provider.is_open());

@@ -1,10 +1,10 @@
 //! The entries that stand in etcd: below the zone, beside which the marker of removals stands.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::etcd::EtcdProcess;
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_until, wait_until_due};
 
 /// Port of each instance → its value. Panics where two have the same port: the tests give each its own.
 pub fn stored(etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {
@@ -23,13 +23,20 @@ pub fn ports(etcd: &EtcdProcess) -> Vec<u16> {
     stored(etcd).into_keys().collect()
 }
 
+fn are_ports(etcd: &EtcdProcess, wanted: &[u16]) -> Result<(), String> {
+    let ports = ports(etcd);
+    if ports == wanted { Ok(()) } else { Err(format!("{ports:?} instead of {wanted:?}")) }
+}
+
 /// Waits until exactly these ports are stored.
 pub async fn become_ports(etcd: &EtcdProcess, wanted: &[u16], deadline: Duration) {
-    wait_until(deadline, async || {
-        let ports = ports(etcd);
-        if ports == wanted { Ok(()) } else { Err(format!("{ports:?} instead of {wanted:?}")) }
-    })
-    .await;
+    wait_until(deadline, async || are_ports(etcd, wanted)).await;
+}
+
+/// Waits until exactly these ports are stored, which they have to be when it is due.
+#[track_caller]
+pub fn become_ports_in_time(etcd: &EtcdProcess, wanted: &[u16], due: Instant) -> impl Future<Output = ()> {
+    wait_until_due(due, async || are_ports(etcd, wanted))
 }
 
 /// The leases that there are.

@@ -20,3 +20,6 @@ mod process;
 mod race;
 mod restart;
 mod stop;
+
+/// How late a daemon or an etcd may be on a busy machine.
+const LATE: std::time::Duration = std::time::Duration::from_millis(1500);

@@ -26,7 +26,7 @@ on_every_store! {
     life::registered_means_visible_at_once();
     life::an_update_changes_exactly_what_it_says();
     life::a_peer_that_does_not_answer_pings_is_gone_within_the_timeout("--timeout", "2");
-    life::a_peer_that_answers_pings_stays("--timeout", "2");
+    life::a_peer_that_answers_pings_stays("--timeout", "4");
     life::two_ports_of_one_service_are_two_instances();
     life::workers_of_one_address_share_an_instance();
     bad::what_cannot_be_registered_hears_why();
