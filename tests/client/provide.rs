@@ -134,23 +134,20 @@ async fn silence_after_the_101_is_noticed() {
     let (_provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&peer]) });
     // It is not read from, so that no ping is answered.
     let (_held, _) = peer.accept().await;
-    let accepted = Instant::now();
     assert_eq!(loss(&mut events).await.0, Loss::Silent(Duration::from_millis(150)));
-    assert!(accepted.elapsed() < Duration::from_secs(2), "{:?}", accepted.elapsed());
     peer.accept().await;
 }
 
 #[tokio::test]
 async fn who_answers_pings_is_held_for_long() {
     let peer = Peer::bind().await;
-    let timing =
-        Timing { ping_every: Duration::from_millis(20), silence: Duration::from_millis(400), ..web(&[]).timing };
+    let timing = Timing { ping_every: Duration::from_millis(50), silence: Duration::from_secs(2), ..web(&[]).timing };
     let provider = Provider::start(Provide { timing, ..web(&[&peer]) });
     let (mut socket, _) = peer.accept().await;
-    let mut pings = 0;
     // Longer than the longest silence.
-    while pings < 40 {
-        pings += u32::from(matches!(soon(socket.next()).await, Some(Ok(Message::Ping(_)))));
+    for _ in 0..50 {
+        let heard = soon(socket.next()).await;
+        assert!(matches!(heard, Some(Ok(Message::Ping(_)))), "{heard:?}");
     }
     assert!(matches!(provider.state(), State::Registered { .. }));
 }
@@ -161,7 +158,13 @@ async fn the_daemons_pings_are_answered() {
     let provider = Provider::start(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
     socket.send(Message::Ping("mark".into())).await.unwrap();
-    while !matches!(soon(socket.next()).await, Some(Ok(Message::Pong(mark))) if mark == "mark") {}
+    loop {
+        match soon(socket.next()).await {
+            Some(Ok(Message::Pong(mark))) if mark == "mark" => break,
+            Some(Ok(_)) => {}
+            other => panic!("{other:?} and no pong"),
+        }
+    }
     drop(provider);
 }
 
@@ -253,7 +256,8 @@ async fn a_close_that_nobody_answers_has_a_deadline() {
     soon(provider.registered()).await.unwrap();
     let began = Instant::now();
     soon(provider.close()).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Not the 5 s that all others have.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

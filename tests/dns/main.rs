@@ -228,7 +228,10 @@ async fn a_port_that_is_taken_is_named_with_a_remedy_and_a_stopped_server_frees_
     assert!(text.starts_with(&format!("cannot listen for DNS on TCP {addr}: ")), "{text}");
     assert!(text.contains("another program listens there"), "{text}");
     server.shutdown().await;
-    let again = DnsServer::bind(&[addr], support::settings(), catalog).await.expect("the port is free again");
+    // A `dig` that another test starts has this process's sockets until it is the program that it is to be.
+    let again =
+        wait::wait_until(PATIENCE, async || DnsServer::bind(&[addr], support::settings(), catalog.clone()).await);
+    let again = again.await;
     assert_eq!(again.local_addrs(), [addr]);
     again.shutdown().await;
 }

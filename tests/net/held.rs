@@ -79,7 +79,7 @@ async fn a_silent_peer_is_dropped_and_hears_why() {
 
 #[tokio::test]
 async fn any_frame_is_a_sign_of_life() {
-    let daemon = Daemon::started(How { timeout: Duration::from_secs(2), ..How::default() }).await;
+    let daemon = Daemon::started(How { timeout: Duration::from_secs(3), ..How::default() }).await;
     let mut peer = daemon.connect().await;
     peer.provide("service=foo&port=1").await;
     // Three pings are one timeout and more; none of the answers is to the letter but the first.
@@ -98,7 +98,7 @@ async fn any_frame_is_a_sign_of_life() {
 
 #[tokio::test]
 async fn a_real_client_lives_as_long_as_it_is_polled() {
-    let daemon = Daemon::started(How { timeout: Duration::from_secs(2), ..How::default() }).await;
+    let daemon = Daemon::started(How { timeout: Duration::from_secs(3), ..How::default() }).await;
     let mut socket = daemon.provide("service=foo&port=1").await.unwrap();
     for _ in 0..3 {
         assert!(matches!(timeout(SOON, socket.next()).await.unwrap(), Some(Ok(Message::Ping(_)))));
