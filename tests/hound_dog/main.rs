@@ -20,7 +20,7 @@ use support::stores::on_every_store;
 
 on_every_store! {
     life::a_service_is_listed_and_answered_exactly_as_long_as_its_socket();
-    life::listeners_hear_who_comes_and_goes_and_why("--timeout", "2");
+    life::listeners_hear_who_comes_and_goes_and_why("--timeout", "4");
     life::a_registering_socket_hears_its_own_and_whom_it_monitors();
     life::two_ports_of_one_address_are_two_instances();
     life::every_dialect_is_listed_and_told();

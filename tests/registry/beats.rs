@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
-/// So long a peer may be silent, where it is to be found out.
-const SILENCE: Duration = Duration::from_millis(2500);
-/// The same where it must not be found out: heartbeats come every two thirds of it, on a busy machine.
-const IN_TURN: Duration = Duration::from_secs(3);
+/// So long a peer may be silent. A busy machine keeps a heartbeat back, but not for as long.
+const SILENCE: Duration = Duration::from_secs(4);
+/// How often a heartbeat comes where two nodes hear it in turn: each hears one when its own time is over.
+const TURN: Duration = Duration::from_millis(2200);
 const RECORDS: &[u8] = b"/skyhound/ids/";
 
 async fn records(store: &Arc<dyn Store>) -> usize {
@@ -41,7 +41,7 @@ pub(crate) async fn who_beats_stays_and_who_falls_silent_expires(stores: Stores)
     let before = node.knows(&key).expect("visible when it returns").revision;
     assert_eq!(records(&node.store).await, 1);
     let began = Instant::now();
-    while began.elapsed() < SILENCE * 3 {
+    while began.elapsed() < SILENCE * 2 {
         tokio::time::sleep(SILENCE / 8).await;
         assert_eq!(node.registry.beat("a").await, Ok(true));
     }
@@ -80,7 +80,7 @@ pub(crate) async fn the_last_id_to_leave_removes(stores: Stores) {
 /// A load balancer sends the heartbeats of one peer to two nodes in turn, each later than the other's deadline.
 pub(crate) async fn heartbeats_at_two_nodes_in_turn_keep_the_entry(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
-    one.registry.register_beating("a", twofold(80, 1), IN_TURN).await.expect("a store that answers");
+    one.registry.register_beating("a", twofold(80, 1), SILENCE).await.expect("a store that answers");
     let key = instance(80, 1).key;
     two.comes_to_know(&key, Some(1)).await;
     let (over, missing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -95,9 +95,9 @@ pub(crate) async fn heartbeats_at_two_nodes_in_turn_keep_the_entry(stores: Store
             }
         })
     };
-    let mut clock = tokio::time::interval(IN_TURN * 2 / 3);
+    let mut clock = tokio::time::interval(TURN);
     clock.tick().await;
-    for turn in 0..6 {
+    for turn in 0..5 {
         clock.tick().await;
         let node = [&two, &one][turn % 2];
         assert_eq!(node.registry.beat("a").await, Ok(true), "turn {turn}");

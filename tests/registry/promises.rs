@@ -5,7 +5,7 @@ use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::catalog::{Catalog, Stored};
 use skyhound::model::departure::{Departed, Departure};
 use skyhound::model::{Instance, Key, Layout, Naming, Registration, Twin};
-use skyhound::registry::{REGISTER_DEADLINE, RegisterError, Registry, RegistrySettings};
+use skyhound::registry::{RegisterError, Registry, RegistrySettings};
 use skyhound::store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -39,7 +39,8 @@ impl Drop for Node {
 
 impl Node {
     pub(crate) async fn start(store: &Arc<dyn Store>) -> Self {
-        Self::patient(store, REGISTER_DEADLINE).await
+        // A disk may take seconds for a commit, when others have much to write.
+        Self::patient(store, SOON).await
     }
 
     /// One that waits so long for its store.

@@ -68,8 +68,8 @@ impl Client {
 
 pub async fn registers_lives_and_leaves(site: Site) {
     let Some(client) = Client::start(&site, "pyweb", 5001).await else { return };
-    // Its heartbeats carry it over several terms.
-    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    // Its heartbeats carry it over its terms.
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(6);
     until(async || {
         assert_eq!(lookup(&site, "pyweb").await.as_deref(), Some("http://127.0.0.1:5001"));
         tokio::time::Instant::now() > end

@@ -61,10 +61,10 @@ pub async fn an_id_outlives_the_daemon(mut site: Site) {
 /// A load balancer in front of two daemons.
 pub async fn any_daemon_takes_any_id() {
     let etcd = EtcdProcess::start().await;
-    let one = Site::of(Site::at(&etcd, &["--timeout", "2"]).await);
-    let two = Site::of(Site::at(&etcd, &["--timeout", "2"]).await);
+    let one = Site::of(Site::at(&etcd, &["--timeout", "5"]).await);
+    let two = Site::of(Site::at(&etcd, &["--timeout", "5"]).await);
     let id = register(&one, json!({ "name": "web", "address": "http://10.0.0.1:80" })).await;
-    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(6);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(8);
     let mut at = 0;
     until(async || {
         at += 1;

@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::open::OpenError;
 use super::*;
-use crate::store::{LEASE_SLACK, Op};
+use crate::store::Op;
 use bytes::Bytes;
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
@@ -174,7 +174,8 @@ async fn a_lease_is_kept_while_nothing_can_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let (store, faults) = open(&path);
-    let term = Duration::from_secs(1);
+    // A busy machine may be late with keeping it, but not by that much.
+    let term = Duration::from_secs(2);
     let kept = store.grant(term).await.unwrap();
     let left = store.grant(term).await.unwrap();
     put(&store, "kept", Some(kept)).await.unwrap();
@@ -182,13 +183,14 @@ async fn a_lease_is_kept_while_nothing_can_be_written() {
     let mut feed = store.feed(b"", put.revision).await.unwrap();
     faults.set(Fault::Sync);
     let mut keeping = tokio::time::interval(term / 4);
-    for _ in 0..12 {
+    // Until the other one is long due.
+    for _ in 0..9 {
         keeping.tick().await;
         assert_eq!(store.keep(&[kept]).await.unwrap(), [true]);
     }
     assert_eq!(keys(&store).await, ["kept", "left"], "an expiry is durable before it is visible");
     faults.set(Fault::None);
-    let gone = timeout(term + LEASE_SLACK, async {
+    let gone = timeout(PATIENCE, async {
         loop {
             keeping.tick().await;
             assert_eq!(store.keep(&[kept]).await.unwrap(), [true]);

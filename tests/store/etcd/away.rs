@@ -50,7 +50,8 @@ async fn an_etcd_that_hangs_is_noticed() {
     let leases = [lease];
     let (commit_result, list, keep, end) =
         tokio::join!(commit(&store, put("a", None)), store.list(b"/t/"), store.keep(&leases), end(&mut feed));
-    let slack = Duration::from_secs(1);
+    // For a busy machine. Who does not notice waits for ever.
+    let slack = Duration::from_secs(6);
     let most = settings.request_timeout + settings.probe_interval * 2 + slack;
     assert!(paused.elapsed() < most, "after {:?}", paused.elapsed());
     is_unreachable(commit_result);
