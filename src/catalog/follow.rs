@@ -9,7 +9,7 @@ use super::places::unmarked;
 use super::terms::Terms;
 use super::{Catalog, Health, Snapshot, saved};
 use crate::model::{Departure, Key};
-use crate::store::{Batch, Change, Feed, LeaseId, Listing, Revision, Store, StoreError};
+use crate::store::{Batch, Change, Feed, LeaseId, Listing, Patience, Revision, Store, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Follow {
 impl Follow {
     /// Follows for ever; drop the future to end it.
     pub async fn run(self, catalog: Arc<Catalog>) {
-        let mut pause = RETRY_MIN;
+        let mut patience = Patience::new(RETRY_MIN, RETRY_MAX);
         let mut tried = false;
         let mut terms = Terms::new(Arc::clone(&self.store));
         loop {
@@ -55,8 +55,10 @@ impl Follow {
                 saved::take_up(saved, &catalog).await;
             }
             // A feed that held for a while was lost by chance; one that never holds is a store in trouble.
-            pause = if began.elapsed() > RETRY_MAX { RETRY_MIN } else { (pause * 2).min(RETRY_MAX) };
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            if began.elapsed() > RETRY_MAX {
+                patience.reset();
+            }
+            patience.pause().await;
         }
     }
 

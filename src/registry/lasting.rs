@@ -14,7 +14,7 @@ use super::{RegisterError, Registry};
 use crate::catalog::Stored;
 use crate::model::departure::Departure;
 use crate::model::{Instance, Key};
-use crate::store::{COMMIT_MAX, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, Write};
+use crate::store::{COMMIT_MAX, Expect, Guard, LeaseId, Op, Outcome, Patience, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
@@ -201,7 +201,7 @@ impl Registry {
 
 /// Writes until nothing waits.
 async fn write_all(registry: Arc<Registry>) {
-    let (mut pause, mut most) = (RETRY_MIN, WRITES_MAX);
+    let (mut patience, mut most) = (Patience::new(RETRY_MIN, RETRY_MAX), WRITES_MAX);
     loop {
         let taken = registry.lasting.with(|queue| {
             let taken = queue.take(most);
@@ -220,13 +220,13 @@ async fn write_all(registry: Arc<Registry>) {
                     // Who waited may have gone.
                     let _ = part.tell.send(Ok((outcome, commit.revision)));
                 }
-                (pause, most) = (RETRY_MIN, WRITES_MAX);
+                patience.reset();
+                most = WRITES_MAX;
             }
             Err(error) => {
                 registry.stats.commit_errors.fetch_add(1, Relaxed);
                 most = registry.lasting.again(taken, &error);
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(RETRY_MAX);
+                patience.pause().await;
             }
         }
     }

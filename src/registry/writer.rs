@@ -10,7 +10,7 @@ use super::twin::TwinWrite;
 use super::{RegisterError, Registry, RegistryStats, session};
 use crate::model::departure::{Departed, Departure};
 use crate::model::{Key, Layout};
-use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Revision, StoreError, Write};
+use crate::store::{COMMIT_MAX, Commit, Expect, Guard, Op, Outcome, Patience, Revision, StoreError, Write};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ enum Kind {
 
 /// Writes until the registry has stopped and nothing is left to write.
 pub(super) async fn run(registry: Arc<Registry>) {
-    let mut pause = RETRY_MIN;
+    let mut patience = Patience::new(RETRY_MIN, RETRY_MAX);
     let mut most = SLOTS_MAX;
     // Which kind of failure was told last, until one round goes through.
     let mut told = None;
@@ -72,7 +72,8 @@ pub(super) async fn run(registry: Arc<Registry>) {
         }
         match round(&registry, most).await {
             Ok(()) => {
-                (pause, most) = (RETRY_MIN, SLOTS_MAX);
+                patience.reset();
+                most = SLOTS_MAX;
                 if told.take().is_some() {
                     info!("commits go through again");
                 }
@@ -85,8 +86,7 @@ pub(super) async fn run(registry: Arc<Registry>) {
                 if told.replace(kind) != Some(kind) {
                     warn!(%error, "a commit failed; trying again");
                 }
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(RETRY_MAX);
+                patience.pause().await;
             }
         }
     }

@@ -19,6 +19,9 @@
 
 pub mod embedded;
 pub mod etcd;
+mod patience;
+
+pub use patience::Patience;
 
 use crate::model::Key;
 use async_trait::async_trait;
