@@ -64,7 +64,8 @@ impl Lasting {
     /// may go together then: one that is refused for good must not hold up the others.
     fn again(&self, taken: Vec<Waiting>, error: &StoreError) -> usize {
         // A lease that is gone was one write's own.
-        let refused = error.may_be_about_one_write() || matches!(error, StoreError::Unwritable(_) | StoreError::NoLease);
+        let refused =
+            error.may_be_about_one_write() || matches!(error, StoreError::Unwritable(_) | StoreError::NoLease);
         match <[Waiting; 1]>::try_from(taken) {
             Ok([alone]) if refused => drop(alone.tell.send(Err(error.clone()))),
             Ok([alone]) => self.with(|queue| queue.waiting.push_front(alone)),

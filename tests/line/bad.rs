@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::http;
 use crate::support::provider::{Heard, handshake};
 use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
+use crate::support::wait::SOON;
 
 const FOO: &str = "foo.services.skydns.local";
 
