@@ -9,7 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use hickory_proto::dnssec::Algorithm;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, RecordType};
-use skyhound::catalog::{Health, Snapshot};
+use skyhound::catalog::{Health, Places, Snapshot};
 use skyhound::dns::dnssec::key::ZoneKey;
 use skyhound::dns::dnssec::sign::Signer;
 use skyhound::dns::fast::{Fast, Keeper};
@@ -49,8 +49,6 @@ impl Shape {
 
 /// Instance number `at`, as `/provide` would register it.
 fn instance(shape: Shape, at: usize) -> Instance {
-    let naming =
-        Naming { root: name("skydns.local."), layout: layout(), default_category: "services".into(), default_ttl: 30 };
     let [.., a, b, c] = at.to_be_bytes();
     let registration = Registration {
         service: shape.service(at),
@@ -59,7 +57,7 @@ fn instance(shape: Shape, at: usize) -> Instance {
         dialect: "skyapi",
         ..Registration::default()
     };
-    registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a registration that is right")
+    registration.accept(&naming(), IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a registration that is right")
 }
 
 fn put(shape: Shape, at: usize, revision: u64) -> Change {
@@ -72,16 +70,22 @@ fn put(shape: Shape, at: usize, revision: u64) -> Change {
     })
 }
 
+/// A daemon's with all defaults.
+fn naming() -> Naming {
+    Naming {
+        root: name("skydns.local."),
+        layout: Layout::new("/skydns"),
+        default_category: "services".into(),
+        default_ttl: 30,
+    }
+}
+
 /// Grown as it would be by group commits.
 fn catalog(shape: Shape, entries: usize) -> Snapshot {
-    (0..entries).step_by(100).fold(Snapshot::empty(layout()), |snapshot, from| {
+    (0..entries).step_by(100).fold(Snapshot::empty(Places::new(naming(), None)), |snapshot, from| {
         let changes = (from..entries.min(from + 100)).map(|at| put(shape, at, 1)).collect();
         snapshot.apply(&Batch { revision: Revision(1), changes })
     })
-}
-
-fn layout() -> Layout {
-    Layout::new("/skydns")
 }
 
 fn name(text: &str) -> Name {

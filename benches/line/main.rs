@@ -8,6 +8,7 @@
 //! - [`answer`]: from the handshake to the answer in DNS, at this daemon and at another one
 //! - [`close`]: from the close of a socket to NXDOMAIN
 //! - [`memory`]: what 10,000 held sockets take
+//! - [`entries`]: what a catalog of a million entries takes, and how soon it is ready
 //! - [`held`]: what holding costs etcd and the processor
 //! - [`fanout`]: from a change to the last of 10,000 sockets that hear of it
 //!
@@ -20,6 +21,7 @@ mod support;
 mod answer;
 mod ask;
 mod close;
+mod entries;
 mod fanout;
 mod figures;
 mod floor;
@@ -78,6 +80,7 @@ enum Measurement {
     Answer(answer::Options),
     Close(close::Options),
     Memory(memory::Options),
+    Entries(entries::Options),
     Held(held::Options),
     Fanout(fanout::Options),
 }
@@ -89,6 +92,7 @@ impl Measurement {
             Self::Answer(options) => answer::run(&options, stage).await,
             Self::Close(options) => close::run(&options, stage).await,
             Self::Memory(options) => memory::run(&options, stage).await,
+            Self::Entries(options) => entries::run(&options, stage).await,
             Self::Held(options) => held::run(&options, stage).await,
             Self::Fanout(options) => fanout::run(&options, stage).await,
         }

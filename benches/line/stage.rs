@@ -50,7 +50,8 @@ impl Stage {
         Self { dir }
     }
 
-    fn files(&self) -> Result<TempDir, Failure> {
+    /// A directory for them, gone when dropped.
+    pub(crate) fn files(&self) -> Result<TempDir, Failure> {
         std::fs::create_dir_all(&self.dir)?;
         Ok(TempDir::with_prefix_in("line-", &self.dir)?)
     }
@@ -76,18 +77,28 @@ impl Stage {
     /// A daemon on a store, with further arguments.
     pub(crate) async fn daemon(&self, kind: Kind, etcd: Option<&Etcd>, args: &[&str]) -> Result<Node, Failure> {
         let files = self.files()?;
-        let store = match (kind, etcd) {
-            (Kind::Memory, _) => vec!["--in-memory".to_owned()],
-            (Kind::Disk, _) => vec!["--data-dir".to_owned(), files.path().display().to_string()],
-            (Kind::Etcd, Some(etcd)) => vec!["--etcd-api".to_owned(), etcd.endpoint()],
+        let endpoint = etcd.map(Etcd::endpoint);
+        let store = match (kind, &endpoint) {
+            (Kind::Memory, _) => vec!["--in-memory"],
+            (Kind::Disk, _) => return Ok(daemon_in(files, args).await),
+            (Kind::Etcd, Some(endpoint)) => vec!["--etcd-api", endpoint],
             (Kind::Etcd, None) => return Err("there is no etcd for a daemon on etcd".into()),
         };
-        let store = store.iter().map(String::as_str);
-        let args: Vec<_> = store.chain(args.iter().copied()).chain(["--log-level=error"]).collect();
-        // Any free ports: a run may start more daemons than there are addresses for daemons that restart.
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok(Node { daemon: Daemon::start_on(free, free, &args).await, _files: files })
+        Ok(start(files, &[&store, args].concat()).await)
     }
+}
+
+/// A daemon on the embedded store in a directory, which may hold one.
+pub(crate) async fn daemon_in(files: TempDir, args: &[&str]) -> Node {
+    let dir = files.path().display().to_string();
+    start(files, &[&["--data-dir", &dir], args].concat()).await
+}
+
+async fn start(files: TempDir, args: &[&str]) -> Node {
+    let args = [args, &["--log-level=error"]].concat();
+    // Any free ports: a run may start more daemons than there are addresses for daemons that restart.
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Node { daemon: Daemon::start_on(free, free, &args).await, _files: files }
 }
 
 /// A daemon. Gone, with its files, when dropped.
