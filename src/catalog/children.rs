@@ -12,11 +12,13 @@ use std::sync::Arc;
 /// Beyond this many they are a persistent map. At the length of its nodes nothing is gained by it yet.
 const FEW: usize = 16;
 
+type Few = Box<[(Label, Arc<Node>)]>;
+
 /// Child nodes in the order of their labels.
 #[derive(Debug, Clone)]
 pub(super) enum Children {
-    /// Copied whole with each change.
-    Few(Vec<(Label, Arc<Node>)>),
+    /// Copied whole with each change, and exactly as long as it has to be.
+    Few(Few),
     /// Shares all but the path to a change with the map before it. Never goes back: a service that had many
     /// will have many.
     Many(Box<OrdMap<Label, Arc<Node>>>),
@@ -24,7 +26,7 @@ pub(super) enum Children {
 
 impl Default for Children {
     fn default() -> Self {
-        Self::Few(Vec::new())
+        Self::Few(Box::default())
     }
 }
 
@@ -49,14 +51,16 @@ impl Children {
             && few.len() >= FEW
             && place(few, label.as_bytes()).is_err()
         {
-            *self = Self::Many(Box::new(std::mem::take(few).into_iter().collect()));
+            *self = Self::Many(Box::new(std::mem::take(few).into_vec().into_iter().collect()));
         }
         match self {
             Self::Many(many) => many.entry(label.clone()).or_default(),
             Self::Few(few) => {
                 let at = place(few, label.as_bytes()).unwrap_or_else(|at| {
-                    few.reserve_exact(1);
-                    few.insert(at, (label.clone(), Arc::default()));
+                    change(few, |few| {
+                        few.reserve_exact(1);
+                        few.insert(at, (label.clone(), Arc::default()));
+                    });
                     at
                 });
                 &mut few[at].1
@@ -68,8 +72,7 @@ impl Children {
         match self {
             Self::Few(few) => {
                 if let Ok(at) = place(few, label) {
-                    few.remove(at);
-                    few.shrink_to_fit();
+                    change(few, |few| drop(few.remove(at)));
                 }
             }
             Self::Many(many) => drop(many.remove(label)),
@@ -84,6 +87,13 @@ impl Children {
         let few = few.into_iter().flatten().map(|(label, node)| (label, node));
         few.chain(many.into_iter().flat_map(|many| many.iter()))
     }
+}
+
+/// Changes a few as a vector.
+fn change(few: &mut Few, change: impl FnOnce(&mut Vec<(Label, Arc<Node>)>)) {
+    let mut grown = std::mem::take(few).into_vec();
+    change(&mut grown);
+    *few = grown.into_boxed_slice();
 }
 
 /// Where a label stands, or would.

@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod saved;
 pub mod snapshot;
 mod terms;
+mod values;
 
 pub use history::{Change, History, Kind, Position};
 pub use node::{Node, Stored};

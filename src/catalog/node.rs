@@ -6,9 +6,10 @@
 
 use super::children::Children;
 use super::kept::Kept;
-use super::quarantine::Quarantined;
+use super::values::{Value, Values};
 use crate::model::{Entry, Key, Label};
 use crate::store::{LeaseId, Revision};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// An entry with what the store knows of it.
@@ -23,44 +24,21 @@ pub struct Stored {
     /// The lease that it hangs on.
     pub lease: Option<LeaseId>,
     /// The term of that lease in seconds, once the store has said it.
-    pub lease_ttl_s: Option<u32>,
+    pub lease_ttl_s: Option<NonZeroU32>,
     /// The service that it is an instance of, in lower case.
     pub service: Option<Arc<str>>,
     /// Whether it comes from a key of hound-dog's peers.
     pub foreign: bool,
 }
 
-/// What stands at a name: an entry, or a value that is none.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    Entry(Arc<Stored>),
-    Bad(Arc<Quarantined>),
-}
-
-impl Value {
-    pub(super) fn key(&self) -> &Key {
-        match self {
-            Self::Entry(stored) => &stored.key,
-            Self::Bad(bad) => &bad.key,
-        }
-    }
-
-    pub(super) fn revision(&self) -> Revision {
-        match self {
-            Self::Entry(stored) => stored.revision,
-            Self::Bad(bad) => bad.revision,
-        }
-    }
-}
-
 /// A name that exists: something stands at it or below it.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
     children: Children,
-    /// Mostly one; more where several keys spell one name (`/a/B`, `/a/b`, `/a/b/`). In the order of keys.
-    values: Vec<Value>,
-    entries: usize,
-    quarantined: usize,
+    values: Values,
+    /// Narrow: there are as many nodes as entries, and not four billion of either.
+    entries: u32,
+    quarantined: u32,
     kept: Kept,
 }
 
@@ -68,15 +46,16 @@ impl Node {
     /// The entries at this very name, in the order of their keys. What a peer of hound-dog's wrote says a name with
     /// what it is, so that two such at one name are one instance, and nothing beside an entry of the SkyDNS layout.
     pub fn own(&self) -> impl Iterator<Item = &Arc<Stored>> {
+        let values = self.values.as_slice();
         let entries = || {
-            self.values.iter().filter_map(|value| match value {
+            values.iter().filter_map(|value| match value {
                 Value::Entry(stored) => Some(stored),
                 Value::Bad(_) => None,
             })
         };
-        let foreign = self.values.len() > 1 && entries().all(|stored| stored.foreign);
+        let foreign = values.len() > 1 && entries().all(|stored| stored.foreign);
         let shown = if foreign { 1 } else { usize::MAX };
-        entries().filter(move |stored| foreign || self.values.len() == 1 || !stored.foreign).take(shown)
+        entries().filter(move |stored| foreign || values.len() == 1 || !stored.foreign).take(shown)
     }
 
     /// The nodes one label below, in the order of labels.
@@ -91,12 +70,12 @@ impl Node {
 
     /// How many entries stand at this name and below it.
     pub fn entries(&self) -> usize {
-        self.entries
+        self.entries as usize
     }
 
     /// How many values at this name and below it are no entries.
     pub fn quarantined(&self) -> usize {
-        self.quarantined
+        self.quarantined as usize
     }
 
     /// What a reader keeps with this node until anything at it or below it changes.
@@ -105,7 +84,7 @@ impl Node {
     }
 
     pub(super) fn values(&self) -> &[Value] {
-        &self.values
+        self.values.as_slice()
     }
 
     /// Puts a value at the end of `path`; says what stood under its key before.
@@ -120,14 +99,7 @@ impl Node {
             return before;
         }
         let counts = node.counts();
-        let before = match node.values.binary_search_by(|held| held.key().cmp(value.key())) {
-            Ok(at) => Some(std::mem::replace(&mut node.values[at], value.clone())),
-            Err(at) => {
-                node.values.insert(at, value.clone());
-                node.values.shrink_to_fit();
-                None
-            }
-        };
+        let before = node.values.put(value.clone());
         node.recount(counts, node.counts());
         before
     }
@@ -135,7 +107,7 @@ impl Node {
     /// Removes the value under `key` at the end of `path`, and every node that nothing is left below.
     pub(super) fn remove(self: &mut Arc<Self>, path: &[Label], key: &Key) -> Option<Value> {
         // Looks before it copies: a delete of what is not here must not touch the path.
-        let before = self.at(path)?.values.iter().find(|held| held.key() == key)?.clone();
+        let before = self.at(path)?.values().iter().find(|held| held.key() == key)?.clone();
         self.cut(path, key);
         Some(before)
     }
@@ -151,9 +123,9 @@ impl Node {
                 node.children.remove(first.as_bytes());
             }
             node.recount(counts, now);
-        } else if let Some(at) = node.values.iter().position(|held| held.key() == key) {
+        } else {
             let counts = node.counts();
-            node.values.remove(at);
+            node.values.remove(key);
             node.recount(counts, node.counts());
         }
     }
@@ -172,14 +144,18 @@ impl Node {
     }
 
     /// How many entries and how many others stand at this very name.
-    fn counts(&self) -> (usize, usize) {
-        let bad = self.values.iter().filter(|value| matches!(value, Value::Bad(_))).count();
-        (self.own().count(), bad)
+    fn counts(&self) -> (u32, u32) {
+        let bad = self.values().iter().filter(|value| matches!(value, Value::Bad(_))).count();
+        (narrow(self.own().count()), narrow(bad))
     }
 
     /// What stands at or below this node was so many and is now so many.
-    fn recount(&mut self, before: (usize, usize), now: (usize, usize)) {
+    fn recount(&mut self, before: (u32, u32), now: (u32, u32)) {
         self.entries = self.entries - before.0 + now.0;
         self.quarantined = self.quarantined - before.1 + now.1;
     }
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -11,8 +11,14 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Offers(OrdMap<Arc<str>, Homes>);
 
-/// The nodes below which a service's entries stand, each with how many. Nearly always one.
-type Homes = Arc<[(Name, usize)]>;
+/// The nodes below which a service's entries stand, each with how many.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Homes {
+    /// How many at the usual home, which the service's name says ([`super::places::Places::usual_home`]). Nearly
+    /// always all: then nothing else is held.
+    usual: usize,
+    others: Option<Arc<Vec<(Name, usize)>>>,
+}
 
 impl Offers {
     /// The services, in order.
@@ -21,40 +27,66 @@ impl Offers {
     }
 
     /// The nodes to look below for a service's instances.
-    pub(super) fn homes(&self, service: &str) -> impl Iterator<Item = &Name> {
-        self.0.get(service).into_iter().flat_map(|homes| homes.iter().map(|(home, _)| home))
+    pub(super) fn homes(&self, service: &str) -> Option<&Homes> {
+        self.0.get(service)
     }
 
-    /// One more entry. The service's name comes back as the index has it, so that a name is held once.
-    pub(super) fn add(&mut self, service: &Arc<str>, home: &Name) -> Arc<str> {
-        let Some((held, homes)) = self.0.get_key_value(&**service) else {
-            self.0.insert(Arc::clone(service), Arc::new([(home.clone(), 1)]));
-            return Arc::clone(service);
-        };
+    /// One more entry, at another home than the usual if one is given. The service's name comes back as the index has
+    /// it, so that a name is held once.
+    pub(super) fn add(&mut self, service: &Arc<str>, other: Option<&Name>) -> Arc<str> {
+        let held = self.0.get_key_value(&**service).map_or(service, |(held, _)| held);
         let held = Arc::clone(held);
-        let mut homes = homes.to_vec();
-        match homes.iter_mut().find(|(known, _)| known == home) {
-            Some((_, entries)) => *entries += 1,
-            None => homes.push((home.clone(), 1)),
-        }
-        self.0.insert(Arc::clone(&held), homes.into());
+        self.0.entry(Arc::clone(&held)).or_default().add(other);
         held
     }
 
     /// One entry less.
-    pub(super) fn remove(&mut self, service: &str, home: &Name) {
-        let Some(homes) = self.0.get(service) else { return };
-        let mut homes = homes.to_vec();
-        if let Some(at) = homes.iter().position(|(known, _)| known == home) {
-            homes[at].1 -= 1;
-            if homes[at].1 == 0 {
-                homes.remove(at);
+    pub(super) fn remove(&mut self, service: &str, other: Option<&Name>) {
+        let Some(homes) = self.0.get_mut(service) else { return };
+        homes.remove(other);
+        if homes.usual == 0 && homes.others.is_none() {
+            self.0.remove(service);
+        }
+    }
+}
+
+impl Homes {
+    /// Whether there is one at the usual home.
+    pub(super) fn has_usual(&self) -> bool {
+        self.usual > 0
+    }
+
+    /// The homes beside the usual one.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Name> {
+        self.others.iter().flat_map(|others| others.iter().map(|(home, _)| home))
+    }
+
+    fn add(&mut self, other: Option<&Name>) {
+        let Some(home) = other else {
+            self.usual += 1;
+            return;
+        };
+        let others = Arc::make_mut(self.others.get_or_insert_default());
+        match others.iter_mut().find(|(known, _)| known == home) {
+            Some((_, entries)) => *entries += 1,
+            None => others.push((home.clone(), 1)),
+        }
+    }
+
+    fn remove(&mut self, other: Option<&Name>) {
+        let Some(home) = other else {
+            self.usual = self.usual.saturating_sub(1);
+            return;
+        };
+        let Some(others) = self.others.as_mut().map(Arc::make_mut) else { return };
+        if let Some(at) = others.iter().position(|(known, _)| known == home) {
+            others[at].1 -= 1;
+            if others[at].1 == 0 {
+                others.remove(at);
             }
         }
-        if homes.is_empty() {
-            self.0.remove(service);
-        } else {
-            self.0.insert(service.into(), homes.into());
+        if others.is_empty() {
+            self.others = None;
         }
     }
 }
@@ -68,16 +100,22 @@ mod tests {
         let (web, api): (Arc<str>, Arc<str>) = ("web".into(), "api".into());
         let (a, b) = (Name::parse("web.a").unwrap(), Name::parse("web.b").unwrap());
         let mut offers = Offers::default();
-        offers.add(&web, &a);
-        offers.add(&api, &b);
-        assert!(Arc::ptr_eq(&offers.add(&"web".into(), &a), &web), "a name is held once");
-        offers.add(&web, &b);
+        offers.add(&web, Some(&a));
+        offers.add(&api, None);
+        assert!(Arc::ptr_eq(&offers.add(&"web".into(), Some(&a)), &web), "a name is held once");
+        offers.add(&web, Some(&b));
+        offers.add(&web, None);
         let before = offers.clone();
-        offers.remove("web", &a);
-        assert_eq!(offers.homes("web").collect::<Vec<_>>(), [&a, &b]);
-        offers.remove("web", &a);
-        assert_eq!(offers.homes("web").collect::<Vec<_>>(), [&b]);
-        offers.remove("web", &b);
+        let homes = |offers: &Offers| {
+            let homes = offers.homes("web").unwrap();
+            (homes.has_usual(), homes.others().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        offers.remove("web", Some(&a));
+        assert_eq!(homes(&offers), (true, vec!["web.a.".into(), "web.b.".into()]));
+        offers.remove("web", Some(&a));
+        offers.remove("web", None);
+        assert_eq!(homes(&offers), (false, vec!["web.b.".into()]));
+        offers.remove("web", Some(&b));
         assert_eq!(offers.services().collect::<Vec<_>>(), [&api]);
         assert_eq!(before.services().count(), 2, "a change leaves what readers hold");
     }

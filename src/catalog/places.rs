@@ -8,7 +8,7 @@
 //! Owns: item → name and entry, entry → service. Pure. Does not own: the tree ([`super::snapshot`]).
 
 use super::node::Stored;
-use crate::model::entry::Details;
+use crate::model::details::Details;
 use crate::model::{
     Departure, Entry, Host, Key, Label, Layout, Name, Naming, Registration, address, departure::Departed,
 };
@@ -136,9 +136,8 @@ impl Places {
         if below.is_empty() || below[0].as_bytes() == b"dns" {
             return None;
         }
-        if let Some(Details { service, .. }) = entry.details.as_deref()
-            && !service.is_empty()
-        {
+        let said = entry.details.as_ref().map(Details::service);
+        if let Some(service) = said.filter(|service| !service.is_empty()) {
             return Some(service.to_ascii_lowercase().into());
         }
         let in_category = below.strip_prefix(self.category.as_slice()).filter(|rest| !rest.is_empty());
@@ -161,6 +160,19 @@ impl Places {
         let above = if below.strip_prefix(self.category.as_slice()).is_some() { self.category.len() } else { 0 };
         let alone = below.len() <= above + 1;
         if alone { name.clone() } else { name.ancestor(1).unwrap_or_default() }
+    }
+
+    /// The home of a service in the default category, if it is a name.
+    pub(super) fn usual_home(&self, service: &str) -> Option<Name> {
+        let service = service.split('.').rev().map(Label::new).collect::<Result<Vec<_>, _>>().ok()?;
+        Name::from_root([self.naming.root.labels(), &self.category, &service].concat()).ok()
+    }
+
+    /// Whether that is where this home is.
+    pub(super) fn is_usual(&self, home: &Name, service: &str) -> bool {
+        let below = home.labels().strip_prefix(self.naming.root.labels());
+        let labels = below.and_then(|below| below.strip_prefix(self.category.as_slice()));
+        labels.is_some_and(|labels| labels.iter().map(Label::as_bytes).eq(service.split('.').rev().map(str::as_bytes)))
     }
 }
 
@@ -225,6 +237,23 @@ mod tests {
         assert_eq!(service("/skydns/local/skydns/services/web/1", r#"{"text":"owner"}"#), None);
         let said = r#"{"host":"10.0.0.1","skyhound":{"service":"Api","category":["a","b"]}}"#;
         assert_eq!(service("/skydns/local/skydns/b/a/api/1", said).as_deref(), Some("api"));
+    }
+
+    #[test]
+    fn the_usual_home_is_said_by_the_service() {
+        let places = places();
+        for (home, service, usual) in [
+            ("web.services.skydns.local", "web", true),
+            ("b.a.services.skydns.local", "b.a", true),
+            ("web.services.skydns.local", "api", false),
+            ("web.production.skydns.local", "web", false),
+            ("services.skydns.local", "", false),
+            ("web.services", "web", false),
+        ] {
+            let name = Name::parse(home).unwrap();
+            assert_eq!(places.is_usual(&name, service), usual, "{home} of {service}");
+            assert_eq!(places.usual_home(service) == Some(name), usual, "{home} of {service}");
+        }
     }
 
     #[test]

@@ -5,14 +5,16 @@
 //! from ([`super::follow`]), nor what DNS makes of the tree ([`crate::dns`]).
 
 use super::history::{Part, Position};
-use super::node::{Node, Stored, Value};
-use super::offers::Offers;
+use super::node::{Node, Stored};
+use super::offers::{Homes, Offers};
 use super::places::Places;
 use super::quarantine::Quarantined;
+use super::values::Value;
 use crate::model::{Key, Name};
 use crate::store::{Batch, Change, Item, Listing, Revision};
 use imbl::OrdMap;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The state of the tree at one revision. Cheap to clone.
@@ -86,7 +88,10 @@ impl Snapshot {
     /// The instances of a service, whatever the case of its name.
     pub fn instances(&self, service: &str) -> impl Iterator<Item = &Arc<Stored>> {
         let service = service.to_ascii_lowercase();
-        let homes: Vec<&Node> = self.offers.homes(&service).filter_map(|home| self.node(home)).collect();
+        let homes = self.offers.homes(&service);
+        let usual = homes.filter(|homes| homes.has_usual()).and_then(|_| self.places.usual_home(&service));
+        let others = homes.into_iter().flat_map(Homes::others).filter_map(|home| self.node(home));
+        let homes: Vec<&Node> = usual.and_then(|home| self.node(&home)).into_iter().chain(others).collect();
         let found =
             homes.into_iter().flat_map(|home| home.own().chain(home.children().flat_map(|(_, child)| child.own())));
         found.filter(move |stored| stored.service.as_deref() == Some(&*service))
@@ -156,7 +161,7 @@ impl Snapshot {
         for ((key, revision), term) in terms {
             let Some(name) = self.name(key) else { continue };
             let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
-            let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
+            let known = Stored { lease_ttl_s: NonZeroU32::new(*term), ..Stored::clone(stored) };
             self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
         }
         self
@@ -175,7 +180,10 @@ impl Snapshot {
             Ok((name, mut stored)) => {
                 self.quarantine.remove(&item.key);
                 let home = self.places.home(&name);
-                stored.service = stored.service.map(|service| self.offers.add(&service, &home));
+                stored.service = stored.service.map(|service| {
+                    let other = self.unusual(&service, &home);
+                    self.offers.add(&service, other)
+                });
                 if stored.foreign {
                     self.foreign.insert(item.key.clone(), name.clone());
                 }
@@ -202,12 +210,18 @@ impl Snapshot {
         }
     }
 
+    /// A home, if it is not where the service's name says.
+    fn unusual<'h>(&self, service: &str, home: &'h Name) -> Option<&'h Name> {
+        Some(home).filter(|home| !self.places.is_usual(home, service))
+    }
+
     /// What stood somewhere does not any more.
     fn withdraw(&mut self, home: &Name, before: Option<&Value>) {
         if let Some(Value::Entry(before)) = before
             && let Some(service) = &before.service
         {
-            self.offers.remove(service, home);
+            let other = self.unusual(service, home);
+            self.offers.remove(service, other);
         }
     }
 }

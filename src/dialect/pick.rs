@@ -41,11 +41,12 @@ fn weight(stored: &Stored) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::details::Details;
     use crate::model::{Entry, Key};
     use crate::store::Revision;
 
     fn stored(port: u16, priority: u16, weight: u16) -> Arc<Stored> {
-        let details = Some(Box::default());
+        let details = Some(Details::default());
         Arc::new(Stored {
             key: Key::from(port.to_be_bytes()),
             entry: Entry { port, priority, weight, details, ..Entry::default() },

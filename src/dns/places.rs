@@ -67,7 +67,7 @@ impl<'q> Places<'q> {
     fn of_version<'s>(&self, found: Found<'s>) -> Found<'s> {
         let Some(version) = &self.version else { return found };
         let Found::Entries(mut hits) = found else { return Found::Nothing };
-        hits.retain(|hit| hit.stored.entry.details.as_ref().is_some_and(|details| version.holds(&details.version)));
+        hits.retain(|hit| hit.stored.entry.details.as_ref().is_some_and(|details| version.holds(details.version())));
         if hits.is_empty() { Found::Nothing } else { Found::Entries(hits) }
     }
 }

@@ -244,7 +244,7 @@ impl DnsSettings {
     /// default for its kind.
     pub(super) fn ttl_of(&self, stored: &crate::catalog::Stored) -> u32 {
         let term =
-            stored.lease_ttl_s.map(|term| term.clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
+            stored.lease_ttl_s.map(|term| term.get().clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
         let ttl = match (stored.entry.ttl, stored.lease) {
             (0, None) => self.ttl_s,
             (0, Some(_)) => term.unwrap_or(self.leased_ttl_s),

@@ -302,13 +302,14 @@ fn a_lease_bounds_how_long_an_entry_is_cached() {
     use crate::catalog::Stored;
     use crate::model::{Entry, Key};
     use crate::store::{LeaseId, Revision};
+    use std::num::NonZeroU32;
     let ttl = |own: u32, lease: Option<Option<u32>>| {
         settings().ttl_of(&Stored {
             key: Key::from("/skydns/a"),
             entry: Entry { ttl: own, ..Entry::default() },
             revision: Revision(1),
             lease: lease.map(|_| LeaseId(1)),
-            lease_ttl_s: lease.flatten(),
+            lease_ttl_s: lease.flatten().and_then(NonZeroU32::new),
             service: None,
             foreign: false,
         })

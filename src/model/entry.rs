@@ -3,9 +3,10 @@
 //! Owns: which values are readable and why one is not, the names of the fields, what a rewrite keeps.
 //! Does not own: what DNS makes of an entry ([`crate::dns`]), nor where it stands ([`super::key`]).
 
+use super::details::{DetailFields, Details};
 use super::name::{Name, NameError};
+use super::text::Text;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The field that holds everything of ours. One object under a name of its own: no other reader looks
@@ -60,7 +61,7 @@ pub struct Entry {
     /// SRV weight within a priority. DNS says 100 for 0.
     pub weight: u16,
     /// What TXT answers.
-    pub text: Box<str>,
+    pub text: Text,
     /// Whether it is a mail exchanger: answers MX, with the priority as preference.
     pub mail: bool,
     /// The longest time to cache it, in seconds.
@@ -68,33 +69,9 @@ pub struct Entry {
     /// How many labels to cut from the left of an SRV target that is made from the key.
     pub targetstrip: u8,
     /// Entries of different groups are not answered together.
-    pub group: Box<str>,
+    pub group: Text,
     /// What ours adds; `None` for entries that others wrote.
-    pub details: Option<Box<Details>>,
-}
-
-/// What ours adds to an entry, so that every dialect can say again what it was told.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Details {
-    /// The instance's id: the last label of its name.
-    pub id: String,
-    /// The service, as the peer said it.
-    pub service: String,
-    /// The categories below the root, as in the name from left to right.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub category: Vec<String>,
-    /// The dialect that it came in through.
-    pub dialect: String,
-    /// Semantic version.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub version: String,
-    /// Where it is in the peer's own words, if its dialect says them again; DNS goes by host and port.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub address: String,
-    /// What else the peer said of itself.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub meta: BTreeMap<String, String>,
+    pub details: Option<Details>,
 }
 
 /// Why a value is not an entry.
@@ -150,7 +127,7 @@ impl Entry {
                 "targetstrip" => entry.targetstrip = number("targetstrip", value)?,
                 "group" => entry.group = text("group", value)?.into(),
                 // An odd object under our own name harms nobody but what only we would show.
-                OURS => entry.details = serde::Deserialize::deserialize(value).ok().map(Box::new),
+                OURS => entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into),
                 _ => {}
             }
         }
@@ -294,7 +271,7 @@ mod tests {
             let entry = Entry {
                 host: Some(Host::parse("a.b").unwrap()), port, priority, weight, ttl, mail, targetstrip,
                 text: text.into(), group: "g".into(),
-                details: Some(Box::new(Details { id: "1".into(), ..Details::default() })),
+                details: Some(DetailFields { id: "1".into(), ..DetailFields::default() }.into()),
             };
             prop_assert_eq!(Entry::parse(&entry.encode()).unwrap(), entry);
         }

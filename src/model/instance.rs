@@ -3,7 +3,8 @@
 //! Owns: what a peer may say and the sentence it hears otherwise, the id, the defaults. Does not own:
 //! how a dialect spells the fields, nor whether the instance may be written ([`crate::registry`]).
 
-use super::entry::{Details, Entry, Host};
+use super::details::DetailFields;
+use super::entry::{Entry, Host};
 use super::key::{Key, Layout};
 use super::name::{Label, Name, NameError};
 use bytes::Bytes;
@@ -131,6 +132,15 @@ impl Registration {
         let id = self.id(&category, &place)?;
         let name = self.name(naming, &category, &id)?;
         let key = naming.layout.key(&name).map_err(|e| Invalid::new("service", e))?;
+        let details = DetailFields {
+            id: id.to_string(),
+            service: self.service,
+            category,
+            dialect: self.dialect.to_owned(),
+            version: self.version.unwrap_or_default(),
+            address: self.address.unwrap_or_default(),
+            meta: self.meta,
+        };
         let entry = Entry {
             host,
             port: self.port,
@@ -141,15 +151,7 @@ impl Registration {
             ttl: self.ttl.unwrap_or(naming.default_ttl),
             targetstrip: 0,
             group: self.group.unwrap_or_default().into(),
-            details: Some(Box::new(Details {
-                id: id.to_string(),
-                service: self.service,
-                category,
-                dialect: self.dialect.to_owned(),
-                version: self.version.unwrap_or_default(),
-                address: self.address.unwrap_or_default(),
-                meta: self.meta,
-            })),
+            details: Some(details.into()),
         };
         Ok(Instance { name, key, entry, twin: None })
     }
@@ -359,7 +361,7 @@ mod tests {
         let id = skyapi_id("foo", &["services".into()], "unix:///run/x", 0);
         assert_eq!(instance.name.to_string(), format!("{id}.foo.services.skydns.local."));
         assert_eq!(Entry::parse(&instance.entry.encode()).unwrap(), instance.entry);
-        assert_eq!(instance.entry.details.unwrap().address, "unix:///run/x");
+        assert_eq!(instance.entry.details.unwrap().address(), "unix:///run/x");
 
         let instance = Registration { address, ..foo() }.accept(&naming(), PEER).unwrap();
         assert_eq!(instance.entry.port, 9999, "with a port it is only said again");

@@ -1,15 +1,18 @@
 //! The words of the domain, as plain values: no tokio, no I/O, no clock.
 //!
 //! [`name`] and [`key`] are two spellings of one place; [`entry`] is what stands there; [`instance`]
-//! turns what a peer said into an entry and its place, [`address`] reads where it says that it is;
+//! turns what a peer said into an entry and its place, [`details`] is what ours adds to it, [`address`] reads where it
+//! says that it is;
 //! [`departure`] is why an entry left, [`version`] which versions a range holds.
 
 pub mod address;
 pub mod departure;
+pub mod details;
 pub mod entry;
 pub mod instance;
 pub mod key;
 pub mod name;
+pub mod text;
 pub mod version;
 
 pub use departure::Departure;

@@ -160,7 +160,7 @@ impl fmt::Debug for Label {
 /// An absolute name. The labels run **from the root**: `foo.services.local.` is `[local, services, foo]`,
 /// the order of keys and of the walk down the tree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Name(Vec<Label>);
+pub struct Name(Box<[Label]>);
 
 impl Name {
     /// The root, `.`.
@@ -191,20 +191,21 @@ impl Name {
 
     /// From labels that run from the root; checks the whole length.
     pub fn from_root(labels: Vec<Label>) -> Result<Self, NameError> {
-        let name = Self(labels);
+        let name = Self(labels.into());
         if name.wire_len() > NAME_MAX { Err(NameError::NameTooLong) } else { Ok(name) }
     }
 
     /// The name one label below this one.
     pub fn child(&self, label: Label) -> Result<Self, NameError> {
-        let mut labels = self.0.clone();
+        let mut labels = Vec::with_capacity(self.0.len() + 1);
+        labels.extend_from_slice(&self.0);
         labels.push(label);
         Self::from_root(labels)
     }
 
     /// The name that is left when `count` labels are cut from the left; `None` when that leaves nothing.
     pub fn ancestor(&self, count: usize) -> Option<Self> {
-        (count < self.0.len()).then(|| Self(self.0[..self.0.len() - count].to_vec()))
+        (count < self.0.len()).then(|| Self(self.0[..self.0.len() - count].into()))
     }
 
     /// `foo.x` for `_foo._tcp.x`, the name by which RFC 2782 asks for a service; `None` for any other name.

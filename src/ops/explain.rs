@@ -6,6 +6,7 @@ use crate::catalog::{Catalog, Health, Quarantined};
 use crate::dns::DnsSettings;
 use crate::dns::answer::Question;
 use crate::dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
+use crate::model::details::Details;
 use crate::net::{HttpError, Reply, Request, Route, route};
 use hickory_proto::rr::Record;
 use hyper::StatusCode;
@@ -100,7 +101,7 @@ fn account(account: &Account) -> Value {
         "lease": stored.lease.map(|lease| lease.to_string()),
         "lease_seconds": stored.lease_ttl_s,
         "ttl": account.ttl_s,
-        "dialect": stored.entry.details.as_ref().map(|details| &details.dialect),
+        "dialect": stored.entry.details.as_ref().map(Details::dialect),
         "records": lines(&account.records),
         "left_out": account.left_out,
     })

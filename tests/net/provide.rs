@@ -31,9 +31,9 @@ async fn what_was_said_stands_there() {
     assert_eq!((entry.port, entry.priority, entry.weight, entry.ttl), (9999, 3, 7, 5));
     assert_eq!((&*entry.text, &*entry.group), ("a b", "g"));
     let details = entry.details.expect("ours");
-    assert_eq!((details.version.as_str(), details.dialect.as_str()), ("1.2.3", "skyapi"));
-    assert_eq!(details.meta["zone"], "eu");
-    assert!(details.id.starts_with("blue-") && details.id.len() == "blue-".len() + 20, "{}", details.id);
+    assert_eq!((details.version(), details.dialect()), ("1.2.3", "skyapi"));
+    assert_eq!(details.meta_of("zone"), Some("eu"));
+    assert!(details.id().starts_with("blue-") && details.id().len() == "blue-".len() + 20, "{}", details.id());
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ impl Service {
         let label = Label::registered(&id).map_err(|e| Invalid::new("name", e))?;
         let mut instance = instance.placed(label, "name", naming)?;
         if let Some(details) = &mut instance.entry.details {
-            details.id = id;
+            details.change(|fields| fields.id = id);
         }
         Ok(instance)
     }
@@ -191,7 +191,7 @@ fn add(instance: &mut Instance, rest: &Rest) -> Result<(), Invalid> {
     if let Some(details) = &mut instance.entry.details
         && rest != "{}"
     {
-        details.meta.insert(REST.into(), rest);
+        details.change(|fields| drop(fields.meta.insert(REST.into(), rest)));
     }
     match instance.entry.encode().len() {
         bytes if bytes > VALUE_MAX => {
@@ -289,7 +289,7 @@ mod tests {
         let said = json!({"name": "web", "version": "1.2.3", "nodes": [{"port": 80, "metadata": {"a": "b"}}]});
         let instance = instances(&said).remove(0);
         let details = instance.entry.details.as_ref().unwrap();
-        assert_eq!((details.version.as_str(), details.meta.len()), ("1.2.3", 1));
+        assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1));
         assert_eq!(instance.entry.host.map(|host| host.to_string()).as_deref(), Some("192.0.2.7"), "the peer's own");
     }
 

@@ -3,7 +3,7 @@
 use super::DIALECT;
 use super::service::{REST, Rest};
 use crate::catalog::Stored;
-use crate::model::entry::Details;
+use crate::model::details::Details;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -22,24 +22,24 @@ impl Shown {
     /// Reads an entry.
     pub fn of(stored: &Stored) -> Self {
         let none = Details::default();
-        let details = stored.entry.details.as_deref().unwrap_or(&none);
-        let rest: Rest = match details.meta.get(REST) {
+        let details = stored.entry.details.as_ref().unwrap_or(&none);
+        let rest: Rest = match details.meta_of(REST) {
             // What others wrote under that name is none of ours.
-            Some(text) if details.dialect == DIALECT => serde_json::from_str(text).unwrap_or_default(),
+            Some(text) if details.dialect() == DIALECT => serde_json::from_str(text).unwrap_or_default(),
             _ => Rest::default(),
         };
-        let ours = |name: &str| name == REST && details.dialect == DIALECT;
-        let plain = details.meta.iter().filter(|(name, _)| !ours(name));
-        let mut metadata: Map<_, _> = plain.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let ours = |name: &str| name == REST && details.dialect() == DIALECT;
+        let plain = details.meta().filter(|(name, _)| !ours(name));
+        let mut metadata: Map<_, _> = plain.map(|(name, value)| (name.to_owned(), value.into())).collect();
         metadata.extend(rest.node);
-        let id = match (rest.id.is_empty(), details.id.is_empty()) {
+        let id = match (rest.id.is_empty(), details.id().is_empty()) {
             (false, _) => rest.id,
-            (true, false) => details.id.clone(),
+            (true, false) => details.id().to_owned(),
             (true, true) => label(stored),
         };
         let address = stored.entry.host.as_ref().map(ToString::to_string).unwrap_or_default();
         Self {
-            version: if rest.version.is_empty() { details.version.clone() } else { rest.version },
+            version: if rest.version.is_empty() { details.version().to_owned() } else { rest.version },
             node: json!({ "id": id, "address": address, "port": stored.entry.port, "metadata": metadata }),
             metadata: rest.metadata,
             endpoints: rest.endpoints,
@@ -58,12 +58,12 @@ pub fn versions<'s>(service: &str, instances: impl Iterator<Item = &'s Stored>) 
     let mut versions: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
     let mut name = None;
     for stored in instances {
-        let said = stored.entry.details.as_ref().map(|details| &details.service).filter(|said| !said.is_empty());
+        let said = stored.entry.details.as_ref().map(Details::service).filter(|said| !said.is_empty());
         name = name.or(said);
         let shown = Shown::of(stored);
         versions.entry(shown.version.clone()).or_default().push(shown);
     }
-    let name = name.map_or(service, String::as_str);
+    let name = name.unwrap_or(service);
     let elements = versions.into_iter().map(|(version, shown)| {
         // Each node said them; a version's nodes are alike.
         let metadata = shown.iter().map(|one| &one.metadata).find(|m| !m.is_empty()).cloned().unwrap_or_default();

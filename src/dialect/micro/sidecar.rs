@@ -90,7 +90,8 @@ impl SidecarSettings {
         };
         let mut instance = registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         if let Some(details) = &mut instance.entry.details {
-            details.meta.insert(REST.into(), json!({ "id": format!("{}-{uuid}", self.name) }).to_string());
+            let rest = json!({ "id": format!("{}-{uuid}", self.name) }).to_string();
+            details.change(|fields| drop(fields.meta.insert(REST.into(), rest)));
         }
         Ok(instance)
     }

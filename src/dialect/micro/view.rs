@@ -10,7 +10,7 @@ use super::shown::Shown;
 use super::stats::{Stats, megabytes, now, threads};
 use crate::catalog::{Change, Kind, Snapshot, Stored};
 use crate::dialect::form::Form;
-use crate::model::Departure;
+use crate::model::{Departure, details::Details};
 use crate::net::{HttpError, Peer, Reply, Request, route};
 use crate::ops::health;
 use crate::store::LeaseId;
@@ -124,14 +124,14 @@ fn has(instance: &Value, text: &str) -> bool {
 
 fn instance(stored: &Stored) -> Value {
     let shown = Shown::of(stored);
-    let details = stored.entry.details.as_deref();
+    let details = stored.entry.details.as_ref();
     json!({
         "id": shown.node["id"],
         "address": address(stored),
         "version": shown.version,
         "priority": stored.entry.priority,
         "weight": stored.entry.weight,
-        "dialect": details.map_or("", |details| &details.dialect),
+        "dialect": details.map_or("", Details::dialect),
         "held": held(stored),
         "key": stored.key.to_string(),
     })
@@ -158,7 +158,7 @@ fn told(change: &Change) -> Value {
         Kind::Gone(Departure::Left) => "delete",
         Kind::Gone(Departure::Expired) => "expire",
     };
-    let dialect = change.instance.entry.details.as_deref().map_or("", |details| &details.dialect);
+    let dialect = change.instance.entry.details.as_ref().map_or("", Details::dialect);
     json!({
         "number": change.number,
         "kind": kind,

@@ -10,6 +10,7 @@
 //! them ([`is_relayed`]); JavaScript keeps it, and what comes back in it is no registration.
 
 use crate::catalog::{Node, Snapshot, Stored};
+use crate::model::details::Details;
 use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration, sha1_hex};
 use crate::model::{Label, Name};
 use serde_json::{Map, Value, json};
@@ -58,13 +59,13 @@ pub fn accept(id: &str, said: Said, naming: &Naming, peer: IpAddr) -> Result<Ins
     let role = role.to_owned();
     let label = Label::new(id_label(id)).map_err(|e| Invalid::new("id", e))?;
     let mut instance = accepted.placed(label, "id", naming)?;
-    if let Some(details) = instance.entry.details.as_deref_mut() {
-        (details.id, details.service) = (id.to_owned(), role);
+    if let Some(details) = &mut instance.entry.details {
+        details.change(|fields| (fields.id, fields.service) = (id.to_owned(), role));
     }
     if tell_entry(id, &instance.entry) != said
-        && let Some(details) = instance.entry.details.as_deref_mut()
+        && let Some(details) = &mut instance.entry.details
     {
-        details.meta.insert(KEPT.into(), Value::Object(said).to_string());
+        details.change(|fields| drop(fields.meta.insert(KEPT.into(), Value::Object(said).to_string())));
     }
     Ok(instance)
 }
@@ -157,8 +158,8 @@ pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored
 
 /// The id of what a seaport peer registered.
 pub fn registered_id(stored: &Stored) -> Option<&str> {
-    let details = stored.entry.details.as_deref()?;
-    (details.dialect == DIALECT).then_some(details.id.as_str())
+    let details = stored.entry.details.as_ref()?;
+    (details.dialect() == DIALECT).then(|| details.id())
 }
 
 /// The id by which peers know an instance: what was said, or else its name, which says where it stands.
@@ -170,9 +171,9 @@ pub fn id(stored: &Stored, naming: &Naming) -> Option<String> {
         return Some(name.to_string().trim_end_matches('.').to_owned());
     }
     // A key of hound-dog's peers: it stands where it would if that peer had registered here.
-    let details = stored.entry.details.as_deref()?;
-    let category = details.category.join(".");
-    Some(format!("{}.{}.{category}.{}", details.id, details.service, naming.root.to_string().trim_end_matches('.')))
+    let details = stored.entry.details.as_ref()?;
+    let category = details.category().collect::<Vec<_>>().join(".");
+    Some(format!("{}.{}.{category}.{}", details.id(), details.service(), naming.root.to_string().trim_end_matches('.')))
 }
 
 /// Whether an id is one that is made from a name: it is not a peer's to register or to free. Where the zone is the root
@@ -202,23 +203,23 @@ pub fn tell(id: &str, stored: &Stored) -> Option<Said> {
 }
 
 fn tell_entry(id: &str, entry: &crate::model::Entry) -> Said {
-    let details = entry.details.as_deref();
-    let ours = details.filter(|details| details.dialect == DIALECT);
-    let kept = ours.and_then(|details| details.meta.get(KEPT));
+    let details = entry.details.as_ref();
+    let ours = details.filter(|details| details.dialect() == DIALECT);
+    let kept = ours.and_then(|details| details.meta_of(KEPT));
     if let Some(Value::Object(said)) = kept.and_then(|kept| serde_json::from_str(kept).ok()) {
         return said;
     }
     let mut said = Map::new();
     let mut put = |field: &str, value: Value| drop(said.insert(field.to_owned(), value));
-    put("role", json!(details.map_or("", |details| details.service.as_str())));
-    if let Some(details) = details.filter(|details| !details.version.is_empty()) {
-        put("version", json!(details.version));
+    put("role", json!(details.map_or("", Details::service)));
+    if let Some(details) = details.filter(|details| !details.version().is_empty()) {
+        put("version", json!(details.version()));
     }
     put("host", json!(entry.host.as_ref().map(ToString::to_string)));
     put("port", json!(entry.port));
     put("id", json!(id));
-    for (field, value) in details.iter().flat_map(|details| &details.meta) {
-        if !RELAYED.contains(&field.as_str()) {
+    for (field, value) in details.into_iter().flat_map(Details::meta) {
+        if !RELAYED.contains(&field) {
             put(field, json!(value));
         }
     }
@@ -291,8 +292,8 @@ mod tests {
         let plain = json!({"role": "web", "version": "1.2.3", "host": "10.0.0.1", "port": 80, "id": ID, "zone": "eu"});
         let instance = accepted(ID, plain.clone()).unwrap();
         assert_eq!(instance.name.to_string(), format!("{}.web.services.skydns.local.", ID.to_lowercase()));
-        let details = instance.entry.details.as_deref().unwrap();
-        assert_eq!((details.version.as_str(), details.meta.len()), ("1.2.3", 1), "the words themselves are not needed");
+        let details = instance.entry.details.as_ref().unwrap();
+        assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1), "the words themselves are not needed");
         assert_eq!(tell_entry(ID, &instance.entry), said(plain));
         for odd in [
             json!({"role": "web", "host": "::ffff:10.0.0.1", "port": "80", "id": ID}),

@@ -16,6 +16,7 @@ pub mod message;
 use crate::app::App;
 use crate::catalog::Stored;
 use crate::dialect::{outcome, pick::pick};
+use crate::model::details::Details;
 use crate::net::{HttpError, Peer, Reply, Request, Route, http, route};
 use hyper::StatusCode;
 use message::{Asked, Id, Named, Register};
@@ -92,7 +93,7 @@ fn lookup(app: &App, body: &[u8]) -> Result<Value, HttpError> {
 
 /// Where an instance is: as it said itself, or in the form in which this dialect's own peers are called.
 fn address(stored: &Arc<Stored>) -> String {
-    let said = stored.entry.details.as_ref().map(|details| details.address.as_str()).unwrap_or_default();
+    let said = stored.entry.details.as_ref().map(Details::address).unwrap_or_default();
     match stored.place() {
         _ if !said.is_empty() => said.to_owned(),
         Some((host, port)) => format!("http://{}", message::joined(&host.to_string(), port)),

@@ -3,10 +3,11 @@
 //! Owns: the spelling. A field that is not known is left out. What an instance is known by is its `name`.
 
 use crate::catalog::Stored;
-use crate::model::entry::Details;
+use crate::model::details::Details;
 use crate::model::{Host, Label, Name, Naming};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// An instance, as it is written.
 #[derive(Debug, Serialize)]
@@ -30,14 +31,14 @@ pub struct Written<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    meta: Option<&'a BTreeMap<String, String>>,
+    meta: Option<BTreeMap<&'a str, &'a str>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     dialect: &'a str,
     name: String,
     key: String,
     revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lease_seconds: Option<u32>,
+    lease_seconds: Option<NonZeroU32>,
 }
 
 // The signature is serde's.
@@ -50,7 +51,7 @@ impl<'a> Written<'a> {
     /// Writes an instance down.
     pub fn new(stored: &'a Stored, naming: &Naming) -> Self {
         let entry = &stored.entry;
-        let details = entry.details.as_deref();
+        let details = entry.details.as_ref();
         let service = stored.service.as_deref().unwrap_or_default();
         let name = name(stored, naming);
         Self {
@@ -59,15 +60,15 @@ impl<'a> Written<'a> {
             category: category(details, &name, service, naming),
             host: entry.host.as_ref().map(Host::to_string),
             port: entry.port,
-            address: details.map_or("", |details| &details.address),
+            address: details.map_or("", Details::address),
             priority: entry.priority,
             weight: entry.weight,
             ttl: entry.ttl,
             text: &entry.text,
             group: &entry.group,
-            version: details.map_or("", |details| &details.version),
-            meta: details.map(|details| &details.meta).filter(|meta| !meta.is_empty()),
-            dialect: details.map_or("", |details| &details.dialect),
+            version: details.map_or("", Details::version),
+            meta: details.map(|details| details.meta().collect::<BTreeMap<_, _>>()).filter(|meta| !meta.is_empty()),
+            dialect: details.map_or("", Details::dialect),
             name: name.to_string().trim_end_matches('.').to_owned(),
             key: stored.key.to_string(),
             revision: stored.revision.0,
@@ -86,23 +87,24 @@ impl<'a> Written<'a> {
 /// stands where it would if that peer had registered here.
 fn name(stored: &Stored, naming: &Naming) -> Name {
     let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
-    by_key.or_else(|| by_details(stored.entry.details.as_deref()?, naming)).unwrap_or_default()
+    by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
 }
 
 fn by_details(details: &Details, naming: &Naming) -> Option<Name> {
-    let category = details.category.join(".");
-    Name::parse(&format!("{}.{}.{category}.{}", details.id, details.service, naming.root)).ok()
+    let category = details.category().collect::<Vec<_>>().join(".");
+    Name::parse(&format!("{}.{}.{category}.{}", details.id(), details.service(), naming.root)).ok()
 }
 
 fn id(details: Option<&Details>, name: &Name) -> String {
-    let said = details.map(|details| details.id.clone()).filter(|id| !id.is_empty());
+    let said = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
     said.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
 }
 
 /// As its peer said it; otherwise what is left of the name between service and zone.
 fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Naming) -> Vec<String> {
-    if let Some(details) = details.filter(|details| !details.category.is_empty()) {
-        return details.category.clone();
+    let said: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
+    if !said.is_empty() {
+        return said;
     }
     let below = name.labels().strip_prefix(naming.root.labels()).unwrap_or_default();
     let service: Vec<_> = service.split('.').rev().filter_map(|label| Label::new(label).ok()).collect();
@@ -115,7 +117,7 @@ fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Nami
 /// Whether an instance is in these categories, written with dots and in lower case.
 pub(super) fn is_in(category: &str, stored: &Stored, naming: &Naming) -> bool {
     let service = stored.service.as_deref().unwrap_or_default();
-    let its = self::category(stored.entry.details.as_deref(), &name(stored, naming), service, naming);
+    let its = self::category(stored.entry.details.as_ref(), &name(stored, naming), service, naming);
     super::query::dotted(&its.join(".")) == category
 }
 

@@ -109,7 +109,7 @@ fn is_asked(asked: &Query, stored: &Stored, app: &App) -> bool {
     let version = asked
         .version
         .as_ref()
-        .is_none_or(|range| stored.entry.details.as_deref().is_some_and(|details| range.hold(&details.version)));
+        .is_none_or(|range| stored.entry.details.as_ref().is_some_and(|details| range.hold(details.version())));
     version && asked.category.as_ref().is_none_or(|category| is_in(category, stored, &app.naming))
 }
 
