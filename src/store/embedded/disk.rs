@@ -15,10 +15,10 @@
 //! its quick repair would save the walk at the price of a second fsync in every commit.
 
 use super::open::OpenError;
+use super::row::Row;
 use super::state::{Journal, State};
 use crate::model::Key;
 use crate::store::{Change, Item, LeaseId, Revision};
-use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,17 +156,39 @@ fn load(db: &Database) -> Result<(State, u64), redb::Error> {
         let (id, seconds) = row?;
         state.lessor.grant(LeaseId(id.value()), Duration::from_secs(seconds.value()), Duration::ZERO);
     }
+    let mut rows = Vec::new();
     for row in transaction.open_table(ENTRIES)?.iter()? {
         let (key, entry) = row?;
         let (key, (revision, lease, value)) = (Key::from(key.value()), entry.value());
         let lease = (lease != 0).then_some(LeaseId(lease));
-        if lease.is_some_and(|id| !state.lessor.attach(id, key.clone())) {
+        rows.push((key, Row::new(value, Revision(revision), lease)));
+    }
+    for (key, row) in alternating(rows) {
+        if row.lease().is_some_and(|id| !state.lessor.attach(id, key.clone())) {
             return Err(redb::Error::Corrupted(format!("{key} hangs on a lease that is not there")));
         }
-        let (value, revision) = (Bytes::copy_from_slice(value), Revision(revision));
-        state.items.insert(key.clone(), Item { key, value, revision, lease });
+        state.items.insert(key, row);
     }
     Ok((state, read_serial(db)?))
+}
+
+/// Every other one, then those between. What fills a tree from left to right leaves each of its leaves half empty behind
+/// it; those between fill them up.
+fn alternating<T>(all: Vec<T>) -> impl Iterator<Item = T> {
+    let mut between = Vec::with_capacity(all.len() / 2);
+    let mut all = all.into_iter();
+    let mut first = true;
+    std::iter::from_fn(move || {
+        if first {
+            if let Some(one) = all.next() {
+                between.extend(all.next());
+                return Some(one);
+            }
+            first = false;
+            all = std::mem::take(&mut between).into_iter();
+        }
+        all.next()
+    })
 }
 
 fn read_serial(db: &Database) -> Result<u64, redb::Error> {
@@ -207,4 +229,16 @@ fn write(db: &Database, journal: &Journal, revision: Revision, serial: u64) -> R
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_comes_once() {
+        for (all, order) in [(0, vec![]), (1, vec![0]), (5, vec![0, 2, 4, 1, 3])] {
+            assert_eq!(alternating((0..all).collect()).collect::<Vec<_>>(), order);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! callers ─▶ Request ─▶ writer ─▶ Draft ─▶ disk ─▶ View ─▶ lists
 //!            bounded    a group   of State  fsync    └────▶ feeds, history
 //! ```
-//! - `state` and `lessor`: what the store holds and how it changes, without clock or file.
+//! - `state`, `row` and `lessor`: what the store holds and how it changes, without clock or file.
 //! - `disk` and `open`: the file, its tables, its errors.
 //! - `history` and `feeds`: the changes of late, and who is told of them.
 //! - `writer`: the thread that joins them.
@@ -22,18 +22,20 @@ mod feeds;
 mod history;
 mod lessor;
 mod open;
+mod row;
 mod state;
 mod writer;
 
 pub use open::OpenError;
 
-use super::{Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
+use super::{Commit, Feed, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
 use crate::model::Key;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use disk::Disk;
 use imbl::OrdMap;
 use lessor::Lessor;
+use row::Row;
 use state::State;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +67,7 @@ enum Mutation {
 /// What everyone may see: durable, and of one revision.
 struct View {
     revision: Revision,
-    items: OrdMap<Key, Item>,
+    items: OrdMap<Key, Row>,
     /// For the terms alone: the deadlines are those of an earlier time.
     lessor: Lessor,
     /// Why the last write failed, until one succeeds.
@@ -139,11 +141,11 @@ impl Store for Embedded {
     async fn list(&self, prefix: &[u8]) -> Result<Listing, StoreError> {
         let view = self.view.load_full();
         let mut items = Vec::new();
-        for (key, item) in view.items.range(Key::from(prefix)..) {
+        for (key, row) in view.items.range(Key::from(prefix)..) {
             if !key.as_bytes().starts_with(prefix) {
                 break;
             }
-            items.push(item.clone());
+            items.push(row.item(key));
             if items.len() % LIST_STRIDE == 0 {
                 tokio::task::yield_now().await;
             }

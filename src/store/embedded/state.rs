@@ -4,10 +4,10 @@
 //! touch, so that a group which cannot be made durable is undone by dropping it.
 
 use super::lessor::Lessor;
+use super::row::Row;
 use crate::model::Key;
 use crate::store::{
-    Batch, COMMIT_MAX, Change, Commit, Expect, Guard, Item, LeaseId, Op, Outcome, Revision, StoreError, WRITE_MAX,
-    Write,
+    Batch, COMMIT_MAX, Change, Commit, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, WRITE_MAX, Write,
 };
 use imbl::OrdMap;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ pub(super) const TERM_MAX_SECS: u64 = 9_000_000_000;
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) revision: Revision,
-    pub(super) items: OrdMap<Key, Item>,
+    pub(super) items: OrdMap<Key, Row>,
     pub(super) lessor: Lessor,
 }
 
@@ -105,11 +105,11 @@ impl Draft {
     }
 
     fn holds(&self, guard: &Guard) -> bool {
-        let item = self.state.items.get(&guard.key);
+        let row = self.state.items.get(&guard.key);
         match guard.expect {
-            Expect::At(revision) => item.is_some_and(|item| item.revision == revision),
-            Expect::NotAfter(revision) => item.is_none_or(|item| item.revision <= revision),
-            Expect::On(lease) => item.is_some_and(|item| item.lease == Some(lease)),
+            Expect::At(revision) => row.is_some_and(|row| row.revision == revision),
+            Expect::NotAfter(revision) => row.is_none_or(|row| row.revision <= revision),
+            Expect::On(lease) => row.is_some_and(|row| row.lease() == Some(lease)),
         }
     }
 
@@ -117,8 +117,9 @@ impl Draft {
     fn apply(&mut self, op: Op, revision: Revision) -> Option<Change> {
         let (key, change, old) = match op {
             Op::Put { key, value, lease } => {
-                let item = Item { key: key.clone(), value, revision, lease };
-                let old = self.state.items.insert(key.clone(), item.clone());
+                let row = Row::new(&value, revision, lease);
+                let item = row.item(&key);
+                let old = self.state.items.insert(key.clone(), row);
                 (key, Change::Put(item), old)
             }
             Op::Delete { key } => {
@@ -126,11 +127,13 @@ impl Draft {
                 (key.clone(), Change::Delete(key), Some(old))
             }
         };
-        if let Some(id) = old.and_then(|item| item.lease) {
+        if let Some(id) = old.and_then(|row| row.lease()) {
             self.state.lessor.detach(id, &key);
         }
-        if let Change::Put(Item { lease: Some(id), .. }) = &change {
-            self.state.lessor.attach(*id, key);
+        if let Change::Put(item) = &change
+            && let Some(id) = item.lease
+        {
+            self.state.lessor.attach(id, key);
         }
         Some(change)
     }
