@@ -8,6 +8,7 @@ use crate::model::Naming;
 use crate::net::{HttpError, Limits, limits};
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::topics::Topics;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -21,6 +22,8 @@ pub struct App {
     pub catalog: Arc<Catalog>,
     /// Who listens.
     pub events: Arc<Events>,
+    /// Messages, and the queues that are left before a stop: those of micro's `/broker`.
+    pub topics: Arc<Topics>,
     /// To ask how it is (`/readyz`); everything else goes through the registry and the catalog.
     pub store: Arc<dyn Store>,
     /// How registrations become names.

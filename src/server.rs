@@ -9,7 +9,7 @@ use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::{Catalog, Health, Places, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
 use crate::dialect::micro::sidecar::{Health as SidecarHealth, Sidecar};
-use crate::dialect::micro::stats;
+use crate::dialect::micro::{broker, stats};
 use crate::dialect::{self, seaport};
 use crate::dns::{self, DnsServer, DnsStats};
 use crate::events::Events;
@@ -24,6 +24,7 @@ use crate::skydns;
 use crate::store::embedded::{Embedded, OpenError};
 use crate::store::etcd::{Etcd, SettingsError};
 use crate::store::{Revision, Store};
+use crate::topics::Topics;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ pub struct Server {
     follower: JoinHandle<()>,
     copies: Option<Copies>,
     sidecar: Option<Sidecar>,
+    topics: Arc<Topics>,
     place: String,
     settings: Settings,
 }
@@ -124,11 +126,13 @@ impl Server {
             RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE, layout: settings.layout.clone() },
         );
         let follower = follow(&store, &catalog).await;
+        let topics = Topics::new(Arc::clone(&store), broker::ROOT, settings.timeout);
         let metrics = Arc::new(Metrics::default());
         let dns = bind_dns(settings, &catalog, &metrics, tls.dot.as_ref()).await?;
         let app = Arc::new(App {
             registry: Arc::clone(&registry),
             events: Events::start(Arc::clone(&catalog)),
+            topics: Arc::clone(&topics),
             catalog,
             store,
             naming: naming(settings),
@@ -151,7 +155,7 @@ impl Server {
             saved,
         });
         let settings = settings.clone();
-        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, sidecar, place, settings })
+        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, sidecar, topics, place, settings })
     }
 
     /// Where HTTP and websockets are served.
@@ -222,6 +226,10 @@ impl Server {
             && tokio::time::timeout(deadline / 2, sidecar.stop()).await.is_err()
         {
             warn!("the app beside this daemon could not be removed in time; its lease removes it");
+        }
+        // While their sockets are open: what was theirs until then still reaches them.
+        if tokio::time::timeout(deadline / 4, self.topics.leave()).await.is_err() {
+            warn!("members of queues could not leave in time; the lease removes them");
         }
         let seaport = async {
             match self.seaport {

@@ -13,6 +13,7 @@ use crate::net::limits::{BAD_FRAMES_MAX, SEND_PATIENCE};
 use crate::net::websocket::{CloseCode, Heard, Socket, Upgrade, Utf8Bytes};
 use crate::registry::Claim;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::pin::pin;
@@ -23,6 +24,9 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long a peer that closed waits for our answer to its close while its entry is being removed. With it
 /// the answer says, nearly always, that the entry is gone.
 const GONE_WAIT: Duration = Duration::from_secs(1);
+/// How much is said after each message of a peer's before the next one is read: who talks without a pause hears what
+/// others say meanwhile, and what he said himself.
+const NEWS_PER_MESSAGE: u8 = 32;
 
 /// What a dialect makes of a held socket.
 pub trait Talk: Send + 'static {
@@ -134,9 +138,22 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
     let mut ping_at = Instant::now() + half.mul_f64(fastrand::f64());
     let mut due = pin!(sleep(ping_at - Instant::now()));
     let mut stopping = pin!(seat.stopping());
-    let (mut waiting, mut bad) = (false, 0);
+    let (mut waiting, mut bad, mut ours) = (false, 0, 0);
     let patience = SEND_PATIENCE.min(half);
     loop {
+        if ours > 0 && socket.stalled().is_none() {
+            ours -= 1;
+            match talk.news().now_or_never() {
+                Some(News::Behind) => return End::Behind,
+                Some(News::Text(text)) => {
+                    if !socket.say(text) {
+                        due.as_mut().reset(Instant::now() + patience);
+                    }
+                    continue;
+                }
+                None => ours = 0,
+            }
+        }
         let say = tokio::select! {
             // Frames before the clock: after a stall of this process (or its machine) the pongs that came in
             // time are read before anybody is found silent.
@@ -148,7 +165,7 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
                     continue;
                 }
                 message @ (Heard::Text(_) | Heard::Bytes(_)) => {
-                    waiting = false;
+                    (waiting, ours) = (false, NEWS_PER_MESSAGE);
                     match Box::pin(tell(talk, message)).await {
                         None => {
                             let sentence = "binary frames mean nothing here; send JSON as text";

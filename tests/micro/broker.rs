@@ -11,18 +11,18 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
 async fn try_open(daemon: &Daemon, query: &str) -> Result<Socket, Error> {
     let stream = TcpStream::connect(daemon.http).await.expect("it listens");
     client_async(format!("ws://{}/broker?{query}", daemon.http), stream).await.map(|(socket, _)| socket)
 }
 
-async fn open(daemon: &Daemon, query: &str) -> Socket {
+pub async fn open(daemon: &Daemon, query: &str) -> Socket {
     try_open(daemon, query).await.unwrap_or_else(|error| panic!("{query}: {error}"))
 }
 
-async fn say(socket: &mut Socket, text: &str) {
+pub async fn say(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.expect("it is open");
 }
 
@@ -61,6 +61,30 @@ pub async fn what_is_said_is_heard_by_all_on_the_topic(site: Site) {
         let text = data_encoding::BASE64.encode(n.to_string().as_bytes());
         assert_eq!(heard(&mut b).await, said(&text), "in the order that they were said");
     }
+}
+
+/// More than waits for anybody.
+pub async fn who_talks_without_a_pause_hears_all_of_it(site: Site) {
+    const TALK: usize = 1500;
+    let (mut sink, mut stream) = open(&site, "topic=t").await.split();
+    let talking = tokio::spawn(async move {
+        for n in 0..TALK {
+            sink.send(Message::text(n.to_string())).await.expect("it is open");
+        }
+        sink
+    });
+    for n in 0..TALK {
+        let text = loop {
+            match timeout(SOON, stream.next()).await.expect("a message in time") {
+                Some(Ok(Message::Text(text))) => break text,
+                Some(Ok(_)) => {}
+                other => panic!("{n}: {other:?}"),
+            }
+        };
+        let body = data_encoding::BASE64.encode(n.to_string().as_bytes());
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), said(&body));
+    }
+    drop(talking.await);
 }
 
 /// Messages of that test.

@@ -11,6 +11,7 @@ mod broker;
 mod cli;
 mod lasting;
 mod nodes;
+mod queues;
 mod registry;
 mod rpc;
 mod sidecar;
@@ -27,6 +28,7 @@ on_every_store! {
     lasting::a_term_is_renewed_by_saying_it_again_and_ends_without();
     lasting::many_at_once();
     broker::what_is_said_is_heard_by_all_on_the_topic();
+    broker::who_talks_without_a_pause_hears_all_of_it();
     broker::one_of_a_queue_gets_each_message();
     broker::what_is_wrong_is_said();
 }

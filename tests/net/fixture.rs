@@ -15,6 +15,7 @@ use skyhound::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound::server::routes;
 use skyhound::store::Store;
 use skyhound::store::embedded::Embedded;
+use skyhound::topics::Topics;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,7 @@ impl Daemon {
         let app = Arc::new(App {
             registry,
             events: Events::start(Arc::clone(&catalog)),
+            topics: Topics::new(Arc::clone(&store), "topics", how.timeout),
             catalog: Arc::clone(&catalog),
             store: Arc::clone(&store),
             naming,

@@ -1,11 +1,10 @@
 //! `/broker?topic=T`: a websocket that says things on a topic, and hears what is said there, on any node.
 //!
 //! Every message that a client sends is published on T, as it is. Every publication is sent as the text
-//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, of all sockets of this daemon that say
-//! the same queue one gets each message: the one that has waited longest, so that a slow one gets fewer. A daemon
-//! beside it has queues of its own.
+//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, of all sockets that say the same queue,
+//! on all daemons of the same store, one gets each message.
 //!
-//! Owns: the topic's key, the queues, how a publication is said. Does not own: topics ([`crate::topics`]), the life of
+//! Owns: the topic's key, how a publication is said. Does not own: topics and queues ([`crate::topics`]), the life of
 //! the socket ([`crate::dialect::hold`]: it is pinged by `--timeout`, where the original has 54 s).
 
 use super::{DIALECT, Micro};
@@ -18,17 +17,15 @@ use crate::topics::{Heard, Message, Subscription, To, Topics};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::json;
-use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex as Locked, PoisonError, Weak};
-use tokio::sync::Mutex;
+use std::sync::Arc;
 
 /// The key of topics in the store.
 pub const ROOT: &str = "/skyhound/topics";
 /// The longest name of a topic or a queue, in bytes.
 pub const NAME_MAX: usize = 256;
 
-/// A topic as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no small letter
+/// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no small letter
 /// is written by its number, but for digits and what names are joined with.
 fn key(topic: &str) -> String {
     topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
@@ -39,46 +36,6 @@ fn key(topic: &str) -> String {
         }
         key
     })
-}
-
-/// All topics and queues.
-#[derive(Debug)]
-pub(super) struct Broker {
-    topics: Arc<Topics>,
-    queues: Locked<HashMap<(String, String), Weak<Ear>>>,
-}
-
-/// A subscription. Its sockets take turns: whoever waits for it gets the next message, and the others queue up.
-type Ear = Mutex<Subscription>;
-
-impl Broker {
-    pub(super) fn new(topics: Arc<Topics>) -> Self {
-        Self { topics, queues: Locked::default() }
-    }
-
-    /// What a socket listens with: its own ear, or that of its queue.
-    async fn ear(&self, topic: &str, queue: Option<String>) -> Result<Arc<Ear>, HttpError> {
-        let name = queue.map(|queue| (topic.to_owned(), queue));
-        if let Some(ear) = name.as_ref().and_then(|name| self.with(|queues| queues.get(name)?.upgrade())) {
-            return Ok(ear);
-        }
-        let subscription = self.topics.subscribe([topic.to_owned()]).await;
-        let ear = Arc::new(Mutex::new(subscription.map_err(|error| HttpError::unavailable(error.to_string()))?));
-        let Some(name) = name else { return Ok(ear) };
-        Ok(self.with(|queues| {
-            // Another one may have been quicker.
-            if let Some(first) = queues.get(&name).and_then(Weak::upgrade) {
-                return first;
-            }
-            queues.retain(|_, ear| ear.strong_count() > 0);
-            queues.insert(name, Arc::downgrade(&ear));
-            ear
-        }))
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<(String, String), Weak<Ear>>) -> T) -> T {
-        change(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// GET.
@@ -96,21 +53,26 @@ pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) ->
         return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
     }
     let topic = key(&topic);
-    let ear = micro.broker.ear(&topic, queue).await?;
+    let topics = Arc::clone(&micro.app.topics);
+    let ear = match queue {
+        Some(queue) => topics.join(&topic, &key(&queue)).await,
+        None => topics.subscribe([topic.clone()]).await,
+    };
+    let ear = ear.map_err(|error| HttpError::unavailable(error.to_string()))?;
     let (reply, upgrade) = handshake.accept();
-    let member = Box::new(Member { topics: Arc::clone(&micro.broker.topics), topic: [topic], ear });
-    tokio::spawn(hold(Arc::clone(&micro.app), member, upgrade, peer.seat));
+    let talk = Box::new(OnTopic { topics, topic: [topic], ear });
+    tokio::spawn(hold(Arc::clone(&micro.app), talk, upgrade, peer.seat));
     Ok(reply)
 }
 
 /// A socket on a topic.
-struct Member {
+struct OnTopic {
     topics: Arc<Topics>,
     topic: [String; 1],
-    ear: Arc<Ear>,
+    ear: Subscription,
 }
 
-impl Talk for Member {
+impl Talk for OnTopic {
     const DIALECT: &'static str = DIALECT;
 
     async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
@@ -122,9 +84,8 @@ impl Talk for Member {
     }
 
     async fn news(&mut self) -> News {
-        let mut turn = self.ear.lock().await;
         loop {
-            match turn.next().await {
+            match self.ear.next().await {
                 Heard::Message(message) => {
                     if let Some(text) = message.said(said) {
                         return News::Text(text);
@@ -140,7 +101,7 @@ impl Talk for Member {
     }
 }
 
-impl Member {
+impl OnTopic {
     /// A publication that fails is said in the form of one, as its client reads nothing else.
     async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
         let published = self.topics.publish(To::Topics(&self.topic), body).await;

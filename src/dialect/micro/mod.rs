@@ -25,7 +25,6 @@ pub mod view;
 
 use crate::app::App;
 use crate::net::{HttpError, Peer, Reply, Request, Route, route};
-use crate::topics::Topics;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
     HeaderValue,
@@ -50,17 +49,12 @@ pub struct Micro {
     caller: call::Caller,
     /// See [`rpc::CALLS`].
     calls: Semaphore,
-    broker: broker::Broker,
 }
 
 /// All of them.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let micro = Arc::new(Micro {
-        app: Arc::clone(app),
-        caller: call::Caller::default(),
-        calls: Semaphore::new(rpc::CALLS),
-        broker: broker::Broker::new(Topics::new(Arc::clone(&app.store), broker::ROOT)),
-    });
+    let micro =
+        Arc::new(Micro { app: Arc::clone(app), caller: call::Caller::default(), calls: Semaphore::new(rpc::CALLS) });
     let mut routes = Vec::new();
     routes.extend(open(
         &micro,
