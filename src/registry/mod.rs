@@ -36,7 +36,7 @@ use beats::Beats;
 use bytes::Bytes;
 use session::Leases;
 use slot::{ClaimId, Slot};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -127,6 +127,9 @@ struct State {
     leases: Leases,
     /// The leases that the records of ids hang on.
     record_leases: Leases,
+    /// Leases of a history that the store has lost. What the store brought back on them may be nobody's any more: what
+    /// lives moves to others, and then they are ended.
+    former: HashSet<LeaseId>,
     beats: Beats,
     next_claim: ClaimId,
     claims: usize,
@@ -301,7 +304,14 @@ impl Registry {
     fn heard(&self, batch: &Batch) {
         let mut state = self.lock();
         let state = &mut *state;
-        let mut work = batch.revision < std::mem::replace(&mut state.heard, batch.revision) && state.history_lost();
+        let before = std::mem::replace(&mut state.heard, batch.revision);
+        // Restored from a backup: revisions are told anew; or they were, and have been passed meanwhile. Then there is
+        // something from a time of which all was known, and it is new.
+        let again = |change: &Change| matches!(change, Change::Put(item) if item.revision <= before);
+        let mut work = batch.revision < before || batch.changes.iter().any(again);
+        if work {
+            state.history_lost();
+        }
         for change in &batch.changes {
             match change {
                 Change::Delete(key) => {
@@ -404,21 +414,34 @@ impl State {
         }
     }
 
-    /// The store went back in its history (restored from a backup): what was written may not be there, at
-    /// whatever revision. Everything is looked up again.
-    fn history_lost(&mut self) -> bool {
+    /// The store went back in its history (restored from a backup): what was written may not be there, at whatever
+    /// revision, and what was removed may. Everything is looked up again, and moves to new leases.
+    fn history_lost(&mut self) {
+        tracing::warn!(slots = self.slots.len(), "the store went back in its history; everything is written again");
+        for lease in self.leases.all() {
+            self.former.insert(lease);
+            self.lease_lost(lease);
+        }
+        for lease in self.record_leases.all() {
+            self.former.insert(lease);
+            self.record_lease_lost(lease);
+        }
         self.slots.values_mut().for_each(Slot::unknown);
         for key in self.slots.keys().cloned().collect::<Vec<_>>() {
             self.enqueue(&key);
         }
-        true
     }
 
     /// Reading a key of a slot, its own or one beside it, showed this.
     fn looked(&mut self, key: &Key, place: &Key, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Some(id) = ids::id(place) else {
-            return if place == key { slot.looked(found, at) } else { slot.looked_beside(found) };
+            let former = |lease: &LeaseId| self.former.contains(lease);
+            return match found {
+                Some((revision, Some(lease), _)) if place == key && former(&lease) => slot.looked_at_former(revision),
+                found if place == key => slot.looked(found, at),
+                found => slot.looked_beside(found),
+            };
         };
         let Some((claim, lease)) = slot.records.looked(place, found.and_then(|(_, lease, _)| lease)) else { return };
         // Another node holds the claim now, or has ended it.

@@ -153,6 +153,16 @@ pub(super) async fn keep_now(registry: &Registry, kind: Kind) -> Result<(), Stor
     Ok(())
 }
 
+/// Ends the leases of a history that is lost, once everything that lives has moved from them.
+pub(super) async fn end_former(registry: &Registry) {
+    let former = std::mem::take(&mut registry.lock().former);
+    for lease in former {
+        if let Err(error) = registry.store.revoke(lease).await {
+            debug!(%lease, %error, "a lease that nobody keeps alive is left to run out");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

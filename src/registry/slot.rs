@@ -311,6 +311,11 @@ impl Slot {
         }
     }
 
+    /// Reading the key showed it on a lease that was ours and is about to end: it moves to another.
+    pub(super) fn looked_at_former(&mut self, revision: Revision) {
+        self.written = Written::At { revision, value: Bytes::new() };
+    }
+
     /// The lease is gone, and the key with it. Says whether there is something to do.
     pub(super) fn lease_lost(&mut self) -> bool {
         self.lease = None;

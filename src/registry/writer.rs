@@ -64,6 +64,7 @@ pub(super) async fn run(registry: Arc<Registry>) {
     let mut told = None;
     loop {
         if !registry.lock().has_work() {
+            session::end_former(&registry).await;
             if registry.lock().stopping {
                 registry.drained.notify_one();
             }

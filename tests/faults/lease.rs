@@ -15,7 +15,7 @@ use crate::support::watch::Watch;
 const FOO: &str = "foo.services.skydns.local";
 
 /// The keys that are nobody's entry: those for hound-dog's peers, and the records of ids.
-fn beside(etcd: &EtcdProcess) -> Vec<String> {
+pub fn beside(etcd: &EtcdProcess) -> Vec<String> {
     let below = |prefix| etcd.ctl(&["get", "--prefix", prefix, "--keys-only"]);
     let keys = below("service/") + &below("/skyhound/ids/");
     keys.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()

@@ -19,6 +19,7 @@ mod lease;
 mod process;
 mod race;
 mod restart;
+mod restored;
 mod stop;
 
 /// How late a daemon or an etcd may be on a busy machine.

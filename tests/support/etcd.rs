@@ -252,6 +252,26 @@ impl EtcdProcess {
         self.ready().await;
     }
 
+    /// Writes what it has to a file.
+    pub fn save(&self, name: &str) {
+        self.ctl(&["snapshot", "save", self.dir.path().join(name).to_str().expect("a path in UTF-8")]);
+    }
+
+    /// Puts what was saved in the place of its data. It has to have ended.
+    pub fn restore(&self, name: &str) {
+        let data = self.dir.path().join("data");
+        std::fs::remove_dir_all(&data).expect("it has data");
+        self.ctl(&[
+            "snapshot",
+            "restore",
+            self.dir.path().join(name).to_str().expect("a path in UTF-8"),
+            &format!("--name={}", self.name()),
+            &format!("--data-dir={}", data.display()),
+            &format!("--initial-cluster={}", self.cluster),
+            &format!("--initial-advertise-peer-urls={}", self.peer_url()),
+        ]);
+    }
+
     /// Freezes it: its sockets stay open and say nothing. Returns when it stands still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -1,0 +1,102 @@
+//! etcd comes back from a backup: what was registered since is not there, what left since is.
+
+use std::time::{Duration, Instant};
+
+use skyhound::store::LEASE_SLACK;
+
+use crate::beating::{beat, register};
+use crate::keys;
+use crate::lease::beside;
+use crate::support::daemon::Daemon;
+use crate::support::etcd::EtcdProcess;
+use crate::support::provider::Provider;
+use crate::support::wait::{SOON, wait_until};
+use crate::support::wire::Wire;
+
+const FOO: &str = "foo.services.skydns.local";
+const TERM: Duration = Duration::from_secs(6);
+/// More changes than there were after the backup.
+const PAST: usize = 60;
+
+async fn dog(daemon: &Daemon, port: u16) -> Provider {
+    let path = format!("/etcd/register?service=foo&ip=10.0.0.{port}&port={port}");
+    Provider::open_for(daemon.http, &path).await.expect("it may register")
+}
+
+/// With `past`, other people's changes have led the new history beyond the old one before a daemon sees it.
+async fn restored(past: bool) {
+    let mut etcd = EtcdProcess::start().await;
+    let wire = Wire::to(etcd.endpoint().trim_start_matches("http://").parse().expect("an address")).await;
+    let args = ["--etcd-api", &format!("http://{}", wire.addr), "--timeout", "6"];
+    let (one, two) = (Daemon::start(&args).await, Daemon::start(&args).await);
+    let leaves = one.provide("service=foo&port=1").await;
+    let mut changes = one.provide("service=foo&port=2").await;
+    let mut stays = two.provide("service=foo&port=3").await;
+    let (dog_leaves, dog_stays) = (dog(&one, 4).await, dog(&one, 5).await);
+    let id = register(&one, "foo", 6).await;
+    keys::become_ports(&etcd, &[1, 2, 3, 4, 5, 6], SOON).await;
+    etcd.save("backup");
+    let dog_comes = dog(&two, 7).await;
+    let late_id = register(&two, "foo", 8).await;
+    changes.text(r#"{"op":"update","weight":7}"#);
+    leaves.close().await;
+    dog_leaves.close().await;
+    let living = [2, 3, 5, 6, 7, 8];
+    wait_until(SOON, async || {
+        let stored = keys::stored(&etcd);
+        let so = stored.keys().copied().eq(living) && stored[&2]["weight"] == 7;
+        if so { Ok(()) } else { Err(format!("{stored:?}")) }
+    })
+    .await;
+    let expected = beside(&etcd);
+    assert_eq!(expected.len(), 4, "{expected:?}");
+
+    wire.cut();
+    etcd.stop().await;
+    etcd.restore("backup");
+    etcd.restart().await;
+    assert_eq!(keys::ports(&etcd), [1, 2, 3, 4, 5, 6]);
+    if past {
+        (0..PAST).for_each(|n| drop(etcd.ctl(&["put", "elsewhere", &n.to_string()])));
+    }
+    wire.heal();
+
+    let ids = async || assert!(beat(&one, &id).await && beat(&two, &late_id).await);
+    wait_until(SOON * 3, async || {
+        ids().await;
+        let (stored, beside) = (keys::stored(&etcd), beside(&etcd));
+        let so = stored.keys().copied().eq(living) && stored[&2]["weight"] == 7 && beside == expected;
+        if so { Ok(()) } else { Err(format!("{stored:?} {beside:?}")) }
+    })
+    .await;
+    // Over a term and more: it hangs on leases that are kept alive, and nothing of old comes up again.
+    let back = Instant::now();
+    wait_until(SOON * 2, async || {
+        ids().await;
+        assert_eq!(keys::ports(&etcd), living);
+        if back.elapsed() > TERM + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    assert_eq!(beside(&etcd), expected);
+    for daemon in [&one, &two] {
+        let answer = daemon.dig().query(FOO, "SRV").await.expect("an answer");
+        assert_eq!(answer.ports(), living);
+    }
+    assert!([&mut changes, &mut stays].iter_mut().all(|provider| provider.heard().is_none() && provider.is_open()));
+    assert!(dog_stays.is_open() && dog_comes.is_open());
+    // Who leaves now leaves nothing.
+    dog_stays.close().await;
+    changes.close().await;
+    keys::become_ports(&etcd, &[3, 6, 7, 8], SOON).await;
+    assert_eq!(beside(&etcd).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lives_is_there_and_what_left_is_not() {
+    restored(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_when_it_has_gone_on_since() {
+    restored(true).await;
+}
