@@ -14,7 +14,8 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
-use std::fmt;
+use std::collections::HashSet;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -170,13 +171,39 @@ impl Metrics {
         registry.register_collector(Box::new(Asked(Box::new(ask))));
     }
 
-    /// All of it as the text of a scrape.
+    /// All of it as the text of a scrape, in the OpenMetrics format.
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a String cannot fail, and what collectors write is checked in the tests.
         let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         text
     }
+
+    /// The same in Prometheus's own text format, version 0.0.4, which everything that scrapes reads.
+    pub fn render_plain(&self) -> String {
+        plain(&self.render())
+    }
+}
+
+/// Prometheus's own text format differs in two things: a counter's help and type stand under the name that its samples
+/// have, `_total` included, and the end is not marked.
+fn plain(open: &str) -> String {
+    let counters: HashSet<&str> =
+        open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut text = String::with_capacity(open.len() + open.len() / 16);
+    for line in open.lines().filter(|line| *line != "# EOF") {
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            ["#", what, name, rest] if counters.contains(name) => {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "# {what} {name}_total {rest}");
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 impl Default for Metrics {
@@ -315,6 +342,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
         }
+        let plain = metrics.render_plain();
+        for line in [
+            "# HELP skyhound_dns_answers_total Answers by rcode",
+            "# TYPE skyhound_dns_answers_total counter",
+            r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
+            "# TYPE skyhound_entries gauge",
+        ] {
+            assert!(plain.lines().any(|there| there == line), "{line} is not in\n{plain}");
+        }
+        assert!(!plain.contains("# EOF"));
         drop(held);
         assert!(metrics.render().contains("skyhound_websockets 0"));
         metrics.request("none", 404);

@@ -13,10 +13,13 @@ use crate::metrics::Metrics;
 use crate::net::{Reply, Route, route};
 use bytes::Bytes;
 use hyper::StatusCode;
+use hyper::header::{ACCEPT, HeaderMap};
 use std::sync::Arc;
 
-/// What [`Metrics::render`] is: the text form that became of Prometheus's own, which it reads since 2.5.
-pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What [`Metrics::render`] is, for who accepts it: Prometheus does since 2.5.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What [`Metrics::render_plain`] is, for everybody else.
+pub const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/healthz`, `/readyz`, `/metrics`, `/version`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
@@ -28,18 +31,24 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
             let app = Arc::clone(&ready);
             async move { Ok(health::ready(&app, peer.seat.is_stopping()).await) }
         }),
-        Route::get("/metrics", move |_, _| {
+        Route::get("/metrics", move |request, _| {
             let metrics = Arc::clone(&metrics);
-            async move { Ok(scrape(metrics).await) }
+            async move { Ok(scrape(metrics, takes_open_metrics(request.headers())).await) }
         }),
         Route::get("/version", |_, _| async { Ok(version::version()) }),
     ]
 }
 
+/// Whether it was asked for by name. `*/*` is `curl`'s, and older scrapers', which read the other one.
+fn takes_open_metrics(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|kinds| kinds.contains("openmetrics-text")))
+}
+
 /// Off the executor: counting 10,000 open descriptors takes milliseconds.
-async fn scrape(metrics: Arc<Metrics>) -> Reply {
-    match tokio::task::spawn_blocking(move || metrics.render()).await {
-        Ok(text) => route::reply(StatusCode::OK, METRICS_TYPE, Bytes::from(text)),
+async fn scrape(metrics: Arc<Metrics>, open: bool) -> Reply {
+    let render = move || if open { metrics.render() } else { metrics.render_plain() };
+    match tokio::task::spawn_blocking(render).await {
+        Ok(text) => route::reply(StatusCode::OK, if open { OPEN_METRICS } else { PLAIN_METRICS }, Bytes::from(text)),
         Err(_) => route::text(StatusCode::INTERNAL_SERVER_ERROR, "collecting the metrics failed\n"),
     }
 }

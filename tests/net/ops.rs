@@ -39,7 +39,10 @@ async fn metrics_tell_the_parts_and_the_process() {
     held.provide("service=foo&port=1").await;
     let mut peer = daemon.connect().await;
     peer.ask("GET /nowhere", "").await;
-    let answer = peer.ask("GET /metrics", "").await;
+    // As Prometheus asks.
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+    let answer = peer.ask("GET /metrics", accept).await;
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
     let lines: Vec<_> = answer.body.lines().collect();
     for line in [
@@ -59,6 +62,22 @@ async fn metrics_tell_the_parts_and_the_process() {
         assert!(value.parse::<f64>().unwrap() > 0.0, "{name}{value}");
     }
     assert_eq!(lines.last(), Some(&"# EOF"));
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_own_text_for_who_asks_for_nothing_else() {
+    let daemon = Daemon::start().await;
+    let answer = daemon.connect().await.ask("GET /metrics", "Accept: */*\r\n").await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let lines: Vec<_> = answer.body.lines().collect();
+    // As `promtool check metrics` wants it: each sample has a help and a type of its own name.
+    for sample in lines.iter().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().unwrap_or_default();
+        for head in [format!("# HELP {name} "), format!("# TYPE {name} ")] {
+            assert!(lines.iter().any(|line| line.starts_with(&head)), "{head} is not in\n{}", answer.body);
+        }
+    }
+    assert!(lines.len() > 20 && !lines.contains(&"# EOF"));
 }
 
 #[tokio::test]
