@@ -42,12 +42,12 @@ impl Follow {
     /// Follows for ever; drop the future to end it.
     pub async fn run(self, catalog: Arc<Catalog>) {
         let mut patience = Patience::new(RETRY_MIN, RETRY_MAX);
-        let mut tried = false;
+        let (mut tried, mut said) = (false, false);
         let mut terms = Terms::new(Arc::clone(&self.store));
         loop {
             let began = Instant::now();
             let Err(error) = self.until_lost(&catalog, &mut terms).await;
-            lost(&catalog, &error);
+            lost(&catalog, &error, !std::mem::replace(&mut said, true));
             if catalog.health() == Health::NeverRead
                 && let Some(saved) = catalog.saved.get().filter(|_| !tried)
             {
@@ -257,7 +257,8 @@ async fn next_of(feed: &mut Option<Feed>) -> Result<Batch, StoreError> {
     }
 }
 
-fn lost(catalog: &Catalog, error: &StoreError) {
+/// Says so, once: a store that stays away is asked every other second.
+fn lost(catalog: &Catalog, error: &StoreError, is_first: bool) {
     let news = catalog.health.send_if_modified(|health| match health {
         Health::Following => {
             *health = Health::Stale { since: Instant::now() };
@@ -267,7 +268,7 @@ fn lost(catalog: &Catalog, error: &StoreError) {
     });
     match (news, catalog.health()) {
         (true, _) => warn!(%error, "the store is lost; answering from what is known"),
-        (false, Health::NeverRead) => warn!(%error, "the store cannot be read yet"),
+        (false, Health::NeverRead) if is_first => warn!(%error, "the store cannot be read yet"),
         (false, _) => debug!(%error, "the store is still lost"),
     }
 }
