@@ -9,6 +9,7 @@ pub mod event;
 pub mod explain;
 pub mod instances;
 pub mod micro;
+mod notify;
 pub mod provide;
 pub mod resolve;
 mod say;

@@ -1,11 +1,15 @@
 //! `skyhound serve`: the daemon.
 
+use super::command::Signals;
+use super::notify::{self, State};
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
 use crate::server::{Server, StartError};
 use crate::skydns;
 use clap::Args;
+use rustix::process::Signal;
 use std::error::Error;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,8 +39,14 @@ Examples:
   On free ports; the first line says which, as JSON:
     skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
 
-When everything listens, one line of JSON goes to standard output; the log goes to standard error.
-A first SIGTERM or SIGINT stops in order, a second one at once.
+When everything listens, one line of JSON goes to standard output, and READY=1
+to a service manager that sets NOTIFY_SOCKET (systemd's Type=notify). The log
+goes to standard error.
+
+A first SIGTERM or SIGINT stops in order, a second one at once. So does a SIGHUP
+when the terminal is closed; a daemon without a terminal goes on at SIGHUP.
+Certificates are read again by themselves when they change; any other setting
+needs a restart, which DNS does not see (`--on-stop keep`).
 
 Exit status:
   0    stopped by a signal, in order
@@ -103,20 +113,48 @@ pub(super) fn failed(error: &(dyn Error + 'static), status: u8) -> ExitCode {
 async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything is bound, so that a signal that comes early is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = Hangup::take()?;
     let mut server = Server::bind(settings).await?;
     announce(&server)?;
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        () = hangup.ends() => "SIGHUP",
         part = server.run_until_done() => {
             return Err(format!("{part} ended by itself, which is a bug; please report what the log says").into());
         }
     };
     info!(on_stop = ?settings.on_stop, "stopping after {name}");
+    notify::tell(State::Stopping, &format!("stopping after {name}"));
     tokio::select! {
         () = server.shutdown() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// SIGHUP, which has two meanings: the terminal is gone, and with it who started us there; or, where there is none,
+/// somebody asks a service to read its settings again.
+struct Hangup {
+    signals: Signals,
+    has_terminal: bool,
+}
+
+impl Hangup {
+    fn take() -> std::io::Result<Self> {
+        // Under `nohup` it stays ignored.
+        Ok(Self { signals: Signals::take(&[Signal::HUP])?, has_terminal: File::open("/dev/tty").is_ok() })
+    }
+
+    /// Until it means the end.
+    async fn ends(&mut self) {
+        loop {
+            self.signals.next().await;
+            if self.has_terminal {
+                return;
+            }
+            info!("SIGHUP: certificates are read again when they change; any other setting needs a restart");
+        }
     }
 }
 
@@ -173,5 +211,6 @@ fn announce(server: &Server) -> std::io::Result<()> {
         info!("try: skyhound provide web --port 8080 --server {scheme}://{http}");
         info!("     dig @{} -p {} SRV web.{}.{}", dns.ip(), dns.port(), category.join("."), settings.dns_root);
     }
+    notify::tell(State::Ready, &format!("entries are kept in {}", server.store_place()));
     Ok(())
 }

@@ -11,6 +11,7 @@ mod dns;
 mod peer;
 mod provide;
 mod resolve;
+mod service;
 
 use std::time::Duration;
 
