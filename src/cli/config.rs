@@ -8,14 +8,21 @@ use std::process::ExitCode;
 /// Check the settings and print the effective ones: a file for `--config`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`--help` shows examples.",
+    after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
   Every default:
     skyhound config
 
   A file to begin with:
-    skyhound config --timeout 10 > skyhound.toml"
+    skyhound config --timeout 10 > skyhound.toml
+
+  Whether a file is right, before a restart:
+    skyhound config --config skyhound.toml > /dev/null
+
+Exit status:
+  0  the settings are right
+  2  they are not, or bad usage; the reason is on stderr"
 )]
 pub struct ConfigArgs {
     /// JSON instead of TOML
@@ -36,8 +43,11 @@ pub fn run(args: ConfigArgs) -> ExitCode {
 }
 
 fn text(args: ConfigArgs) -> Result<String, Box<dyn Error>> {
-    let mut effective = args.serve.read()?.effective()?;
-    effective.clone().settle()?;
+    let mut effective = args.serve.check(|typed| {
+        let effective = typed.effective()?;
+        effective.clone().settle()?;
+        Ok(effective)
+    })?;
     // What is printed ends in tickets and terminals.
     if let Some(password) = &mut effective.etcd_password {
         *password = "(set)".into();

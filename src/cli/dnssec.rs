@@ -24,16 +24,23 @@ pub enum KeyKind {
 /// Make a key to sign a zone with, and print what the parent zone has to say of it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`--help` shows examples.",
+    after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
-Writes two files as BIND does: K<zone>+<algorithm>+<tag>.key, which is public, and .private, which is not.
+Writes two files as BIND does: K<zone>+<algorithm>+<tag>.key, which is public,
+and .private, which is not. The DS record goes to standard output: it belongs
+into the parent zone, or to validators as their trust anchor
+(unbound: `trust-anchor: \"corp.example. DS …\"`).
 
 Examples:
-  skyhound dnssec-keygen corp.example --out /etc/skyhound
-  skyhound serve --dns-root corp.example --dnssec-key /etc/skyhound/Kcorp.example.+013+12345
+  A key, and a daemon that signs with it:
+    skyhound dnssec-keygen corp.example --out /etc/skyhound
+    skyhound serve --dns-root corp.example \\
+      --dnssec-key /etc/skyhound/Kcorp.example.+013+12345
 
-The DS record goes to standard output: it belongs into the parent zone, or to validators as their trust
-anchor (unbound: `trust-anchor: \"corp.example. DS …\"`)."
+Exit status:
+  0  the files are written
+  1  they are not; the reason is on stderr
+  2  bad usage"
 )]
 pub struct KeygenArgs {
     /// The zone, one of --dns-root

@@ -56,7 +56,7 @@ pub async fn run(args: EventArgs) -> ExitCode {
     match args.asked.discover().publish(&args.event_type, &args.event_body, &to).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::failed(&super::with_sources(&error));
+            say::failed(&say::no_answer(&error));
             ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
         }
     }

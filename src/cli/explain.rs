@@ -1,5 +1,6 @@
 //! `skyhound explain`: asks a daemon why DNS answers as it does.
 
+use super::services::NO_ANSWER;
 use super::{AskedArgs, say};
 use crate::client::DiscoverError;
 use clap::Args;
@@ -8,13 +9,29 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// Tells which entries made an answer of DNS, and which were left out and why
+/// Exit status when the daemon refuses the question.
+const REFUSED: u8 = 1;
+
+/// Tell which entries made an answer of DNS, and which were left out and why
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-EXAMPLES
-  skyhound explain web.services.skydns.local         why SRV is answered as it is
-  skyhound explain web.services.skydns.local A
-  skyhound explain web.services.skydns.local --json | jq '.entries[] | select(.left_out)'")]
+#[command(
+    after_help = "`--help` shows examples and the exit status.",
+    after_long_help = "\
+Examples:
+  Why SRV is answered as it is:
+    skyhound explain web.services.skydns.local
+
+  Another type:
+    skyhound explain web.services.skydns.local A
+
+  The entries that were left out of an answer:
+    skyhound explain web.services.skydns.local --json | jq '.entries[] | select(.left_out)'
+
+Exit status:
+  0  the daemon told, whatever DNS answers
+  1  the daemon refused the question; its sentence is on stderr
+  2  no answer, or bad usage"
+)]
 pub struct ExplainArgs {
     /// The name that is asked for
     pub name: String,
@@ -38,8 +55,8 @@ pub async fn run(args: ExplainArgs) -> ExitCode {
         Ok(told) if args.json => super::print(format!("{told:#}\n").as_bytes()),
         Ok(told) => super::print(sentences(&told).as_bytes()),
         Err(error) => {
-            say::failed(&format!("cannot explain {}: {}", args.name, super::with_sources(&error)));
-            ExitCode::FAILURE
+            say::failed(&format!("cannot explain {}: {}", args.name, say::no_answer(&error)));
+            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
         }
     }
 }

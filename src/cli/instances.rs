@@ -56,16 +56,17 @@ pub struct InstancesArgs {
 /// Runs it.
 pub async fn run(args: InstancesArgs) -> ExitCode {
     let named = args.services.join(", ");
+    let such = if args.version.is_none() && args.category.is_empty() { "" } else { "such " };
     let version = args.version.unwrap_or_default();
     let asked = Asked { services: args.services, version, category: args.category };
     match args.asked.discover().instances(&asked).await {
         Ok(instances) if instances.is_empty() => {
-            say::failed(&format!("{named} has no such instances now"));
+            say::failed(&format!("{named} has no {such}instances now"));
             ExitCode::from(NONE)
         }
         Ok(instances) => super::print(lines(&instances, args.json).as_bytes()),
         Err(error) => {
-            say::failed(&super::with_sources(&error));
+            say::failed(&say::no_answer(&error));
             ExitCode::from(NO_ANSWER)
         }
     }

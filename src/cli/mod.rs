@@ -25,9 +25,27 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples, each in a terminal of its own:
+  The daemon, on ports of this machine that need no rights:
+    skyhound serve
+
+  Be `web.services.skydns.local` for as long as a program runs:
+    skyhound provide web --port 8080 -- python3 -m http.server 8080
+
+  Find it, with any program that asks DNS:
+    dig @127.0.0.1 -p 5300 SRV web.services.skydns.local
+    skyhound resolve web.services.skydns.local --server 127.0.0.1:5300
+
+  See who comes and goes:
+    skyhound watch
+
+`skyhound VERB --help` has examples and the exit status of each verb.
+";
+
 /// Service registration and discovery: hold a websocket, be in DNS, exactly as long as you live
 #[derive(Debug, Parser)]
-#[command(name = "skyhound", version)]
+#[command(name = "skyhound", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

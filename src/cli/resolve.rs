@@ -5,7 +5,7 @@ use crate::client::{ResolveError, Resolver, Target};
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
 /// Exit status when there are no instances.
@@ -38,8 +38,8 @@ pub struct ResolveArgs {
     /// The service's full name, such as web.services.skydns.local
     pub name: String,
 
-    /// The DNS server: ADDRESS:PORT, or ADDRESS for port 53 [default: this host's own]
-    #[arg(short, long, value_name = "ADDRESS", env = "SKYHOUND_DNS", value_parser = dns_server)]
+    /// The DNS server: HOST:PORT, or HOST for port 53 [default: this host's own]
+    #[arg(short, long, value_name = "HOST:PORT", env = "SKYHOUND_DNS", value_parser = dns_server)]
     pub server: Option<SocketAddr>,
 
     /// One JSON object per instance and line
@@ -48,8 +48,15 @@ pub struct ResolveArgs {
 }
 
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
-    let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    text.parse().or_else(|_| bare()).map_err(|_| "write it as ADDRESS:PORT, such as 127.0.0.1:5300".into())
+    let wrong = || format!("{text:?} is no server; write it as HOST:PORT, such as 127.0.0.1:5300");
+    if let Some(address) = text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 53))) {
+        return Ok(address);
+    }
+    let (host, port) = text.split_once(':').unwrap_or((text, "53"));
+    let found = (host, port.parse().map_err(|_| wrong())?).to_socket_addrs();
+    let found = found.map_err(|error| format!("{} ({error})", wrong()))?;
+    // `localhost` is ::1 first on many hosts, and a daemon listens on 127.0.0.1 unless it is told otherwise.
+    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(wrong)
 }
 
 /// Runs it.
@@ -92,6 +99,20 @@ fn lines(targets: &[Target], json: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_an_address_or_a_name() {
+        for (text, server) in [
+            ("127.0.0.1:5300", "127.0.0.1:5300"),
+            ("127.0.0.1", "127.0.0.1:53"),
+            ("::1", "[::1]:53"),
+            ("localhost:5300", "127.0.0.1:5300"),
+            ("localhost", "127.0.0.1:53"),
+        ] {
+            assert_eq!(dns_server(text), Ok(server.parse().unwrap()), "{text}");
+        }
+        assert!(dns_server("http://x:53").unwrap_err().contains("write it as HOST:PORT"));
+    }
 
     #[test]
     fn a_target_is_a_line() {

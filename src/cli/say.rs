@@ -3,7 +3,7 @@
 //! Owns: the sentences and the JSON. A person reads stderr. A script reads one JSON object per line on
 //! stdout, or on stderr when stdout belongs to a command.
 
-use crate::client::{Event, Loss, State};
+use crate::client::{DiscoverError, Event, Loss, State};
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -166,13 +166,27 @@ impl Say {
 }
 
 /// What to do about it, where the reason alone does not say.
-fn hint(reason: &Loss) -> &'static str {
+pub(super) fn hint(reason: &Loss) -> &'static str {
     match reason {
         Loss::Unavailable { status: 404, .. } => " (is that the address of skyhound's HTTP port?)",
         Loss::Unavailable { status: 401 | 403, .. } => " (something before the daemon wants credentials)",
         Loss::Unreachable(error) if error.contains("refused") => " (is the daemon running there?)",
+        // rustls's words, when what comes is no TLS.
+        Loss::Unreachable(error) if error.contains("InvalidContentType") => " (no TLS is spoken there; is it http://?)",
+        Loss::Unreachable(error) if error.contains("UnknownIssuer") => " (--cacert FILE says who may have signed it)",
+        // httparse's words, when what comes is no HTTP: a TLS alert, mostly.
+        Loss::Broken(error) if error.contains("invalid HTTP version") => " (no HTTP is spoken there; is it https://?)",
         _ => "",
     }
+}
+
+/// Why a daemon says nothing, and what to do about it.
+pub(super) fn no_answer(error: &DiscoverError) -> String {
+    let hint = match error {
+        DiscoverError::Lost { reason, .. } => hint(reason),
+        DiscoverError::Refused(_) => "",
+    };
+    format!("{}{hint}", super::with_sources(error))
 }
 
 /// One line on stderr. `anstream` drops the colours when stderr is no terminal, or `NO_COLOR` is set.

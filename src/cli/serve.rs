@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 /// Run the daemon: HTTP, websockets and DNS, until SIGTERM or SIGINT
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`--help` shows examples.",
+    after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
   Everything on this machine, nothing else needed:
@@ -33,7 +33,7 @@ Examples:
     skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
 
   HTTPS, and DNS over TLS and over HTTPS:
-    skyhound serve --enable-tls --tls-cert-file cert.pem --tls-key-file key.pem
+    skyhound serve --enable-tls --tls-cert-file cert.pem --tls-key-file key.pem \\
       --dns-tls-listen :853 --dns-https-listen :443
 
   On free ports; the first line says which, as JSON:
@@ -75,6 +75,23 @@ impl ServeArgs {
         let skydns = skydns.map_err(wrong)?;
         Ok(typed.or(skydns))
     }
+
+    /// What `settle` makes of them. What is wrong in the file is said to be there.
+    pub(super) fn check<T>(self, settle: impl FnOnce(Typed) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
+        let (file, typed) = (self.config.clone(), self.typed.clone());
+        let error = match self.read().and_then(settle) {
+            Err(error) => error,
+            settled => return settled,
+        };
+        Err(match (error, file) {
+            (ConfigError::Setting { setting, problem }, Some(path))
+                if !typed.says(setting) && Typed::read(&path).is_ok_and(|file| file.says(setting)) =>
+            {
+                ConfigError::File { path, problem: format!("{setting}: {problem}") }
+            }
+            (error, _) => error,
+        })
+    }
 }
 
 /// Exit status when the settings are wrong, as for any bad usage.
@@ -82,7 +99,7 @@ pub(super) const BAD_SETTINGS: u8 = 2;
 
 /// Runs the verb.
 pub async fn run(args: ServeArgs) -> ExitCode {
-    match args.read().and_then(Typed::settle) {
+    match args.check(Typed::settle) {
         Ok(settings) => with(settings).await,
         Err(error) => failed(&error, BAD_SETTINGS),
     }
@@ -96,7 +113,13 @@ pub(super) async fn with(settings: Settings) -> ExitCode {
         Err(error)
             if matches!(
                 error.downcast_ref(),
-                Some(StartError::Etcd(_) | StartError::Stored(_) | StartError::Tls(_) | StartError::SeaportKey(_))
+                Some(
+                    StartError::Etcd(_)
+                        | StartError::Stored(_)
+                        | StartError::Tls(_)
+                        | StartError::SeaportKey(_)
+                        | StartError::Sidecar(_)
+                )
             ) =>
         {
             failed(error.as_ref(), BAD_SETTINGS)

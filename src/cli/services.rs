@@ -49,7 +49,7 @@ pub async fn run(args: ServicesArgs) -> ExitCode {
         }
         Ok(services) => super::print(lines(&services, args.json).as_bytes()),
         Err(error) => {
-            say::failed(&super::with_sources(&error));
+            say::failed(&say::no_answer(&error));
             ExitCode::from(NO_ANSWER)
         }
     }

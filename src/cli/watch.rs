@@ -98,7 +98,7 @@ async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
                 Ok(())
             }
             Seen::Lost { server, reason, .. } => {
-                let sentence = format!("{server} tells nothing: {reason}; trying again");
+                let sentence = format!("{server} tells nothing: {reason}{}; trying again", say::hint(&reason));
                 // A daemon that stays away is lost again at every attempt.
                 if told.as_ref() != Some(&sentence) {
                     say::trouble(&sentence);

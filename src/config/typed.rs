@@ -296,7 +296,7 @@ pub struct Typed {
     pub healthcheck_fall: Option<u32>,
 
     /// What becomes of the entries at a planned stop [default: keep]
-    #[arg(long, env = "SKYHOUND_ON_STOP", value_enum)]
+    #[arg(long, env = "SKYHOUND_ON_STOP", value_enum, value_name = "WHAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_stop: Option<OnStop>,
 
@@ -312,7 +312,7 @@ pub struct Typed {
     pub log_level: Option<String>,
 
     /// How log lines look [default: text]
-    #[arg(long, env = "SKYHOUND_LOG_FORMAT", value_enum, help_heading = "Logging")]
+    #[arg(long, env = "SKYHOUND_LOG_FORMAT", value_enum, value_name = "FORMAT", help_heading = "Logging")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
 }
@@ -322,8 +322,22 @@ impl Typed {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|e| ConfigError::File { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })
+        toml::from_str(&text).map_err(|error| {
+            let problem = error.to_string();
+            // serde lists all fifty names that it knows.
+            let problem = match problem.split_once(", expected one of ") {
+                Some((problem, names)) if problem.contains("unknown field") && names.len() > 200 => {
+                    format!("{problem}; `skyhound config` prints every setting there is")
+                }
+                _ => problem.trim_end().to_owned(),
+            };
+            ConfigError::File { path: path.to_owned(), problem }
+        })
+    }
+
+    /// Whether a setting, by its name without dashes in front, is said here.
+    pub fn says(&self, setting: &str) -> bool {
+        toml::Table::try_from(self).is_ok_and(|table| table.contains_key(setting))
     }
 
     /// These settings, and those of `other` where these are silent.

@@ -6,7 +6,8 @@ use super::soon;
 use hickory_proto::op::ResponseCode;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Output, Stdio};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -251,7 +252,7 @@ async fn bad_usage_is_2_and_names_what_is_wrong() {
         (&["provide", "web", "-p", "0"], "0 is not in 1..=65535"),
         (&["provide", "web", "-p", "80", "-s", "ftp://a"], "\"ftp\" is no scheme"),
         (&["provide", "web", "-p", "80", "--meta", "zone"], "write it as KEY=VALUE"),
-        (&["resolve", "a", "-s", "here"], "write it as ADDRESS:PORT"),
+        (&["resolve", "a", "-s", "here:it"], "write it as HOST:PORT"),
         (&["man", "nothing"], "there is no verb \"nothing\""),
     ] {
         let output = run(arguments).await;
@@ -270,8 +271,75 @@ async fn help_teaches_by_example() {
         let help = text(&run(&[verb, "--help"]).await.stdout);
         assert!(help.contains(example), "{help}");
     }
+    for verb in [
+        "serve",
+        "config",
+        "provide",
+        "resolve",
+        "services",
+        "instances",
+        "watch",
+        "event",
+        "explain",
+        "micro",
+        "dnssec-keygen",
+    ] {
+        let help = text(&run(&[verb, "--help"]).await.stdout);
+        assert!(help.contains("\nExamples:\n") && help.contains("\nExit status:\n"), "{help}");
+    }
     let help = text(&run(&["--help"]).await.stdout);
+    assert!(help.contains("  skyhound provide web --port 8080"), "{help}");
     assert!(help.contains("provide") && !help.contains("become-command"), "{help}");
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_named_with_a_remedy() {
+    // A listener that was there a moment ago: its port is nobody's now.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let verbs: [&[&str]; 4] =
+        [&["services"], &["instances", "web"], &["explain", "web"], &["event", "x", "--broadcast"]];
+    for verb in verbs {
+        let failed = run(&[verb, &["-s", &gone]].concat()).await;
+        assert_eq!(failed.status.code(), Some(2), "{failed:?}");
+        let told = text(&failed.stderr);
+        assert!(told.contains(&format!("no answer from http://{gone}")), "{told}");
+        assert!(told.ends_with("(is the daemon running there?)\n"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn https_and_http_are_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // As a web server answers what is no HTTP.
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let failed = run(&["services", "-s", &server]).await;
+    assert!(text(&failed.stderr).contains("no TLS is spoken there; is it http://?"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_file_is_said_to_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("skyhound.toml");
+    for (written, said) in [
+        ("timeuot = 5\n", "line 1, column 1"),
+        ("timeuot = 5\n", "unknown field `timeuot`; `skyhound config` prints every setting there is"),
+        ("timeout = \"5\"\n", "line 1, column 11"),
+        ("timeout = 1\n", "are wrong: timeout: 1 is not between 2 and 86400 seconds"),
+    ] {
+        std::fs::write(&file, written).unwrap();
+        let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap()]).await;
+        assert_eq!(failed.status.code(), Some(2), "{failed:?}");
+        let told = text(&failed.stderr);
+        assert!(told.contains(&format!("the settings in {}", file.display())) && told.contains(said), "{told}");
+    }
+    // What was typed counts, and so it is what is wrong.
+    let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap(), "--timeout", "0"]).await;
+    assert!(text(&failed.stderr).contains("skyhound: --timeout: 0 is not between"), "{failed:?}");
 }
 
 #[tokio::test]
