@@ -171,7 +171,7 @@ impl Metrics {
         registry.register_collector(Box::new(Asked(Box::new(ask))));
     }
 
-    /// All of it as the text of a scrape, in the OpenMetrics format.
+    /// All of it as the text of a scrape, in the format of `OpenMetrics`.
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a String cannot fail, and what collectors write is checked in the tests.

@@ -24,11 +24,6 @@ impl Patience {
         self.next = self.least;
     }
 
-    /// Whether nothing failed since it was mended.
-    pub fn is_fresh(&self) -> bool {
-        self.next == self.least
-    }
-
     /// Waits, and the next time for longer.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.draw()).await;
@@ -51,12 +46,10 @@ mod tests {
         let ms = Duration::from_millis;
         let mut patience = Patience::new(ms(25), ms(80));
         for _ in 0..2 {
-            assert!(patience.is_fresh());
             for bound in [ms(25), ms(50), ms(80), ms(80)] {
                 let pause = patience.draw();
                 assert!(pause >= bound / 2 && pause <= bound, "{pause:?} of {bound:?}");
             }
-            assert!(!patience.is_fresh());
             patience.reset();
         }
     }

@@ -47,8 +47,8 @@ impl Pen {
 }
 
 /// `{"position":"…","services":[{"name":…,"instances":…}]}`
-pub(super) fn services(app: Arc<App>, peer: &Peer) -> Result<Reply, HttpError> {
-    let snapshot = known(&app)?;
+pub(super) fn services(app: &App, peer: &Peer) -> Result<Reply, HttpError> {
+    let snapshot = known(app)?;
     let (outlet, body) = Outlet::new(peer, app.limits.stall);
     tokio::spawn(async move {
         // Whoever does not read it was cut off, or has gone.

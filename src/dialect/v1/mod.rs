@@ -29,7 +29,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     vec![
         Route::get("/v1/services", move |_, peer| {
             let app = Arc::clone(&services);
-            async move { list::services(app, &peer) }
+            async move { list::services(&app, &peer) }
         }),
         Route::get("/v1/instances", move |request, peer| {
             let app = Arc::clone(&instances);
