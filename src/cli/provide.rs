@@ -123,6 +123,10 @@ pub struct ProvideArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Say only what goes wrong
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+
     /// What to run; its life is the registration's
     #[arg(last = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -162,6 +166,7 @@ pub async fn run(args: ProvideArgs) -> ExitCode {
         return ExitCode::from(BAD_USAGE);
     }
     let form = match (args.json, args.command.is_empty()) {
+        (false, _) if args.quiet => Form::Troubles,
         (false, _) => Form::Sentences,
         (true, true) => Form::JsonOut,
         (true, false) => Form::JsonErr,

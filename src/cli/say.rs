@@ -18,6 +18,8 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Form {
     /// Sentences on stderr, coloured on a terminal.
     Sentences,
+    /// The same, and only those about what goes wrong.
+    Troubles,
     /// JSON lines on stdout.
     JsonOut,
     /// JSON lines on stderr.
@@ -68,7 +70,7 @@ impl Say {
 
     pub(super) fn event(&mut self, event: &Event) {
         match self.form {
-            Form::Sentences => self.sentence_of(event),
+            Form::Sentences | Form::Troubles => self.sentence_of(event),
             Form::JsonOut | Form::JsonErr => self.line(&self.json_of(event)),
         }
     }
@@ -76,7 +78,7 @@ impl Say {
     /// Something that is not about the registration: the command, a signal.
     pub(super) fn trouble(&self, kind: &str, sentence: &str) {
         match self.form {
-            Form::Sentences => tell(Tone::Worst, sentence),
+            Form::Sentences | Form::Troubles => tell(Tone::Worst, sentence),
             Form::JsonOut | Form::JsonErr => self.line(&json!({ "event": kind, "message": sentence })),
         }
     }
@@ -87,10 +89,10 @@ impl Say {
             // Once: every later attempt was announced with the loss before it.
             Event::State(State::Connecting { server }) if !self.asked => {
                 self.asked = true;
-                tell(Tone::Plain, &format!("registering {subject} with {server}"));
+                self.news(Tone::Plain, &format!("registering {} with {server}", self.subject));
             }
             Event::State(State::Registered { server, .. }) => {
-                tell(Tone::Good, &format!("registered {subject} with {server}"));
+                self.news(Tone::Good, &format!("registered {subject} with {server}"));
                 (self.registered, self.ever_registered) = (true, true);
                 self.told.clear();
             }
@@ -100,11 +102,18 @@ impl Say {
                 tell(Tone::Worst, &sentence);
             }
             Event::State(State::Closed) if self.ever_registered => {
-                tell(Tone::Plain, &format!("{subject} is no longer registered"));
+                self.news(Tone::Plain, &format!("{subject} is no longer registered"));
             }
             Event::State(State::Closed) => tell(Tone::Bad, &format!("{subject} was never registered")),
             Event::Complaint { server, sentence } => tell(Tone::Bad, &format!("{server} reports: {sentence}")),
             Event::State(_) => {}
+        }
+    }
+
+    /// What goes well.
+    fn news(&self, tone: Tone, sentence: &str) {
+        if self.form == Form::Sentences {
+            tell(tone, sentence);
         }
     }
 
@@ -160,7 +169,7 @@ impl Say {
         // A reader that went away (EPIPE) is no reason to leave DNS: the service is as alive as before.
         let _ = match self.form {
             Form::JsonOut => std::io::stdout().write_all(line.as_bytes()),
-            Form::JsonErr | Form::Sentences => std::io::stderr().write_all(line.as_bytes()),
+            Form::JsonErr | Form::Sentences | Form::Troubles => std::io::stderr().write_all(line.as_bytes()),
         };
     }
 }

@@ -209,6 +209,15 @@ async fn a_loss_is_told() {
 }
 
 #[tokio::test]
+async fn who_wants_quiet_hears_what_goes_wrong() {
+    let peer = Peer::bind().await;
+    let mut child = skyhound(&["provide", "web", "-p", "8080", "-q", "-s", &peer.url()]).spawn().unwrap();
+    drop(peer.accept().await);
+    let said = says(&mut child, Some("trying again")).await;
+    assert!(said.starts_with("skyhound: lost the connection to ") && said.lines().count() == 1, "{said}");
+}
+
+#[tokio::test]
 async fn a_refusal_ends_it_and_the_command() {
     let peer = Peer::bind().await;
     let server = peer.url();
