@@ -3,6 +3,7 @@
 use crate::shop::Shop;
 use crate::snippet::snippet;
 use crate::support::http;
+use crate::support::wait::{SOON, wait_until};
 use crate::tool;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -73,7 +74,14 @@ async fn haproxy_finds_them() {
     let config = snippet("haproxy.cfg", shop.ip());
     let mut proxy = Proxy::start(&haproxy, &["-db", "-f", "haproxy.cfg"], &[("haproxy.cfg", config)]);
     let addr = SocketAddr::new(shop.ip(), 8000);
-    shop.is_found_by("HAProxy", async || proxy.behind(addr).await).await;
+    let mut shop = shop.is_found_by("HAProxy", async || proxy.behind(addr).await).await;
+    // `hold nx`: it believes that nobody is there when it has asked three times, and not after half a minute more.
+    shop.all_die().await;
+    wait_until(2 * SOON, async || {
+        let answer = http::get(addr, "/").await.map_err(|e| e.to_string())?;
+        if answer.status == 503 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
 }
 
 /// What Debian's `/etc/nginx/nginx.conf` does around a server, where whoever runs the tests may write.

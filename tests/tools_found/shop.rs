@@ -59,7 +59,11 @@ impl Shop {
 
     /// Has `tool` find three instances, and two after the last of them was killed. `find` says, each time that it is
     /// called, what the tool has found.
-    pub async fn is_found_by(mut self, tool: &str, mut find: impl AsyncFnMut() -> Result<BTreeSet<String>, String>) {
+    pub async fn is_found_by(
+        mut self,
+        tool: &str,
+        mut find: impl AsyncFnMut() -> Result<BTreeSet<String>, String>,
+    ) -> Self {
         let all: BTreeSet<_> = self.instances.iter().map(|instance| instance.ip().to_string()).collect();
         self.sees(&all, tool, &mut find).await;
         let mut killed = self.holders.pop().expect("there are three");
@@ -69,6 +73,14 @@ impl Shop {
         left.remove(&self.instances[2].ip().to_string());
         self.sees(&left, tool, &mut find).await;
         println!("{tool}: gone after {:?}", began.elapsed());
+        self
+    }
+
+    /// Kills those that are left.
+    pub async fn all_die(&mut self) {
+        for holder in &mut self.holders {
+            holder.kill().await.expect("it can be killed");
+        }
     }
 
     async fn sees(
