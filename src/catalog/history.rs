@@ -10,7 +10,8 @@ use super::node::Stored;
 use super::snapshot::Snapshot;
 use crate::model::{Departure, Key, Name};
 use crate::store::{Batch, Change as Written, Revision};
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -198,7 +199,8 @@ impl History {
     }
 }
 
-/// The changes that lead from one snapshot to the next, which has `batch` of `part`. `why` is asked about what is gone.
+/// The changes that lead from one snapshot to the next, which has `batch` of `part`. `why` is asked about what is
+/// gone.
 pub(super) fn changes(
     before: &Snapshot,
     after: &Snapshot,
@@ -209,17 +211,23 @@ pub(super) fn changes(
     let mut number = before.changes();
     let mut all = Vec::new();
     for name in names(before, after, batch) {
-        let was: HashMap<_, _> = own(before, &name).map(|stored| (&stored.key, stored)).collect();
-        let is: HashMap<_, _> = own(after, &name).map(|stored| (&stored.key, stored)).collect();
+        let pairs = pairs(own(before, &name), own(after, &name));
         // What somebody else's key says now, at the same place, is not gone.
-        let said_by_another = |stored: &Arc<Stored>| is.values().any(|other| other.place() == stored.place());
-        let gone = own(before, &name).filter(|stored| !is.contains_key(&stored.key) && !said_by_another(stored));
-        let gone = gone.map(|stored| (Kind::Gone(why(&stored.key)), stored));
+        let is_said = |place| pairs.iter().any(|(_, is)| is.is_some_and(|is| is.place() == place));
+        let gone = pairs.iter().filter_map(|pair| match pair {
+            (Some(was), None) if !is_said(was.place()) => Some((Kind::Gone(why(&was.key)), was)),
+            _ => None,
+        });
         // Rewritten into an instance of another service, or into none.
-        let another = |stored: &&Arc<Stored>| is.get(&stored.key).is_some_and(|is| is.service != stored.service);
-        let moved = own(before, &name).filter(another).map(|stored| (Kind::Gone(Departure::Left), stored));
-        let differs = |stored: &&Arc<Stored>| was.get(&stored.key).is_none_or(|was| was.entry != stored.entry);
-        let put = own(after, &name).filter(differs).map(|stored| (Kind::Put, stored));
+        let moved = pairs.iter().filter_map(|pair| match pair {
+            (Some(was), Some(is)) if was.service != is.service => Some((Kind::Gone(Departure::Left), was)),
+            _ => None,
+        });
+        let put = pairs.iter().filter_map(|pair| match pair {
+            (Some(was), Some(is)) => (was.entry != is.entry).then_some((Kind::Put, is)),
+            (None, Some(is)) => Some((Kind::Put, is)),
+            _ => None,
+        });
         // Gone first: what takes its place at one name is the last word.
         for (kind, stored) in gone.chain(moved).chain(put) {
             let Some(service) = &stored.service else { continue };
@@ -236,6 +244,29 @@ pub(super) fn changes(
         }
     }
     all
+}
+
+/// What stood under a key, and what stands there now.
+type Pair<'s> = (Option<&'s Arc<Stored>>, Option<&'s Arc<Stored>>);
+
+/// One pair for each key. Both come in the order of keys, so that the cost grows with their number, however many keys
+/// spell one name (a thousand can, in upper and lower case); nearly always there is one.
+fn pairs<'s>(was: impl Iterator<Item = &'s Arc<Stored>>, is: impl Iterator<Item = &'s Arc<Stored>>) -> Vec<Pair<'s>> {
+    let (mut was, mut is) = (was.peekable(), is.peekable());
+    let mut pairs = Vec::new();
+    loop {
+        let order = match (was.peek(), is.peek()) {
+            (Some(was), Some(is)) => was.key.cmp(&is.key),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return pairs,
+        };
+        pairs.push(match order {
+            Ordering::Less => (was.next(), None),
+            Ordering::Greater => (None, is.next()),
+            Ordering::Equal => (was.next(), is.next()),
+        });
+    }
 }
 
 /// The names that a batch touches, each once.
