@@ -136,8 +136,8 @@ pub async fn keep(saved: Saved, catalog: Arc<Catalog>) {
     loop {
         tokio::time::sleep(SAVE_EVERY).await;
         let snapshot = catalog.snapshot();
-        if catalog.health() == Health::Following && last != Some(snapshot.revision()) {
-            last = Some(snapshot.revision());
+        if catalog.health() == Health::Following && last != Some(snapshot.position()) {
+            last = Some(snapshot.position());
             save(&saved, snapshot).await;
         }
     }
