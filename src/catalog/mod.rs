@@ -55,6 +55,15 @@ impl Health {
             Self::Stale { since } => Some(since.elapsed()),
         }
     }
+
+    /// As the operator's routes say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NeverRead => "never read",
+            Self::Following => "following",
+            Self::Stale { .. } => "stale",
+        }
+    }
 }
 
 /// Hears of every batch of the SkyDNS layout, in order, after the snapshot has it. Must not block.

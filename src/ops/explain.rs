@@ -2,7 +2,7 @@
 //!
 //! Owns: the spelling in JSON. Does not own: the reasons ([`mod@crate::dns::explain`]).
 
-use crate::catalog::{Catalog, Health, Quarantined};
+use crate::catalog::{Catalog, Quarantined};
 use crate::dns::DnsSettings;
 use crate::dns::answer::Question;
 use crate::dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
@@ -38,7 +38,7 @@ async fn why(query: &str, catalog: Arc<Catalog>, settings: Arc<DnsSettings>) -> 
         let explained = explain(&snapshot, health, &settings, &question);
         let mut told = json(&question, &explained);
         told["revision"] = snapshot.revision().0.into();
-        told["catalog"] = word(health).into();
+        told["catalog"] = health.word().into();
         told
     });
     match told.await {
@@ -60,14 +60,6 @@ fn asked(query: &str) -> Result<Question, String> {
     }
     let name = name.ok_or("give the name to explain, as in /explain?name=web.services.skydns.local&type=SRV")?;
     explain::question(&name, qtype.as_deref().unwrap_or("SRV"))
-}
-
-fn word(health: Health) -> &'static str {
-    match health {
-        Health::NeverRead => "never read",
-        Health::Following => "following",
-        Health::Stale { .. } => "stale",
-    }
 }
 
 fn json(question: &Question, explained: &Explained) -> Value {

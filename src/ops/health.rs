@@ -35,7 +35,7 @@ pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
     let body = json!({
         "ready": ready,
         "stopping": stopping,
-        "catalog": word(health),
+        "catalog": health.word(),
         "stale_seconds": health.age().map(|age| age.as_secs()),
         "revision": snapshot.revision().0,
         "entries": snapshot.root().entries(),
@@ -44,15 +44,6 @@ pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
         "store": store,
     });
     (ready, body)
-}
-
-/// One word per state of the catalog.
-fn word(health: Health) -> &'static str {
-    match health {
-        Health::NeverRead => "never read",
-        Health::Following => "following",
-        Health::Stale { .. } => "stale",
-    }
 }
 
 async fn store(app: &App) -> Value {
