@@ -29,7 +29,7 @@ const SLOTS_MAX: usize = COMMIT_MAX - 1;
 /// One slot's part of a commit.
 struct Planned {
     key: Key,
-    /// One for the entry, if there is one to do, and those beside it, in this order.
+    /// One for the entry, if there is one to do, and those beside it, in this order; until they are sent.
     writes: Vec<Write>,
     kind: Option<Kind>,
     beside: Vec<Beside>,
@@ -46,6 +46,11 @@ impl Planned {
             Some(Kind::Delete(_, why)) => Some((&self.key, why)),
             _ => None,
         }
+    }
+
+    /// How many of the commit's outcomes are about it.
+    fn outcomes(&self) -> usize {
+        usize::from(self.kind.is_some()) + self.beside.len()
     }
 }
 
@@ -97,12 +102,12 @@ pub(super) async fn run(registry: Arc<Registry>) {
 async fn round(registry: &Registry, most: usize) -> Result<(), StoreError> {
     look(registry, most).await?;
     make_room(registry, most).await?;
-    let planned = plan(registry, most);
+    let mut planned = plan(registry, most);
     if planned.is_empty() {
         return Ok(());
     }
     let marker = marker(&registry.settings.layout, planned.iter().filter_map(Planned::removal));
-    let writes = planned.iter().flat_map(|p| p.writes.iter().cloned()).chain(marker).collect();
+    let writes = planned.iter_mut().flat_map(|part| std::mem::take(&mut part.writes)).chain(marker).collect();
     registry.stats.commits.fetch_add(1, Relaxed);
     match registry.store.commit(writes).await {
         Ok(commit) => {
@@ -252,7 +257,7 @@ fn settle(registry: &Registry, planned: Vec<Planned>, commit: &Commit) {
     let state = &mut *state;
     let mut outcomes = commit.outcomes.iter().copied();
     for part in planned {
-        let mut outcomes: Vec<_> = outcomes.by_ref().take(part.writes.len()).collect();
+        let mut outcomes: Vec<_> = outcomes.by_ref().take(part.outcomes()).collect();
         let Some(slot) = state.slots.get_mut(&part.key) else { continue };
         let mut again = false;
         // What its peers have to see before they are told. What was refused changed nothing.
