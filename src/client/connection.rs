@@ -1,11 +1,11 @@
 //! One websocket to one server: the handshake, and holding it.
 //!
-//! Owns: the bytes, the pings, the deadlines of one connection. Does not own: what comes after it
-//! ([`super::hold`]).
+//! Owns: the bytes, the pings, the deadlines of one connection, and what an answer means that was not asked for. Does
+//! not own: what comes after it ([`super::hold`]).
 
 use super::hold::{End, Share, closed};
 use super::provide::{Provide, Timing};
-use super::provider::Loss;
+use super::provider::{Loss, Refusal};
 use super::server::Server;
 use crate::net::tls::{ClientFiles, TlsError};
 use futures_util::{SinkExt, StreamExt};
@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, http};
@@ -26,7 +25,7 @@ const FRAME_MAX: usize = 64 * 1024;
 /// The longest URL that the `http` crate takes, in bytes.
 const URL_MAX: usize = 65_534;
 /// The answers that no waiting changes: what is said is wrong, or too long.
-pub(super) const FINAL: [http::StatusCode; 3] =
+const FINAL: [http::StatusCode; 3] =
     [http::StatusCode::BAD_REQUEST, http::StatusCode::URI_TOO_LONG, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 /// The longest sentence of a server that is shown to somebody, in characters.
 const SENTENCE_MAX: usize = 500;
@@ -45,7 +44,8 @@ impl Connection {
         let url = server.provide_url(query);
         if url.len() > URL_MAX {
             let sentence = format!("text and meta make a URL of {} bytes; {URL_MAX} is the most", url.len());
-            return Err(End::Refused { status: http::StatusCode::URI_TOO_LONG.as_u16(), sentence });
+            let status = http::StatusCode::URI_TOO_LONG.as_u16();
+            return Err(End::Refused(Refusal { server: server.clone(), status, sentence }));
         }
         let connector = connector(server, tls).map_err(|e| lost(Loss::Unreachable(with_source(&e))))?;
         let tcp = connect(server, timing.connect).await.map_err(|e| lost(Loss::Unreachable(e.to_string())))?;
@@ -58,7 +58,9 @@ impl Connection {
         let shake = client_async_tls_with_config(url, tcp, Some(limits), connector);
         match timeout(timing.answer, shake).await {
             Ok(Ok((socket, _))) => Ok(Self { socket, timing }),
-            Ok(Err(Error::Http(response))) => Err(answered(&response)),
+            Ok(Err(Error::Http(response))) => {
+                Err(Failed::answered(server, &response.map(Option::unwrap_or_default)).into())
+            }
             Ok(Err(Error::Io(error))) if server.tls() => Err(lost(Loss::Unreachable(error.to_string()))),
             Ok(Err(error)) => Err(lost(broken(error))),
             Err(_) => Err(lost(Loss::NoAnswer(timing.answer))),
@@ -158,20 +160,30 @@ fn slow(what: &str, within: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} {within:?}"))
 }
 
-/// What an answer other than 101 means.
-fn answered(response: &Response) -> End {
-    let status = response.status();
-    let body = response.body().as_deref().unwrap_or_default();
-    let sentence = match sentence(&String::from_utf8_lossy(body)) {
-        empty if empty.is_empty() => status.canonical_reason().unwrap_or("it gave no reason").to_owned(),
-        said => said,
-    };
-    if FINAL.contains(&status) {
-        return End::Refused { status: status.as_u16(), sentence };
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// No waiting would change it.
+    Refused(Refusal),
+    /// Another server, or another time, may answer.
+    Lost(Loss),
+}
+
+impl Failed {
+    /// What an answer means that is not the one that was asked for.
+    pub(super) fn answered(server: &Server, response: &http::Response<impl AsRef<[u8]>>) -> Self {
+        let status = response.status();
+        let sentence = match sentence(&String::from_utf8_lossy(response.body().as_ref())) {
+            empty if empty.is_empty() => status.canonical_reason().unwrap_or("it gave no reason").to_owned(),
+            said => said,
+        };
+        if FINAL.contains(&status) {
+            return Self::Refused(Refusal { server: server.clone(), status: status.as_u16(), sentence });
+        }
+        let retry_after = response.headers().get(http::header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Self::Lost(Loss::Unavailable { status: status.as_u16(), sentence, retry_after })
     }
-    let retry_after = response.headers().get(http::header::RETRY_AFTER);
-    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    End::Lost(Loss::Unavailable { status: status.as_u16(), sentence, retry_after })
 }
 
 /// The first line, short, and without anything that a terminal would obey.

@@ -7,7 +7,7 @@
 //! may be asked now: a daemon that says `Retry-After` delays nobody who has another daemon.
 
 use super::backoff;
-use super::connection::Connection;
+use super::connection::{Connection, Failed};
 use super::provide::{Provide, Timing};
 use super::provider::{EVENTS_MAX, Event, Loss, Refusal, State};
 use super::server::Server;
@@ -49,9 +49,18 @@ pub(super) enum End {
     /// By [`super::Provider::close`].
     Closed,
     /// By an answer that no waiting changes.
-    Refused { status: u16, sentence: String },
+    Refused(Refusal),
     /// By anything else.
     Lost(Loss),
+}
+
+impl From<Failed> for End {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Refused(refusal) => Self::Refused(refusal),
+            Failed::Lost(loss) => Self::Lost(loss),
+        }
+    }
 }
 
 /// The task's own state.
@@ -93,10 +102,8 @@ impl Hold {
             let server = self.servers[self.turn].0.clone();
             let state = match self.attempt(&server).await {
                 End::Closed => State::Closed,
-                End::Refused { status, sentence } if !self.accepted => {
-                    State::Refused(Refusal { server, status, sentence })
-                }
-                End::Refused { status, sentence } => {
+                End::Refused(refusal) if !self.accepted => State::Refused(refusal),
+                End::Refused(Refusal { status, sentence, .. }) => {
                     self.lost(server, Loss::Unavailable { status, sentence, retry_after: None }, true)
                 }
                 End::Lost(loss) => self.lost(server, loss, false),

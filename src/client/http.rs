@@ -1,17 +1,18 @@
 //! Asking a daemon over HTTP: one connection, one request.
 //!
-//! Owns: the request, and what an answer other than 200 means. Does not own: what comes after it ([`super::discover`],
-//! [`super::watch`]), nor finding the server ([`super::connection`]).
+//! Owns: the request. Does not own: what comes after it ([`super::discover`], [`super::watch`]), nor finding the server
+//! and what an answer means that was not asked for ([`super::connection`]).
 
-use super::connection::{FINAL, connect, sentence, with_source};
+pub(super) use super::connection::Failed;
+use super::connection::{connect, with_source};
 use super::provide::Timing;
-use super::provider::{Loss, Refusal};
+use super::provider::Loss;
 use super::server::Server;
 use crate::net::tls::ClientFiles;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::utf8_percent_encode;
@@ -26,15 +27,6 @@ const REFUSAL_MAX: usize = 64 * 1024;
 /// Bytes in both directions.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Failed {
-    /// No waiting would change it.
-    Refused(Refusal),
-    /// Another server, or another time, may answer.
-    Lost(Loss),
-}
 
 /// A request.
 #[derive(Debug, Default)]
@@ -94,19 +86,10 @@ async fn open(server: &Server, tls: &ClientFiles, timing: Timing) -> Result<Box<
 }
 
 async fn refused(server: &Server, response: Response<Incoming>, timing: Timing) -> Failed {
-    let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER);
-    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let body = timeout(timing.answer, Limited::new(response.into_body(), REFUSAL_MAX).collect()).await;
+    let (parts, body) = response.into_parts();
+    let body = timeout(timing.answer, Limited::new(body, REFUSAL_MAX).collect()).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let sentence = match sentence(&String::from_utf8_lossy(&body)) {
-        empty if empty.is_empty() => status.canonical_reason().unwrap_or("it gave no reason").to_owned(),
-        said => said,
-    };
-    if FINAL.contains(&status) {
-        return Failed::Refused(Refusal { server: server.clone(), status: status.as_u16(), sentence });
-    }
-    Failed::Lost(Loss::Unavailable { status: status.as_u16(), sentence, retry_after })
+    Failed::answered(server, &Response::from_parts(parts, body))
 }
 
 /// A path with the pairs that have a value.
