@@ -1,5 +1,6 @@
 //! `skyhound event`: says something to everybody who listens for a service.
 
+use super::services::NO_ANSWER;
 use super::{AskedArgs, say};
 use crate::client::DiscoverError;
 use crate::client::publish::Audience;
@@ -8,8 +9,6 @@ use std::process::ExitCode;
 
 /// Exit status when the daemon does not pass it on.
 const REFUSED: u8 = 1;
-/// Exit status when there is no answer.
-const NO_ANSWER: u8 = 2;
 
 /// Say an event to those who listen for a service (hound-dog's custom events)
 #[derive(Debug, Clone, Args)]

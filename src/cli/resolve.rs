@@ -1,17 +1,13 @@
 //! `skyhound resolve`: where a service's instances are, in the order in which to try them.
 
 use super::say;
+use super::services::{NO_ANSWER, NONE};
 use crate::client::{ResolveError, Resolver, Target};
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-
-/// Exit status when there are no instances.
-const NONE: u8 = 1;
-/// Exit status when there is no answer.
-const NO_ANSWER: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:

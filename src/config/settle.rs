@@ -28,6 +28,7 @@ const HEARTBEAT_RANGE: std::ops::RangeInclusive<u32> = 1..=3600;
 fn wrong(setting: &'static str, problem: impl std::fmt::Display) -> ConfigError {
     ConfigError::Setting { setting, problem: problem.to_string() }
 }
+
 impl Typed {
     /// These settings with every default filled in: the effective ones, as they could be typed.
     pub fn effective(mut self) -> Result<Self, ConfigError> {
