@@ -7,6 +7,7 @@ use super::http::{self, Failed, target};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
+use crate::model::address::joined;
 use crate::net::tls::ClientFiles;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -104,8 +105,7 @@ impl Instance {
     /// `host:port`, with brackets where they belong; without a host the address in its own words.
     pub fn place(&self) -> String {
         match (self.host.as_deref(), &self.address) {
-            (Some(host), _) if host.contains(':') => format!("[{host}]:{}", self.port),
-            (Some(host), _) => format!("{host}:{}", self.port),
+            (Some(host), _) => joined(host, self.port),
             (None, Some(address)) => address.clone(),
             (None, None) => format!(":{}", self.port),
         }

@@ -17,7 +17,7 @@ pub mod v1;
 use crate::app::App;
 use crate::model::Instance;
 use crate::model::instance::Invalid;
-use crate::net::{HttpError, Route};
+use crate::net::{HttpError, Peer, Route};
 use crate::registry::{Claim, RegisterError};
 use hyper::StatusCode;
 use std::sync::Arc;
@@ -30,6 +30,14 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     routes.extend(v1::routes(app));
     routes.extend(micro::routes(app));
     routes
+}
+
+/// Begins nothing that the stop would end at once.
+pub fn not_stopping(peer: &Peer) -> Result<(), HttpError> {
+    if peer.seat.is_stopping() {
+        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
+    }
+    Ok(())
 }
 
 /// Registers, in turn, and counts what became of it.

@@ -1,7 +1,7 @@
 //! Where a peer says that it is, in any of the forms that the dialects have: `10.0.0.5:8080`, `[::1]:80`,
 //! `http://host`, `http://host:8080/path`.
 //!
-//! Owns: taking a host and a port out of such a text. Does not own: whether the host is one that DNS can say
+//! Owns: taking a host and a port out of such a text, and joining them to one. Does not own: whether the host is one that DNS can say
 //! ([`super::entry::Host`]). The text itself stays what the peer said; this is what DNS makes of it.
 
 use std::net::Ipv6Addr;
@@ -32,6 +32,11 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
         None => SCHEMES.iter().find(|(known, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(known)))?.1,
     };
     (!host.is_empty()).then_some((host, port))
+}
+
+/// A host and a port as one text: `10.0.0.5:8080`, `[::1]:80`.
+pub fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Host and port as they are written.

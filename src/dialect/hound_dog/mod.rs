@@ -19,7 +19,8 @@ pub mod words;
 
 use crate::app::App;
 use crate::dialect::hold::hold;
-use crate::dialect::register;
+use crate::dialect::{not_stopping, register};
+use crate::model::address::joined;
 use crate::model::instance::Invalid;
 use crate::model::{Entry, Instance, Key, Twin};
 use crate::net::websocket::Handshake;
@@ -92,13 +93,6 @@ async fn monitor(dog: Arc<Dog>, mut request: Request, peer: Peer) -> Result<Repl
     Ok(reply)
 }
 
-fn not_stopping(peer: &Peer) -> Result<(), HttpError> {
-    if peer.seat.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
-    }
-    Ok(())
-}
-
 /// Whom the socket listens to, and what it registers.
 fn accept(app: &App, said: &str, peer: IpAddr) -> Result<(Vec<String>, Instance), HttpError> {
     let Asked { registration, monitor } = query::register(said)?;
@@ -119,8 +113,8 @@ fn twin(prefix: Option<&str>, service: &str, entry: &Entry) -> Option<Twin> {
     let ip = entry.host.as_ref()?.to_string();
     let port = entry.port;
     let first = format!("{}{service}/{ip}", prefix?);
-    let place = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
-    Some(Twin { keys: [Key::from(&first), Key::from(format!("{first}:{port}"))], value: place.into() })
+    let value = joined(&ip, port).into();
+    Some(Twin { keys: [Key::from(&first), Key::from(format!("{first}:{port}"))], value })
 }
 
 #[cfg(test)]

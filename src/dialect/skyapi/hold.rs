@@ -5,7 +5,7 @@ use super::DIALECT;
 use super::op::Op;
 use crate::dialect::hold::Talk;
 use crate::net::websocket::Utf8Bytes;
-use crate::registry::{Claim, RegisterError};
+use crate::registry::Claim;
 use bytes::Bytes;
 
 /// A socket of `/provide`, and what it holds.
@@ -32,11 +32,7 @@ async fn update(claim: &mut Claim, text: &str) -> Result<(), String> {
     if entry == claim.instance().entry {
         return Ok(());
     }
-    claim.update(entry).await.map_err(|error| match error {
-        RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Rejected(_) | RegisterError::Full => {
-            format!("nothing was changed: {error}")
-        }
-    })
+    claim.update(entry).await.map_err(|error| format!("nothing was changed: {error}"))
 }
 
 #[cfg(test)]

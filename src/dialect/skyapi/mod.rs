@@ -17,7 +17,7 @@ pub mod query;
 
 use crate::app::App;
 use crate::dialect::hold::hold;
-use crate::dialect::register;
+use crate::dialect::{not_stopping, register};
 use crate::model::Instance;
 use crate::net::websocket::Handshake;
 use crate::net::{HttpError, Peer, Reply, Request, Route};
@@ -35,9 +35,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
 
 async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
     let handshake = Handshake::read(&mut request)?;
-    if peer.seat.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
-    }
+    not_stopping(&peer)?;
     let said = request.uri().query().unwrap_or_default();
     let instance = accept(&app, said, peer.addr.ip()).inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
     let claim = register(&app, DIALECT, instance).await?;

@@ -1,15 +1,13 @@
 //! What srsr's peers say, and what of it is an address.
 
 use super::DIALECT;
-use crate::model::{Host, Label, instance::Invalid};
-use crate::model::{Registration, address::host_and_port};
+use crate::model::address::host_and_port;
+use crate::model::instance::{ADDRESS_MAX, Invalid};
+use crate::model::{Host, Label, Registration};
 use crate::net::HttpError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv6Addr};
-
-/// The longest address, in bytes.
-pub const ADDRESS_MAX: usize = 2048;
 
 /// `/lookup`.
 #[derive(Debug, Deserialize)]
@@ -110,11 +108,6 @@ fn is_host(host: &str) -> bool {
         Ok(Host::Name(name)) => name.labels().iter().all(|label| Label::registered(&label.to_string()).is_ok()),
         Err(_) => false,
     }
-}
-
-/// `host:port`, an IPv6 address in brackets.
-pub fn joined(host: &str, port: u16) -> String {
-    format!("{}:{port}", bracketed(host))
 }
 
 fn bracketed(host: &str) -> String {

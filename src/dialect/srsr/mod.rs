@@ -15,7 +15,8 @@ pub mod message;
 
 use crate::app::App;
 use crate::catalog::Stored;
-use crate::dialect::{outcome, pick::pick};
+use crate::dialect::{not_stopping, outcome, pick::pick};
+use crate::model::address::joined;
 use crate::model::details::Details;
 use crate::net::{HttpError, Peer, Reply, Request, Route, http, route};
 use hyper::StatusCode;
@@ -68,9 +69,7 @@ fn refusal(error: HttpError) -> Reply {
 async fn register(app: &App, peer: Peer, body: &[u8]) -> Result<Value, HttpError> {
     let invalid = |_: &HttpError| app.metrics.registration(DIALECT, "invalid");
     let asked = Register::read(body).inspect_err(invalid)?;
-    if peer.seat.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
-    }
+    not_stopping(&peer)?;
     let from = peer.addr.ip().to_canonical();
     let instance = asked
         .registration(from)
@@ -96,7 +95,7 @@ fn address(stored: &Arc<Stored>) -> String {
     let said = stored.entry.details.as_ref().map(Details::address).unwrap_or_default();
     match stored.place() {
         _ if !said.is_empty() => said.to_owned(),
-        Some((host, port)) => format!("http://{}", message::joined(&host.to_string(), port)),
+        Some((host, port)) => format!("http://{}", joined(&host.to_string(), port)),
         None => String::new(),
     }
 }

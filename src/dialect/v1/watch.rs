@@ -14,6 +14,7 @@ use super::list::{Pen, each};
 use super::query::Query;
 use crate::app::App;
 use crate::catalog::{Kind, Position, Snapshot};
+use crate::dialect::not_stopping;
 use crate::events::{Event, Heard, Listener};
 use crate::model::{Departure, Naming, instance::Invalid};
 use crate::net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 /// How often a comment says that the connection lives, when nothing else does. Clients and proxies give up on a
 /// silence of half a minute.
@@ -37,9 +38,7 @@ const RETRY_MS: u32 = 1000;
 pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
     let asked = Query::parse(request.uri().query().unwrap_or_default())?;
     known(&app)?;
-    if peer.seat.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
-    }
+    not_stopping(peer)?;
     let begin = match (request.headers().get("last-event-id"), &asked.last_event_id) {
         // A browser sends it on its own and gives up at a refusal: what is no position is one that is not known.
         (Some(said), _) => said.to_str().ok().and_then(|said| said.parse().ok()).map_or(Begin::Anew, Begin::After),
@@ -162,8 +161,7 @@ impl Watch {
     /// Everything that is there, and a listener for what comes after it.
     async fn set(&mut self, reset: bool, pen: &mut Pen) -> Result<Listener, Unread> {
         let (listener, snapshot) = self.app.events.listen(self.asked.selection(), false);
-        let written = timeout_at(Instant::now() + SET_MAX, self.write_set(&snapshot, reset, pen));
-        match written.await {
+        match timeout(SET_MAX, self.write_set(&snapshot, reset, pen)).await {
             Ok(written) => written?,
             Err(_) => return Err(pen.outlet.cut()),
         }
