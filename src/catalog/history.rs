@@ -6,6 +6,7 @@
 //! Owns: which batch makes which changes, and the window of those that are remembered. Does not own: who listens
 //! ([`crate::events`]). Synchronous; no clock.
 
+use super::mark::Marks;
 use super::node::Stored;
 use super::snapshot::Snapshot;
 use crate::model::{Departure, Key, Name};
@@ -31,14 +32,17 @@ pub enum Part {
     Foreign,
 }
 
-/// How far a reader is: the revision up to which it has each part. As text `107`, or `107-95` where two parts are
-/// followed; nothing in it but an order between two of the same daemon's or the same etcd's.
+/// How far a reader is: the revision up to which it has each part, and what all of that comes to, so that it is told
+/// from the same revision of another history. As text `107.5f…`, or `107-95.5f…` where two parts are followed; nothing
+/// in it but an order between two of the same daemon's or the same etcd's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Position {
     /// Of the SkyDNS layout.
     pub own: Revision,
     /// Of hound-dog's keys; 0 when they are not followed.
     pub foreign: Revision,
+    /// The mark of both (`mark`).
+    pub mark: u64,
 }
 
 impl Position {
@@ -62,17 +66,17 @@ impl Position {
         self.own >= other.own && self.foreign >= other.foreign
     }
 
-    /// The nearest position that covers both.
+    /// The nearest position that covers both, without its mark.
     fn and(self, other: Self) -> Self {
-        Self { own: self.own.max(other.own), foreign: self.foreign.max(other.foreign) }
+        Self { own: self.own.max(other.own), foreign: self.foreign.max(other.foreign), mark: 0 }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.foreign {
-            Revision(0) => write!(f, "{}", self.own),
-            foreign => write!(f, "{}-{foreign}", self.own),
+            Revision(0) => write!(f, "{}.{:x}", self.own, self.mark),
+            foreign => write!(f, "{}-{foreign}.{:x}", self.own, self.mark),
         }
     }
 }
@@ -81,10 +85,13 @@ impl FromStr for Position {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().map(Revision).map_err(|_| format!("{text:?} is no position of a feed"));
-        Ok(match text.split_once('-') {
-            Some((own, foreign)) => Self { own: number(own)?, foreign: number(foreign)? },
-            None => Self { own: number(text)?, foreign: Revision(0) },
+        let wrong = || format!("{text:?} is no position of a feed");
+        let number = |text: &str| text.parse().map(Revision).map_err(|_| wrong());
+        let (revisions, mark) = text.split_once('.').ok_or_else(wrong)?;
+        let mark = u64::from_str_radix(mark, 16).map_err(|_| wrong())?;
+        Ok(match revisions.split_once('-') {
+            Some((own, foreign)) => Self { own: number(own)?, foreign: number(foreign)?, mark },
+            None => Self { own: number(revisions)?, foreign: Revision(0), mark },
         })
     }
 }
@@ -124,6 +131,8 @@ pub struct History {
     /// Where a reader has to be to be told the window and nothing else.
     since: Position,
     jumps: VecDeque<Jump>,
+    own: Marks,
+    foreign: Marks,
 }
 
 /// See [`History::jump`].
@@ -148,6 +157,10 @@ impl History {
     /// What changed after a position, in order.
     pub fn after(&self, at: Position, now: Position) -> Result<impl Iterator<Item = &Arc<Change>>, Outside> {
         if !at.covers(self.since) || !now.covers(at) || self.jumps.iter().any(|jump| jump.is_over(at)) {
+            return Err(Outside);
+        }
+        let marks = self.own.at(at.own).zip(self.foreign.at(at.foreign));
+        if marks.is_none_or(|(own, foreign)| own.with(foreign) != at.mark) {
             return Err(Outside);
         }
         Ok(self.window.iter().filter(move |change| change.revision > at.part(change.part)))
@@ -191,11 +204,22 @@ impl History {
         *self.since.part_mut(part) = self.since.part(part).max(Revision(until.0 + 1));
     }
 
+    /// What a part of the snapshot comes to, that is about to be the current one.
+    pub(super) fn mark(&mut self, part: Part, now: &Snapshot) {
+        let marks = match part {
+            Part::Own => &mut self.own,
+            Part::Foreign => &mut self.foreign,
+        };
+        marks.push(now.position().part(part), now.mark(part));
+    }
+
     /// Forgets everything: whoever comes back takes the whole set of `now`.
-    pub(super) fn start_over(&mut self, now: Position) {
+    pub(super) fn start_over(&mut self, now: &Snapshot) {
         self.window.clear();
         self.jumps.clear();
-        self.since = now;
+        self.since = now.position();
+        self.own = Marks::from(self.since.own, now.mark(Part::Own));
+        self.foreign = Marks::from(self.since.foreign, now.mark(Part::Foreign));
     }
 }
 
@@ -295,7 +319,7 @@ mod tests {
     use super::*;
 
     fn at(own: u64) -> Position {
-        Position { own: Revision(own), foreign: Revision(0) }
+        Position { own: Revision(own), ..Position::default() }
     }
 
     fn knows(history: &History, reader: u64) -> bool {
@@ -331,10 +355,10 @@ mod tests {
 
     #[test]
     fn positions_read_back() {
-        for text in ["107", "107-95"] {
+        for text in ["107.0", "107-95.ffffffffffffffff"] {
             assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
         }
-        for text in ["", "-", "1-", "x", "1-2-3", "-1"] {
+        for text in ["", "-", "1", "1-2", "1-.0", "x.0", "1-2-3.0", "-1.0", "1.", "1.x", "1.0.0", "1.1ffffffffffffffff"] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
     }

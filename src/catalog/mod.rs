@@ -7,6 +7,7 @@ mod children;
 pub mod follow;
 pub mod history;
 pub mod kept;
+mod mark;
 pub mod node;
 mod offers;
 pub mod places;
@@ -154,7 +155,7 @@ impl Catalog {
         let snapshot = snapshot.with_changes(before + WINDOW + 1);
         let number = snapshot.changes();
         let mut history = self.lock();
-        history.start_over(snapshot.position());
+        history.start_over(&snapshot);
         self.current.store(Arc::new(snapshot));
         drop(history);
         self.changed.send_replace(number);
@@ -190,14 +191,11 @@ impl Catalog {
         let (had, has) = (before.position().part(part), next.position().part(part));
         let mut history = self.lock();
         if too_many || has < had {
-            history.start_over(next.position());
-        }
-        if has < had {
-            // Revisions are told anew. What a reader has of those before is known only beyond them.
-            history.forget(part, had);
+            history.start_over(&next);
         } else if listed {
             history.jump(part, had, has);
         }
+        history.mark(part, &next);
         history.add(&changes);
         self.current.store(Arc::new(next));
         drop(history);

@@ -5,6 +5,7 @@
 //! from ([`super::follow`]), nor what DNS makes of the tree ([`crate::dns`]).
 
 use super::history::{Part, Position};
+use super::mark::Mark;
 use super::node::{Node, Stored};
 use super::offers::{Homes, Offers};
 use super::places::Places;
@@ -21,7 +22,10 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     places: Arc<Places>,
+    /// Without its mark, which is that of the two below.
     position: Position,
+    own: Mark,
+    theirs: Mark,
     /// How many changes a listener could have heard of up to here.
     changes: u64,
     root: Arc<Node>,
@@ -37,6 +41,8 @@ impl Snapshot {
         Self {
             places: places.into(),
             position: Position::default(),
+            own: Mark::default(),
+            theirs: Mark::default(),
             changes: 0,
             root: Arc::default(),
             offers: Offers::default(),
@@ -50,9 +56,17 @@ impl Snapshot {
         self.position.own
     }
 
-    /// The revisions of both parts of the store.
+    /// The revisions of both parts of the store, and their mark.
     pub fn position(&self) -> Position {
-        self.position
+        Position { mark: self.own.with(self.theirs), ..self.position }
+    }
+
+    /// What the items of a part come to.
+    pub(super) fn mark(&self, part: Part) -> Mark {
+        match part {
+            Part::Own => self.own,
+            Part::Foreign => self.theirs,
+        }
     }
 
     /// The number of the last change that this snapshot has; see [`super::history`].
@@ -176,9 +190,9 @@ impl Snapshot {
             // Its value says where it stands, and may say otherwise than before.
             self.delete(&item.key);
         }
-        match read {
+        let bad = self.quarantine.remove(&item.key).map(|bad| bad.revision);
+        let before = match read {
             Ok((name, mut stored)) => {
-                self.quarantine.remove(&item.key);
                 let home = self.places.home(&name);
                 stored.service = stored.service.map(|service| {
                     let other = self.unusual(&service, &home);
@@ -189,25 +203,37 @@ impl Snapshot {
                 }
                 let before = self.root.put(name.labels(), &Value::Entry(Arc::new(stored)));
                 self.withdraw(&home, before.as_ref());
+                before
             }
             Err((name, reason)) => {
                 let bad = Arc::new(Quarantined { key: item.key.clone(), reason, revision: item.revision });
                 self.quarantine.insert(item.key.clone(), Arc::clone(&bad));
-                if let Some(name) = name {
+                name.and_then(|name| {
                     let before = self.root.put(name.labels(), &Value::Bad(bad));
                     self.withdraw(&self.places.home(&name), before.as_ref());
-                }
+                    before
+                })
             }
-        }
+        };
+        self.count(&item.key, before.map(|before| before.revision()).or(bad), Some(item.revision));
     }
 
     fn delete(&mut self, key: &Key) {
-        self.quarantine.remove(key);
-        if let Some(name) = self.name(key) {
+        let bad = self.quarantine.remove(key).map(|bad| bad.revision);
+        let before = self.name(key).and_then(|name| {
             let before = self.root.remove(name.labels(), key);
             self.withdraw(&self.places.home(&name), before.as_ref());
             self.foreign.remove(key);
-        }
+            before
+        });
+        self.count(key, before.map(|before| before.revision()).or(bad), None);
+    }
+
+    /// What was put at one revision is gone, and put at another.
+    fn count(&mut self, key: &Key, was: Option<Revision>, is: Option<Revision>) {
+        let mark = if self.places.is_foreign(key) { &mut self.theirs } else { &mut self.own };
+        was.into_iter().for_each(|put| mark.take(key, put));
+        is.into_iter().for_each(|put| mark.add(key, put));
     }
 
     /// A home, if it is not where the service's name says.
@@ -334,6 +360,7 @@ mod tests {
             if kind % 7 == 0 {
                 behind = behind.apply(&behind.difference(Part::Own, &listing));
                 assert_eq!(behind.difference(Part::Own, &listing).changes, []);
+                assert_eq!(behind.position(), snapshot.position(), "whatever the way");
             }
         }
     }

@@ -56,14 +56,14 @@ impl Place {
     /// The catalog's position when both parts are where the store is. Each comes by a feed of its own.
     async fn position(&self) -> Position {
         let revision = self.store.status().await.unwrap().revision;
-        let here = Position { own: revision, foreign: revision };
+        let here = Position { own: revision, foreign: revision, mark: 0 };
         let arrived = async {
             while !self.catalog.snapshot().position().covers(here) {
                 tokio::task::yield_now().await;
             }
         };
         timeout(Duration::from_secs(10), arrived).await.expect("both parts");
-        here
+        self.catalog.snapshot().position()
     }
 }
 
@@ -157,6 +157,8 @@ async fn who_comes_back_hears_what_it_missed() {
     assert_eq!(ports, [3, 1, 5]);
     let ahead = Position { own: Revision(1_000_000), ..at };
     assert!(place.events.resume(Selection::All, ahead).is_none(), "of another history");
+    let other = Position { mark: at.mark + 1, ..at };
+    assert!(place.events.resume(Selection::All, other).is_none(), "of another history at the same revision");
 }
 
 #[tokio::test]

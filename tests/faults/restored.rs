@@ -10,6 +10,8 @@ use crate::lease::beside;
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::provider::Provider;
+use crate::support::site::Site;
+use crate::support::sse::Sse;
 use crate::support::wait::{SOON, wait_until};
 use crate::support::wire::Wire;
 
@@ -99,4 +101,81 @@ async fn what_lives_is_there_and_what_left_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn also_when_it_has_gone_on_since() {
     restored(true).await;
+}
+
+/// An entry that nobody holds.
+fn put(etcd: &EtcdProcess, port: u16) {
+    let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#);
+    etcd.ctl(&["put", &format!("/skydns/local/skydns/services/foo/{port}"), &value]);
+}
+
+fn remove(etcd: &EtcdProcess, port: u16) {
+    etcd.ctl(&["del", &format!("/skydns/local/skydns/services/foo/{port}")]);
+}
+
+/// What a reader knows who knew these ports at a position, and comes back.
+async fn comes_back(daemon: &Daemon, at: &str, knew: &[u64], waits_for: u64) -> Vec<u64> {
+    let mut known: std::collections::BTreeSet<u64> = knew.iter().copied().collect();
+    let mut events = Sse::open(daemon.http, "/v1/watch?service=foo", Some(at)).await;
+    while !known.contains(&waits_for) {
+        let event = events.next().await;
+        if event.name == "set" {
+            known = event.ports().into_iter().collect();
+            continue;
+        }
+        match event.port() {
+            ("put", port) => known.insert(port),
+            (_, port) => known.remove(&port),
+        };
+    }
+    known.into_iter().collect()
+}
+
+/// A reader who was told of a history that is no more is not told the rest of another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_in_another_history_is_not_gone_on_from() {
+    let mut etcd = EtcdProcess::start().await;
+    let (stays, mut goes) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);
+    put(&etcd, 1);
+    put(&etcd, 2);
+    etcd.save("backup");
+    put(&etcd, 3);
+    remove(&etcd, 1);
+    let wait_for = async |daemon: &Daemon, ports: &[u64]| {
+        wait_until(SOON, async || {
+            let set = Sse::open(daemon.http, "/v1/watch?service=foo", None).await.next().await;
+            if set.ports() == ports { Ok(set.id) } else { Err(format!("{set:?}")) }
+        })
+        .await
+    };
+    let at = wait_for(&stays, &[2, 3]).await;
+    assert_eq!(wait_for(&goes, &[2, 3]).await, at, "both daemons say the same");
+
+    goes.stop().await;
+    etcd.stop().await;
+    etcd.restore("backup");
+    etcd.restart().await;
+    goes.restart().await;
+    // They have read the new history where the old one had gone further.
+    for daemon in [&stays, &goes] {
+        let now = wait_until(SOON, async || {
+            let set = Sse::open(daemon.http, "/v1/watch?service=foo", None).await.next().await;
+            if set.ports() == [1, 2] { Ok(set.id) } else { Err(format!("{set:?}")) }
+        })
+        .await;
+        assert_ne!(now, at);
+    }
+    // And now it has gone further than that.
+    (0..PAST).for_each(|n| drop(etcd.ctl(&["put", "/skydns/local/elsewhere", &format!(r#"{{"text":"{n}"}}"#)])));
+    put(&etcd, 4);
+    for daemon in [&stays, &goes] {
+        let now = wait_for(daemon, &[1, 2, 4]).await;
+        assert_eq!(comes_back(daemon, &at, &[2, 3], 4).await, [1, 2, 4]);
+        // In this history they go on.
+        let mut events = Sse::open(daemon.http, "/v1/watch?service=foo", Some(&now)).await;
+        put(&etcd, 5);
+        assert_eq!(events.heard().await, ("put".into(), 5));
+        remove(&etcd, 5);
+        assert_eq!(events.heard().await, ("delete".into(), 5));
+    }
 }

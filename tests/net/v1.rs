@@ -143,7 +143,7 @@ async fn a_stop_ends_every_stream() {
 #[tokio::test]
 async fn what_was_never_read_is_not_empty() {
     let daemon = Daemon::started(How { follow: false, ..How::default() }).await;
-    for path in ["/v1/services", "/v1/instances", "/v1/watch", "/v1/watch?last-event-id=7"] {
+    for path in ["/v1/services", "/v1/instances", "/v1/watch", "/v1/watch?last-event-id=7.0"] {
         let answer = http::get(daemon.addr, path).await.expect("an answer");
         assert_eq!(answer.status, 503, "{path}");
         assert!(answer.header("retry-after").is_some() && answer.body.contains("has not read its store"), "{path}");

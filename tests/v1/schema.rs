@@ -96,6 +96,6 @@ async fn answers_are_as_they_are_described() {
 async fn an_answer_that_is_not_as_described_is_found() {
     let daemon = Daemon::start(&[]).await;
     let description = Description::of(&daemon).await;
-    let wrong = json!({ "position": "1", "services": [{ "name": "web", "instances": 0 }] });
+    let wrong = json!({ "position": "1.0", "services": [{ "name": "web", "instances": 0 }] });
     description.check("/components/schemas/Services", &wrong);
 }
