@@ -358,7 +358,8 @@ mod tests {
         for text in ["107.0", "107-95.ffffffffffffffff"] {
             assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
         }
-        for text in ["", "-", "1", "1-2", "1-.0", "x.0", "1-2-3.0", "-1.0", "1.", "1.x", "1.0.0", "1.1ffffffffffffffff"] {
+        for text in ["", "-", "1", "1-2", "1-.0", "x.0", "1-2-3.0", "-1.0", "1.", "1.x", "1.0.0", "1.1ffffffffffffffff"]
+        {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
     }

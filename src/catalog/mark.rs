@@ -12,8 +12,9 @@ use crate::model::Key;
 use crate::store::Revision;
 use std::collections::VecDeque;
 
-/// How many marks are remembered, as many as changes: older revisions are those of a reader who is away for too long.
-const MARKS_MAX: usize = super::history::WINDOW;
+/// How many marks are remembered: one before each change that is, and one after the last. Older ones are of a reader who
+/// was away for too long.
+const MARKS_MAX: usize = super::history::WINDOW + 1;
 
 /// A sum over items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,9 +43,8 @@ impl Mark {
 /// agree on it.
 fn item(key: &Key, put: Revision) -> u64 {
     let bytes = key.as_bytes().iter().copied().chain(put.0.to_be_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
@@ -121,15 +121,10 @@ mod tests {
         marks.push(Revision(7), one);
         marks.push(Revision(9), two);
         let at = |revision| marks.at(Revision(revision));
-        assert_eq!([at(2), at(3), at(4), at(5), at(8), at(9), at(99)], [
-            None,
-            Some(none),
-            Some(none),
-            Some(one),
-            Some(one),
-            Some(two),
-            Some(two)
-        ]);
+        assert_eq!(
+            [at(2), at(3), at(4), at(5), at(8), at(9), at(99)],
+            [None, Some(none), Some(none), Some(one), Some(one), Some(two), Some(two)]
+        );
         for n in 0..MARKS_MAX as u64 {
             marks.push(Revision(10 + n), mark(&[("/a", 10 + n)]));
         }

@@ -227,7 +227,7 @@ pub struct Status {
     pub place: String,
     /// The member that answered and the leader it follows; `None` for a store of one.
     pub member: Option<Member>,
-    /// What it complains of, as it says itself: etcd's alarms.
+    /// What it complains of in its own words: etcd's alarms, a file that somebody removed.
     pub alarms: Vec<String>,
 }
 

@@ -1,6 +1,9 @@
-//! The embedded store loses its process in the middle of a burst.
+//! The embedded store loses its process in the middle of a burst, its space, its file.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,9 +12,11 @@ use hickory_proto::op::ResponseCode;
 use skyhound::store::LEASE_SLACK;
 
 use crate::support::ask::Ask;
+use crate::support::daemon::Daemon;
 use crate::support::provider::Provider;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
 
 const BURST: usize = 400;
 const TERM: Duration = Duration::from_secs(3);
@@ -76,4 +81,81 @@ async fn what_was_confirmed_outlives_a_kill() {
         new.close().await;
         assert_eq!(asking.srv("services.skydns.local").await.map(|said| said.status), Ok(ResponseCode::NXDomain));
     }
+}
+
+/// Past the capture of `cargo test`, which shows only what a failed test printed.
+fn leave_out() {
+    let message = "LEFT OUT: a disk without space: unshare may not make a mount here.";
+    writeln!(std::io::stderr(), "{message}").expect("writing to stderr");
+}
+
+/// DNS goes on, who lives stays, newcomers hear why; who left goes once there is space.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_space() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().to_str().expect("a path in UTF-8").to_owned();
+    let mount = format!("mount -t tmpfs -o size=3m none '{at}' && exec \"$@\"");
+    let unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c", &mount, "sh"];
+    if !Command::new(unshare[0]).args(&unshare[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        return leave_out();
+    }
+    let daemon = Daemon::start_within(&unshare, &["--data-dir", &at, "--timeout", "2"]).await;
+    let (stays, leaves) = (daemon.provide("service=foo&port=1").await, daemon.provide("service=foo&port=2").await);
+    let watch = Watch::udp(daemon.dns, "foo.services.skydns.local", 1);
+    // Its mount is seen through it alone.
+    let filler = PathBuf::from(format!("/proc/{}/root{at}/filler", daemon.pid()));
+    let mut filling = std::fs::File::create(&filler).expect("space for a file");
+    while filling.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    let full = std::time::Instant::now();
+    let refusal = daemon.try_provide("service=foo&port=3").await.expect_err("there is no space").answer();
+    assert_eq!(refusal.status, 503, "{refusal:?}");
+    assert!(refusal.body.contains("No space left on device") && refusal.header("retry-after").is_some(), "{refusal:?}");
+    assert!(full.elapsed() < skyhound::registry::REGISTER_DEADLINE, "after {:?}", full.elapsed());
+    let ready = daemon.readyz().await;
+    assert_eq!((&ready["ready"], &ready["store"]["reachable"]), (&true.into(), &false.into()), "{ready}");
+    drop(leaves);
+    wait_until(SOON, async || if full.elapsed() > TERM * 2 { Ok(()) } else { Err("not yet") }).await;
+    let warned = daemon.log().matches("No space left").count();
+    assert!((1..=5).contains(&warned), "{warned} lines about it:\n{}", daemon.log());
+
+    drop(filling);
+    std::fs::remove_file(&filler).expect("it is there");
+    wait_until(SOON, async || {
+        let ports = daemon.dig().query("foo.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?.ports();
+        if ports == [1] { Ok(()) } else { Err(format!("{ports:?}")) }
+    })
+    .await;
+    let _new = daemon.provide("service=foo&port=4").await;
+    assert!(stays.is_open());
+    watch.stop().await.assert_no_gap();
+}
+
+/// Nobody finds again what is written into a file that was removed; it is said, and those who live are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_removed() {
+    let mut site = Site::disk(&["--timeout", "2"]).await;
+    let held = site.provide("service=foo&port=1").await;
+    assert_eq!(site.readyz().await["store"]["alarms"], serde_json::json!([]));
+    let dir = site.dir.as_ref().expect("the store is a file").path().to_owned();
+    std::fs::remove_dir_all(&dir).expect("it is there");
+    wait_until(SOON, async || {
+        let ready = site.readyz().await;
+        let alarm = ready["store"]["alarms"][0].as_str().is_some_and(|said| said.contains("was removed"));
+        if alarm && site.log().contains("was removed") { Ok(()) } else { Err(ready) }
+    })
+    .await;
+    let _new = site.provide("service=foo&port=2").await;
+    let ask = async |daemon: &Daemon| {
+        let answer = daemon.dig().query("foo.services.skydns.local", "SRV").await.expect("an answer");
+        (answer.ports(), answer.status)
+    };
+    assert_eq!(ask(&site).await.0, [1, 2]);
+    assert!(held.is_open());
+    // It makes a new one.
+    assert!(site.daemon.stop().await.success());
+    site.daemon.restart().await;
+    assert_eq!(ask(&site).await.1, "NXDOMAIN");
+    let _again = site.provide("service=foo&port=1").await;
+    assert_eq!(ask(&site).await.0, [1]);
+    assert_eq!(site.readyz().await["store"]["alarms"], serde_json::json!([]));
 }

@@ -29,6 +29,7 @@ pub const OWN: &str = "OWN-ADDRESS";
 pub struct Daemon {
     child: Child,
     args: Vec<String>,
+    within: Vec<String>,
     log: TempDir,
     /// Where HTTP and websockets are.
     pub http: SocketAddr,
@@ -61,12 +62,24 @@ impl Daemon {
             args.push("--in-memory".into());
         }
         let log = TempDir::new().expect("a directory for the log");
-        Self::spawn(http, dns, args, log).await
+        Self::spawn(&[], http, dns, args, log).await
     }
 
-    async fn spawn(http: SocketAddr, dns: SocketAddr, args: Vec<String>, log: TempDir) -> Self {
+    /// Starts it by a program that becomes it, as `unshare` or `prlimit` do.
+    pub async fn start_within(program: &[&str], args: &[&str]) -> Self {
+        let ip = own_address();
+        let within: Vec<_> = program.iter().map(ToString::to_string).collect();
+        let args = args.iter().map(ToString::to_string).collect();
+        let log = TempDir::new().expect("a directory for the log");
+        Self::spawn(&within, SocketAddr::new(ip, 8053), SocketAddr::new(ip, 5300), args, log).await
+    }
+
+    async fn spawn(within: &[String], http: SocketAddr, dns: SocketAddr, args: Vec<String>, log: TempDir) -> Self {
         let out = File::options().create(true).append(true).open(log.path().join("log")).expect("a file for the log");
-        let mut child = Command::new(PROGRAM)
+        let own = [PROGRAM.to_owned()];
+        let [first, rest @ ..] = &[within, &own].concat()[..] else { unreachable!("there is the program itself") };
+        let mut child = Command::new(first)
+            .args(rest)
             .args(["serve", "--listen", &http.to_string(), "--dns-listen", &dns.to_string()])
             .args(&args)
             // Not in the home directory of whoever runs the tests, nor from one test to another.
@@ -78,7 +91,16 @@ impl Daemon {
             .spawn()
             .expect("the binary was built with the tests");
         let stdout = child.stdout.take().expect("it was piped");
-        let mut daemon = Self { child, args, log, http, dns, seaport: None, ready: serde_json::Value::Null };
+        let mut daemon = Self {
+            child,
+            args,
+            within: within.to_vec(),
+            log,
+            http,
+            dns,
+            seaport: None,
+            ready: serde_json::Value::Null,
+        };
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_DEADLINE, lines.next_line())
             .await
@@ -198,7 +220,7 @@ impl Daemon {
     /// Starts it again with the same arguments on the same ports. It has to have ended.
     pub async fn restart(&mut self) {
         let log = std::mem::replace(&mut self.log, TempDir::new().expect("a directory"));
-        *self = Self::spawn(self.http, self.dns, self.args.clone(), log).await;
+        *self = Self::spawn(&self.within.clone(), self.http, self.dns, self.args.clone(), log).await;
     }
 }
 

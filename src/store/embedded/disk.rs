@@ -14,7 +14,7 @@
 //! takes the last state that is whole. That walks the file, as reading it all at the start does anyway;
 //! its quick repair would save the walk at the price of a second fsync in every commit.
 
-use super::open::OpenError;
+use super::open::{OpenError, identity};
 use super::row::Row;
 use super::state::{Journal, State};
 use crate::model::Key;
@@ -41,6 +41,8 @@ pub(super) struct Disk {
     path: PathBuf,
     open: Opener,
     db: Option<Database>,
+    /// Which file it is.
+    identity: Option<(u64, u64)>,
     /// Transactions in the file so far. Tells after a failure whether the last one happened.
     serial: u64,
 }
@@ -62,7 +64,13 @@ impl Disk {
         let (db, state, serial) = read.unwrap_or_else(|_| {
             Err(OpenError::Damaged { path: path.clone(), what: "its pages make no sense".into() })
         })?;
-        Ok((Self { path, open, db: Some(db), serial }, state))
+        let identity = identity(&path);
+        Ok((Self { path, open, db: Some(db), identity, serial }, state))
+    }
+
+    /// Whether the path still leads to the file. If not, what is written goes to a file that nobody will find again.
+    pub(super) fn is_in_its_place(&self) -> bool {
+        identity(&self.path) == self.identity
     }
 
     pub(super) fn path(&self) -> &Path {

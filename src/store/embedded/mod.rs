@@ -39,6 +39,7 @@ use row::Row;
 use state::State;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -90,6 +91,7 @@ pub struct Embedded {
     /// `None` in memory.
     path: Option<PathBuf>,
     requests: mpsc::Sender<Request>,
+    misplaced: Arc<AtomicBool>,
     /// After `requests`, because fields are dropped in this order and the writer ends when they are closed.
     _writer: Joined,
 }
@@ -120,12 +122,13 @@ impl Embedded {
         let path = disk.as_ref().map(|disk| disk.path().to_path_buf());
         let view = Arc::new(ArcSwap::from_pointee(View::of(&state, None)));
         let (requests, inbox) = mpsc::channel(GROUP_MAX);
-        let writer = Writer::new(state, disk, Arc::clone(&view));
+        let misplaced = Arc::<AtomicBool>::default();
+        let writer = Writer::new(state, disk, Arc::clone(&view), Arc::clone(&misplaced));
         // The thread's own runtime: it blocks in every fsync, and needs of it only a receive with a deadline.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new().name("store".into());
         let thread = thread.spawn(move || runtime.block_on(writer.run(inbox))).map_err(OpenError::Thread)?;
-        Ok(Self { view, path, requests, _writer: Joined(Some(thread)) })
+        Ok(Self { view, path, requests, misplaced, _writer: Joined(Some(thread)) })
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {
@@ -190,7 +193,10 @@ impl Store for Embedded {
             None => ("memory", "this process".into()),
         };
         let version = env!("CARGO_PKG_VERSION").into();
-        Ok(Status { kind, version, revision: view.revision, place, member: None, alarms: Vec::new() })
+        let misplaced = self.misplaced.load(Ordering::Relaxed);
+        let alarms = misplaced.then(|| format!("{place} was removed or replaced: what it held ends with this process"));
+        let alarms = alarms.into_iter().collect();
+        Ok(Status { kind, version, revision: view.revision, place, member: None, alarms })
     }
 }
 

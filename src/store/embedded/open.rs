@@ -96,6 +96,17 @@ pub(super) fn open_file(path: &Path) -> Result<Database, OpenError> {
     opened.map_err(|error: DatabaseError| OpenError::from_redb(path, error.into()))
 }
 
+/// Which file a path leads to: another after it was removed or replaced. `None` when to none, or nobody can tell.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    return fs::metadata(path).ok().map(|file| {
+        use std::os::unix::fs::MetadataExt;
+        (file.dev(), file.ino())
+    });
+    #[cfg(not(unix))]
+    return path.exists().then_some((0, 0));
+}
+
 #[cfg(unix)]
 fn make_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

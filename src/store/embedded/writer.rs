@@ -12,6 +12,7 @@ use super::{Answer, Mutation, Request, View};
 use crate::store::{Feed, LeaseId, Revision, StoreError};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     /// A reader of a feed waits for a bookmark.
     bookmark_due: bool,
     view: Arc<ArcSwap<View>>,
+    /// The file was removed or replaced under us.
+    misplaced: Arc<AtomicBool>,
     clock: Clock,
 }
 
@@ -48,11 +51,11 @@ struct Fault {
 }
 
 impl Writer {
-    pub(super) fn new(state: State, disk: Option<Disk>, view: Arc<ArcSwap<View>>) -> Self {
+    pub(super) fn new(state: State, disk: Option<Disk>, view: Arc<ArcSwap<View>>, misplaced: Arc<AtomicBool>) -> Self {
         let history = History::from(state.revision);
         let clock = Clock { read: Instant::now(), time: Duration::ZERO };
         let (feeds, bookmark_due) = (Feeds::default(), false);
-        Self { state, disk, limbo: None, fault: None, history, feeds, bookmark_due, view, clock }
+        Self { state, disk, limbo: None, fault: None, history, feeds, bookmark_due, view, misplaced, clock }
     }
 
     /// Until the last handle is gone and everything that was asked has been answered.
@@ -65,6 +68,18 @@ impl Writer {
             }
             let now = self.clock.now();
             self.turn(group.drain(..), now);
+            self.look_at_file();
+        }
+    }
+
+    /// Says so when somebody removes the file under us. Writing goes on: who lives can be found, which a refusal would
+    /// not make any safer.
+    fn look_at_file(&self) {
+        let Some(disk) = &self.disk else { return };
+        let misplaced = !disk.is_in_its_place();
+        if self.misplaced.swap(misplaced, Ordering::Relaxed) != misplaced && misplaced {
+            let path = disk.path().display();
+            tracing::error!(%path, "the store's file was removed or replaced; what it holds ends with this process");
         }
     }
 
