@@ -123,7 +123,12 @@ impl Server {
         let registry = Registry::start(
             Arc::clone(&store),
             Arc::clone(&catalog),
-            RegistrySettings { term: settings.timeout, deadline: REGISTER_DEADLINE, layout: settings.layout.clone() },
+            RegistrySettings {
+                term: settings.timeout,
+                deadline: REGISTER_DEADLINE,
+                lasting_max: settings.lasting_max,
+                layout: settings.layout.clone(),
+            },
         );
         let follower = follow(&store, &catalog).await;
         let topics = Topics::new(Arc::clone(&store), broker::ROOT, settings.timeout);

@@ -31,6 +31,13 @@ pub struct Stored {
     pub foreign: bool,
 }
 
+impl Stored {
+    /// Whether it was registered here to stay until it is removed.
+    pub fn is_lasting(&self) -> bool {
+        self.lease.is_none() && !self.foreign && self.entry.details.is_some()
+    }
+}
+
 /// A name that exists: something stands at it or below it.
 #[derive(Debug, Clone, Default)]
 pub struct Node {

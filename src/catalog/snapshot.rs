@@ -29,6 +29,8 @@ pub struct Snapshot {
     /// How many changes a listener could have heard of up to here.
     changes: u64,
     root: Arc<Node>,
+    /// How many entries of ours nobody holds, and no lease takes away.
+    lasting: usize,
     offers: Offers,
     /// The names of the items of hound-dog's peers: their keys do not say them.
     foreign: OrdMap<Key, Name>,
@@ -45,6 +47,7 @@ impl Snapshot {
             theirs: Mark::default(),
             changes: 0,
             root: Arc::default(),
+            lasting: 0,
             offers: Offers::default(),
             foreign: OrdMap::new(),
             quarantine: OrdMap::new(),
@@ -92,6 +95,11 @@ impl Snapshot {
     /// The entry under a key, as far as anybody is shown it.
     pub fn entry(&self, key: &Key) -> Option<&Arc<Stored>> {
         self.node(&self.name(key)?)?.own().find(|stored| stored.key == *key)
+    }
+
+    /// How many entries there are that were registered here to stay until they are removed.
+    pub fn lasting(&self) -> usize {
+        self.lasting
     }
 
     /// Every service that has an instance, in order.
@@ -201,6 +209,7 @@ impl Snapshot {
                 if stored.foreign {
                     self.foreign.insert(item.key.clone(), name.clone());
                 }
+                self.lasting += usize::from(stored.is_lasting());
                 let before = self.root.put(name.labels(), &Value::Entry(Arc::new(stored)));
                 self.withdraw(&home, before.as_ref());
                 before
@@ -243,9 +252,9 @@ impl Snapshot {
 
     /// What stood somewhere does not any more.
     fn withdraw(&mut self, home: &Name, before: Option<&Value>) {
-        if let Some(Value::Entry(before)) = before
-            && let Some(service) = &before.service
-        {
+        let Some(Value::Entry(before)) = before else { return };
+        self.lasting -= usize::from(before.is_lasting());
+        if let Some(service) = &before.service {
             let other = self.unusual(service, home);
             self.offers.remove(service, other);
         }

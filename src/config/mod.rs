@@ -88,6 +88,8 @@ pub struct Settings {
     pub default_category: String,
     /// The term of a session, and twice the time between two pings.
     pub timeout: Duration,
+    /// The most registrations that stay until they are removed.
+    pub lasting_max: u32,
     /// Where entries are kept.
     pub store: StoreSettings,
     /// Where the last that was known is kept; nowhere for the embedded store, which is a file itself.

@@ -16,6 +16,7 @@ use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
 use crate::model::key::Layout;
 use crate::model::{Label, Name, address};
 use crate::net::tls::TlsFiles;
+use crate::registry::LASTING_MAX;
 use crate::store::etcd::EtcdSettings;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ impl Typed {
             srv_weights: Some("skydns".into()),
             default_category: Some(DEFAULT_CATEGORY.into()),
             timeout: Some(DEFAULT_TIMEOUT),
+            lasting_max: Some(LASTING_MAX),
             in_memory: embedded.then_some(false),
             key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
             hound_dog_namespace: Some(FOREIGN_NAMESPACE.into()),
@@ -87,6 +89,7 @@ impl Typed {
             typed: as_typed,
             default_category: category(typed.default_category.as_deref().unwrap_or(DEFAULT_CATEGORY))?,
             timeout: Duration::from_secs(timeout.into()),
+            lasting_max: typed.lasting_max.unwrap_or(LASTING_MAX),
             layout: Layout::new(typed.key_prefix.as_deref().unwrap_or(DEFAULT_KEY_PREFIX)),
             hound_dog_namespace: typed.hound_dog_namespace()?,
             sidecar: typed.sidecar()?,

@@ -195,6 +195,11 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
 
+    /// The most registrations that stay until they are removed, of all daemons on one store [default: 100000]
+    #[arg(long, env = "SKYHOUND_LASTING_MAX", value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lasting_max: Option<u32>,
+
     /// Directory of the embedded store [default: the platform's state directory]
     #[arg(long, env = "SKYHOUND_DATA_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -381,6 +386,7 @@ impl Typed {
             etcd_cacert: self.etcd_cacert.or(other.etcd_cacert),
             etcd_cert: self.etcd_cert.or(other.etcd_cert),
             etcd_key: self.etcd_key.or(other.etcd_key),
+            lasting_max: self.lasting_max.or(other.lasting_max),
             etcd_username: self.etcd_username.or(other.etcd_username),
             etcd_password: self.etcd_password.or(other.etcd_password),
             last_known: self.last_known.or(other.last_known),

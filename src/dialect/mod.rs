@@ -67,6 +67,7 @@ impl From<RegisterError> for HttpError {
             RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Full => {
                 Self::unavailable(error.to_string())
             }
+            RegisterError::TooManyLasting(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             RegisterError::Rejected(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
@@ -78,6 +79,6 @@ pub fn outcome(error: &RegisterError) -> &'static str {
         RegisterError::Unavailable(_) => "unavailable",
         RegisterError::Rejected(_) => "rejected",
         RegisterError::Stopping => "stopping",
-        RegisterError::Full => "full",
+        RegisterError::Full | RegisterError::TooManyLasting(_) => "full",
     }
 }

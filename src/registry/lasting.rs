@@ -26,6 +26,10 @@ use tokio::time::timeout;
 /// The most of them in one commit: one write is left for the marker that says why entries left.
 const WRITES_MAX: usize = COMMIT_MAX - 1;
 
+/// `--lasting-max`: the most entries without a term, of all daemons on one store. Nothing else ever takes them away; so
+/// many are a small part of what an etcd holds with its default quota of 2 GiB.
+pub const LASTING_MAX: u32 = 100_000;
+
 /// What came of a write, and at which revision.
 type Written = Result<(Outcome, Revision), StoreError>;
 
@@ -104,10 +108,15 @@ impl Registry {
         instance: Instance,
         term: Option<Duration>,
     ) -> Result<(), RegisterError> {
+        // What the catalog is asked: whether this was said before, and on which lease; the store is asked whether it is
+        // still so. And how many there are: those on their way at this moment may come on top of the most.
+        let snapshot = self.catalog.snapshot();
+        let known = snapshot.entry(&instance.key).cloned();
+        let one_more = term.is_none() && !known.as_ref().is_some_and(|known| known.is_lasting());
+        if one_more && snapshot.lasting() >= self.settings.lasting_max as usize {
+            return Err(RegisterError::TooManyLasting(self.settings.lasting_max));
+        }
         let put = async {
-            // The one thing that the catalog is asked: whether this was said before, and on which lease. The store is
-            // asked whether it is still so.
-            let known = self.catalog.snapshot().entry(&instance.key).cloned();
             if let Some(known) = &known
                 && known.entry == instance.entry
                 && let Some(revision) = self.still(known, term).await?

@@ -27,6 +27,7 @@ mod twin;
 pub mod writer;
 
 pub use claim::Claim;
+pub use lasting::LASTING_MAX;
 
 use crate::catalog::Catalog;
 use crate::model::departure::Departure;
@@ -59,6 +60,11 @@ pub enum RegisterError {
     /// This daemon holds [`beats::BEATING_MAX`] claims by heartbeats. Trying another one is right.
     #[error("this daemon holds as many instances by heartbeats as it takes")]
     Full,
+    /// There are [`RegistrySettings::lasting_max`] entries that nobody holds. Some have to be removed first.
+    #[error(
+        "{0} entries stay until they are removed, and that is the most (--lasting-max); remove some, or give this one a ttl"
+    )]
+    TooManyLasting(u32),
     /// This daemon is stopping. Trying another one, or this one again, is right.
     #[error("this daemon is stopping")]
     Stopping,
@@ -80,6 +86,8 @@ pub struct RegistrySettings {
     pub term: Duration,
     /// See [`REGISTER_DEADLINE`].
     pub deadline: Duration,
+    /// See [`LASTING_MAX`].
+    pub lasting_max: u32,
     /// Where the entries are: the marker of removals ([`crate::model::departure`]) stands beside them.
     pub layout: Layout,
 }

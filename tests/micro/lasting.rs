@@ -131,3 +131,36 @@ async fn never_read_is_not_empty() {
     }
     assert_eq!(json(&nobody, "POST", "/registry", &node("web", "one", 80)).await.status, 503);
 }
+
+/// Of all daemons on one etcd, as each of them knows them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_stay_and_no_more() {
+    let etcd = EtcdProcess::start().await;
+    let few = ["--lasting-max", "2"];
+    let (a, b) = (Site::at(&etcd, &few).await, Site::at(&etcd, &few).await);
+    for id in ["one", "two"] {
+        register(&a, &node("web", id, 80)).await;
+    }
+    wait_until(SOON, async || match service(&b, "web").await {
+        Some(there) if there[0]["nodes"].as_array().map(Vec::len) == Some(2) => Ok(()),
+        there => Err(format!("{there:?}")),
+    })
+    .await;
+    for at in [&a, &b] {
+        let answer = json(at, "POST", "/registry", &node("web", "three", 80)).await;
+        assert_eq!(answer.status, 507, "{answer:?}");
+        assert!(answer.body.starts_with("2 entries stay until they are removed"), "{answer:?}");
+        assert!(answer.body.contains("--lasting-max"), "{answer:?}");
+        // What is there may be said again, and otherwise; what goes by itself is not counted.
+        register(at, &node("web", "two", 80)).await;
+        register(at, &node("web", "two", 81)).await;
+        assert_eq!(json(at, "POST", "/registry?ttl=60", &node("web", "brief", 80)).await.status, 200);
+    }
+    let held = b.provide("service=web&host=127.0.0.1&port=1").await;
+    // One that goes by itself may not stay either, while there is no room; and then there is.
+    assert_eq!(json(&a, "POST", "/registry", &node("web", "brief", 80)).await.status, 507);
+    deregister(&a, &node("web", "one", 80)).await;
+    register(&a, &node("web", "brief", 80)).await;
+    assert_eq!(json(&a, "POST", "/registry", &node("web", "one", 80)).await.status, 507);
+    held.close().await;
+}

@@ -11,7 +11,7 @@ use skyhound::metrics::Metrics;
 use skyhound::model::{Entry, Layout, Name, Naming};
 use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
 use skyhound::ops::gauges;
-use skyhound::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound::registry::{LASTING_MAX, REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound::server::routes;
 use skyhound::store::Store;
 use skyhound::store::embedded::Embedded;
@@ -68,7 +68,12 @@ impl Daemon {
     pub async fn started(how: How) -> Self {
         let layout = Layout::new("/skydns");
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
-        let settings = RegistrySettings { term: how.timeout, deadline: how.deadline, layout: layout.clone() };
+        let settings = RegistrySettings {
+            term: how.timeout,
+            deadline: how.deadline,
+            lasting_max: LASTING_MAX,
+            layout: layout.clone(),
+        };
         let naming = Naming {
             root: Name::parse("skydns.local.").expect("a name"),
             layout,

@@ -5,7 +5,7 @@ use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound::catalog::{Catalog, Stored};
 use skyhound::model::departure::{Departed, Departure};
 use skyhound::model::{Instance, Key, Layout, Naming, Registration, Twin};
-use skyhound::registry::{RegisterError, Registry, RegistrySettings};
+use skyhound::registry::{LASTING_MAX, RegisterError, Registry, RegistrySettings};
 use skyhound::store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -46,7 +46,12 @@ impl Node {
     /// One that waits so long for its store.
     pub(crate) async fn patient(store: &Arc<dyn Store>, deadline: Duration) -> Self {
         let catalog = Catalog::new(Layout::new("/skydns"));
-        let settings = RegistrySettings { term: Duration::from_secs(30), deadline, layout: Layout::new("/skydns") };
+        let settings = RegistrySettings {
+            term: Duration::from_secs(30),
+            deadline,
+            lasting_max: LASTING_MAX,
+            layout: Layout::new("/skydns"),
+        };
         let registry = Registry::start(Arc::clone(store), Arc::clone(&catalog), settings);
         let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
         let follower = tokio::spawn(follow.run(Arc::clone(&catalog)));
