@@ -131,7 +131,7 @@ impl Server {
             },
         );
         let follower = follow(&store, &catalog).await;
-        let topics = Topics::new(Arc::clone(&store), broker::ROOT, settings.timeout);
+        let topics = Topics::new(Arc::clone(&store), broker::ROOT, settings.timeout, Some(broker::KEPT));
         let metrics = Arc::new(Metrics::default());
         let dns = bind_dns(settings, &catalog, &metrics, tls.dot.as_ref()).await?;
         let app = Arc::new(App {

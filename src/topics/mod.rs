@@ -5,8 +5,9 @@
 //! ```
 //! A second line beside that of entries, and a simpler one: it never touches the catalog. A message is a put on the
 //! key of its topic; the store gives it its place in the order and takes it to all nodes. The value stays there until
-//! the next message on that topic replaces it, on no lease: so hound-dog leaves its own, whose peers hear puts and
-//! nothing else, and a lease for each message would cost the store more than the message does.
+//! the next message on that topic replaces it, or for ever: so hound-dog leaves its own, whose peers hear puts and
+//! nothing else. Where topics are of the clients' making, it hangs on a lease that runs out; one for all messages of half
+//! that time, as a lease for each would cost the store more than the message does.
 //!
 //! - In the order of the store, so that one publisher's messages on a topic come in the order that it sent them.
 //! - Each once to each subscription. After an interruption the feed goes on where it ended; if the store does not
@@ -39,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// The longest message, in bytes. etcd takes requests of 1.5 MiB, all in all, unless it is told otherwise.
@@ -101,6 +102,10 @@ pub struct Topics {
     /// The term of the lease that memberships hang on: so long they outlive a node that died.
     term: Duration,
     lease: Mutex<Option<LeaseId>>,
+    /// How long the last message of a topic stays in the store, at the most; `None`: for ever.
+    kept: Option<Duration>,
+    /// The lease that messages hang on now, and since when. Nobody keeps it alive.
+    shelf: Mutex<Option<(LeaseId, Instant)>>,
     /// The members here, or what the store has of them, changed.
     changed: Arc<Notify>,
     /// A message was taken out of a queue, or a member left.
@@ -120,10 +125,10 @@ enum Place<'k> {
 }
 
 impl Topics {
-    /// Topics below this key, without a slash at its end; memberships of queues outlive a node that died for a term.
-    /// Nothing is asked of the store before the first subscription: on an etcd for many things, who does not listen
+    /// Topics below this key, without a slash at its end; memberships of queues outlive a node that died for a term,
+    /// and the last message of a topic stays in the store for as long as it is kept, or for ever. Nothing is asked of the store before the first subscription: on an etcd for many things, who does not listen
     /// does not pay.
-    pub fn new(store: Arc<dyn Store>, root: impl Into<String>, term: Duration) -> Arc<Self> {
+    pub fn new(store: Arc<dyn Store>, root: impl Into<String>, term: Duration, kept: Option<Duration>) -> Arc<Self> {
         let node = format!("{:016x}", fastrand::u64(..));
         Arc::new(Self {
             store,
@@ -134,6 +139,8 @@ impl Topics {
             tasks: OnceLock::new(),
             term,
             lease: Mutex::default(),
+            kept,
+            shelf: Mutex::default(),
             changed: Arc::default(),
             taken: Notify::new(),
         })
@@ -148,22 +155,51 @@ impl Topics {
             To::Everybody => vec![Key::from(&self.root)],
             To::Topics(topics) => topics.iter().map(|topic| Key::from(format!("{}/{topic}", self.root))).collect(),
         };
-        let put = |key: &Key| Write {
-            guards: Vec::new(),
-            ops: vec![Op::Put { key: key.clone(), value: body.clone(), lease: None }],
-        };
         // Each put has a copy of its own on the way to etcd.
         let each = (MESSAGE_MAX / body.len().max(1)).clamp(1, COMMIT_MAX);
         for keys in keys.chunks(each) {
-            let commit = self.store.commit(keys.iter().map(put).collect());
-            match timeout(DEADLINE, commit).await {
-                Ok(Ok(_)) => {}
+            match timeout(DEADLINE, self.put(keys, &body)).await {
+                Ok(Ok(())) => {}
                 Ok(Err(StoreError::Rejected(why))) => return Err(PublishError::Rejected(why)),
                 Ok(Err(error)) => return Err(PublishError::Unavailable(error.to_string())),
                 Err(_) => return Err(PublishError::Unavailable(format!("not within {DEADLINE:?}"))),
             }
         }
         Ok(())
+    }
+
+    async fn put(&self, keys: &[Key], body: &Bytes) -> Result<(), StoreError> {
+        match self.put_on(self.message_lease().await?, keys, body).await {
+            // It ran out, or another history never had it. Nothing was put.
+            Err(StoreError::NoLease) => {
+                self.shelf().take();
+                self.put_on(self.message_lease().await?, keys, body).await
+            }
+            done => done,
+        }
+    }
+
+    async fn put_on(&self, lease: Option<LeaseId>, keys: &[Key], body: &Bytes) -> Result<(), StoreError> {
+        let put = |key: &Key| Op::Put { key: key.clone(), value: body.clone(), lease };
+        let writes = keys.iter().map(|key| Write { guards: Vec::new(), ops: vec![put(key)] });
+        self.store.commit(writes.collect()).await.map(drop)
+    }
+
+    /// The lease for a message of now.
+    async fn message_lease(&self) -> Result<Option<LeaseId>, StoreError> {
+        let Some(kept) = self.kept else { return Ok(None) };
+        let fresh = self.shelf().filter(|(_, since)| since.elapsed() < kept / 2);
+        if let Some((lease, _)) = fresh {
+            return Ok(Some(lease));
+        }
+        // Two who come here at once have one each: the other one runs out all the same.
+        let lease = self.store.grant(kept).await?;
+        *self.shelf() = Some((lease, Instant::now()));
+        Ok(Some(lease))
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Option<(LeaseId, Instant)>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A subscription to these topics, in any case ([`Message::topic`] says in which), and to what goes to everybody.

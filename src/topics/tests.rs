@@ -6,10 +6,11 @@ use crate::store::embedded::Embedded;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TERM: Duration = Duration::from_secs(30);
+const KEPT: Duration = Duration::from_secs(60);
 
 fn topics() -> (Arc<Embedded>, Arc<Topics>) {
     let store = Arc::new(Embedded::in_memory().unwrap());
-    (Arc::clone(&store), Topics::new(store, "event", TERM))
+    (Arc::clone(&store), Topics::new(store, "event", TERM, Some(KEPT)))
 }
 
 async fn subscribe(topics: &Arc<Topics>, to: &[&str]) -> Subscription {
@@ -112,7 +113,7 @@ async fn a_history_that_is_gone_is_gone_on_from() {
 /// Two nodes on one store, which both follow.
 async fn two_nodes() -> (Arc<Embedded>, [Arc<Topics>; 2]) {
     let (store, one) = topics();
-    let other = Topics::new(Arc::clone(&store) as Arc<dyn Store>, "event", TERM);
+    let other = Topics::new(Arc::clone(&store) as Arc<dyn Store>, "event", TERM, None);
     for topics in [&one, &other] {
         drop(subscribe(topics, &[]).await);
     }
@@ -258,4 +259,26 @@ fn so_many_queues_and_no_more() {
     }
     assert!(hub.join("t", "more").is_none() && hub.join("u", "0").is_none());
     assert!(hub.join("t", "0").is_some(), "one more of a queue that is there");
+}
+
+#[tokio::test]
+async fn the_last_message_of_a_topic_goes_by_itself() {
+    let (store, topics) = topics();
+    let mut all = subscribe(&topics, &["a"]).await;
+    let leases = async || {
+        let items = store.list(b"event/").await.unwrap().items;
+        items.into_iter().map(|item| item.lease.expect("it hangs on one")).collect::<Vec<_>>()
+    };
+    publish(&topics, &["a", "b"], "1").await;
+    publish(&topics, &["a"], "2").await;
+    let first = leases().await;
+    assert!(first.len() == 2 && first[0] == first[1], "one for many: {first:?}");
+    assert_eq!(store.lease_term(first[0]).await.unwrap(), Some(KEPT));
+    // It runs out, or the store is another one.
+    store.revoke(first[0]).await.unwrap();
+    publish(&topics, &["a"], "3").await;
+    assert_ne!(leases().await, first[..1]);
+    for text in ["1", "2", "3"] {
+        assert_eq!(heard(&mut all).await, said("a", text), "what goes says nothing");
+    }
 }

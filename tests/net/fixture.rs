@@ -86,7 +86,7 @@ impl Daemon {
         let app = Arc::new(App {
             registry,
             events: Events::start(Arc::clone(&catalog)),
-            topics: Topics::new(Arc::clone(&store), "topics", how.timeout),
+            topics: Topics::new(Arc::clone(&store), "topics", how.timeout, None),
             catalog: Arc::clone(&catalog),
             store: Arc::clone(&store),
             naming,

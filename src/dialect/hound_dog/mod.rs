@@ -48,7 +48,7 @@ pub struct Dog {
 
 /// Everything below `/etcd`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let topics = Topics::new(Arc::clone(&app.store), EVENTS, app.timeout);
+    let topics = Topics::new(Arc::clone(&app.store), EVENTS, app.timeout, None);
     let dog = Arc::new(Dog { app: Arc::clone(app), topics, events: Semaphore::new(event::AT_ONCE) });
     let get = |path, answer: fn(Arc<Dog>, Request) -> ask::Answer| {
         let dog = Arc::clone(&dog);

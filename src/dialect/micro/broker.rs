@@ -19,9 +19,12 @@ use data_encoding::BASE64;
 use serde_json::json;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The key of topics in the store.
 pub const ROOT: &str = "/skyhound/topics";
+/// How long the last message of a topic stays in the store, at the most: clients name as many topics as they like.
+pub const KEPT: Duration = Duration::from_secs(3600);
 /// The longest name of a topic or a queue, in bytes.
 pub const NAME_MAX: usize = 256;
 
