@@ -99,8 +99,22 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
         let answer = json(&site, "POST", path, &node("a", "1", 1)).await;
         assert!(answer.status == 400 && answer.body.starts_with(why), "{path}: {answer:?}");
     }
-    let gone = send(&site, "DELETE", "/registry", "application/json", r#"{"name":"a","nodes":[{}]}"#).await;
-    assert!(gone.status == 400 && gone.body.starts_with("port is 0"), "{gone:?}");
+    for (body, status, why) in [
+        (r#"{"name":"a","nodes":[{}]}"#, 400, "port is 0"),
+        (r#"{"name":"a"}"#, 400, "nodes is empty"),
+        (r#"{"name":"a","nodes":[]}"#, 400, "nodes is empty"),
+        (r#"{"nodes":[{"id":"x"}]}"#, 400, "service is missing"),
+        ("{\"name\"", 400, "the body is no JSON"),
+        ("", 400, "the body is no JSON"),
+        (big.as_str(), 413, "the request's body is over 65536 bytes"),
+    ] {
+        let gone = send(&site, "DELETE", "/registry", "application/json", body).await;
+        assert!(gone.status == status && gone.body.starts_with(why), "{body}: {gone:?}");
+    }
+    for query in ["service=never", "service=../x", "service=%2a"] {
+        let unknown = site.get(&format!("/registry?{query}")).await;
+        assert_eq!((unknown.status, unknown.body.trim()), (404, "Service not found"), "{query}");
+    }
     assert_eq!(site.readyz().await["store"]["revision"], before, "nothing was written");
     assert_eq!(send(&site, "PATCH", "/registry", "", "").await.status, 405);
     let preflight = send(&site, "OPTIONS", "/registry", "", "").await;

@@ -5,6 +5,7 @@ use crate::nodes;
 use crate::support::daemon::Daemon;
 use crate::support::http::Response;
 use crate::support::site::Site;
+use crate::support::wait::SOON;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -72,6 +73,8 @@ async fn a_server_in_node() {
     assert_eq!(silent.0, 408);
     assert!(silent.2.contains(&server.addr.to_string()), "{}", silent.2);
     assert!(began.elapsed() < Duration::from_secs(4), "as long as it asked for, not as long as there is");
+    let own = call(&site, &json!({"service": "say", "method": "Say.Conflict", "request": {}})).await;
+    assert_eq!(error(&own), (409, "x".into(), "taken".into()), "a node's own error goes on with its code");
 }
 
 async fn silent(daemon: &Daemon, service: &str) -> (u16, String, String) {
@@ -185,6 +188,44 @@ async fn what_goes_wrong_is_said() {
     }
     let big = format!("{{\"service\":\"a\",\"method\":\"{}\"}}", "m".repeat(70_000));
     assert_eq!(error(&send(&site, "POST", "/rpc", "application/json", &big).await).0, 413);
+    for timeout in ["0", "301", "-1", "soon"] {
+        let late = format!(
+            "POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTimeout: {timeout}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answer = crate::support::http::send(site.http, late.as_bytes()).await.expect("an answer");
+        let (status, _, detail) = error(&answer);
+        assert!(status == 400 && detail.contains("give seconds from 1 to 300"), "{timeout}: {detail}");
+    }
     assert_eq!(site.get("/rpc").await.status, 405);
     assert_eq!(site.get("/healthz").await.status, 200);
+}
+
+/// So many calls at a time and no more; and who goes away hangs up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_a_time_have_a_limit() {
+    const CALLS: usize = 256;
+    let site = Site::memory(&[]).await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let silent = listener.local_addr().expect("it is bound");
+    let body = json!({"address": silent.to_string(), "method": "M"}).to_string();
+    let head = "POST /rpc HTTP/1.1\r\nHost: x\r\nTimeout: 300\r\nContent-Type: application/json";
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (mut callers, mut nodes) = (Vec::new(), Vec::new());
+    for _ in 0..CALLS {
+        let mut caller = tokio::net::TcpStream::connect(site.http).await.expect("it listens");
+        caller.write_all(request.as_bytes()).await.expect("it is open");
+        callers.push(caller);
+        nodes.push(tokio::time::timeout(SOON, listener.accept()).await.expect("in time").expect("a call"));
+    }
+    let more = call(&site, &json!({"address": silent.to_string(), "method": "M"})).await;
+    let (status, id, detail) = error(&more);
+    assert_eq!((status, id.as_str(), detail.starts_with("256 calls are under way")), (503, "go.micro.client", true));
+    assert!(more.header("retry-after").is_some());
+    drop(callers);
+    for (mut node, _) in nodes {
+        let mut rest = Vec::new();
+        tokio::time::timeout(SOON, node.read_to_end(&mut rest)).await.expect("it hangs up").expect("in order");
+    }
+    let after = call(&site, &json!({"service": "nobody", "method": "M"})).await;
+    assert_eq!(error(&after).0, 404, "there is room again");
 }
