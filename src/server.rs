@@ -8,6 +8,7 @@ use crate::app::{App, Turns};
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
 use crate::catalog::{Catalog, Health, Places, Saved, saved};
 use crate::config::{ConfigError, Settings, StoreSettings};
+use crate::dialect::micro::probe::Probe;
 use crate::dialect::micro::sidecar::{Health as SidecarHealth, Sidecar};
 use crate::dialect::micro::{broker, stats};
 use crate::dialect::{self, seaport};
@@ -149,11 +150,11 @@ impl Server {
         });
         ops::gauges::watch(&app);
         let health = Arc::<SidecarHealth>::default();
-        let sidecar = settings.sidecar.clone().map(|of| Ok((of.instance(&app)?, of))).transpose();
+        let sidecar = settings.sidecar.as_ref().map(|of| of.instance(&app)).transpose();
         let sidecar = sidecar.map_err(StartError::Sidecar)?;
         let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref(), &health)?;
         let seaport = bind_seaport(settings, &app)?;
-        let sidecar = sidecar.map(|(instance, settings)| Sidecar::start(Arc::clone(&app), instance, settings, health));
+        let sidecar = sidecar.map(|instance| Sidecar::start(Arc::clone(&app), instance, tls.probe, health));
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
@@ -334,17 +335,19 @@ async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>) -> JoinHandle<()
     follower
 }
 
-/// One certificate, for each protocol that is spoken within TLS.
+/// One certificate, for each protocol that is spoken within TLS; and the question to the app, which may be within TLS.
 struct Certificates {
     http: Option<Arc<Tls>>,
     dot: Option<Arc<Tls>>,
+    probe: Option<Probe>,
 }
 
 impl Certificates {
     /// First of all: a certificate that cannot be used is found before anything is opened.
     fn load(settings: &Settings) -> Result<Self, TlsError> {
         let load = |alpn| settings.tls.clone().map(|files| Tls::load(files, alpn)).transpose();
-        Ok(Self { http: load(tls::HTTP)?, dot: load(tls::DOT)? })
+        let probe = settings.sidecar.as_ref().and_then(|sidecar| sidecar.probe.clone());
+        Ok(Self { http: load(tls::HTTP)?, dot: load(tls::DOT)?, probe: probe.map(Probe::new).transpose()? })
     }
 }
 

@@ -152,6 +152,7 @@ impl Typed {
             for (setting, given) in [
                 ("server-address", self.server_address.is_some()),
                 ("healthcheck-url", self.healthcheck_url.is_some()),
+                ("healthcheck-cacert", self.healthcheck_cacert.is_some()),
                 ("healthcheck-interval", self.healthcheck_interval.is_some()),
                 ("healthcheck-rise", self.healthcheck_rise.is_some()),
                 ("healthcheck-fall", self.healthcheck_fall.is_some()),
@@ -177,11 +178,19 @@ impl Typed {
         let interval = sidecar::interval_of(seconds)
             .ok_or_else(|| wrong("healthcheck-interval", format!("is {seconds}; give seconds from 1 to a day")))?;
         let probe = self.healthcheck_url.as_ref().map(|url| match url.parse::<hyper::Uri>() {
-            Ok(parsed) if parsed.scheme_str() == Some("http") && parsed.host().is_some_and(|host| !host.is_empty()) => {
-                Ok(ProbeSettings { url: parsed, interval, rise, fall })
+            Ok(parsed)
+                if matches!(parsed.scheme_str(), Some("http" | "https"))
+                    && parsed.host().is_some_and(|host| !host.is_empty()) =>
+            {
+                Ok(ProbeSettings { url: parsed, cacert: self.healthcheck_cacert.clone(), interval, rise, fall })
             }
             _ => Err(wrong("healthcheck-url", format!("{url:?} is no URL such as http://127.0.0.1:9090/health"))),
         });
+        if self.healthcheck_cacert.is_some()
+            && !self.healthcheck_url.as_ref().is_some_and(|url| url.starts_with("https:"))
+        {
+            return Err(wrong("healthcheck-cacert", "has no meaning without --healthcheck-url https://…"));
+        }
         Ok(Some(SidecarSettings { name, host: place.0.to_owned(), port: place.1, probe: probe.transpose()? }))
     }
 
@@ -440,7 +449,12 @@ mod tests {
         };
         let sidecar = beside("http://127.0.0.1:9090/x").settle().unwrap().sidecar.unwrap();
         assert_eq!((sidecar.host.as_str(), sidecar.port, sidecar.probe.unwrap().fall), ("127.0.0.1", 9090, 1));
-        for url in ["https://127.0.0.1/", "127.0.0.1:80", "/x", "http://", "http:// /"] {
+        assert!(beside("https://app.example/x").settle().is_ok());
+        let cacert = |url: &str| Typed { healthcheck_cacert: Some("ca.pem".into()), ..beside(url) };
+        assert!(cacert("https://127.0.0.1/").settle().is_ok());
+        let error = cacert("http://127.0.0.1/").settle().unwrap_err().to_string();
+        assert!(error.starts_with("--healthcheck-cacert: has no meaning"), "{error}");
+        for url in ["ftp://127.0.0.1/", "https://", "127.0.0.1:80", "/x", "http://", "http:// /"] {
             let error = beside(url).settle().unwrap_err().to_string();
             assert!(error.starts_with("--healthcheck-url: \""), "{error}");
         }

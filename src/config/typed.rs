@@ -285,6 +285,11 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck_url: Option<String>,
 
+    /// PEM file with the authorities that signed its certificate, for an https URL [default: the system's]
+    #[arg(long, env = "SKYHOUND_HEALTHCHECK_CACERT", value_name = "FILE", help_heading = "Sidecar")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck_cacert: Option<PathBuf>,
+
     /// Seconds between two questions of it [default: 30]
     #[arg(long, env = "SKYHOUND_HEALTHCHECK_INTERVAL", value_name = "SECONDS", help_heading = "Sidecar")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -381,12 +386,12 @@ impl Typed {
             default_category: self.default_category.or(other.default_category),
             timeout: self.timeout.or(other.timeout),
             data_dir: self.data_dir.or(other.data_dir),
+            lasting_max: self.lasting_max.or(other.lasting_max),
             in_memory: self.in_memory.or(other.in_memory),
             etcd_api: list(self.etcd_api, other.etcd_api),
             etcd_cacert: self.etcd_cacert.or(other.etcd_cacert),
             etcd_cert: self.etcd_cert.or(other.etcd_cert),
             etcd_key: self.etcd_key.or(other.etcd_key),
-            lasting_max: self.lasting_max.or(other.lasting_max),
             etcd_username: self.etcd_username.or(other.etcd_username),
             etcd_password: self.etcd_password.or(other.etcd_password),
             last_known: self.last_known.or(other.last_known),
@@ -395,6 +400,7 @@ impl Typed {
             server_name: self.server_name.or(other.server_name),
             server_address: self.server_address.or(other.server_address),
             healthcheck_url: self.healthcheck_url.or(other.healthcheck_url),
+            healthcheck_cacert: self.healthcheck_cacert.or(other.healthcheck_cacert),
             healthcheck_interval: self.healthcheck_interval.or(other.healthcheck_interval),
             healthcheck_rise: self.healthcheck_rise.or(other.healthcheck_rise),
             healthcheck_fall: self.healthcheck_fall.or(other.healthcheck_fall),

@@ -7,10 +7,11 @@
 //! by handshakes, at most once in [`LOOK_EVERY`]: nothing watches them while nobody comes. What cannot be
 //! used is logged once, and the certificate of before goes on.
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::CryptoProvider};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, crypto::CryptoProvider};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -188,25 +189,37 @@ impl ClientFiles {
 
     /// Reads them.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let together =
-            |problem: rustls::Error| TlsError::Together { certs: "cert", keys: "key", problem: problem.to_string() };
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.ca_cert {
-            roots = authorities("cacert", path)?;
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(together)?
-            .with_root_certificates(roots);
-        Ok(Arc::new(match &self.own {
-            Some((cert, key)) => {
-                config.with_client_auth_cert(certificates("cert", cert)?, private_key("key", key)?).map_err(together)?
-            }
-            None => config.with_no_client_auth(),
-        }))
+        let config = trusting("cacert", self.ca_cert.as_deref())?;
+        let Some((cert, key)) = &self.own else { return Ok(Arc::new(config.with_no_client_auth())) };
+        let own = config.with_client_auth_cert(certificates("cert", cert)?, private_key("key", key)?);
+        own.map(Arc::new).map_err(|problem| TlsError::Together {
+            certs: "cert",
+            keys: "key",
+            problem: problem.to_string(),
+        })
     }
+}
+
+/// A client without a certificate of its own, of servers that these authorities vouch for: those in the file that a
+/// setting names, or the system's.
+pub fn client(setting: &'static str, ca_cert: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    Ok(Arc::new(trusting(setting, ca_cert)?.with_no_client_auth()))
+}
+
+fn trusting(
+    setting: &'static str,
+    ca_cert: Option<&Path>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_cert {
+        roots = authorities(setting, path)?;
+    } else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let problem =
+        |problem: rustls::Error| TlsError::Together { certs: setting, keys: setting, problem: problem.to_string() };
+    Ok(config.map_err(problem)?.with_root_certificates(roots))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -3,11 +3,13 @@
 use crate::ask::service;
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
+use crate::support::pki::{Authority, Pair};
 use crate::support::wait::{SOON, wait_until};
+use skyhound::net::tls::{Tls, TlsFiles};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// An app that answers its check with this status.
@@ -18,17 +20,28 @@ struct App {
 
 impl App {
     async fn start(status: u16) -> Self {
+        Self::within(status, None).await
+    }
+
+    /// Within TLS, if there is a certificate.
+    async fn within(status: u16, pair: Option<Pair>) -> Self {
+        let files = pair.map(|pair| TlsFiles { cert: pair.cert, key: pair.key, client_ca: None });
+        let tls = files.map(|files| Tls::load(files, &[]).expect("a certificate"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let status = Arc::new(AtomicU16::new(status));
         let says = Arc::clone(&status);
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
+            while let Ok((stream, _)) = listener.accept().await {
                 let status = says.load(Ordering::Relaxed);
-                let answer = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: 6\r\n\r\nbroken");
-                let _ = stream.write_all(answer.as_bytes()).await;
+                match &tls {
+                    None => answer(stream, status).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer(stream, status).await;
+                        }
+                    }
+                }
             }
         });
         Self { status, addr }
@@ -37,6 +50,14 @@ impl App {
     fn url(&self) -> String {
         format!("http://{}/health", self.addr)
     }
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: u16) {
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request).await;
+    let answer = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: 6\r\n\r\nbroken");
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 async fn is_there(daemon: &Daemon, there: bool) {
@@ -116,4 +137,30 @@ async fn an_app_that_fails_its_check_is_taken_out_until_it_is_well() {
     let view: serde_json::Value = serde_json::from_str(&daemon.get("/stats/view").await.body).expect("JSON");
     let kinds: Vec<_> = view["changes"].as_array().expect("a list").iter().map(|change| &change["kind"]).collect();
     assert_eq!(kinds, ["put", "expire", "put"], "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_is_asked_over_https_by_whom_it_should_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new(dir.path(), "ca");
+    let pair = authority.sign("app", [127, 0, 0, 1].into());
+    let app = App::within(200, Some(pair)).await;
+    let url = format!("https://{}/health", app.addr);
+    let address = app.addr.to_string();
+    let beside = ["--server-name", "foo", "--server-address", &address, "--healthcheck-url", &url];
+    // Nobody whom the system knows has signed it.
+    let strict = Daemon::start(&beside).await;
+    wait_until(SOON, async || match strict.get("/health").await {
+        answer if answer.status == 503 && answer.body.contains("certificate") => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
+    assert!(service(&strict, "foo").await.is_none());
+    let cacert = authority.cert.to_str().expect("UTF-8");
+    let trusts = ["--healthcheck-cacert", cacert, "--healthcheck-interval", "1"];
+    let daemon = Daemon::start(&[&beside[..], &trusts].concat()).await;
+    is_there(&daemon, true).await;
+    assert_eq!(daemon.get("/health").await.body, "ok\n");
+    app.status.store(500, Ordering::Relaxed);
+    is_there(&daemon, false).await;
 }

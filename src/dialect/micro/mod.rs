@@ -2,7 +2,7 @@
 //!
 //! - [`registry`]: `/registry` lists, registers and removes;
 //! - [`broker`]: `/broker` says and hears messages on topics;
-//! - [`sidecar`]: one app beside this daemon, its health check, `/health`;
+//! - [`sidecar`], [`probe`]: one app beside this daemon, its health check, `/health`;
 //! - [`stats`], [`view`], `page`: `/stats`, for programs and for people;
 //! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
 //! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
@@ -15,6 +15,7 @@ pub mod broker;
 pub mod call;
 mod fields;
 mod page;
+pub mod probe;
 pub mod registry;
 pub mod rpc;
 pub mod service;

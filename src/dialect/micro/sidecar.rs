@@ -7,9 +7,11 @@
 //! it takes `--healthcheck-fall` bad ones in a row to leave and `--healthcheck-rise` good ones to return. An app that
 //! fails its check *expired*, for those who listen: nobody decided that it should go.
 //!
-//! Owns: the probe, its verdict, `/health`. The verdict is synchronous; `run` is the shell around it.
+//! Owns: when the app is asked, the verdict, `/health`. The verdict is synchronous; `run` is the shell around it. Does
+//! not own: how it is asked ([`super::probe`]).
 
 use super::DIALECT;
+use super::probe::{Probe, Wrong};
 use super::service::{REST, TERM_RANGE};
 use crate::app::App;
 use crate::model::departure::Departure;
@@ -17,27 +19,19 @@ use crate::model::instance::Invalid;
 use crate::model::{Instance, Registration};
 use crate::net::{HttpError, Route, route};
 use crate::registry::Claim;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 /// `--healthcheck-interval`, in seconds: the original's own.
 pub const INTERVAL_S: u32 = 30;
-/// The longest that a probe may take; never longer than the interval.
-pub const PROBE_DEADLINE: Duration = Duration::from_secs(5);
-/// So much of a failed probe's text is said again, in bytes.
-pub const TEXT_MAX: usize = 1024;
 /// The pause before a registration that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -57,8 +51,10 @@ pub struct SidecarSettings {
 /// How often, and how many answers in a row are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// What is asked: `http://…`.
+    /// What is asked: `http://…` or `https://…`.
     pub url: Uri,
+    /// The authorities that may have signed its certificate; without it, the system's.
+    pub cacert: Option<PathBuf>,
     /// The time between two probes.
     pub interval: Duration,
     /// Good answers that bring it back.
@@ -122,10 +118,10 @@ impl Verdict {
 
 /// What `/health` says: nothing wrong, or the last probe's status and text.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Option<(StatusCode, String)>>);
+pub struct Health(Mutex<Option<Wrong>>);
 
 impl Health {
-    fn set(&self, wrong: Option<(StatusCode, String)>) {
+    fn set(&self, wrong: Option<Wrong>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
     }
 
@@ -153,9 +149,9 @@ pub struct Sidecar {
 
 impl Sidecar {
     /// Starts. Within a tokio runtime.
-    pub fn start(app: Arc<App>, instance: Instance, settings: SidecarSettings, health: Arc<Health>) -> Self {
+    pub fn start(app: Arc<App>, instance: Instance, probe: Option<Probe>, health: Arc<Health>) -> Self {
         let (stop, stopping) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(app, instance, settings.probe, health, stopping)) }
+        Self { stop, task: tokio::spawn(run(app, instance, probe, health, stopping)) }
     }
 
     /// Removes the registration. Bound it.
@@ -169,15 +165,14 @@ impl Sidecar {
 async fn run(
     app: Arc<App>,
     instance: Instance,
-    probe: Option<ProbeSettings>,
+    probe: Option<Probe>,
     health: Arc<Health>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut claim: Option<Claim> = None;
     let mut verdict = Verdict::default();
-    let mut ticks = interval(probe.as_ref().map_or(AGAIN, |probe| probe.interval));
+    let mut ticks = interval(probe.as_ref().map_or(AGAIN, |probe| probe.settings.interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     loop {
         tokio::select! {
             // An error would say that nobody can stop it any more.
@@ -187,8 +182,8 @@ async fn run(
         let well = match &probe {
             None => true,
             Some(probe) => {
-                let wrong = ask(&http, probe).await;
-                let well = verdict.hear(wrong.is_none(), probe);
+                let wrong = probe.ask().await;
+                let well = verdict.hear(wrong.is_none(), &probe.settings);
                 health.set(wrong);
                 well
             }
@@ -220,29 +215,6 @@ async fn run(
     }
 }
 
-/// Asks once. What is wrong, if anything.
-async fn ask(http: &Client<HttpConnector, Empty<Bytes>>, probe: &ProbeSettings) -> Option<(StatusCode, String)> {
-    let answer = async {
-        let reply = http.get(probe.url.clone()).await.map_err(|error| super::call::root(&error))?;
-        let status = reply.status();
-        let text = Limited::new(reply.into_body(), TEXT_MAX).collect().await;
-        let text = text.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Ok((status, String::from_utf8_lossy(&text).trim_end().to_owned()))
-    };
-    let deadline = PROBE_DEADLINE.min(probe.interval);
-    let failed: Result<_, String> =
-        timeout(deadline, answer).await.unwrap_or_else(|_| Err(format!("no answer within {deadline:?}")));
-    match failed {
-        Ok((StatusCode::OK, _)) => None,
-        // Said again as it was, but for what is no failure by itself and would make `/health` well.
-        Ok((status, text)) if status.is_client_error() || status.is_server_error() => Some((status, text)),
-        Ok((status, text)) => {
-            Some((StatusCode::SERVICE_UNAVAILABLE, format!("{} answered {status}: {text}", probe.url)))
-        }
-        Err(why) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{}: {why}", probe.url))),
-    }
-}
-
 /// The interval in seconds, within what makes sense.
 pub fn interval_of(seconds: u32) -> Option<Duration> {
     (u64::from(seconds) <= *TERM_RANGE.end() && seconds > 0).then(|| Duration::from_secs(seconds.into()))
@@ -256,6 +228,7 @@ mod tests {
     fn so_many_in_a_row_are_believed() {
         let settings = ProbeSettings {
             url: Uri::from_static("http://127.0.0.1/"),
+            cacert: None,
             interval: Duration::from_secs(1),
             rise: 2,
             fall: 3,
