@@ -45,10 +45,18 @@ try {
     if (!request.url().startsWith(base) && !request.url().startsWith('data:')) elsewhere.push(request.url());
   });
 
+  // How far things moved that could be seen; under 0.1 nobody is annoyed (web.dev/cls).
+  await page.addInitScript(() => {
+    window.moved = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => { window.moved += entry.value; }))
+      .observe({ type: 'layout-shift', buffered: true });
+  });
   await page.goto(`${base}/stats`);
   await page.getByText('following the store').waitFor();
   const list = page.locator('#list');
   await list.getByText('10.0.0.9 port 8080').waitFor();
+  const moved = await page.evaluate(() => new Promise((done) => { setTimeout(() => done(window.moved), 300); }));
+  assert.ok(moved < 0.1, `it jumps while it loads: ${moved}`);
   assert.ok(await page.locator('#dns svg rect').count() > 0, 'the questions of DNS are drawn');
   assert.match(await page.locator('#requests svg title').textContent(), /^Requests: \d+ in the last/);
 
@@ -83,6 +91,7 @@ try {
   await page.getByLabel('Filter').fill('10.0.0.9');
   await page.getByText('1 instance of 1 service').waitFor();
   assert.equal(await page.locator('#list .service').count(), 1);
+  assert.equal(await page.locator('#tile-services').textContent(), '3', 'whatever the filter');
   await page.getByLabel('Filter').fill('');
   await page.waitForFunction(() => document.querySelectorAll('#list .service').length === 3);
 

@@ -45,7 +45,8 @@ async fn a_view_has_what_is_there_and_what_happens() {
     let all = view("").await;
     let names: Vec<_> = all["services"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["alpha", "beta", "gamma"]);
-    assert_eq!(all["state"]["catalog"], "following");
+    assert_eq!((&all["all_services"], &all["state"]["catalog"]), (&json!(3), &json!("following")));
+    assert_eq!(view("?q=alpha").await["all_services"], 3, "whatever the filter");
     let one = |view: &Value, at: usize| view["services"][at]["instances"][0].clone();
     assert_eq!(
         (one(&all, 0)["held"].as_str(), one(&all, 0)["dialect"].as_str()),
@@ -84,6 +85,22 @@ async fn a_view_has_what_is_there_and_what_happens() {
     })
     .await;
     held.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_of_many_is_cut_and_says_so() {
+    let site = Site::memory(&[]).await;
+    let nodes: Vec<_> = (0..60).map(|id| json!({"id": format!("n{id}"), "address": "10.0.0.1", "port": 80})).collect();
+    register(&site, &json!({"name": "a-large-one", "nodes": nodes})).await;
+    let many: Vec<_> = (0..203).map(|at| node(&format!("s{at}"), "one", 80)).collect();
+    futures_util::future::join_all(many.iter().map(|one| register(&site, one))).await;
+    let all = body(&site.get("/stats/view").await.body);
+    assert_eq!(all["services"].as_array().map(Vec::len), Some(200));
+    assert_eq!((&all["more_services"], &all["all_services"]), (&json!(4), &json!(204)));
+    let large = &all["services"][0];
+    assert_eq!((large["instances"].as_array().map(Vec::len), &large["count"]), (Some(50), &json!(60)), "{large}");
+    let found = body(&site.get("/stats/view?q=s202").await.body);
+    assert_eq!((found["services"].as_array().map(Vec::len), &found["more_services"]), (Some(1), &json!(0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,6 +73,7 @@ fn view(stats: &Stats, text: &str, after: Option<u64>) -> Value {
         "watch": WATCH,
         "last_change": snapshot.changes(),
         "changes": changes.iter().map(|change| told(change)).collect::<Vec<_>>(),
+        "all_services": snapshot.services().count(),
         "services": found,
         "more_services": more,
         "quarantine": quarantine,

@@ -87,41 +87,47 @@ function charts(windows) {
   show('dns-now', done ? `${(done.dns / 5).toFixed(1)} a second` : '');
 }
 
-function status(kind, text) {
+// What is read aloud when it changes, and beside it what changes all the time.
+function status(kind, text, age = '') {
   byId('status').className = `status ${kind}`;
   show('status-text', text);
+  show('status-age', age);
+  document.title = kind === 'good' ? 'skyhound' : `skyhound: ${text}`;
 }
 
 function glance(view) {
   const { state: is } = view;
   const store = is.store;
   if (is.catalog === 'following') status('good', 'following the store');
-  else if (is.catalog === 'stale') status('old', `the store is away; this is what was known ${duration(is.stale_seconds)} ago`);
+  else if (is.catalog === 'stale') status('old', 'the store is away;', `this is what was known ${duration(is.stale_seconds)} ago`);
   else status('bad', 'the store was never read');
   show('version', view.version);
-  show('tile-services', count(view.services.length + view.more_services));
+  show('tile-services', count(view.all_services));
   show('tile-entries', count(is.entries));
   show('tile-claims', count(is.claims));
   show('tile-quarantine', count(is.quarantined));
   byId('tile-bad').classList.toggle('some', is.quarantined > 0);
+  if (is.quarantined > 0) byId('tile-quarantine').setAttribute('href', '#quarantine-box');
+  else byId('tile-quarantine').removeAttribute('href');
   show('tile-up', duration(Math.max(0, view.now - view.started)));
   show('tile-memory', `${view.memory_mb.toFixed(1)} MiB`);
   show('store', store.reachable
     ? `Store: ${store.kind} ${store.version || ''} ${store.place || ''}, revision ${store.revision}; known here: ${is.revision}`
-    : `Store: ${store.error}; known here: revision ${is.revision}`);
+    : `${store.error}; known here: revision ${is.revision}`);
 }
 
 const COLUMNS = [
   ['Address', (one) => one.address], ['Id', (one) => one.id], ['Version', (one) => one.version],
   ['Through', (one) => el('span', { class: 'badge' }, one.dialect || 'the store')],
-  ['Rank', (one) => `${one.priority} / ${one.weight}`], ['Stays', (one) => one.held],
+  ['Priority / weight', (one) => `${one.priority} / ${one.weight}`], ['Stays', (one) => one.held],
 ];
 
 function service(one, open) {
   const names = COLUMNS.map(([name]) => el('th', { scope: 'col' }, name));
-  names[4].title = 'priority / weight';
   const head = el('thead', {}, el('tr', {}, ...names));
-  const rows = one.instances.map((instance) => el('tr', { title: instance.key },
+  // The store has them by keys that say nothing to people.
+  const byAddress = (a, b) => a.address.localeCompare(b.address, 'en', { numeric: true });
+  const rows = [...one.instances].sort(byAddress).map((instance) => el('tr', { title: instance.key },
     ...COLUMNS.map(([name, of]) => el('td', { 'data-label': name }, of(instance)))));
   const box = el('details', { class: 'service', 'data-name': one.name },
     el('summary', {}, one.name, el('span', { class: 'faint' }, plural(one.count, 'instance'))),
@@ -147,10 +153,12 @@ function services(view) {
   }
   const filter = byId('filter').value.trim();
   const total = view.services.reduce((sum, one) => sum + one.count, 0);
-  let found = filter ? `${plural(total, 'instance')} of ${plural(view.services.length, 'service')} with “${filter}”` : '';
-  if (!filter && view.services.length === 0) found = 'Nobody has registered yet.';
-  if (view.more_services > 0) found += ` ${plural(view.more_services, 'more service')} not shown: filter.`;
-  show('found', found.trim());
+  const named = filter ? ` with “${filter}”` : '';
+  const all = view.services.length + view.more_services;
+  let found = `${plural(total, 'instance')} of ${plural(view.services.length, 'service')}${named}`;
+  if (view.more_services > 0) found = `The first ${count(view.services.length)} of ${count(all)} services${named}; filter for the others`;
+  if (!filter && all === 0) found = 'Nobody has registered yet.';
+  show('found', found);
 }
 
 const WORDS = { put: ['+', 'is there'], delete: ['−', 'has left'], expire: ['×', 'has expired'] };
@@ -162,7 +170,7 @@ function events(view, first) {
     const [sign, words] = WORDS[change.kind];
     const when = first
       ? el('span', { class: 'when' }, 'before')
-      : el('time', { datetime: time.toISOString() }, time.toLocaleTimeString([], { hour12: false }));
+      : el('time', { datetime: time.toISOString() }, time.toLocaleTimeString());
     list.prepend(el('li', { class: first ? change.kind : `${change.kind} new` },
       el('span', { class: 'what', 'aria-hidden': 'true' }, sign),
       el('span', { class: 'who' }, `${change.service} ${words}: ${change.address}`, change.dialect ? ` (${change.dialect})` : ''),
@@ -208,7 +216,8 @@ async function refresh() {
   state.last = Date.now();
   state.asking = false;
   document.documentElement.dataset.asked = String(Number(document.documentElement.dataset.asked || 0) + 1);
-  state.timer = setTimeout(refresh, state.again ? LEAST_MS : EVERY_MS);
+  // A page that nobody looks at asks only when something has changed.
+  if (state.again || !document.hidden) state.timer = setTimeout(refresh, state.again ? LEAST_MS : EVERY_MS);
   state.again = false;
 }
 
@@ -225,6 +234,12 @@ function soon() {
 function watch(view) {
   state.watch = new EventSource(`${view.watch}?last-event-id=${encodeURIComponent(view.position)}`);
   for (const kind of ['set', 'put', 'delete', 'expire']) state.watch.addEventListener(kind, soon);
+  // A lost connection is taken up again by itself; after a refusal (the daemon stops) the next answer starts anew.
+  state.watch.addEventListener('error', (event) => {
+    if (event.target.readyState !== EventSource.CLOSED) return;
+    if (state.watch === event.target) state.watch = null;
+    soon();
+  });
 }
 
 let typing = 0;
