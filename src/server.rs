@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::Naming;
 use crate::model::instance::Invalid;
 use crate::net::tls::{self, Tls, TlsError};
-use crate::net::{self, HttpServer, HttpSettings, Limits, LineServer, Routes};
+use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
 use crate::ops;
 use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use crate::skydns;
@@ -60,12 +60,12 @@ pub enum StartError {
     /// The app beside this daemon cannot be registered.
     #[error("--server-name and --server-address cannot be registered")]
     Sidecar(#[source] Invalid),
-    /// An address for HTTP or seaport cannot be had.
+    /// An address for HTTP cannot be had.
     #[error(transparent)]
     Http(#[from] net::BindError),
-    /// A key for seaport's peers cannot be had.
-    #[error("--seaport-key: {0}")]
-    SeaportKey(#[from] seaport::keys::KeyError),
+    /// Seaport's side cannot be had.
+    #[error(transparent)]
+    Seaport(#[from] seaport::HubError),
     /// An address for DNS cannot be had.
     #[error(transparent)]
     Dns(#[from] dns::BindError),
@@ -78,7 +78,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     http: HttpServer,
-    seaport: Option<LineServer>,
+    seaport: Option<seaport::HubServer>,
     dns: Option<DnsServer>,
     dns_https: Vec<SocketAddr>,
     registry: Arc<Registry>,
@@ -153,7 +153,7 @@ impl Server {
         let sidecar = settings.sidecar.as_ref().map(|of| of.instance(&app)).transpose();
         let sidecar = sidecar.map_err(StartError::Sidecar)?;
         let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref(), &health)?;
-        let seaport = bind_seaport(settings, &app)?;
+        let seaport = start_seaport(settings, &app)?;
         let sidecar = sidecar.map(|instance| Sidecar::start(Arc::clone(&app), instance, tls.probe, health));
         let copies = saved.map(|saved| Copies {
             writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
@@ -171,7 +171,7 @@ impl Server {
 
     /// Where seaport's peers are served; nowhere when they are not.
     pub fn seaport_addrs(&self) -> &[SocketAddr] {
-        self.seaport.as_ref().map_or(&[], LineServer::local_addrs)
+        self.seaport.as_ref().map_or(&[], seaport::HubServer::local_addrs)
     }
 
     /// Where DNS is served; nowhere when it is off.
@@ -373,10 +373,9 @@ fn bind_http(
     Ok((http, dns_https))
 }
 
-fn bind_seaport(settings: &Settings, app: &Arc<App>) -> Result<Option<LineServer>, StartError> {
-    let Some(ours) = &settings.seaport else { return Ok(None) };
-    let hub = seaport::Hub::new(Arc::clone(app), ours.heartbeat, seaport::keys::Keys::read(&ours.keys)?);
-    Ok(Some(seaport::bind(&ours.listen, &hub, &app.metrics)?))
+fn start_seaport(settings: &Settings, app: &Arc<App>) -> Result<Option<seaport::HubServer>, StartError> {
+    let shared = matches!(settings.store, StoreSettings::Etcd(_));
+    Ok(settings.seaport.as_ref().map(|ours| seaport::HubServer::start(ours, app, shared)).transpose()?)
 }
 
 /// DNS; `None` when it is off on every transport.

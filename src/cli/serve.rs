@@ -4,6 +4,7 @@ use super::command::Signals;
 use super::notify::{self, State};
 use super::{say, with_sources};
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
+use crate::dialect::seaport::HubError;
 use crate::server::{Server, StartError};
 use crate::skydns;
 use clap::Args;
@@ -117,7 +118,7 @@ pub(super) async fn with(settings: Settings) -> ExitCode {
                     StartError::Etcd(_)
                         | StartError::Stored(_)
                         | StartError::Tls(_)
-                        | StartError::SeaportKey(_)
+                        | StartError::Seaport(HubError::Key(_) | HubError::Advertise(_))
                         | StartError::Sidecar(_)
                 )
             ) =>

@@ -4,7 +4,7 @@
 //! Does not own: the spelling ([`super::typed`]), nor the defaults of a part (they stand beside it).
 
 use super::{
-    ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
+    Advertise, ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
     DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, SeaportSettings, Settings,
     StoreSettings, TIMEOUT_RANGE, Typed,
 };
@@ -14,7 +14,7 @@ use crate::dialect::seaport;
 use crate::dns::network::Network;
 use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
 use crate::model::key::Layout;
-use crate::model::{Label, Name, address};
+use crate::model::{Host, Label, Name, address};
 use crate::net::tls::TlsFiles;
 use crate::registry::LASTING_MAX;
 use crate::store::etcd::EtcdSettings;
@@ -135,15 +135,29 @@ impl Typed {
             let (from, to) = HEARTBEAT_RANGE.into_inner();
             return Err(wrong("seaport-heartbeat", format!("{heartbeat} is not between {from} and {to} seconds")));
         }
-        match self.seaport_listen.as_slice() {
-            [] if self.seaport_key.is_empty() => Ok(None),
-            [] => Err(wrong("seaport-key", "has no meaning without --seaport-listen ADDR")),
-            given => Ok(Some(SeaportSettings {
-                listen: addresses("seaport-listen", given)?,
-                keys: self.seaport_key.iter().map(PathBuf::from).collect(),
-                heartbeat: Duration::from_secs(heartbeat.into()),
-            })),
+        if self.seaport_listen.is_empty() {
+            let given = [
+                ("seaport-key", !self.seaport_key.is_empty()),
+                ("seaport-peer", !self.seaport_peer.is_empty()),
+                ("seaport-advertise", self.seaport_advertise.is_some()),
+            ];
+            return match given.into_iter().find(|(_, is_given)| *is_given) {
+                Some((setting, _)) => Err(wrong(setting, "has no meaning without --seaport-listen ADDR")),
+                None => Ok(None),
+            };
         }
+        for hub in &self.seaport_peer {
+            if address::host_and_port(hub).is_none() {
+                return Err(wrong("seaport-peer", format!("{hub:?} is no HOST:PORT")));
+            }
+        }
+        Ok(Some(SeaportSettings {
+            listen: addresses("seaport-listen", &self.seaport_listen)?,
+            keys: self.seaport_key.iter().map(PathBuf::from).collect(),
+            heartbeat: Duration::from_secs(heartbeat.into()),
+            peers: self.seaport_peer.clone(),
+            advertise: self.seaport_advertise.as_deref().map_or(Ok(Advertise::Listening), advertise)?,
+        }))
     }
 
     /// The app beside this daemon.
@@ -330,6 +344,25 @@ fn name(setting: &'static str, text: &str) -> Result<Name, ConfigError> {
     Name::parse(text).map_err(|e| wrong(setting, format!("{text:?} {e}")))
 }
 
+/// `off`, HOST or HOST:PORT.
+fn advertise(text: &str) -> Result<Advertise, ConfigError> {
+    if text == "off" {
+        return Ok(Advertise::Off);
+    }
+    let (host, port) = match address::host_and_port(text) {
+        Some((host, port)) => (host, Some(port)),
+        None => (text.trim_start_matches('[').trim_end_matches(']'), None),
+    };
+    match Host::parse(host) {
+        Ok(Host::Addr(ip)) if ip.is_unspecified() => Err(wrong("seaport-advertise", format!("nobody finds {ip}"))),
+        Ok(Host::Addr(_)) => Ok(Advertise::At(host.to_owned(), port)),
+        Ok(Host::Name(name)) if name.labels().iter().all(|label| Label::registered(&label.to_string()).is_ok()) => {
+            Ok(Advertise::At(host.to_owned(), port))
+        }
+        _ => Err(wrong("seaport-advertise", format!("{text:?} is no HOST, no HOST:PORT and not off"))),
+    }
+}
+
 fn networks(setting: &'static str, given: &[String]) -> Result<Vec<Network>, ConfigError> {
     given.iter().map(|net| net.parse()).collect::<Result<_, _>>().map_err(|e| wrong(setting, e))
 }
@@ -406,6 +439,29 @@ mod tests {
         assert_eq!(etcd.endpoints, ["http://127.0.0.1:2379"]);
     }
 
+    fn hub() -> Typed {
+        Typed { seaport_listen: vec!["127.0.0.1:0".into()], ..memory() }
+    }
+
+    #[test]
+    fn where_a_hub_is_found() {
+        let at = |text: &str| {
+            Typed { seaport_advertise: Some(text.into()), ..hub() }.settle().unwrap().seaport.unwrap().advertise
+        };
+        assert_eq!(hub().settle().unwrap().seaport.unwrap().advertise, Advertise::Listening);
+        assert_eq!(at("off"), Advertise::Off);
+        for (text, host, port) in [
+            ("hub.example", "hub.example", None),
+            ("hub.example:9090", "hub.example", Some(9090)),
+            ("10.0.0.1", "10.0.0.1", None),
+            ("[2001:db8::1]:9090", "2001:db8::1", Some(9090)),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            ("2001:db8::1", "2001:db8::1", None),
+        ] {
+            assert_eq!(at(text), Advertise::At(host.into(), port), "{text}");
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let etcd = || vec!["http://127.0.0.1:2379".to_owned()];
@@ -413,6 +469,13 @@ mod tests {
             (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
             (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (Typed { seaport_key: vec!["k".into()], ..memory() }, "--seaport-key: has no meaning without --seaport"),
+            (
+                Typed { seaport_peer: vec!["h:1".into()], ..memory() },
+                "--seaport-peer: has no meaning without --seaport",
+            ),
+            (Typed { seaport_peer: vec!["h".into()], ..hub() }, "--seaport-peer: \"h\" is no HOST:PORT"),
+            (Typed { seaport_advertise: Some("0.0.0.0".into()), ..hub() }, "--seaport-advertise: nobody finds 0.0.0.0"),
+            (Typed { seaport_advertise: Some("a b".into()), ..hub() }, "--seaport-advertise: \"a b\" is no HOST"),
             (Typed { seaport_heartbeat: Some(0), ..memory() }, "--seaport-heartbeat: 0 is not between 1 and 3600"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),

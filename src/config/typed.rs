@@ -96,6 +96,18 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seaport_heartbeat: Option<u32>,
 
+    /// Another seaport hub, HOST:PORT, to exchange services with; repeatable. Not for daemons on the same etcd: those
+    /// are one hub anyway
+    #[arg(long, env = "SKYHOUND_SEAPORT_PEER", value_name = "ADDR", value_delimiter = ',', help_heading = "seaport")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seaport_peer: Vec<String>,
+
+    /// Where clients of other hubs find this one, HOST or HOST:PORT: it registers itself there as `seaport`; `off` for
+    /// not at all [default: with etcd or --seaport-peer, the first specific address of --seaport-listen]
+    #[arg(long, env = "SKYHOUND_SEAPORT_ADVERTISE", value_name = "ADDR", help_heading = "seaport")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seaport_advertise: Option<String>,
+
     /// The zone that all names end in; repeatable: what registers goes into the first, the others (reverse
     /// zones such as 10.in-addr.arpa., further domains in the store) are only answered
     /// [default: skydns.local.]
@@ -368,6 +380,8 @@ impl Typed {
             seaport_listen: list(self.seaport_listen, other.seaport_listen),
             seaport_key: list(self.seaport_key, other.seaport_key),
             seaport_heartbeat: self.seaport_heartbeat.or(other.seaport_heartbeat),
+            seaport_peer: list(self.seaport_peer, other.seaport_peer),
+            seaport_advertise: self.seaport_advertise.or(other.seaport_advertise),
             dns_root: list(self.dns_root, other.dns_root),
             nameserver: list(self.nameserver, other.nameserver),
             forward_allow: list(self.forward_allow, other.forward_allow),

@@ -21,7 +21,7 @@ const verbs = {
     },
     peer: (port, host) => ports.peer(port, host),
     register: (role, more) => ports.registerMeta(role, more || {}),
-    query: (pattern) => ports.query(pattern),
+    query: (pattern) => ports.query(pattern || undefined),
     get: (pattern) => { ports.get(pattern, (found) => say({ event: 'got', found })); },
     free: (what) => ports.free(what),
     set: (id, meta) => ports.set(id, meta),

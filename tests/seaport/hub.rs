@@ -1,34 +1,17 @@
 //! One hub, whatever it is made of: peers of one daemon, of several, and of other dialects.
 
-use crate::peer::{Peer, hub, hub_at, web};
-use crate::support::daemon::Daemon;
+use crate::peer::{Hubs, Peer, comes_to, hub, hub_at, srv, web};
 use crate::support::etcd::EtcdProcess;
 use crate::support::wait::{SOON, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Two daemons that are one hub, or one twice.
-async fn hubs(etcd: Option<&EtcdProcess>) -> Vec<Daemon> {
-    match etcd {
-        Some(etcd) => vec![hub_at(etcd).await, hub_at(etcd).await],
-        None => vec![hub(&[]).await],
-    }
-}
-
-/// What is asked of DNS has to be gone, too.
-async fn srv(daemon: &Daemon) -> Vec<u16> {
-    daemon.dig().query("web.services.skydns.local", "SRV").await.expect("an answer").ports()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn anybody_frees_what_anybody_registered() {
-    let etcd = EtcdProcess::start().await;
-    for etcd in [None, Some(&etcd)] {
-        let hubs = hubs(etcd).await;
-        let (here, there) = (&hubs[0], &hubs[hubs.len() - 1]);
-        let ((mut owner, _), (mut other, _), (mut third, _)) =
-            (Peer::synced(here).await, Peer::synced(there).await, Peer::synced(here).await);
+    for hubs in Hubs::both().await {
+        let (here, there) = (hubs.here(), hubs.there());
+        let [mut owner, mut other, mut third] = hubs.peers().await;
         owner.register("a", web("a", 1)).await;
         for peer in [&mut other, &mut third] {
             peer.hears(json!(["register", "a", web("a", 1)])).await;
@@ -37,8 +20,8 @@ async fn anybody_frees_what_anybody_registered() {
         for peer in [&mut owner, &mut third] {
             peer.hears(json!(["free", "a"])).await;
         }
-        assert!(srv(here).await.is_empty());
-        wait_until(SOON, async || if srv(there).await.is_empty() { Ok(()) } else { Err("still there") }).await;
+        assert!(srv(here, "web").await.is_empty());
+        comes_to(there, "web", &[]).await;
         other.hears_nothing().await;
         // It does not come back by itself, and does when its owner says so.
         owner.hears_nothing().await;
@@ -48,7 +31,7 @@ async fn anybody_frees_what_anybody_registered() {
         third.hears(json!(["register", "a", web("a", 2)])).await;
         third.say(json!(["free", "unknown"])).await;
         third.hears_nothing().await;
-        assert_eq!(srv(here).await, [2]);
+        assert_eq!(srv(here, "web").await, [2]);
         drop(owner);
         other.hears(json!(["free", "a"])).await;
         // What buried the first one is gone as well.
@@ -62,12 +45,9 @@ async fn anybody_frees_what_anybody_registered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_says_of_a_service_stays_as_long_as_its_owner() {
-    let etcd = EtcdProcess::start().await;
-    for etcd in [None, Some(&etcd)] {
-        let hubs = hubs(etcd).await;
-        let (here, there) = (&hubs[0], &hubs[hubs.len() - 1]);
-        let ((mut owner, _), (mut other, _), (mut third, _)) =
-            (Peer::synced(here).await, Peer::synced(there).await, Peer::synced(here).await);
+    for hubs in Hubs::both().await {
+        let here = hubs.here();
+        let [mut owner, mut other, mut third] = hubs.peers().await;
         owner.register("a", web("a", 1)).await;
         for peer in [&mut other, &mut third] {
             peer.hears(json!(["register", "a", web("a", 1)])).await;
@@ -81,7 +61,7 @@ async fn what_another_says_of_a_service_stays_as_long_as_its_owner() {
         }
         drop(other);
         third.hears_nothing().await;
-        assert_eq!(srv(here).await, [1]);
+        assert_eq!(srv(here, "web").await, [1]);
         drop(owner);
         third.hears(json!(["free", "a"])).await;
     }
@@ -165,5 +145,5 @@ async fn what_is_passed_back_is_nobodys_registration() {
         late.say(row.clone()).await;
         late.hears(json!(["free", row[1]])).await;
     }
-    assert!(srv(&daemon).await.is_empty());
+    assert!(srv(&daemon, "web").await.is_empty());
 }

@@ -1,9 +1,9 @@
 //! A hub with keys: who may write, and who may only read.
 
 use crate::node::Node;
-use crate::peer::{LISTEN, Peer, at, web};
+use crate::peer::{LISTEN, Peer, at, comes_to, srv, web};
 use crate::support::daemon::{Daemon, PROGRAM};
-use crate::support::wait::{SOON, wait_until};
+use crate::support::wait::SOON;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -55,10 +55,6 @@ impl Files {
     }
 }
 
-async fn srv(daemon: &Daemon) -> Vec<u16> {
-    daemon.dig().query("web.services.skydns.local", "SRV").await.expect("an answer").ports()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authorized_client_of_the_original_registers() {
     let files = Files::new();
@@ -68,10 +64,10 @@ async fn an_authorized_client_of_the_original_registers() {
     server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "fill": "x".repeat(8000)}])).await;
     let told = client.about("register", "w").await;
     assert_eq!(told["fill"], "x".repeat(8000));
-    assert_eq!(srv(&daemon).await, [8080]);
+    assert_eq!(srv(&daemon, "web").await, [8080]);
     client.tell(json!(["free", "w"])).await;
     server.about("free", "w").await;
-    wait_until(SOON, async || if srv(&daemon).await.is_empty() { Ok(()) } else { Err("still there") }).await;
+    comes_to(&daemon, "web", &[]).await;
     for port in 1..=50 {
         server.ask(json!(["register", "web", {"port": port, "id": format!("n{port}")}])).await;
     }
@@ -91,11 +87,7 @@ async fn an_authorized_client_comes_back_after_a_restart() {
     let Some(mut server) = Node::client(at(&daemon), Some(&files.path("known"))).await else { return };
     server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w"}])).await;
     for stop in [true, false] {
-        wait_until(SOON, async || match srv(&daemon).await {
-            ports if ports == [8080] => Ok(()),
-            ports => Err(format!("{ports:?}")),
-        })
-        .await;
+        comes_to(&daemon, "web", &[8080]).await;
         if stop {
             daemon.stop().await;
         } else {
@@ -105,7 +97,7 @@ async fn an_authorized_client_comes_back_after_a_restart() {
         server.event("disconnect").await;
         server.event("connect").await;
     }
-    wait_until(SOON, async || if srv(&daemon).await == [8080] { Ok(()) } else { Err("not there") }).await;
+    comes_to(&daemon, "web", &[8080]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +107,7 @@ async fn a_stranger_is_refused_and_counted() {
     let Some(mut stranger) = Node::client(at(&daemon), Some(&files.path("stranger"))).await else { return };
     stranger.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "host": "h"}])).await;
     stranger.event("disconnect").await;
-    assert!(srv(&daemon).await.is_empty());
+    assert!(srv(&daemon, "web").await.is_empty());
     let metrics = daemon.get("/metrics").await.body;
     assert!(metrics.contains(r#"skyhound_registrations_total{dialect="seaport",outcome="unauthorized"}"#), "{metrics}");
 }
@@ -136,7 +128,7 @@ async fn without_a_key_one_may_read() {
     assert!(peer.error("a").await.contains("authorized"));
     held.close().await;
     assert_eq!(peer.next().await.expect("the hub goes on")[0], "free");
-    assert!(srv(&daemon).await.is_empty());
+    assert!(srv(&daemon, "web").await.is_empty());
     // And one that says nothing at first.
     let (_, known) = Peer::synced(&daemon).await;
     assert!(known.is_empty());

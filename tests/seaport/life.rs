@@ -1,26 +1,10 @@
 //! A service lives as long as its connection, for peers and for everybody else.
 
-use crate::peer::{LISTEN, Peer, hub, hub_at, web};
-use crate::support::dig::Dig;
+use crate::peer::{LISTEN, Peer, comes_to, hub, hub_at, srv, web};
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
 use serde_json::json;
 use std::time::Duration;
-
-async fn ports(dig: &Dig, name: &str) -> Vec<u16> {
-    dig.query(name, "SRV").await.expect("an answer").ports()
-}
-
-async fn comes_to(dig: &Dig, name: &str, wanted: &[u16]) {
-    wait_until(SOON, async || {
-        let ports = ports(dig, name).await;
-        if ports == wanted { Ok(()) } else { Err(format!("{name}: {ports:?}")) }
-    })
-    .await;
-}
-
-const WEB: &str = "web.services.skydns.local";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_lives_as_long_as_its_connection() {
@@ -34,13 +18,13 @@ async fn a_service_lives_as_long_as_its_connection() {
         // The address that the hub sees.
         told["host"] = "127.0.0.1".into();
         two.hears(json!(["register", "AB", told])).await;
-        assert_eq!(ports(&site.dig(), WEB).await, [8080], "who is told of it finds it");
+        assert_eq!(srv(&site, "web").await, [8080], "who is told of it finds it");
         one.hears_nothing().await;
         let (_three, known) = Peer::synced(&site).await;
         assert_eq!(known, [json!(["register", "AB", told])]);
         drop(one);
         two.hears(json!(["free", "AB"])).await;
-        assert!(ports(&site.dig(), WEB).await.is_empty());
+        assert!(srv(&site, "web").await.is_empty());
     }
 }
 
@@ -52,14 +36,14 @@ async fn the_same_id_again_replaces_its_meta() {
     two.hears(json!(["register", "a", web("a", 1)])).await;
     one.register("a", web("a", 2)).await;
     two.hears(json!(["register", "a", web("a", 2)])).await;
-    assert_eq!(ports(&daemon.dig(), WEB).await, [2]);
+    assert_eq!(srv(&daemon, "web").await, [2]);
     // With another role it stands elsewhere, and is the same to its peers.
     let mut moved = web("a", 2);
     moved["role"] = "api".into();
     one.register("a", moved.clone()).await;
     two.hears(json!(["free", "a"])).await;
     two.hears(json!(["register", "a", moved])).await;
-    assert!(ports(&daemon.dig(), WEB).await.is_empty());
+    assert!(srv(&daemon, "web").await.is_empty());
     one.say(json!(["free", "a"])).await;
     two.hears(json!(["free", "a"])).await;
     one.hears_nothing().await;
@@ -93,7 +77,7 @@ async fn an_id_lives_as_long_as_anybody_holds_it() {
     drop(before);
     after.register("b", web("b", 2)).await;
     other.hears(json!(["register", "b", web("b", 2)])).await;
-    assert_eq!(ports(&daemon.dig(), WEB).await, [1, 2]);
+    assert_eq!(srv(&daemon, "web").await, [1, 2]);
     drop(after);
     for _ in 0..2 {
         assert_eq!(other.next().await.expect("the hub goes on")[0], "free");
@@ -106,14 +90,14 @@ async fn whoever_sends_heartbeats_and_stops_is_gone() {
     let ((mut beats, _), (mut quiet, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
     beats.register("beats", web("beats", 1)).await;
     quiet.register("quiet", web("quiet", 2)).await;
-    comes_to(&daemon.dig(), WEB, &[1, 2]).await;
+    comes_to(&daemon, "web", &[1, 2]).await;
     let began = std::time::Instant::now();
     while began.elapsed() < Duration::from_secs(5) {
         beats.say(json!(["heartbeat"])).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    assert_eq!(ports(&daemon.dig(), WEB).await, [1, 2]);
-    comes_to(&daemon.dig(), WEB, &[2]).await;
+    assert_eq!(srv(&daemon, "web").await, [1, 2]);
+    comes_to(&daemon, "web", &[2]).await;
     assert_eq!(beats.next().await, Some(json!(["register", "quiet", web("quiet", 2)])));
     assert_eq!(beats.next().await, None, "the hub closed");
     assert!(daemon.metric("skyhound_releases_total").await >= 1.0);
@@ -125,14 +109,14 @@ async fn a_planned_stop_leaves_services_to_their_lease() {
     let (mut one, two) = (hub_at(&etcd).await, hub_at(&etcd).await);
     let (mut peer, _) = Peer::synced(&one).await;
     peer.register("a", web("a", 1)).await;
-    comes_to(&two.dig(), WEB, &[1]).await;
+    comes_to(&two, "web", &[1]).await;
     assert!(one.stop().await.success());
     assert_eq!(peer.next().await, None);
-    assert_eq!(ports(&two.dig(), WEB).await, [1]);
+    assert_eq!(srv(&two, "web").await, [1]);
     let (mut back, known) = Peer::synced(&two).await;
     assert_eq!(known, [json!(["register", "a", web("a", 1)])]);
     back.register("a", web("a", 1)).await;
     back.hears_nothing().await;
     back.say(json!(["free", "a"])).await;
-    comes_to(&two.dig(), WEB, &[]).await;
+    comes_to(&two, "web", &[]).await;
 }

@@ -7,7 +7,9 @@
 mod support;
 
 mod bad;
+mod failover;
 mod hub;
+mod hubs;
 mod keys;
 mod life;
 mod node;

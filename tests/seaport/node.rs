@@ -1,6 +1,6 @@
 //! The original (npm `seaport`), unmodified, as a process.
 
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, try_until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -96,6 +96,29 @@ impl Node {
     /// Whether it has said such a thing so far.
     pub fn has_said(&self, event: &str, id: &str) -> bool {
         self.said.iter().any(|said| said["event"] == event && said["meta"]["id"] == id)
+    }
+
+    /// How often it has said such a thing and was not asked.
+    pub fn times(&self, event: &str, id: &str) -> usize {
+        self.said.iter().filter(|said| said["event"] == event && said["meta"]["id"] == id).count()
+    }
+
+    /// Ends it as a power failure would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// What it knows of this pattern, when there are so many.
+    #[track_caller]
+    pub fn knows(&mut self, pattern: &str, many: usize) -> impl Future<Output = Vec<Value>> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let found = try_until(SOON, async || match self.ask(json!(["query", pattern])).await {
+                Value::Array(found) if found.len() == many => Ok(found),
+                found => Err(found),
+            });
+            found.await.unwrap_or_else(|late| panic!("{caller}: {pattern}: {late}"))
+        }
     }
 
     /// Ends it as its user would.

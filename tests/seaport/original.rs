@@ -1,23 +1,10 @@
 //! The original, unmodified: as a client of ours, and as a hub that peers with ours.
 
 use crate::node::Node;
-use crate::peer::{Peer, at, hub, hub_at, web};
-use crate::support::daemon::Daemon;
+use crate::peer::{Peer, at, comes_to, hub, hub_at, srv, web};
 use crate::support::etcd::EtcdProcess;
 use crate::support::wait::{SOON, wait_until};
 use serde_json::{Value, json};
-
-async fn srv(daemon: &Daemon) -> Vec<u16> {
-    daemon.dig().query("web.services.skydns.local", "SRV").await.expect("an answer").ports()
-}
-
-async fn comes_to(daemon: &Daemon, wanted: &[u16]) {
-    wait_until(SOON, async || {
-        let ports = srv(daemon).await;
-        if ports == wanted { Ok(()) } else { Err(format!("{ports:?}")) }
-    })
-    .await;
-}
 
 fn ids(found: &Value) -> Vec<String> {
     let mut ids: Vec<_> =
@@ -41,7 +28,7 @@ async fn a_client_registers_gets_queries_and_frees() {
             "role": "web", "version": "1.2.3", "port": 8080, "host": "127.0.0.1", "id": web["id"], "deep": {"a": [1]},
         }])
     );
-    assert_eq!(srv(&daemon).await, [8080]);
+    assert_eq!(srv(&daemon, "web").await, [8080]);
 
     let chosen = server.ask(json!(["register", "api@2.0.0"])).await;
     assert!(chosen["port"].as_u64().is_some_and(|port| (10_000..65_536).contains(&port)), "{chosen}");
@@ -67,21 +54,21 @@ async fn a_client_registers_gets_queries_and_frees() {
     client.about("free", web).await;
     client.tell(json!(["free", {"id": "plain"}])).await;
     server.about("free", "plain").await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
     server.tell(json!(["free", chosen])).await;
     client.about("free", chosen).await;
     let by_port = server.ask(json!(["register", "web", {"port": 9001}])).await;
     client.about("register", by_port["id"].as_str().expect("an id")).await;
     server.tell(json!(["free", 9001])).await;
     client.about("free", by_port["id"].as_str().expect("an id")).await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
 
     // The end of its process is the end of its services.
     let last = server.ask(json!(["register", "web", {"port": 9002}])).await;
     client.about("register", last["id"].as_str().expect("an id")).await;
     server.end().await;
     client.about("free", last["id"].as_str().expect("an id")).await;
-    assert!(srv(&daemon).await.is_empty());
+    assert!(srv(&daemon, "web").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +86,7 @@ async fn a_client_describes_what_another_registered() {
     let (_peer, known) = Peer::synced(&daemon).await;
     assert_eq!(known, [json!(["register", "w", meta])]);
     server.end().await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +106,7 @@ async fn clients_come_back_after_a_restart() {
     // The client says again all that it has heard, and yet the service ends with the one whose it is.
     let (mut peer, known) = Peer::synced(&daemon).await;
     assert!(known.len() <= 1, "{known:?}");
-    comes_to(&daemon, &[8080]).await;
+    comes_to(&daemon, "web", &[8080]).await;
     wait_until(SOON, async || match daemon.metric("skyhound_claims").await {
         1.0 => Ok(()),
         claims => Err(format!("{claims} claims")),
@@ -128,7 +115,7 @@ async fn clients_come_back_after_a_restart() {
     assert!(!client.has_said("free", "w"), "it never was away");
     server.end().await;
     client.about("free", "w").await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
     peer.register("x", web("x", 1)).await;
     client.about("register", "x").await;
 }
@@ -143,11 +130,11 @@ async fn two_daemons_are_one_hub() {
     client.about("register", "w").await;
     client.tell(json!(["free", "w"])).await;
     server.about("free", "w").await;
-    comes_to(&one, &[]).await;
-    comes_to(&two, &[]).await;
+    comes_to(&one, "web", &[]).await;
+    comes_to(&two, "web", &[]).await;
     server.ask(json!(["register", "web@1.2.3", {"port": 8081, "id": "w"}])).await;
     client.about("register", "w").await;
-    comes_to(&two, &[8081]).await;
+    comes_to(&two, "web", &[8081]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,7 +148,7 @@ async fn the_original_hub_peers_with_ours() {
     client.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "there"}])).await;
     theirs.about("register", "there").await;
     theirs.tell(json!(["peer", at(&daemon).port(), at(&daemon).ip().to_string()])).await;
-    comes_to(&daemon, &[8080]).await;
+    comes_to(&daemon, "web", &[8080]).await;
     // A hub says that it is one, so that clients find the way to it.
     wait_until(SOON, async || {
         let answer = daemon.dig().query("seaport.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
@@ -177,10 +164,10 @@ async fn the_original_hub_peers_with_ours() {
     client.about("free", "here").await;
     client.tell(json!(["free", "there"])).await;
     here.hears(json!(["free", "there"])).await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
     // With the hub goes all that came through it.
     client.ask(json!(["register", "web@1.2.3", {"port": 8082, "id": "last"}])).await;
     assert_eq!(here.next().await.expect("the hub goes on")[1], "last");
     theirs.end().await;
-    comes_to(&daemon, &[]).await;
+    comes_to(&daemon, "web", &[]).await;
 }

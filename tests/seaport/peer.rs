@@ -3,7 +3,7 @@
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
-use crate::support::wait::SOON;
+use crate::support::wait::{SOON, wait_until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-/// The arguments of a daemon with a hub.
-pub const LISTEN: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
+/// The arguments of a daemon with a hub, whose peers are told of nothing but what a test registers.
+pub const LISTEN: [&str; 4] = ["--seaport-listen", "OWN-ADDRESS:9090", "--seaport-advertise", "off"];
+/// The same with a hub that says where it is.
+pub const FOUND: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
 
 /// A daemon with a hub, in memory.
 pub async fn hub(args: &[&str]) -> Daemon {
@@ -22,6 +24,51 @@ pub async fn hub(args: &[&str]) -> Daemon {
 /// One on an etcd.
 pub async fn hub_at(etcd: &EtcdProcess) -> Daemon {
     Site::at(etcd, &LISTEN).await
+}
+
+/// One hub, whatever it is made of: a daemon in memory, or two on one etcd.
+pub struct Hubs {
+    daemons: Vec<Daemon>,
+    _etcd: Option<EtcdProcess>,
+}
+
+impl Hubs {
+    /// Both.
+    pub async fn both() -> [Self; 2] {
+        let etcd = EtcdProcess::start().await;
+        let two = vec![hub_at(&etcd).await, hub_at(&etcd).await];
+        [Self { daemons: vec![hub(&[]).await], _etcd: None }, Self { daemons: two, _etcd: Some(etcd) }]
+    }
+
+    /// A daemon of it.
+    pub fn here(&self) -> &Daemon {
+        &self.daemons[0]
+    }
+
+    /// Another one, where there is one.
+    pub fn there(&self) -> &Daemon {
+        &self.daemons[self.daemons.len() - 1]
+    }
+
+    /// Three peers, the second of them at the other daemon.
+    pub async fn peers(&self) -> [Peer; 3] {
+        [Peer::synced(self.here()).await.0, Peer::synced(self.there()).await.0, Peer::synced(self.here()).await.0]
+    }
+}
+
+/// The ports that DNS answers for a service.
+pub async fn srv(daemon: &Daemon, service: &str) -> Vec<u16> {
+    let name = format!("{service}.services.skydns.local");
+    daemon.dig().query(&name, "SRV").await.expect("an answer").ports()
+}
+
+/// Waits until DNS answers these ports.
+#[track_caller]
+pub fn comes_to(daemon: &Daemon, service: &str, wanted: &[u16]) -> impl Future<Output = ()> {
+    wait_until(SOON, async move || match srv(daemon, service).await {
+        ports if ports == wanted => Ok(()),
+        ports => Err(format!("{service}: {ports:?}")),
+    })
 }
 
 /// Where a daemon's hub is.

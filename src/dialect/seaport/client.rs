@@ -12,6 +12,7 @@ use crate::net::Lines;
 use crate::net::lines::Heard as Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -34,11 +35,8 @@ pub struct Client {
 impl Client {
     /// Connects to `HOST:PORT`.
     pub async fn connect(hub: &str, key: Option<Arc<KeyPair>>) -> Result<Self, String> {
-        let connecting = async {
-            let stream = TcpStream::connect(hub).await.map_err(|error| error.to_string())?;
-            greet(Lines::new(stream), key).await
-        };
-        let link = timeout(CONNECT, connecting).await.map_err(|_| format!("no answer within {CONNECT:?}"))??;
+        // A hub with keys waits for a word; any hub takes this one.
+        let link = open(hub, key, &Row::Synced).await?.link;
         Ok(Self { link, addr: String::new(), pulse: Pulse::new(BEAT) })
     }
 
@@ -62,7 +60,7 @@ impl Client {
             match heard {
                 Heard::Row(Ok(Row::Heartbeat)) => self.pulse.beats(),
                 Heard::Row(Ok(row)) => {
-                    if let Row::Helo(addr) = &row {
+                    if let Row::Helo(addr, _) = &row {
                         self.addr.clone_from(addr);
                     }
                     return Ok(row);
@@ -88,24 +86,39 @@ impl Client {
     }
 }
 
-/// Says which kind of connection this is.
-async fn greet(mut lines: Lines, key: Option<Arc<KeyPair>>) -> Result<Link, String> {
-    let Some(key) = key else {
-        let mut link = Link::plain(lines);
-        // A hub with keys waits for a word; any hub takes this one.
-        link.say(&Row::Synced);
-        return Ok(link);
+/// A connection that has just begun.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) link: Link,
+    /// Where it goes.
+    pub(super) addr: SocketAddr,
+    /// The hub's public key, if there are keys.
+    pub(super) key: Option<String>,
+}
+
+/// Connects to `HOST:PORT`, with or without a key, and says a first row.
+pub(super) async fn open(hub: &str, key: Option<Arc<KeyPair>>, first: &Row) -> Result<Opened, String> {
+    let opening = async {
+        let stream = TcpStream::connect(hub).await.map_err(|error| error.to_string())?;
+        let addr = stream.peer_addr().map_err(|error| error.to_string())?;
+        let (mut link, key) = greet(Lines::new(stream), key).await?;
+        link.say(first);
+        Ok(Opened { link, addr, key })
     };
+    timeout(CONNECT, opening).await.unwrap_or_else(|_| Err(format!("no answer within {CONNECT:?}")))
+}
+
+/// Says which kind of connection this is.
+async fn greet(mut lines: Lines, key: Option<Arc<KeyPair>>) -> Result<(Link, Option<String>), String> {
+    let Some(key) = key else { return Ok((Link::plain(lines), None)) };
     let offer = Offer::new(key).ok_or("the key signs nothing")?;
     lines.say(&offer.line);
-    let (sealed, _) = match lines.hear().await {
+    let (sealed, pem) = match lines.hear().await {
         Bytes::Line(header) => offer.meet(&header).map_err(|sentence| format!("the hub has no keys: {sentence}"))?,
         _ => return Err("the hub closed the connection".into()),
     };
     lines.allow(SEALED_MAX);
-    let mut link = Link::sealed(lines, sealed);
-    link.say(&Row::Synced);
-    Ok(link)
+    Ok((Link::sealed(lines, sealed), Some(pem)))
 }
 
 /// What a hub has said.

@@ -26,12 +26,16 @@ const MARK: &str = "skyhound: freed by a seaport peer";
 
 /// The hub.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct Hub {
     pub(super) app: Arc<App>,
+    /// Which one this is, by its own word to other hubs: anew with each start.
+    pub(super) id: String,
     /// How often each side says that it lives.
     pub(super) heartbeat: Duration,
     /// `None`: everybody may register.
     pub(super) keys: Option<Keys>,
+    /// The registry's store has other daemons, and they are this hub as well.
+    pub(super) shared: bool,
     holders: Mutex<HashMap<String, Vec<Arc<Holder>>>>,
 }
 
@@ -51,8 +55,9 @@ impl Holder {
 
 impl Hub {
     /// A hub on these parts.
-    pub fn new(app: Arc<App>, heartbeat: Duration, keys: Option<Keys>) -> Arc<Self> {
-        Arc::new(Self { app, heartbeat, keys, holders: Mutex::default() })
+    pub(super) fn new(app: Arc<App>, heartbeat: Duration, keys: Option<Keys>, shared: bool) -> Arc<Self> {
+        let id = format!("{:032x}", fastrand::u128(..));
+        Arc::new(Self { app, id, heartbeat, keys, shared, holders: Mutex::default() })
     }
 
     /// A peer holds an id from now on; it is woken when somebody else frees it.

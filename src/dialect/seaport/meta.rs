@@ -4,15 +4,12 @@
 //!   are, other JSON as its text. Where that does not lead back to what was said, the words themselves are kept.
 //! - The id makes the key, so that the same id is the same entry on every node, whatever its port.
 //! - A role or an id that no DNS label can hold gets one made from its hash: everybody but DNS finds the service.
-//!
-//! **Relays.** The original's client tells, each time it connects, all that it ever heard of: nothing else in the
-//! protocol says which of that is its own. So what is told to peers has its keys in an order in which nobody writes
-//! them ([`is_relayed`]); JavaScript keeps it, and what comes back in it is no registration.
+//! - What came from another hub says so in its entry ([`from`]); peers are not told that.
 
 use crate::catalog::{Node, Snapshot, Stored};
 use crate::model::details::Details;
 use crate::model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration, sha1_hex};
-use crate::model::{Label, Name};
+use crate::model::{Entry, Label, Name};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,8 +23,10 @@ pub const ROLE_MAX: usize = 255;
 pub const SAID_MAX: usize = 16 * 1024;
 /// The field of an entry's metadata with the words as they were said.
 const KEPT: &str = "seaport";
-/// What is relayed begins with these keys, in this order; the second may be missing.
-const RELAYED: [&str; 5] = ["port", "version", "role", "host", "id"];
+/// The field with the hub that it came from.
+const FROM: &str = "seaport-hub";
+/// The fields that have their places; all others are metadata.
+const PLACED: [&str; 5] = ["role", "version", "host", "port", "id"];
 
 /// What a peer says of a service.
 pub type Said = Map<String, Value>;
@@ -108,15 +107,15 @@ fn port(said: &Said) -> Result<u16, Invalid> {
 
 /// Everything else, as far as it fits.
 fn further(said: &Said) -> BTreeMap<String, String> {
-    let others = said.iter().filter(|(field, _)| !RELAYED.contains(&field.as_str()));
+    let others = said.iter().filter(|(field, _)| !PLACED.contains(&field.as_str()) && *field != FROM);
     let texts = others.map(|(field, value)| match value {
         Value::String(text) => (field.clone(), text.clone()),
         other => (field.clone(), other.to_string()),
     });
     let fitting =
         texts.filter(|(field, text)| (1..=META_VALUE_MAX).contains(&field.len()) && text.len() <= META_VALUE_MAX);
-    // One place is for the words themselves.
-    fitting.take(META_MAX - 1).collect()
+    // Two places are for the words themselves, and for where they came from.
+    fitting.take(META_MAX - 2).collect()
 }
 
 /// The role as labels, if it can be some.
@@ -182,13 +181,37 @@ pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
     let Ok(name) = Name::parse(id) else { return false };
     // A service and an instance of it, at least.
     let below = name.is_within(&naming.root) && name.labels().len() > naming.root.labels().len() + 1;
-    below && (naming.root != Name::root() || stands(&name, snapshot))
+    below && (naming.root != Name::root() || named(&name, snapshot).is_some())
 }
 
-/// Whether what came in through another dialect stands at a name.
-pub fn stands(name: &Name, snapshot: &Snapshot) -> bool {
-    let own = snapshot.node(name).into_iter().flat_map(Node::own);
-    own.filter(|stored| stored.service.is_some()).any(|stored| registered_id(stored).is_none())
+/// What came in through another dialect and stands at a name.
+pub fn named<'s>(name: &Name, snapshot: &'s Snapshot) -> Option<&'s Arc<Stored>> {
+    let mut own = snapshot.node(name).into_iter().flat_map(Node::own);
+    own.find(|stored| stored.service.is_some() && registered_id(stored).is_none())
+}
+
+/// The other hub that an instance came from, as [`mark`] has it.
+pub fn from(entry: &Entry) -> Option<&str> {
+    entry.details.as_ref().filter(|details| details.dialect() == DIALECT)?.meta_of(FROM)
+}
+
+/// Notes in an instance which hub it came from.
+pub fn mark(instance: &mut Instance, from: &str) {
+    if let Some(details) = &mut instance.entry.details {
+        details.change(|fields| drop(fields.meta.insert(FROM.into(), from.into())));
+    }
+}
+
+/// Whether two entries differ in nothing but where they came from.
+pub fn is_same(one: &Entry, other: &Entry) -> bool {
+    let bare = |entry: &Entry| {
+        let mut bare = entry.clone();
+        if let Some(details) = bare.details.as_mut().filter(|details| details.dialect() == DIALECT) {
+            details.change(|fields| drop(fields.meta.remove(FROM)));
+        }
+        bare
+    };
+    from(one) != from(other) && bare(one) == bare(other)
 }
 
 /// What peers are told of an instance; `None` for what has no place.
@@ -202,7 +225,7 @@ pub fn tell(id: &str, stored: &Stored) -> Option<Said> {
     })
 }
 
-fn tell_entry(id: &str, entry: &crate::model::Entry) -> Said {
+fn tell_entry(id: &str, entry: &Entry) -> Said {
     let details = entry.details.as_ref();
     let ours = details.filter(|details| details.dialect() == DIALECT);
     let kept = ours.and_then(|details| details.meta_of(KEPT));
@@ -218,29 +241,13 @@ fn tell_entry(id: &str, entry: &crate::model::Entry) -> Said {
     put("host", json!(entry.host.as_ref().map(ToString::to_string)));
     put("port", json!(entry.port));
     put("id", json!(id));
+    let is_told_otherwise = |field: &str| PLACED.contains(&field) || field == FROM && ours.is_some();
     for (field, value) in details.into_iter().flat_map(Details::meta) {
-        if !RELAYED.contains(&field) {
+        if !is_told_otherwise(field) {
             put(field, json!(value));
         }
     }
     said
-}
-
-/// In the order of what is relayed.
-pub fn relayed(mut said: Said) -> Said {
-    let mut ordered: Said =
-        RELAYED.iter().filter_map(|field| Some(((*field).to_owned(), said.shift_remove(*field)?))).collect();
-    ordered.extend(said);
-    ordered
-}
-
-/// Whether a peer was told this: see the module's head. JavaScript puts keys that are whole numbers first.
-pub fn is_relayed(said: &Said) -> bool {
-    let number = |key: &&str| key.bytes().all(|byte| byte.is_ascii_digit());
-    let keys: Vec<_> = said.keys().map(String::as_str).skip_while(number).take(RELAYED.len()).collect();
-    let [port, version, rest @ ..] = RELAYED;
-    keys.starts_with(&RELAYED)
-        || (keys.first() == Some(&port) && keys.get(1) != Some(&version) && keys[1..].starts_with(&rest))
 }
 
 /// Which services somebody asks for: a role, a range of versions, and equality of any other field.
@@ -353,30 +360,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_relayed_is_known_by_its_order() {
-        for value in [
-            json!({"role": "web", "version": "1.2.3", "host": "h", "port": 80, "id": ID, "zone": "eu"}),
-            json!({"zone": 1, "role": "web", "host": "h", "port": 80, "id": ID}),
-        ] {
-            let relayed = relayed(said(value.clone()));
-            assert_eq!(relayed, said(value.clone()));
-            assert!(is_relayed(&relayed), "{relayed:?}");
-            assert!(!is_relayed(&said(value)));
-        }
-        let mut first: Said = said(json!({"0": 1, "12": 2}));
-        first.extend(relayed(said(json!({"role": "web", "host": "h", "port": 80, "id": ID}))));
-        assert!(is_relayed(&first), "as JavaScript has it");
-        // What the original's client says of its own services, however they are registered.
-        for own in [
-            json!({"port": 80, "role": "web", "version": "1.2.3", "id": ID, "host": "h"}),
-            json!({"port": 80, "id": ID, "host": "h", "role": "web"}),
-            json!({"role": "web", "port": 80, "id": ID, "host": "h"}),
-            json!({"host": "h", "id": ID, "port": 80, "role": "web", "version": "1.2.3"}),
-            json!({"role": "web"}),
-            json!({}),
-        ] {
-            assert!(!is_relayed(&said(own.clone())), "{own}");
-        }
+    fn where_it_came_from_is_noted_and_not_told() {
+        let value = json!({"role": "web", "host": "h", "port": 80, "id": ID, "zone": "eu"});
+        let mut instance = accepted(ID, value.clone()).unwrap();
+        assert_eq!(from(&instance.entry), None);
+        mark(&mut instance, "hub:9090");
+        assert_eq!(from(&instance.entry), Some("hub:9090"));
+        assert_eq!(tell_entry(ID, &instance.entry), said(value.clone()));
+        let plain = accepted(ID, value).unwrap();
+        assert!(is_same(&plain.entry, &instance.entry) && !is_same(&plain.entry, &plain.entry));
+        let spoof = json!({"role": "web", "host": "h", "port": 80, "id": ID, "seaport-hub": "x"});
+        let instance = accepted(ID, spoof.clone()).unwrap();
+        assert_eq!(from(&instance.entry), None);
+        assert_eq!(tell_entry(ID, &instance.entry), said(spoof));
     }
 
     #[test]

@@ -7,15 +7,20 @@
 //! Where this is not the original:
 //! - An id is held by everybody who registers it, and gone with the last of them; the original frees it with the first.
 //! - Rows that a client passes back (it tells all that it ever heard when it connects again) are known by the order of
-//!   their keys, and are nobody's registration; see [`meta`].
+//!   their keys, and are nobody's registration; see [`relay`].
+//! - Between hubs nothing goes round; see `other`.
 //! - A row that comes to nothing is answered with `["error", id, sentence]`, which the original passes over.
 //! - With keys, who has none may read.
 //!
-//! [`row`] is the spelling, [`meta`] what is said of a service, `services` what one peer registered, `hub` what
-//! all peers of a node share, `peer` the life of a connection, `news`, `echoes` and `pulse` parts of it, [`link`] rows over it, [`sealed`] and [`keys`] the
-//! same with keys, [`client`] the other end.
+//! [`row`] is the spelling, [`meta`] what is said of a service, [`relay`] how it is known again, [`link`] rows over a
+//! connection, [`sealed`] and [`keys`] the same with keys. `peer` is the life of a connection, `rows` what comes of what
+//! is said there, `services` what it holds, `news`, `echoes` and `pulse` parts of it, `hub` what all peers of a node
+//! share. `dial` calls other hubs, `other` has the rules between them, `advert` says where this one is, `server` joins
+//! all that. [`client`] is the other end.
 
+mod advert;
 pub mod client;
+mod dial;
 mod echoes;
 mod hub;
 mod job;
@@ -23,17 +28,22 @@ pub mod keys;
 pub mod link;
 pub mod meta;
 mod news;
+mod other;
 mod peer;
 mod pulse;
+pub mod relay;
 pub mod row;
+mod rows;
 pub mod sealed;
+mod server;
 mod services;
 
-pub use hub::Hub;
+pub use server::{HubError, HubServer};
 
 use crate::metrics::Metrics;
 use crate::net::lines::Heard;
 use crate::net::{BindError, LineServer, Lines, Peer};
+use hub::Hub;
 use link::Link;
 use sealed::{Offer, SEALED_MAX};
 use std::net::SocketAddr;
@@ -52,7 +62,7 @@ const GREETING: Duration = Duration::from_secs(2);
 const FULL: &str = "[\"error\",\"\",\"this hub has as many connections as it takes; come again\"]\n";
 
 /// Listens for peers.
-pub fn bind(addrs: &[SocketAddr], hub: &Arc<Hub>, metrics: &Arc<Metrics>) -> Result<LineServer, BindError> {
+fn bind(addrs: &[SocketAddr], hub: &Arc<Hub>, metrics: &Arc<Metrics>) -> Result<LineServer, BindError> {
     let hub = Arc::clone(hub);
     LineServer::bind(addrs, DIALECT, metrics, FULL, move |lines, peer| {
         tokio::spawn(begin(Arc::clone(&hub), lines, peer));

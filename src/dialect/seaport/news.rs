@@ -3,6 +3,7 @@
 //! Owns: the place of the peer in the changes, and what differs when it has lost it. Does not own: how a change is said,
 //! and which of them the peer made itself ([`super::peer`]).
 
+use super::meta;
 use super::row::Row;
 use crate::app::App;
 use crate::catalog::{Change, Kind, Snapshot, Stored};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub(super) enum New {
     /// An instance that is there, or describes itself anew.
     Put(Arc<Stored>),
+    /// One of which only the note has changed that says which hub it came from.
+    Noted(Arc<Stored>),
     /// One that is gone, as it was last.
     Gone(Arc<Stored>),
     /// Something else.
@@ -35,10 +38,10 @@ pub(super) struct News {
 
 impl News {
     /// All that is known, between two rows.
-    pub(super) fn new(app: &Arc<App>, first: Row, last: Row) -> Self {
+    pub(super) fn new(app: &Arc<App>, first: Option<Row>, last: Row) -> Self {
         let (listener, told) = app.events.listen(Selection::All, false);
         let known = instances(&told).map(|stored| New::Put(Arc::clone(stored)));
-        let pending = [New::Row(first)].into_iter().chain(known).chain([New::Row(last)]).collect();
+        let pending = first.map(New::Row).into_iter().chain(known).chain([New::Row(last)]).collect();
         Self { app: Arc::clone(app), listener, pending, told, since: HashMap::new() }
     }
 
@@ -57,6 +60,7 @@ impl News {
                 let change = &event.change;
                 let stored = Arc::clone(&change.instance);
                 self.pending.push_back(match change.kind {
+                    Kind::Put if self.is_told(&stored) => New::Noted(stored),
                     Kind::Put => New::Put(stored),
                     Kind::Gone(_) => New::Gone(stored),
                 });
@@ -69,6 +73,15 @@ impl News {
             }
             Heard::Behind => self.catch_up(),
         }
+    }
+
+    /// Whether the same was told before, but for that note.
+    fn is_told(&self, stored: &Stored) -> bool {
+        let before = match self.since.get(&stored.key) {
+            Some(change) => (change.kind == Kind::Put).then_some(&change.instance),
+            None => self.told.entry(&stored.key),
+        };
+        before.is_some_and(|before| meta::is_same(&before.entry, &stored.entry))
     }
 
     /// What differs between what was told and what is known now.

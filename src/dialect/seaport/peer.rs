@@ -3,19 +3,25 @@
 //! On connect each side says every service that it knows, then `synced`; after that a peer hears every change of every
 //! dialect's registry once and in order. A peer that lost its place is told what differs from what it was told
 //! ([`super::news`]), so that it never has to be cut off for our sake.
+//!
+//! Owns: that life, whichever side began it. Does not own: what comes of what it says ([`super::rows`]), nor the rules
+//! between hubs ([`super::other`]).
 
 use super::DIALECT;
 use super::echoes::Echoes;
 use super::hub::Hub;
 use super::link::{Heard, Link};
-use super::meta::{self, Said};
+use super::meta;
 use super::news::{New, News};
+use super::other::Other;
 use super::pulse::Pulse;
+use super::relay::{self, Hand};
 use super::row::Row;
+use super::rows::Patience;
 use super::services::{Services, Told};
 use crate::catalog::Stored;
 use crate::config::OnStop;
-use crate::model::{Departure, Instance};
+use crate::model::Departure;
 use crate::net::limits::BAD_FRAMES_MAX;
 use crate::net::{Peer, Seat};
 use std::net::IpAddr;
@@ -29,7 +35,7 @@ const KNOW_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Closed,
     Gone,
     Silent,
@@ -50,6 +56,11 @@ impl End {
             Self::Broke(_) => "refused",
         }
     }
+
+    /// Whether the other side may not know of it.
+    pub(super) fn is_a_loss(self) -> bool {
+        matches!(self, Self::Gone | Self::Silent | Self::Stalled)
+    }
 }
 
 /// Serves a peer until it ends. `writes` is whether it may register and free.
@@ -59,43 +70,55 @@ pub(super) async fn serve(hub: Arc<Hub>, mut link: Link, peer: Peer, writes: boo
         link.say(&Row::Error(String::new(), "the registry's store was not read yet; come again".into()));
         return link.close().await;
     }
-    let mut talk = Talk::new(hub, link, peer.addr.ip(), writes);
-    let end = talk.live(&peer.seat).await;
-    tracing::debug!(peer = %peer.addr, ?end, "seaport peer ended");
-    talk.finish(end).await;
+    let helo = Row::Helo(peer.addr.ip().to_canonical().to_string(), Some(hub.id.clone()));
+    Talk::new(hub, link, peer.addr.ip(), Some(helo), writes).run(&peer).await;
+}
+
+/// Serves a connection to another hub until it ends.
+pub(super) async fn serve_hub(hub: Arc<Hub>, link: Link, peer: Peer, first: Option<Row>, other: Other) -> End {
+    Talk { other: Some(other), ..Talk::new(hub, link, peer.addr.ip(), first, true) }.run(&peer).await
 }
 
 /// A connection with all that is known of it.
-struct Talk {
-    hub: Arc<Hub>,
+pub(super) struct Talk {
+    pub(super) hub: Arc<Hub>,
     link: Link,
-    addr: IpAddr,
+    pub(super) addr: IpAddr,
     writes: bool,
-    services: Services,
+    pub(super) services: Services,
     news: News,
-    echoes: Echoes,
+    pub(super) echoes: Echoes,
     pulse: Pulse,
+    /// The peer is a hub.
+    pub(super) other: Option<Other>,
     /// It has said all that it knew when it came.
-    synced: bool,
+    pub(super) synced: bool,
     /// Lines that meant nothing, since the last heartbeat.
     bad: u32,
 }
 
 impl Talk {
-    fn new(hub: Arc<Hub>, link: Link, addr: IpAddr, writes: bool) -> Self {
-        let helo = Row::Helo(addr.to_canonical().to_string());
+    fn new(hub: Arc<Hub>, link: Link, addr: IpAddr, first: Option<Row>, writes: bool) -> Self {
         Self {
             services: Services::new(Arc::clone(&hub)),
-            news: News::new(&hub.app, helo, Row::Synced),
+            news: News::new(&hub.app, first, Row::Synced),
             pulse: Pulse::new(hub.heartbeat),
             hub,
             link,
             addr,
             writes,
             echoes: Echoes::default(),
+            other: None,
             synced: false,
             bad: 0,
         }
+    }
+
+    async fn run(mut self, peer: &Peer) -> End {
+        let end = self.live(&peer.seat).await;
+        tracing::debug!(peer = %peer.addr, ?end, "seaport peer ended");
+        self.finish(end).await;
+        end
     }
 
     async fn live(&mut self, seat: &Seat) -> End {
@@ -105,7 +128,8 @@ impl Talk {
                 Ok(room) => room,
                 Err(end) => return end,
             };
-            let due = self.services.due().map_or(self.pulse.due(), |due| due.min(self.pulse.due()));
+            let due = [self.services.due(), self.other.as_ref().and_then(Other::due)].into_iter().flatten();
+            let due = due.fold(self.pulse.due(), Instant::min);
             let (freed, read) = (self.services.freed(), !self.services.are_busy());
             let step = tokio::select! {
                 // Rows before the clock: after a stall of this process what came in time is read before anybody is
@@ -152,7 +176,7 @@ impl Talk {
         }
     }
 
-    fn say(&mut self, row: &Row) -> Result<(), End> {
+    pub(super) fn say(&mut self, row: &Row) -> Result<(), End> {
         if self.link.say(row) { Ok(()) } else { Err(End::Stalled) }
     }
 
@@ -162,6 +186,7 @@ impl Talk {
             match self.news.pop() {
                 Some(New::Row(row)) => self.say(&row)?,
                 Some(New::Put(stored)) => self.say_put(&stored)?,
+                Some(New::Noted(stored)) => self.say_noted(&stored)?,
                 Some(New::Gone(stored)) => self.say_gone(&stored)?,
                 None => return Ok(true),
             }
@@ -169,25 +194,43 @@ impl Talk {
         Ok(false)
     }
 
-    fn say_put(&mut self, stored: &Stored) -> Result<(), End> {
+    pub(super) fn say_put(&mut self, stored: &Stored) -> Result<(), End> {
         let Some(id) = meta::id(stored, &self.hub.app.naming) else { return Ok(()) };
         let Some(said) = meta::tell(&id, stored) else { return Ok(()) };
+        let from = meta::from(&stored.entry);
+        let hand = if from.is_some() { Hand::Second } else { Hand::First };
         match self.services.put(&id) {
-            Told::Nothing => Ok(()),
-            Told::AsAnothers => self.say(&Row::Register(id, meta::relayed(said))),
+            Told::AsAnothers if self.hears(from) => self.say(&Row::Register(id, relay::tell(said, hand))),
+            Told::AsAnothers | Told::Nothing => Ok(()),
             Told::AsItsOwn => self.say(&Row::Register(id, said)),
         }
     }
 
+    /// Only hubs care, and who holds it.
+    fn say_noted(&mut self, stored: &Stored) -> Result<(), End> {
+        if self.other.is_some() {
+            return self.say_put(stored);
+        }
+        if let Some(id) = meta::id(stored, &self.hub.app.naming) {
+            self.services.put(&id);
+        }
+        Ok(())
+    }
+
     fn say_gone(&mut self, stored: &Stored) -> Result<(), End> {
         let Some(id) = meta::id(stored, &self.hub.app.naming) else { return Ok(()) };
-        if stored.entry.host.is_none() || !self.services.gone(&id) {
+        if stored.entry.host.is_none() || !self.services.gone(&id) || !self.hears(meta::from(&stored.entry)) {
             return Ok(());
         }
         self.say_free(id)
     }
 
-    fn say_free(&mut self, id: String) -> Result<(), End> {
+    /// Whether it is to hear of what came from there.
+    fn hears(&self, from: Option<&str>) -> bool {
+        self.other.as_ref().is_none_or(|other| other.hears(from))
+    }
+
+    pub(super) fn say_free(&mut self, id: String) -> Result<(), End> {
         self.echoes.told(&id);
         self.say(&Row::Free(id))
     }
@@ -215,7 +258,7 @@ impl Talk {
                 let sentence = "this hub has keys: without an authorized one you may read, and not register or free";
                 self.say(&Row::Error(id, sentence.into()))
             }
-            Ok(Row::Register(id, said)) => self.register(id, said),
+            Ok(Row::Register(id, said)) => self.register(id, said, Patience::Waits),
             Ok(Row::Free(id)) => self.free(id),
             Ok(Row::Synced) => {
                 self.synced = true;
@@ -225,101 +268,36 @@ impl Talk {
                 self.pulse.beats();
                 Ok(())
             }
-            Ok(Row::Helo(_) | Row::Error(..) | Row::Unknown) => Ok(()),
+            Ok(Row::Hub(_)) => {
+                self.other.get_or_insert_with(Other::ours);
+                Ok(())
+            }
+            Ok(Row::Error(id, sentence)) => {
+                tracing::debug!(peer = %self.addr, id, sentence, "a seaport peer takes a row for wrong");
+                Ok(())
+            }
+            Ok(Row::Helo(..) | Row::Unknown) => Ok(()),
             Err((id, sentence)) => {
                 self.hub.app.metrics.registration(DIALECT, "invalid");
-                if self.bad == BAD_FRAMES_MAX {
+                // A hub passes on what it hears.
+                if self.bad == BAD_FRAMES_MAX && self.other.is_none() {
                     return Err(End::Broke("too many lines that mean nothing here"));
                 }
-                self.bad += 1;
+                self.bad = self.bad.saturating_add(1);
                 self.say(&Row::Error(id, sentence))
             }
         }
-    }
-
-    fn register(&mut self, id: String, said: Said) -> Result<(), End> {
-        if self.services.holds(&id) {
-            return match meta::accept(&id, said, &self.hub.app.naming, self.addr) {
-                Ok(instance) => self.want(&id, instance, false),
-                Err(invalid) => self.refuse(id, invalid.to_string()),
-            };
-        }
-        if self.is_a_name(&id) {
-            // It was told of what came in through another dialect, and says it again.
-            return if self.stands(&id) { Ok(()) } else { self.say_free(id) };
-        }
-        let relayed = meta::is_relayed(&said);
-        let app = Arc::clone(&self.hub.app);
-        let instance = match meta::accept(&id, said, &app.naming, self.addr) {
-            Ok(_) if self.services.are_full() => return self.refuse(id, FULL.into()),
-            Ok(instance) => instance,
-            Err(invalid) => return self.refuse(id, invalid.to_string()),
-        };
-        let snapshot = app.catalog.snapshot();
-        let there = snapshot.entry(&instance.key).filter(|stored| meta::registered_id(stored) == Some(id.as_str()));
-        if !relayed {
-            // Its own; or what it says of another's, once it has said what it knew when it came.
-            let guest = self.synced && there.is_some_and(|known| known.entry != instance.entry);
-            return self.want(&id, instance, guest);
-        }
-        match there.cloned().or_else(|| meta::find(&snapshot, &app.naming, &id)) {
-            // It has missed the end of that.
-            None => self.say_free(id),
-            // Old news, or none.
-            Some(known) if !self.synced || known.entry == instance.entry => Ok(()),
-            Some(_) => self.want(&id, instance, true),
-        }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "one of several ways that a row can go")]
-    fn want(&mut self, id: &str, instance: Instance, guest: bool) -> Result<(), End> {
-        self.services.register(id, instance, guest);
-        Ok(())
-    }
-
-    /// Whether an id that is a name stands for something.
-    fn stands(&self, id: &str) -> bool {
-        id.parse().is_ok_and(|name| meta::stands(&name, &self.hub.app.catalog.snapshot()))
-    }
-
-    fn is_a_name(&self, id: &str) -> bool {
-        meta::is_a_name(id, &self.hub.app.catalog.snapshot(), &self.hub.app.naming)
-    }
-
-    fn refuse(&mut self, id: String, sentence: String) -> Result<(), End> {
-        self.hub.app.metrics.registration(DIALECT, "invalid");
-        self.say(&Row::Error(id, sentence))
-    }
-
-    fn free(&mut self, id: String) -> Result<(), End> {
-        if self.services.free(&id) {
-            if self.hub.holders(&id) > 1 {
-                self.hub.free(&id, None);
-            }
-            return Ok(());
-        }
-        let app = Arc::clone(&self.hub.app);
-        if self.is_a_name(&id) {
-            let stands = self.stands(&id);
-            let echo = self.echoes.is_one(&id, stands);
-            return if stands && !echo { self.refuse(id, NOT_A_PEERS.into()) } else { Ok(()) };
-        }
-        let stored = meta::find(&app.catalog.snapshot(), &app.naming, &id);
-        if self.echoes.is_one(&id, stored.is_some()) {
-            return Ok(());
-        }
-        if stored.is_some() {
-            self.services.freed_by_peer(&id);
-        }
-        self.hub.free(&id, stored);
-        Ok(())
     }
 
     fn tick(&mut self) -> Result<(), End> {
         if self.pulse.is_silent() {
             return Err(End::Silent);
         }
-        self.services.tick(Instant::now());
+        let now = Instant::now();
+        self.services.tick(now);
+        for (id, said) in self.other.as_mut().map(|other| other.ripe(now)).unwrap_or_default() {
+            self.register(id, said, Patience::HasWaited)?;
+        }
         if self.pulse.is_to_beat() {
             self.bad = 0;
             self.say(&Row::Heartbeat)?;
@@ -327,7 +305,3 @@ impl Talk {
         Ok(())
     }
 }
-
-const FULL: &str = "you have registered 8192 services, and that is the most over one connection";
-const _: () = assert!(super::services::SERVICES_MAX == 8192, "the sentence says so");
-const NOT_A_PEERS: &str = "that instance came in through another protocol, and lives as long as its own peer does";

@@ -1,7 +1,7 @@
 //! The rows: one JSON array a line, the first field says what it is.
 //!
-//! Owns: the spelling. A row whose word is not known is passed over, as the original does; so ours may say one that it
-//! does not know: `["error", id, sentence]`, because a register row has no answer otherwise.
+//! Owns: the spelling. A row whose word is not known is passed over, as the original does; so ours may say some that it
+//! does not know: `["error", id, sentence]`, because a register row has no answer otherwise, and `["hub", hub]`.
 
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,10 @@ pub const ID_MAX: usize = 128;
 /// What a peer said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Row {
-    /// The address of the one to whom it is said.
-    Helo(String),
+    /// The address of the one to whom it is said; and ours: which hub says it.
+    Helo(String, Option<String>),
+    /// Ours: the sender is a hub as well, and this one. The original's hubs do not say so.
+    Hub(String),
     /// A service, anew or for the first time.
     Register(String, Map<String, Value>),
     /// It is gone.
@@ -39,7 +41,8 @@ impl Row {
             return Err(wrong("a row begins with a word, as in [\"synced\"]"));
         };
         Ok(match word.as_str() {
-            "helo" => Self::Helo(fields.next().and_then(text).unwrap_or_default()),
+            "helo" => Self::Helo(fields.next().and_then(text).unwrap_or_default(), fields.next().and_then(text)),
+            "hub" => Self::Hub(fields.next().and_then(text).unwrap_or_default()),
             "synced" => Self::Synced,
             "heartbeat" => Self::Heartbeat,
             "free" => Self::Free(id(fields.next())?),
@@ -60,7 +63,9 @@ impl std::fmt::Display for Row {
     /// As it goes over the wire, without the line's end.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Helo(addr) => json!(["helo", addr]),
+            Self::Helo(addr, None) => json!(["helo", addr]),
+            Self::Helo(addr, Some(hub)) => json!(["helo", addr, hub]),
+            Self::Hub(hub) => json!(["hub", hub]),
             Self::Register(id, meta) => json!(["register", id, meta]),
             Self::Free(id) => json!(["free", id]),
             Self::Synced => json!(["synced"]),
@@ -101,6 +106,8 @@ mod tests {
     fn rows_read_back() {
         for line in [
             r#"["helo","127.0.0.1"]"#,
+            r#"["helo","127.0.0.1","A"]"#,
+            r#"["hub","A"]"#,
             r#"["register","A",{"role":"web","deep":{"a":[1,null]}}]"#,
             r#"["free","A"]"#,
             r#"["synced"]"#,

@@ -1,0 +1,96 @@
+//! Several daemons on one store are one hub: what clients do when one of them is away.
+
+use crate::node::Node;
+use crate::peer::{FOUND, Peer, at, comes_to, hub_at, srv};
+use crate::support::daemon::Daemon;
+use crate::support::etcd::EtcdProcess;
+use crate::support::site::Site;
+use crate::support::wait::{SOON, wait_until};
+use crate::support::watch::Watch;
+use serde_json::json;
+use std::time::Duration;
+
+/// How long a lease may outlive its daemon, and recovery from an outage may take.
+const LATE: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_killed_daemon_go_on_at_another() {
+    let etcd = EtcdProcess::start().await;
+    // Longer than a client may take through a list of three hubs, two of which are the dead one.
+    let args = [&FOUND[..], &["--timeout", "10"]].concat();
+    let (mut one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
+    let Some(mut server) = Node::client(at(&one), None).await else { return };
+    let Some(mut client) = Node::client(at(&one), None).await else { return };
+    let hubs = client.knows("seaport", 2).await;
+    for daemon in [&one, &two] {
+        assert!(hubs.iter().any(|hub| hub["host"] == at(daemon).ip().to_string() && hub["port"] == 9090), "{hubs:?}");
+    }
+    server.knows("seaport", 2).await;
+    server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w"}])).await;
+    client.about("register", "w").await;
+    client.tell(json!(["get", "chat"])).await;
+    comes_to(&two, "web", &[8080]).await;
+    comes_to(&two, "seaport", &[9090, 9090]).await;
+    let watch = Watch::udp(two.dns, "web.services.skydns.local", 8080);
+
+    one.kill().await;
+    let (mut chat, _) = Peer::synced(&two).await;
+    chat.register("c", json!({"role": "chat", "port": 2, "id": "c"})).await;
+    assert_eq!(client.event("got").await["found"][0]["id"], "c");
+    // When the leases of the killed one have run out, the service is there by the other one alone.
+    wait_until(LATE, async || match srv(&two, "seaport").await {
+        ports if ports == [9090] => Ok(()),
+        ports => Err(format!("{ports:?}")),
+    })
+    .await;
+    watch.stop().await.assert_no_gap();
+    assert_eq!(srv(&two, "web").await, [8080]);
+    server.end().await;
+    client.about("free", "w").await;
+    comes_to(&two, "web", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_is_registered_as_long_as_it_listens() {
+    let etcd = EtcdProcess::start().await;
+    let mut one = Site::at(&etcd, &FOUND).await;
+    let two = hub_at(&etcd).await;
+    let (mut peer, known) = Peer::synced(&two).await;
+    let row = match known.as_slice() {
+        [row] => row.clone(),
+        _ => peer.next().await.expect("the hub goes on"),
+    };
+    let (id, said) = (row[1].clone(), &row[2]);
+    assert_eq!((&said["role"], &said["version"]), (&json!("seaport"), &json!("2.0.9")), "{row}");
+    assert_eq!((&said["host"], &said["port"]), (&json!(at(&one).ip().to_string()), &json!(at(&one).port())), "{row}");
+    // It is nobody's to free.
+    peer.say(json!(["free", id])).await;
+    assert!(peer.error(id.as_str().expect("an id")).await.contains("another protocol"));
+    comes_to(&two, "seaport", &[9090]).await;
+    // At a planned stop it goes at once, whatever becomes of others.
+    assert!(one.stop().await.success());
+    peer.hears(json!(["free", id])).await;
+    comes_to(&two, "seaport", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_hub_is_registered() {
+    let etcd = EtcdProcess::start().await;
+    let everywhere = Site::at(&etcd, &["--seaport-listen", "0.0.0.0:0"]).await;
+    let hosts = async |daemon: &Daemon| {
+        let answer = daemon.dig().query("seaport.services.skydns.local", "A").await.expect("an answer");
+        answer.data("A").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(everywhere.log().contains("--seaport-advertise says where it is"), "{}", everywhere.log());
+    assert!(srv(&everywhere, "seaport").await.is_empty());
+    let named = ["--seaport-listen", "0.0.0.0:0", "--seaport-advertise", "192.0.2.1:9999"];
+    let named = Site::at(&etcd, &named).await;
+    comes_to(&named, "seaport", &[9999]).await;
+    assert_eq!(hosts(&named).await, ["192.0.2.1"]);
+    // Alone on its store, and without other hubs, nobody could come from elsewhere.
+    let alone = Daemon::start(&FOUND).await;
+    assert!(Peer::synced(&alone).await.1.is_empty());
+    let alone = Daemon::start(&[&FOUND[..], &["--seaport-advertise", "192.0.2.2"]].concat()).await;
+    comes_to(&alone, "seaport", &[9090]).await;
+    assert_eq!(hosts(&alone).await, ["192.0.2.2"]);
+}
