@@ -15,4 +15,5 @@ mod life;
 mod node;
 mod original;
 mod peer;
+mod scripts;
 mod verbs;
