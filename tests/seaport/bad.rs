@@ -1,7 +1,6 @@
 //! What means nothing: its sender hears why, and nobody else notices.
 
 use crate::peer::{Peer, at, hub, web};
-use crate::support::wait::{SOON, wait_until};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,19 +58,34 @@ async fn who_goes_on_is_cut_off_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_has_so_many_services() {
     const MOST: usize = 8192;
+    const SAID: usize = 10_000;
     let daemon = hub(&[]).await;
     let (mut one, _) = Peer::synced(&daemon).await;
+    let (mut other, _) = Peer::synced(&daemon).await;
     let row = |at: usize| {
         let id = format!("n{at}");
         format!("{}\n", json!(["register", id, web(&id, 1)]))
     };
-    one.write(&(0..=MOST).map(row).collect::<String>()).await;
-    assert!(one.error(&format!("n{MOST}")).await.contains("8192 services"));
-    wait_until(SOON, async || match Peer::synced(&daemon).await.1.len() {
-        MOST => Ok(()),
-        known => Err(format!("{known} are known")),
-    })
-    .await;
+    let told = tokio::spawn(async move {
+        for at in 0..MOST {
+            let row = other.next().await.expect("the hub goes on");
+            assert_eq!(row[0], "register", "the {at}th: {row}");
+        }
+        other
+    });
+    one.write(&(0..SAID).map(row).collect::<String>()).await;
+    for at in MOST..SAID {
+        assert!(one.error(&format!("n{at}")).await.contains("8192 services"));
+    }
+    // The others are told of all that are taken, and notice nothing else.
+    let mut other = told.await.expect("it hears them all");
+    other.hears_nothing().await;
+    assert_eq!(Peer::synced(&daemon).await.1.len(), MOST);
+    // When one has gone there is room for one.
+    one.say(json!(["free", "n0"])).await;
+    other.hears(json!(["free", "n0"])).await;
+    one.register("x", web("x", 1)).await;
+    other.hears(json!(["register", "x", web("x", 1)])).await;
 }
 
 /// A peer that says nothing at all, one that is half a line, and one that only reads: none of them costs the others
