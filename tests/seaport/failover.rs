@@ -1,15 +1,17 @@
-//! Several daemons on one store are one hub: what clients do when one of them is away.
+//! Several daemons on one store are one hub: what clients do when one of them, or the store, is away.
 
 use crate::node::Node;
-use crate::peer::{FOUND, Peer, at, comes_to, hub_at, srv};
+use crate::peer::{FOUND, LISTEN, Peer, at, comes_to, hub_at, srv, web};
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until};
 use crate::support::watch::Watch;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How long etcd is away.
+const AWAY: Duration = Duration::from_secs(20);
 /// How long a lease may outlive its daemon, and recovery from an outage may take.
 const LATE: Duration = Duration::from_secs(40);
 
@@ -93,4 +95,63 @@ async fn where_a_hub_is_registered() {
     let alone = Daemon::start(&[&FOUND[..], &["--seaport-advertise", "192.0.2.2"]].concat()).await;
     comes_to(&alone, "seaport", &[9090]).await;
     assert_eq!(hosts(&alone).await, ["192.0.2.2"]);
+}
+
+/// Nothing that lives is lost, nothing that has gone meanwhile comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_is_away_for_a_while() {
+    let mut etcd = EtcdProcess::start().await;
+    let args = [&LISTEN[..], &["--timeout", "10"]].concat();
+    let (one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
+    let Some(mut here) = Node::client(at(&one), None).await else { return };
+    let Some(mut there) = Node::client(at(&two), None).await else { return };
+    let Some(mut leaving) = Node::client(at(&one), None).await else { return };
+    for (node, id, port) in [(&mut here, "here", 1), (&mut there, "there", 2), (&mut leaving, "leaving", 3)] {
+        node.ask(json!(["register", "web@1.2.3", {"port": port, "id": id}])).await;
+    }
+    here.ask(json!(["register", "web@1.2.3", {"port": 4, "id": "freed"}])).await;
+    for daemon in [&one, &two] {
+        comes_to(daemon, "web", &[1, 2, 3, 4]).await;
+    }
+    here.knows("web", 4).await;
+    let began = Instant::now();
+    etcd.kill().await;
+    leaving.kill().await;
+    here.tell(json!(["free", "freed"])).await;
+    here.ask(json!(["register", "web@1.2.3", {"port": 5, "id": "late"}])).await;
+    wait_until(AWAY + SOON, async || {
+        // The living are answered all the time.
+        for daemon in [&one, &two] {
+            let ports = srv(daemon, "web").await;
+            assert!([1, 2].iter().all(|port| ports.contains(port)), "{ports:?}");
+        }
+        if began.elapsed() > AWAY { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    etcd.restart().await;
+    for daemon in [&one, &two] {
+        wait_until(LATE, async || match srv(daemon, "web").await {
+            ports if ports == [1, 2, 5] => Ok(()),
+            ports => Err(format!("{ports:?}")),
+        })
+        .await;
+    }
+    there.about("register", "late").await;
+    there.about("free", "freed").await;
+    there.about("free", "leaving").await;
+    for (node, others) in [(&here, ["there"]), (&there, ["here"])] {
+        assert!(others.iter().all(|id| !node.has_said("free", id)), "the living were never gone");
+    }
+    let mut ids: Vec<_> = there.knows("web", 3).await.into_iter().map(|meta| meta["id"].clone()).collect();
+    ids.sort_by_key(ToString::to_string);
+    assert_eq!(ids, ["here", "late", "there"]);
+    // And it goes on.
+    let (mut new, _) = Peer::synced(&one).await;
+    new.register("new", web("new", 6)).await;
+    there.about("register", "new").await;
+    here.end().await;
+    for id in ["here", "late"] {
+        there.about("free", id).await;
+    }
+    comes_to(&two, "web", &[2, 6]).await;
 }
