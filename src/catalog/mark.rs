@@ -92,7 +92,9 @@ mod tests {
 
     fn mark(items: &[(&str, u64)]) -> Mark {
         let mut mark = Mark::default();
-        items.iter().for_each(|(key, put)| mark.add(&Key::from(*key), Revision(*put)));
+        for (key, put) in items {
+            mark.add(&Key::from(*key), Revision(*put));
+        }
         mark
     }
 

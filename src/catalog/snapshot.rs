@@ -241,8 +241,12 @@ impl Snapshot {
     /// What was put at one revision is gone, and put at another.
     fn count(&mut self, key: &Key, was: Option<Revision>, is: Option<Revision>) {
         let mark = if self.places.is_foreign(key) { &mut self.theirs } else { &mut self.own };
-        was.into_iter().for_each(|put| mark.take(key, put));
-        is.into_iter().for_each(|put| mark.add(key, put));
+        if let Some(put) = was {
+            mark.take(key, put);
+        }
+        if let Some(put) = is {
+            mark.add(key, put);
+        }
     }
 
     /// A home, if it is not where the service's name says.

@@ -465,7 +465,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let etcd = || vec!["http://127.0.0.1:2379".to_owned()];
-        for (typed, why) in [
+        // In a vector: it is too large for a stack.
+        for (typed, why) in vec![
             (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
             (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (Typed { seaport_key: vec!["k".into()], ..memory() }, "--seaport-key: has no meaning without --seaport"),

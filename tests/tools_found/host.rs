@@ -55,7 +55,7 @@ async fn unbound_in_front_finds_them() {
         }
         Ok(found)
     };
-    shop.is_found_by("unbound", find).await;
+    shop.found_by("unbound", find).await;
 }
 
 /// A machine of its own, whose /etc/resolv.conf names the daemon: glibc asks port 53 and no other.

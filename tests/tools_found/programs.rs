@@ -53,7 +53,7 @@ async fn go_finds_them() {
         }
         Ok(found)
     };
-    shop.is_found_by("Go", find).await;
+    shop.found_by("Go", find).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +61,7 @@ async fn node_finds_them() {
     let Some(node) = tool("node") else { return };
     let shop = Shop::open().await;
     let dir = written("find.mjs", &shop);
-    shop.is_found_by("Node", async || ask(&node, &["find.mjs"], dir.path()).await).await;
+    shop.found_by("Node", async || ask(&node, &["find.mjs"], dir.path()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,5 +69,5 @@ async fn python_finds_them() {
     let Some(python) = python() else { return };
     let shop = Shop::open().await;
     let dir = written("find.py", &shop);
-    shop.is_found_by("Python", async || ask(python, &["find.py"], dir.path()).await).await;
+    shop.found_by("Python", async || ask(python, &["find.py"], dir.path()).await).await;
 }

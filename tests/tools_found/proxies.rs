@@ -74,7 +74,7 @@ async fn haproxy_finds_them() {
     let config = snippet("haproxy.cfg", shop.ip());
     let mut proxy = Proxy::start(&haproxy, &["-db", "-f", "haproxy.cfg"], &[("haproxy.cfg", config)]);
     let addr = SocketAddr::new(shop.ip(), 8000);
-    let mut shop = shop.is_found_by("HAProxy", async || proxy.behind(addr).await).await;
+    let mut shop = shop.found_by("HAProxy", async || proxy.behind(addr).await).await;
     // `hold nx`: it believes that nobody is there when it has asked three times, and not after half a minute more.
     shop.all_die().await;
     wait_until(2 * SOON, async || {
@@ -103,5 +103,5 @@ async fn nginx_finds_them() {
     let files = [("nginx.conf", NGINX.to_owned()), ("server.conf", config)];
     let mut proxy = Proxy::start(&nginx, &["-p", ".", "-c", "nginx.conf", "-e", "stderr"], &files);
     let addr = SocketAddr::new(shop.ip(), 8000);
-    shop.is_found_by("nginx", async || proxy.behind(addr).await).await;
+    shop.found_by("nginx", async || proxy.behind(addr).await).await;
 }

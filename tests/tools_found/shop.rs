@@ -59,7 +59,7 @@ impl Shop {
 
     /// Has `tool` find three instances, and two after the last of them was killed. `find` says, each time that it is
     /// called, what the tool has found.
-    pub async fn is_found_by(
+    pub async fn found_by(
         mut self,
         tool: &str,
         mut find: impl AsyncFnMut() -> Result<BTreeSet<String>, String>,
