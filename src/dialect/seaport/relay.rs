@@ -5,7 +5,7 @@
 //! its keys in one of two orders; JavaScript keeps them. `id` first but not last, and `port` last: the original's client
 //! appends `id`, `host` and the role, where its user left them out, and nobody who names all of them begins like this.
 //!
-//! Owns: the two orders. Does not own: what is made of them ([`super::peer`]).
+//! Owns: the two orders. Does not own: what is made of them (`peer`).
 
 use super::meta::Said;
 
