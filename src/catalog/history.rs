@@ -353,6 +353,32 @@ mod tests {
         assert!(!knows(&history, 10) && knows(&history, 11));
     }
 
+    /// Three keys that spell one name: one goes, one changes, one comes.
+    #[test]
+    fn changes_at_a_name_of_several_keys() {
+        let item = |key: &str, port: u16, revision| crate::store::Item {
+            key: Key::from(format!("/skydns/local/skydns/services/web/{key}")),
+            value: format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into(),
+            revision: Revision(revision),
+            lease: None,
+        };
+        let put = |key, port, revision| Written::Put(item(key, port, revision));
+        let batch = |revision, changes| Batch { revision: Revision(revision), changes };
+        let places = Arc::new(super::super::Places::new(crate::model::Naming::example(), None));
+        let before = Snapshot::empty(places).apply(&batch(1, vec![put("A", 1, 1), put("B", 2, 1), put("b", 3, 1)]));
+        let gone = Written::Delete(item("A", 1, 1).key);
+        let next = batch(2, vec![gone, put("a", 4, 2), put("B", 5, 2), put("b", 3, 2), put("b/", 6, 2)]);
+        let changes = changes(&before, &before.apply(&next), Part::Own, &next, |_| Departure::Expired);
+        let told: Vec<_> =
+            changes.iter().map(|change| (change.number, change.kind, change.instance.entry.port)).collect();
+        let gone = Kind::Gone(Departure::Expired);
+        assert_eq!(told, [(1, gone, 1), (2, Kind::Put, 4), (3, Kind::Put, 5), (4, Kind::Put, 6)]);
+        // Somebody else's key says the same place now: nothing is gone.
+        let next = batch(2, vec![Written::Delete(item("b", 3, 1).key), put("b/", 3, 2)]);
+        let changes = super::changes(&before, &before.apply(&next), Part::Own, &next, |_| Departure::Left);
+        assert_eq!(changes.iter().map(|change| change.kind).collect::<Vec<_>>(), [Kind::Put]);
+    }
+
     #[test]
     fn positions_read_back() {
         for text in ["107.0", "107-95.ffffffffffffffff"] {
