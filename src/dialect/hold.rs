@@ -166,20 +166,10 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
                 }
                 message @ (Heard::Text(_) | Heard::Bytes(_)) => {
                     (waiting, ours) = (false, NEWS_PER_MESSAGE);
-                    match Box::pin(tell(talk, message)).await {
-                        None => {
-                            let sentence = "binary frames mean nothing here; send JSON as text";
-                            return End::Broke(CloseCode::Unsupported, sentence.into());
-                        }
-                        Some(Ok(Some(answer))) => answer,
-                        Some(Ok(None)) => continue,
-                        Some(Err(_)) if bad == BAD_FRAMES_MAX => {
-                            return End::Broke(CloseCode::Policy, "too many frames that mean nothing here".into());
-                        }
-                        Some(Err(sentence)) => {
-                            bad += 1;
-                            sentence
-                        }
+                    match Box::pin(tell(talk, message, &mut bad)).await {
+                        Ok(Some(answer)) => answer,
+                        Ok(None) => continue,
+                        Err(end) => return end,
                     }
                 }
                 Heard::Taken => {
@@ -216,12 +206,26 @@ async fn live<T: Talk>(app: &App, talk: &mut T, socket: &mut Socket, seat: &Seat
     }
 }
 
-/// Passes a message on; `None` when messages of its kind mean nothing.
-async fn tell<T: Talk>(talk: &mut T, message: Heard) -> Option<Result<Option<Bytes>, Bytes>> {
-    match message {
+/// Passes a message on. Says what is answered, and counts those that mean nothing.
+async fn tell<T: Talk>(talk: &mut T, message: Heard, bad: &mut u32) -> Result<Option<Bytes>, End> {
+    let told = match message {
         Heard::Text(text) => Some(talk.told(text).await),
         Heard::Bytes(bytes) => talk.told_bytes(bytes).await,
-        _ => Some(Ok(None)),
+        _ => return Ok(None),
+    };
+    match told {
+        None => {
+            let sentence = "binary frames mean nothing here; send JSON as text";
+            Err(End::Broke(CloseCode::Unsupported, sentence.into()))
+        }
+        Some(Err(_)) if *bad == BAD_FRAMES_MAX => {
+            Err(End::Broke(CloseCode::Policy, "too many frames that mean nothing here".into()))
+        }
+        Some(Err(sentence)) => {
+            *bad += 1;
+            Ok(Some(sentence))
+        }
+        Some(Ok(answer)) => Ok(answer),
     }
 }
 
