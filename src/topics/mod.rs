@@ -31,7 +31,7 @@ mod tests;
 pub use listen::{Heard, Message, Subscription};
 
 use crate::model::Key;
-use crate::store::{Batch, COMMIT_MAX, Change, Feed, LeaseId, Op, Revision, Store, StoreError, Write};
+use crate::store::{Batch, COMMIT_MAX, Change, Feed, LeaseId, Op, Patience, Revision, Store, StoreError, Write};
 use bytes::Bytes;
 use listen::Hub;
 use presence::MEMBERS;
@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 /// The longest message, in bytes. etcd takes requests of 1.5 MiB, all in all, unless it is told otherwise.
@@ -346,12 +346,12 @@ impl fmt::Debug for Topics {
 /// Follows the store as long as anybody has the topics.
 async fn follow(topics: Weak<Topics>) {
     let [least, most] = RETRY;
-    let mut pause = least;
+    let mut patience = Patience::new(least, most);
     while let Some(strong) = topics.upgrade() {
         let opened = strong.open().await;
         let error = match opened {
             Ok(feed) => {
-                pause = least;
+                patience.reset();
                 if strong.lock().lost.take().is_some() {
                     info!(root = strong.root, "messages are heard again");
                 }
@@ -367,8 +367,7 @@ async fn follow(topics: Weak<Topics>) {
             debug!(root = strong.root, %error, "messages are still not heard");
         }
         drop(strong);
-        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(most);
+        patience.pause().await;
     }
 }
 

@@ -12,12 +12,12 @@
 
 use super::{DEADLINE, RETRY, Topics};
 use crate::model::Key;
-use crate::store::{COMMIT_MAX, LeaseId, Op, Revision, StoreError, Write};
+use crate::store::{COMMIT_MAX, LeaseId, Op, Patience, Revision, StoreError, Write};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 /// Where memberships are, below the root.
@@ -28,7 +28,8 @@ const KEEPS_PER_TERM: u32 = 3;
 /// Keeps the memberships in the store as they are here, as long as anybody has the topics.
 pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Duration) {
     let every = term / KEEPS_PER_TERM;
-    let (mut due, mut pause) = (Instant::now() + every, RETRY[0]);
+    let [least, most] = RETRY;
+    let (mut due, mut patience) = (Instant::now() + every, Patience::new(least, most.min(every)));
     while let Some(strong) = topics.upgrade() {
         let settled = strong.settle(&mut due, every).await;
         let before = std::mem::replace(&mut strong.lock().unwritten, settled.as_ref().err().map(ToString::to_string));
@@ -38,7 +39,7 @@ pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Durat
                 if before.is_some() {
                     info!("members of queues are written again");
                 }
-                pause = RETRY[0];
+                patience.reset();
                 tokio::select! {
                     () = changed.notified() => {}
                     () = sleep_until(due) => {}
@@ -50,8 +51,7 @@ pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Durat
                 } else {
                     debug!(%error, "members of queues still cannot be written");
                 }
-                sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(RETRY[1]).min(every);
+                patience.pause().await;
             }
         }
     }
