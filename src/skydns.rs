@@ -50,8 +50,8 @@ pub fn config(value: &[u8]) -> Result<Typed, String> {
     })
 }
 
-/// What `typed` says, and where it is silent `stored`. `pass_over` hears of a key that cannot be meant for this daemon: its
-/// files are on no other machine than the one that SkyDNS ran on, and a flag may have named other zones. What is
+/// What `typed` says, and where it is silent `stored`. `pass_over` hears of a key that cannot be meant for this daemon:
+/// its files are on no other machine than the one that SkyDNS ran on, and a flag may have named other zones. What is
 /// here and wrong is an error, as with the flag: the zone would be unsigned, and bogus to whoever has its DS.
 pub fn joined(typed: &Typed, stored: Typed, pass_over: impl FnOnce(&str)) -> Typed {
     let mut joined = typed.clone().or(stored);

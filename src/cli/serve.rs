@@ -187,8 +187,8 @@ fn start_log(settings: &Settings) {
     let filter = EnvFilter::builder().parse_lossy(format!("rustls=error,{}", settings.log_level));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Otherwise it tells standard error that standard error cannot be written, and panics: the reader of the log, or the
-    // terminal, may be gone.
+    // Otherwise it tells standard error that standard error cannot be written, and panics: the reader of the log, or
+    // the terminal, may be gone.
     let log = log.log_internal_errors(false);
     match settings.log_format {
         LogFormat::Text => log.with_ansi(colours).with_target(false).init(),

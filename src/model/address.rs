@@ -1,8 +1,8 @@
 //! Where a peer says that it is, in any of the forms that the dialects have: `10.0.0.5:8080`, `[::1]:80`,
 //! `http://host`, `http://host:8080/path`.
 //!
-//! Owns: taking a host and a port out of such a text, and joining them to one. Does not own: whether the host is one that DNS can say
-//! ([`super::entry::Host`]). The text itself stays what the peer said; this is what DNS makes of it.
+//! Owns: taking a host and a port out of such a text, and joining them to one. Does not own: whether the host is one
+//! that DNS can say ([`super::entry::Host`]). The text itself stays what the peer said; this is what DNS makes of it.
 
 use std::net::Ipv6Addr;
 
@@ -60,6 +60,14 @@ fn split(place: &str) -> Option<(&str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_joined_comes_apart_again() {
+        for (host, joint) in [("10.0.0.5", "10.0.0.5:80"), ("::1", "[::1]:80"), ("a.example", "a.example:80")] {
+            assert_eq!(joined(host, 80), joint);
+            assert_eq!(host_and_port(joint), Some((host, 80)));
+        }
+    }
 
     #[test]
     fn addresses_in_all_forms() {

@@ -180,8 +180,8 @@ fn load(db: &Database) -> Result<(State, u64), redb::Error> {
     Ok((state, read_serial(db)?))
 }
 
-/// Every other one, then those between. What fills a tree from left to right leaves each of its leaves half empty behind
-/// it; those between fill them up.
+/// Every other one, then those between. What fills a tree from left to right leaves each of its leaves half empty
+/// behind it; those between fill them up.
 fn alternating<T>(all: Vec<T>) -> impl Iterator<Item = T> {
     let mut between = Vec::with_capacity(all.len() / 2);
     let mut all = all.into_iter();
