@@ -49,6 +49,7 @@ impl Typed {
             ttl: Some(dns::settings::TTL_S),
             min_ttl: Some(dns::settings::LEASED_TTL_S),
             srv_weights: Some("skydns".into()),
+            addresses: Some("all".into()),
             default_category: Some(DEFAULT_CATEGORY.into()),
             timeout: Some(DEFAULT_TIMEOUT),
             lasting_max: Some(LASTING_MAX),
@@ -114,6 +115,9 @@ impl Typed {
         dns.hostmaster = hostmaster.map(|mail| name("hostmaster", &mail)).transpose()?;
         if let Some(rule) = &self.srv_weights {
             dns.srv_weights = rule.parse().map_err(|e| wrong("srv-weights", e))?;
+        }
+        if let Some(rule) = &self.addresses {
+            dns.addresses = rule.parse().map_err(|e| wrong("addresses", e))?;
         }
         dns.keys = self.dnssec_keys(&dns.zones)?;
         let forward = &mut dns.forward;

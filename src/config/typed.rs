@@ -189,6 +189,12 @@ pub struct Typed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srv_weights: Option<String>,
 
+    /// Addresses in A and AAAA answers: `all`, or those of the `best` priority alone, the others while it has none
+    /// [default: all]
+    #[arg(long, env = "SKYHOUND_ADDRESSES", value_name = "RULE", help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<String>,
+
     /// Key to sign a zone with: the files FILE.key and FILE.private, as `skyhound dnssec-keygen` and BIND
     /// write them; repeatable, each key signs its own zone
     #[arg(long, env = "SKYHOUND_DNSSEC_KEY", value_name = "FILE", value_delimiter = ',', help_heading = "DNS")]
@@ -396,6 +402,7 @@ impl Typed {
             ttl: self.ttl.or(other.ttl),
             min_ttl: self.min_ttl.or(other.min_ttl),
             srv_weights: self.srv_weights.or(other.srv_weights),
+            addresses: self.addresses.or(other.addresses),
             dnssec_key: list(self.dnssec_key, other.dnssec_key),
             default_category: self.default_category.or(other.default_category),
             timeout: self.timeout.or(other.timeout),

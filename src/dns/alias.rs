@@ -4,8 +4,9 @@
 //! there with the CNAME that leads out, noted as a question for other servers ([`super::outside`]). Where none
 //! may be asked, the resolver goes on by itself (RFC 1034 section 4.3.2 step 3a).
 
-use super::rrset::{Set, rotate};
+use super::rrset::{Set, priority, rotate};
 use super::search::{Found, Hit, Search};
+use super::settings::Addresses;
 use super::wire;
 use crate::model::{Entry, Host, Name};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, TXT};
@@ -105,9 +106,29 @@ pub(super) fn of_target<'s>(search: &Search<'s>, target: &'s Name, additional: &
     }
 }
 
+/// Adds what `hits` give under `owner`: all of them, or those of the best priority that gives any.
+fn follow<'s>(
+    search: &Search<'s>,
+    owner: &WireName,
+    hits: &[Hit<'s>],
+    want: Want,
+    trail: &mut Vec<&'s Name>,
+    set: &mut Set,
+) -> End {
+    if search.settings.addresses == Addresses::All || want == Want::Text {
+        return follow_all(search, owner, hits, want, trail, set);
+    }
+    let of = |hit: &Hit<'s>| priority(&hit.stored.entry);
+    let mut hits = hits.to_vec();
+    hits.sort_by_key(of);
+    let mut tiers = hits.chunk_by(|a, b| of(a) == of(b)).map(|tier| follow_all(search, owner, tier, want, trail, set));
+    // A tier that leads nowhere adds nothing.
+    tiers.find(|end| *end != End::Nowhere).unwrap_or(End::Nowhere)
+}
+
 /// Adds what `hits` give under `owner`, or the alias that leads to some. `trail` is the names on the way here:
 /// an alias back to one of them is a loop and is passed over, as is one beyond [`CHAIN_MAX`].
-fn follow<'s>(
+fn follow_all<'s>(
     search: &Search<'s>,
     owner: &WireName,
     hits: &[Hit<'s>],

@@ -6,9 +6,9 @@
 
 use super::answer::{Answer, Question, answer, records_of};
 use super::places::Places;
-use super::rrset::Sections;
+use super::rrset::{Sections, priority};
 use super::search::{Hit, Search, grouped};
-use super::settings::DnsSettings;
+use super::settings::{Addresses, DnsSettings};
 use super::wire;
 use crate::catalog::{Health, Quarantined, Snapshot, Stored};
 use crate::model::{Host, Name};
@@ -105,6 +105,10 @@ fn account<'s>(
         (false, _) => None,
         (true, false) => Some(format!("it is of group {:?}, and another group rules here", hit.stored.entry.group)),
         (true, true) if alone.answers.records().is_empty() => Some(nothing(hit, question)),
+        (true, true) if is_spare(search, question) => Some(format!(
+            "others have a better priority than its {}, and --addresses is best",
+            priority(&hit.stored.entry)
+        )),
         (true, true) => {
             Some("another entry's record stands in its place, or there are more than an answer takes".into())
         }
@@ -116,6 +120,11 @@ fn account<'s>(
         records,
         left_out,
     }
+}
+
+/// Whether an entry that would make a record by itself gives way to one of a better priority.
+fn is_spare(search: &Search<'_>, question: &Question) -> bool {
+    search.settings.addresses == Addresses::Best && matches!(question.qtype, RecordType::A | RecordType::AAAA)
 }
 
 /// The records of the answer that an entry makes when it is alone.

@@ -72,5 +72,5 @@ mod tests;
 pub use answer::{Answer, Explanation, Question, answer};
 pub use message::Transport;
 pub use server::{BindError, DnsServer};
-pub use settings::{DnsSettings, SrvWeights};
+pub use settings::{Addresses, DnsSettings, SrvWeights};
 pub use stats::DnsStats;

@@ -222,7 +222,7 @@ pub(super) fn rotate<T>(set: &mut [T], rotation: u64) {
     }
 }
 
-fn priority(entry: &Entry) -> u16 {
+pub(super) fn priority(entry: &Entry) -> u16 {
     if entry.priority == 0 { PRIORITY } else { entry.priority }
 }
 

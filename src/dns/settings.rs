@@ -113,6 +113,30 @@ impl std::str::FromStr for SrvWeights {
     }
 }
 
+/// Whose addresses A and AAAA answer with, of entries with different priorities. SRV says the priority, and who asks
+/// for that needs no choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addresses {
+    /// Everybody's: what `SkyDNS` and `CoreDNS` answer.
+    #[default]
+    All,
+    /// Those of the best priority that has any: a client that knows addresses alone goes to a spare instance only when
+    /// there is no other.
+    Best,
+}
+
+impl std::str::FromStr for Addresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "best" => Ok(Self::Best),
+            _ => Err(format!("{text:?} is neither all nor best")),
+        }
+    }
+}
+
 /// The dots that a name must have to be asked elsewhere (`SkyDNS`): a bare `host` or `host.lan` that fell out of
 /// a search list is no business of the world's servers.
 pub const NDOTS: u8 = 2;
@@ -173,6 +197,8 @@ pub struct DnsSettings {
     pub negative_ttl_s: u32,
     /// See [`SrvWeights`].
     pub srv_weights: SrvWeights,
+    /// See [`Addresses`].
+    pub addresses: Addresses,
     /// Who answers for the zone, as the SOA says it: a mail address with its `@` as a dot
     /// (RFC 1035 section 3.3.13). `None` is `hostmaster.<zone>`.
     pub hostmaster: Option<Name>,
@@ -209,6 +235,7 @@ impl DnsSettings {
             stale_ttl_s: STALE_TTL_S,
             negative_ttl_s: NEGATIVE_TTL_S,
             srv_weights: SrvWeights::default(),
+            addresses: Addresses::default(),
             hostmaster: None,
             udp_payload_max: UDP_PAYLOAD_MAX,
             apex_max: APEX_MAX,
@@ -271,8 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_named() {
+    fn rules_are_named() {
         assert_eq!("exact".parse(), Ok(SrvWeights::Exact));
+        assert_eq!("best".parse(), Ok(Addresses::Best));
+        assert_eq!("Best".parse::<Addresses>(), Err("\"Best\" is neither all nor best".to_owned()));
         assert_eq!("Skydns".parse::<SrvWeights>(), Err("\"Skydns\" is neither skydns nor exact".to_owned()));
     }
 }

@@ -1,7 +1,7 @@
 //! The rules, as tables: entries, a question, what is answered.
 
 use super::testing::{ask, lines, question, settings, snapshot};
-use super::{DnsSettings, Explanation, Question, SrvWeights, answer};
+use super::{Addresses, DnsSettings, Explanation, Question, SrvWeights, answer};
 use crate::catalog::Health;
 use crate::model::{Layout, Name};
 use hickory_proto::op::ResponseCode as Rc;
@@ -170,6 +170,34 @@ fn exact_weights_are_the_registered_ones() {
     let weights: Vec<_> = lines(&said.answers).iter().map(|l| l.split(' ').nth(4).unwrap().to_owned()).collect();
     assert_eq!(weights, ["100", "300", "100"]);
     assert_eq!(said.stored_weights, [100, 300, 100]);
+}
+
+#[test]
+fn addresses_can_be_those_of_the_best_priority_alone() {
+    let tree = snapshot(&[
+        ("db/a", r#"{"host":"10.0.0.1","priority":1}"#),
+        ("db/b", r#"{"host":"10.0.0.2","priority":1}"#),
+        ("db/c", r#"{"host":"10.0.0.3","text":"c"}"#),
+        ("db/d", r#"{"host":"2001:db8::4","priority":20}"#),
+        ("db/e", r#"{"host":"nosuch.skydns.test"}"#),
+        ("alias", r#"{"host":"db.skydns.test"}"#),
+        ("two/first", r#"{"host":"nosuch.skydns.test","priority":1}"#),
+        ("two/second", r#"{"host":"db.skydns.test","priority":2}"#),
+    ]);
+    let best = DnsSettings { addresses: Addresses::Best, ..settings() };
+    let say = |name: &str, qtype| {
+        let said = answer(&tree, Health::Following, &best, &question(&in_zone(name), qtype), 0);
+        let mut data: Vec<_> = said.answers.iter().map(|record| record.data.to_string()).collect();
+        data.sort();
+        data.join(" ")
+    };
+    assert_eq!(say("db", T::A), "10.0.0.1 10.0.0.2");
+    assert_eq!(say("db", T::AAAA), "2001:db8::4", "the best of those that have one");
+    assert_eq!(say("c.db", T::A), "10.0.0.3", "by its own name");
+    assert_eq!(say("alias", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.");
+    assert_eq!(say("two", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.", "what leads nowhere is no better");
+    assert_eq!(say("db", T::TXT), "c");
+    assert_eq!(say("db", T::SRV).split(' ').filter(|word| word.ends_with(".test.")).count(), 5);
 }
 
 #[test]

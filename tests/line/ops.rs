@@ -248,6 +248,27 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spare_instance_has_no_address_while_there_is_another() {
+    let daemon = Daemon::start(&["--addresses", "best"]).await;
+    let first = daemon.provide("service=foo&host=10.0.0.1&port=1&priority=1").await;
+    let _spare = daemon.provide("service=foo&host=10.0.0.2&port=1&priority=2").await;
+    let ask = async |rtype| daemon.dig().query("foo.services.skydns.local", rtype).await.unwrap();
+    // The second time from what was kept.
+    for _ in 0..2 {
+        assert_eq!(ask("A").await.data("A"), ["10.0.0.1"]);
+        assert_eq!(ask("SRV").await.srv().len(), 2);
+    }
+    let explained = daemon.get("/explain?name=foo.services.skydns.local&type=A").await.body;
+    assert!(explained.contains("a better priority than its 2"), "{explained}");
+    drop(first);
+    wait_until(SOON, async || {
+        let answer = ask("A").await;
+        if answer.data("A") == ["10.0.0.2"] { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_can_be_answered_as_they_are() {
     let daemon = Daemon::start(&["--srv-weights", "exact"]).await;
     let one = daemon.provide("service=foo&host=10.0.0.1&port=1&weight=300").await;
