@@ -8,7 +8,7 @@ use super::alias::{self, Want};
 use super::chaos;
 use super::dnssec;
 use super::negative;
-use super::outside::{self, Outside};
+use super::outside::{self, Outside, Within};
 use super::places::{self, Places};
 use super::rrset::{self, Sections};
 use super::search::{Found, Hit, Search};
@@ -167,7 +167,11 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
         Outcome::NoName if apex || places::is_above_one(snapshot, settings, zone, &question.place) => {
             negative::no_data(soa())
         }
-        Outcome::NoName => negative::no_name(soa()),
+        Outcome::NoName => match outside::within(snapshot, settings, zone, question) {
+            Some(Within::Theirs(outside)) => Answer { outside: vec![outside], ..negative::not_ours() },
+            Some(Within::Above) => negative::no_data(soa()),
+            None => negative::no_name(soa()),
+        },
     }
 }
 

@@ -175,10 +175,12 @@ fn without(said: Answer, open: &[Outside]) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dnssec::key::ZoneKey;
     use super::super::testing::{question as asked, settings, snapshot};
     use super::super::{DnsSettings, answer};
     use super::*;
     use crate::catalog::Health;
+    use hickory_proto::dnssec::Algorithm;
     use hickory_proto::rr::Name;
 
     const TREE: &[(&str, &str)] = &[
@@ -187,6 +189,9 @@ mod tests {
         ("pool/a", r#"{"host":"a.example.org","port":1}"#),
         ("dns/stub/com/example/ns1", r#"{"host":"10.0.0.53"}"#),
         ("dns/stub/com/example/sub/ns1", r#"{"host":"10.0.0.54","port":5353}"#),
+        ("dns/stub/test/skydns/in/dc2/ns1", r#"{"host":"10.0.0.55"}"#),
+        ("dns/stub/test/skydns/ns1", r#"{"host":"10.0.0.56"}"#),
+        ("in/dc2/here", r#"{"host":"10.0.0.1"}"#),
     ];
 
     fn open(settings: &DnsSettings, name: &str, qtype: RecordType) -> Vec<String> {
@@ -225,6 +230,39 @@ mod tests {
         never.forward.off = true;
         assert_eq!(open(&never, "www.example.com.", RecordType::A), [""; 0]);
         assert_eq!(open(&never, "out.skydns.test.", RecordType::A), [""; 0]);
+    }
+
+    /// The rcode for who may not have others asked, and who else would be.
+    #[test]
+    fn a_stub_zone_within_ours_has_what_the_store_has_not() {
+        let said = |settings: &DnsSettings, name: &str| {
+            let said = answer(&snapshot(TREE), Health::Following, settings, &asked(name, RecordType::A), 0);
+            let asked = said.outside.iter().flat_map(|outside| outside.servers.clone().unwrap_or_default());
+            (said.rcode, asked.map(|server| server.to_string()).collect::<Vec<_>>().join(" "))
+        };
+        let no = String::new;
+        let theirs = || (ResponseCode::Refused, "10.0.0.55:53".to_owned());
+        let mut some = settings();
+        assert_eq!(said(&some, "there.dc2.in.skydns.test."), theirs());
+        assert_eq!(said(&some, "_web._tcp.dc2.in.skydns.test."), theirs());
+        assert_eq!(said(&some, "here.dc2.in.skydns.test."), (ResponseCode::NoError, no()));
+        assert_eq!(said(&some, "dc2.in.skydns.test."), (ResponseCode::NoError, no()), "for what is below it here");
+        assert_eq!(said(&some, "xdc2.in.skydns.test."), (ResponseCode::NXDomain, no()));
+        assert_eq!(
+            said(&some, "nosuch.skydns.test."),
+            (ResponseCode::NXDomain, no()),
+            "a zone of ours is none of theirs"
+        );
+        some.forward.off = true;
+        assert_eq!(said(&some, "there.dc2.in.skydns.test.").0, ResponseCode::NXDomain);
+        let mut signed = settings();
+        signed.keys.push(ZoneKey::new_for("skydns.test", Algorithm::ED25519).into());
+        assert_eq!(said(&signed, "there.dc2.in.skydns.test.").0, ResponseCode::NXDomain);
+
+        let alone = snapshot(&[("dns/stub/test/skydns/in/dc2/ns1", r#"{"host":"10.0.0.55"}"#)]);
+        let above = |name| answer(&alone, Health::Following, &settings(), &asked(name, RecordType::A), 0).rcode;
+        assert_eq!(above("in.skydns.test."), ResponseCode::NoError, "it is above one");
+        assert_eq!(above("dc2.in.skydns.test."), ResponseCode::Refused);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Names that other servers answer for: who is asked, for whom, and when they do not answer.
 
 use crate::support::daemon::Daemon;
+use crate::support::etcd::EtcdProcess;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record};
@@ -132,4 +133,24 @@ async fn two_daemons_that_name_each_other_stop_asking() {
     assert_eq!(answer.status, "SERVFAIL");
     let asked = one.metric("skyhound_dns_questions_total").await + other.metric("skyhound_dns_questions_total").await;
     assert!(asked < 40.0, "{asked} questions for one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_within_the_own_zone_is_asked_for_what_is_not_here() {
+    let outside = Outside::start(ResponseCode::NoError, false).await;
+    let etcd = EtcdProcess::start().await;
+    let stub = format!(r#"{{"host":"{}","port":{}}}"#, outside.addr.ip(), outside.addr.port());
+    etcd.ctl(&["put", "/skydns/test/all/dns/stub/test/all/in/dc2/ns1", &stub]);
+    etcd.ctl(&["put", "/skydns/test/all/in/dc2/here", r#"{"host":"10.0.0.1"}"#]);
+    let daemon = Daemon::start(&["--etcd-api", &etcd.endpoint(), "--dns-root", "all.test"]).await;
+    let ask = async |name: &str| daemon.dig().query(name, "A").await.unwrap();
+    let there = ask("web.dc2.in.all.test").await;
+    assert!(there.data("A") == ["192.0.2.0"] && !there.authoritative(), "{there:?}");
+    assert_eq!(outside.asked().0, 1);
+    let here = ask("here.dc2.in.all.test").await;
+    assert!(here.data("A") == ["10.0.0.1"] && here.authoritative(), "{here:?}");
+    assert_eq!(ask("web.dc3.in.all.test").await.status, "NXDOMAIN");
+    // A resolver that follows delegations does not ask for recursion: it goes on elsewhere, and keeps no denial.
+    assert_eq!(daemon.dig().no_recursion().query("web.dc2.in.all.test", "A").await.unwrap().status, "REFUSED");
+    assert_eq!(outside.asked().0, 1);
 }

@@ -24,6 +24,7 @@ mod wire;
 mod tests;
 
 use super::handler::UDP_PLAIN;
+use super::outside;
 use super::settings::DnsSettings;
 use super::stats::{DnsStats, Lane, RCODES};
 use super::wire::HEADER;
@@ -132,6 +133,8 @@ impl Fast {
             },
             // The zone's own name is there even when nothing is in the zone.
             None if place.zone_at == 0 => return None,
+            // Others may know it.
+            None if outside::stubs(view.snapshot, &self.settings).next().is_some() => return None,
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
