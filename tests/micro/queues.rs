@@ -170,7 +170,7 @@ async fn a_planned_stop_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_daemon_would_get_comes_to_others_after_its_lease() {
     let etcd = EtcdProcess::start().await;
-    let short = ["--timeout", "2"];
+    let short = ["--timeout", "4"];
     let (mut one, two) = (Site::at(&etcd, &short).await, Site::at(&etcd, &short).await);
     let ears = Ears::default();
     let _members = [ears.member(&one).await, ears.member(&two).await];
@@ -186,7 +186,7 @@ async fn what_a_killed_daemon_would_get_comes_to_others_after_its_lease() {
     says.say(50..MANY).await;
     assert_eq!(ears.heard(50..MANY).await, [0, MANY - 50]);
     // And its own lease lives, however long nothing happens.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(nodes(&etcd), 1);
 }
 
