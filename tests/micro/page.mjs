@@ -46,17 +46,20 @@ try {
   });
 
   // How far things moved that could be seen; under 0.1 nobody is annoyed (web.dev/cls).
-  await page.addInitScript(() => {
+  await context.addInitScript(() => {
     window.moved = 0;
     new PerformanceObserver((list) => list.getEntries().forEach((entry) => { window.moved += entry.value; }))
       .observe({ type: 'layout-shift', buffered: true });
   });
+  const stands = async (one) => {
+    const moved = await one.evaluate(() => new Promise((done) => { setTimeout(() => done(window.moved), 300); }));
+    assert.ok(moved < 0.1, `it jumps while it loads: ${moved}`);
+  };
   await page.goto(`${base}/stats`);
   await page.getByText('following the store').waitFor();
   const list = page.locator('#list');
   await list.getByText('10.0.0.9 port 8080').waitFor();
-  const moved = await page.evaluate(() => new Promise((done) => { setTimeout(() => done(window.moved), 300); }));
-  assert.ok(moved < 0.1, `it jumps while it loads: ${moved}`);
+  await stands(page);
   assert.ok(await page.locator('#dns svg rect').count() > 0, 'the questions of DNS are drawn');
   assert.match(await page.locator('#requests svg title').textContent(), /^Requests: \d+ in the last/);
 
@@ -109,6 +112,12 @@ try {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= 360, `it is ${wide} wide on a phone of 360`);
   if (shots) await page.screenshot({ path: `${shots}/stats-phone.png` });
+  const phone = await context.newPage();
+  await phone.setViewportSize({ width: 360, height: 740 });
+  await phone.goto(`${base}/stats`);
+  await phone.getByText('following the store').waitFor();
+  await stands(phone);
+  await phone.close();
 
   assert.deepEqual(wrong, [], 'nothing is wrong in the console');
   assert.deepEqual(elsewhere, [], 'nobody else is asked');

@@ -113,7 +113,7 @@ function glance(view) {
   show('tile-memory', `${view.memory_mb.toFixed(1)} MiB`);
   show('store', store.reachable
     ? `Store: ${store.kind} ${store.version || ''} ${store.place || ''}, revision ${store.revision}; known here: ${is.revision}`
-    : `${store.error}; known here: revision ${is.revision}`);
+    : `${store.error[0].toUpperCase()}${store.error.slice(1)}; known here: revision ${is.revision}`);
 }
 
 const COLUMNS = [
