@@ -8,7 +8,12 @@ use crate::support::wait::{wait_until, wait_until_due};
 
 /// Port of each instance → its value. Panics where two have the same port: the tests give each its own.
 pub fn stored(etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {
-    let printed = etcd.ctl(&["get", "--prefix", "/skydns/local/", "--print-value-only"]);
+    stored_as(None, etcd)
+}
+
+/// The same as a user of etcd's (`name:password`).
+pub fn stored_as(user: Option<&str>, etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {
+    let printed = etcd.ctl_as(user, &["get", "--prefix", "/skydns/local/", "--print-value-only"]);
     let mut all = BTreeMap::new();
     for line in printed.lines().filter(|line| !line.is_empty()) {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -10,6 +10,7 @@ mod support;
 mod away;
 mod beating;
 mod compare;
+mod descriptors;
 mod disk;
 mod frozen;
 mod full;
@@ -20,6 +21,7 @@ mod process;
 mod race;
 mod restart;
 mod restored;
+mod rights;
 mod stop;
 
 /// How late a daemon or an etcd may be on a busy machine.

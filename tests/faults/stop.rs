@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use skyhound::store::LEASE_SLACK;
 
 use crate::LATE;
+use crate::beating::{beat, register};
 use crate::keys;
 use crate::support::etcd::EtcdProcess;
 use crate::support::provider::{Heard, Provider};
@@ -122,20 +123,49 @@ async fn nobody_holds_it_up() {
     drop((deaf, idle, half));
 }
 
-/// etcd hangs, and what is to be removed cannot be.
+/// etcd hangs, whether there is something to be removed or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_ends_within_its_deadline() {
-    let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "3", "--timeout", "5"]).await;
-    let _foo = site.provide("service=foo&port=1").await;
-    let etcd = site.etcd.as_ref().expect("the store is etcd");
+    let etcd = EtcdProcess::start().await;
+    let on_stop = |what| ["--on-stop", what, "--stop-deadline", "3", "--timeout", "5"];
+    let mut daemons = [Site::at(&etcd, &on_stop("remove")).await, Site::at(&etcd, &on_stop("keep")).await];
+    let _foo = daemons[0].provide("service=foo&port=1").await;
+    let _bar = daemons[1].provide("service=bar&port=2").await;
+    register(&daemons[1], "bar", 3).await;
     etcd.pause();
-    let stopping = Instant::now();
-    let status = site.daemon.stop().await;
-    assert_eq!(status.code(), Some(0));
-    assert!(stopping.elapsed() < PROMPT, "after {:?}", stopping.elapsed());
+    for daemon in &mut daemons {
+        let stopping = Instant::now();
+        let status = daemon.stop().await;
+        assert_eq!(status.code(), Some(0));
+        assert!(stopping.elapsed() < PROMPT, "after {:?}", stopping.elapsed());
+    }
     // What could not be removed goes with its lease.
     etcd.resume();
-    keys::become_ports(etcd, &[], Duration::from_secs(5) + LEASE_SLACK + SOON).await;
+    keys::become_ports(&etcd, &[], Duration::from_secs(5) + LEASE_SLACK + SOON).await;
+}
+
+/// No socket ends with the daemon, and its peer says at any other that it lives: it is not removed for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
+    let etcd = EtcdProcess::start().await;
+    let mut one = Site::at(&etcd, &["--timeout", "3", "--on-stop", "remove"]).await;
+    let two = Site::at(&etcd, &["--timeout", "3"]).await;
+    let id = register(&one, "foo", 1).await;
+    wait_until(SOON, async || {
+        let ports = two.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
+        if ports == [1] { Ok(()) } else { Err(format!("{ports:?}")) }
+    })
+    .await;
+    let watch = Watch::udp(two.dns, FOO, 1);
+    assert_eq!(one.stop().await.code(), Some(0));
+    let stopped = Instant::now();
+    wait_until(SOON, async || {
+        assert!(beat(&two, &id).await);
+        if stopped.elapsed() > Duration::from_secs(3) + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    assert_eq!(keys::ports(&etcd), [1]);
+    watch.stop().await.assert_no_gap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
