@@ -33,7 +33,9 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str,
     answers(daemon, &[1, 2]).await;
     let watch = Watch::udp(daemon.dns, FOO, 1);
     let root = |line: &str| etcd.ctl_as(ROOT, &line.split(' ').collect::<Vec<_>>());
-    take.iter().for_each(|line| drop(root(line)));
+    for line in take {
+        root(line);
+    }
     let taken = Instant::now();
     match daemon.try_provide("service=foo&port=3").await {
         Err(refusal) => {
@@ -50,7 +52,9 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str,
     drop(leaves);
     wait_until(SOON, async || if taken.elapsed() > TERM * 2 { Ok(()) } else { Err("not yet") }).await;
     assert!(stays.is_open());
-    give.iter().for_each(|line| drop(root(line)));
+    for line in give {
+        root(line);
+    }
     wait_until(SOON * 2, async || {
         let ports = ports(etcd);
         if ports == [1] { Ok(()) } else { Err(format!("{ports:?}")) }
