@@ -161,21 +161,23 @@ impl Follow {
             return;
         }
         let gone = self.why(&now, batch).await;
-        let next = terms.fill(now.after(part, batch), batch);
+        let next = now.after(part, batch, &terms.known());
+        terms.ask_about(batch);
         catalog.publish(next, (part, batch), false, |key| gone.why(key));
     }
 
     /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
     /// went back in its own history (restored from a backup); then it is right all the same.
     async fn compare_with(&self, part: Part, catalog: &Arc<Catalog>, listing: Listing, terms: &mut Terms) {
-        let known = catalog.snapshot();
+        terms.ask_first(&listing).await;
+        let (known, known_terms) = (catalog.snapshot(), terms.known());
         // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
         // else writes the catalog meanwhile.
         let compared = tokio::task::spawn_blocking(move || {
             let batch = known.difference(part, &listing);
             let had = known.position().part(part);
             let news = !batch.changes.is_empty() || had != listing.revision;
-            news.then(|| (had, known.after(part, &batch), batch))
+            news.then(|| (had, known.after(part, &batch, &known_terms), batch))
         });
         let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -188,7 +190,8 @@ impl Follow {
         }
         debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
         let gone = self.why(&catalog.snapshot(), &batch).await;
-        catalog.publish(terms.fill(next, &batch), (part, &batch), true, |key| gone.why(key));
+        terms.ask_about(&batch);
+        catalog.publish(next, (part, &batch), true, |key| gone.why(key));
     }
 
     /// Why the entries left that a batch removes: a marker says it, or else what became of their leases.

@@ -10,6 +10,7 @@ use super::node::{Node, Stored};
 use super::offers::{Homes, Offers};
 use super::places::Places;
 use super::quarantine::Quarantined;
+use super::terms::Known;
 use super::values::Value;
 use crate::model::{Key, Name};
 use crate::store::{Batch, Change, Item, Listing, Revision};
@@ -136,15 +137,15 @@ impl Snapshot {
     /// The snapshot after a batch of the SkyDNS layout. Whatever the batch holds, the rest stays as it is.
     #[must_use]
     pub fn apply(&self, batch: &Batch) -> Self {
-        self.after(Part::Own, batch)
+        self.after(Part::Own, batch, &Known::default())
     }
 
-    /// The snapshot after a batch of one part.
-    pub(super) fn after(&self, part: Part, batch: &Batch) -> Self {
+    /// The snapshot after a batch of one part, with the terms of its leases that are known.
+    pub(super) fn after(&self, part: Part, batch: &Batch, terms: &Known) -> Self {
         let mut next = self.clone();
         for change in &batch.changes {
             match change {
-                Change::Put(item) => next.put(item),
+                Change::Put(item) => next.put(item, terms),
                 Change::Delete(key) => next.delete(key),
             }
         }
@@ -179,17 +180,17 @@ impl Snapshot {
     /// The same snapshot, with the terms of the leases that these entries hang on, in seconds. What was put
     /// again since is left as it is.
     #[must_use]
-    pub(super) fn with_terms(mut self, terms: &[((Key, Revision), u32)]) -> Self {
+    pub(super) fn with_terms(mut self, terms: &[((Key, Revision), NonZeroU32)]) -> Self {
         for ((key, revision), term) in terms {
             let Some(name) = self.name(key) else { continue };
             let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
-            let known = Stored { lease_ttl_s: NonZeroU32::new(*term), ..Stored::clone(stored) };
+            let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
             self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
         }
         self
     }
 
-    fn put(&mut self, item: &Item) {
+    fn put(&mut self, item: &Item, terms: &Known) {
         if self.places.is_note(item) {
             return self.delete(&item.key);
         }
@@ -202,6 +203,7 @@ impl Snapshot {
         let before = match read {
             Ok((name, mut stored)) => {
                 let home = self.places.home(&name);
+                stored.lease_ttl_s = stored.lease.and_then(|lease| terms.get(&lease).copied());
                 stored.service = stored.service.map(|service| {
                     let other = self.unusual(&service, &home);
                     self.offers.add(&service, other)

@@ -3,24 +3,32 @@
 //!
 //! Owns: which leases are asked about, how many at a time, what is remembered. An entry is published without
 //! waiting for this (DNS then gives it the least TTL of a leased entry) and once more when the term is known:
-//! a registration must not become slower for it. Leases' terms never change (etcd has no way to), so that each
-//! is asked about once.
+//! a registration must not become slower for it. Only the leases of a listing are waited for a little, because a
+//! million entries that are written once more take twice their memory. Leases' terms never change (etcd has no way
+//! to), so that each is asked about once.
 
-use super::Snapshot;
 use crate::model::Key;
-use crate::store::{Batch, Change, LeaseId, Revision, Store, StoreError};
+use crate::store::{Batch, Change, LeaseId, Listing, Revision, Store, StoreError};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use std::collections::{HashMap, VecDeque};
+use futures_util::stream::{self, FuturesUnordered};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How many leases are asked about at a time: enough for thousands a second, and next to nothing for etcd.
 const ASKED_MAX: usize = 16;
 /// How many leases are remembered, and how many may wait to be asked about. Those of entries that are written
 /// one lease each (skyapi's original) beyond that keep the least TTL.
 const LEASES_MAX: usize = 100_000;
+
+/// How long the leases of a listing are asked about before it is applied: a thousand of them, on an etcd that is near.
+const LISTED_WAIT: Duration = Duration::from_millis(500);
+
+/// The terms of leases, in seconds.
+pub(super) type Known = HashMap<LeaseId, NonZeroU32>;
 
 type Asked = Pin<Box<dyn Future<Output = (LeaseId, Result<Option<Duration>, StoreError>)> + Send>>;
 
@@ -30,8 +38,7 @@ type Put = (Key, Revision);
 /// What is known of leases.
 pub(super) struct Terms {
     store: Arc<dyn Store>,
-    /// In seconds.
-    known: HashMap<LeaseId, u32>,
+    known: Arc<Known>,
     waiting: HashMap<LeaseId, Vec<Put>>,
     queue: VecDeque<LeaseId>,
     asked: FuturesUnordered<Asked>,
@@ -40,19 +47,44 @@ pub(super) struct Terms {
 impl Terms {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let asked = FuturesUnordered::new();
-        Self { store, known: HashMap::new(), waiting: HashMap::new(), queue: VecDeque::new(), asked }
+        Self { store, known: Arc::default(), waiting: HashMap::new(), queue: VecDeque::new(), asked }
     }
 
-    /// The snapshot after `batch`, with the terms that are known; the others are asked about.
-    pub(super) fn fill(&mut self, after: Snapshot, batch: &Batch) -> Snapshot {
-        let mut known = Vec::new();
+    /// What is known now.
+    pub(super) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
+    }
+
+    /// Asks about the leases of a listing, for a while.
+    pub(super) async fn ask_first(&mut self, listing: &Listing) {
+        let leases = listing.items.iter().filter_map(|item| item.lease);
+        let unknown: HashSet<_> = leases.filter(|lease| !self.known.contains_key(lease)).take(LEASES_MAX).collect();
+        let store = Arc::clone(&self.store);
+        let mut asked = stream::iter(unknown)
+            .map(|lease| {
+                let store = &store;
+                async move { (lease, store.lease_term(lease).await) }
+            })
+            .buffer_unordered(ASKED_MAX);
+        let all = async {
+            while let Some((lease, term)) = asked.next().await {
+                self.know(lease, term);
+            }
+        };
+        // Those that are not known by then are asked about like any other.
+        let _ = timeout(LISTED_WAIT, all).await;
+    }
+
+    /// Asks about the leases that are not known of what a batch put.
+    pub(super) fn ask_about(&mut self, batch: &Batch) {
         for change in &batch.changes {
             let Change::Put(item) = change else { continue };
             let Some(lease) = item.lease else { continue };
+            if self.known.contains_key(&lease) {
+                continue;
+            }
             let put = (item.key.clone(), item.revision);
-            if let Some(term) = self.known.get(&lease) {
-                known.push((put, *term));
-            } else if let Some(waiting) = self.waiting.get_mut(&lease) {
+            if let Some(waiting) = self.waiting.get_mut(&lease) {
                 waiting.push(put);
             } else if self.waiting.len() < LEASES_MAX {
                 self.waiting.insert(lease, vec![put]);
@@ -60,7 +92,6 @@ impl Terms {
             }
         }
         self.ask();
-        after.with_terms(&known)
     }
 
     fn ask(&mut self) {
@@ -73,17 +104,24 @@ impl Terms {
     }
 
     /// Waits for the next term, and says whose it is. For ever when nothing is asked. Cancel safe.
-    pub(super) async fn learn(&mut self) -> Vec<(Put, u32)> {
+    pub(super) async fn learn(&mut self) -> Vec<(Put, NonZeroU32)> {
         let Some((lease, term)) = self.asked.next().await else { return std::future::pending().await };
         self.ask();
         let puts = self.waiting.remove(&lease).unwrap_or_default();
-        // Gone, or the store does not say: such entries keep the least TTL until they are put again.
-        let Ok(Some(term)) = term else { return Vec::new() };
-        let term = u32::try_from(term.as_secs()).unwrap_or(u32::MAX);
-        if self.known.len() >= LEASES_MAX {
-            self.known.clear();
+        let term = self.know(lease, term);
+        term.map(|term| puts.into_iter().map(|put| (put, term)).collect()).unwrap_or_default()
+    }
+
+    /// Remembers an answer. `None` when the lease is gone, or the store does not say: such entries keep the least TTL
+    /// until they are put again.
+    fn know(&mut self, lease: LeaseId, term: Result<Option<Duration>, StoreError>) -> Option<NonZeroU32> {
+        let seconds = term.ok()??.as_secs();
+        let term = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX))?;
+        let known = Arc::make_mut(&mut self.known);
+        if known.len() >= LEASES_MAX {
+            known.clear();
         }
-        self.known.insert(lease, term);
-        puts.into_iter().map(|put| (put, term)).collect()
+        known.insert(lease, term);
+        Some(term)
     }
 }
