@@ -112,7 +112,7 @@ function glance(view) {
   show('tile-up', duration(Math.max(0, view.now - view.started)));
   show('tile-memory', `${view.memory_mb.toFixed(1)} MiB`);
   show('store', store.reachable
-    ? `Store: ${store.kind} ${store.version || ''} ${store.place || ''}, revision ${store.revision}; known here: ${is.revision}`
+    ? `Store: ${store.kind} ${store.version || ''} ${store.place || ''}, revision ${store.revision}${store.revision === is.revision ? '' : `; known here: ${is.revision}`}`
     : `${store.error[0].toUpperCase()}${store.error.slice(1)}; known here: revision ${is.revision}`);
 }
 
