@@ -28,7 +28,7 @@ async fn answers(daemon: &Daemon, wanted: &[u16]) {
 
 /// Newcomers hear why they are not taken; those who are there stay, over more than a term; then all is as before.
 /// `lenient`: an etcd that lets it be written all the same is none of our affair.
-async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str, [take, give]: [&[&str]; 2]) {
+async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, reason: &str, [take, give_back]: [&[&str]; 2]) {
     let held = [daemon.provide("service=foo&port=1").await, daemon.provide("service=foo&port=2").await];
     answers(daemon, &[1, 2]).await;
     let watch = Watch::udp(daemon.dns, FOO, 1);
@@ -41,7 +41,7 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str,
         Err(refusal) => {
             let refusal = refusal.answer();
             assert_eq!(refusal.status, 503, "{refusal:?}");
-            assert!(refusal.body.contains(says) && refusal.header("retry-after").is_some(), "{refusal:?}");
+            assert!(refusal.body.contains(reason) && refusal.header("retry-after").is_some(), "{refusal:?}");
         }
         Ok(taken) => {
             assert!(lenient, "it may not write");
@@ -52,7 +52,7 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str,
     drop(leaves);
     wait_until(SOON, async || if taken.elapsed() > TERM * 2 { Ok(()) } else { Err("not yet") }).await;
     assert!(stays.is_open());
-    for line in give {
+    for line in give_back {
         root(line);
     }
     wait_until(SOON * 2, async || {
@@ -64,7 +64,7 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, says: &str,
     let new = daemon.provide("service=foo&port=4").await;
     answers(daemon, &[1, 4]).await;
     let seen = watch.stop().await;
-    println!("{says}: not in DNS for {:?}", seen.gap());
+    println!("{reason}: not in DNS for {:?}", seen.gap());
     assert!(seen.silent.is_empty() && seen.gap() < Duration::from_secs(2), "{:?} {:?}", seen.gap(), seen.wrong);
     new.close().await;
     stays.close().await;
