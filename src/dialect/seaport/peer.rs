@@ -202,7 +202,11 @@ impl Talk {
         match self.services.put(&id) {
             Told::AsAnothers if self.hears(from) => self.say(&Row::Register(id, relay::tell(said, hand))),
             Told::AsAnothers | Told::Nothing => Ok(()),
-            Told::AsItsOwn => self.say(&Row::Register(id, said)),
+            // Not what the event says: that may be older.
+            Told::AsItsOwn(now) => {
+                let said = meta::tell(&id, &now).unwrap_or(said);
+                self.say(&Row::Register(id, said))
+            }
         }
     }
 

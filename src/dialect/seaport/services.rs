@@ -10,7 +10,7 @@ use super::hub::{Holder, Hub};
 use super::job::settle;
 use super::meta;
 use crate::catalog::Stored;
-use crate::model::{Departure, Entry, Instance};
+use crate::model::{Departure, Instance};
 use crate::registry::{Claim, RegisterError};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -265,10 +265,10 @@ impl Services {
         if mine.guest.is_some() || stored.entry == want.entry || meta::registered_id(stored) != Some(id) {
             return Told::Nothing;
         }
-        let entry: Entry = stored.entry.clone();
-        mine.want = Some(Instance { entry, ..want.clone() });
+        let stored = Arc::clone(stored);
+        mine.want = Some(Instance { entry: stored.entry.clone(), ..want.clone() });
         self.start(id);
-        Told::AsItsOwn
+        Told::AsItsOwn(stored)
     }
 
     /// The catalog says that an entry is gone. Returns whether the peer is to hear it.
@@ -340,12 +340,12 @@ impl Services {
 }
 
 /// How a peer is told of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Told {
     /// Not at all: it said so itself.
     Nothing,
     /// As somebody else's.
     AsAnothers,
-    /// As its own, which somebody else described anew.
-    AsItsOwn,
+    /// As its own, which somebody else described anew: like this.
+    AsItsOwn(Arc<Stored>),
 }
