@@ -448,11 +448,22 @@ mod tests {
     }
 
     #[test]
-    fn where_a_hub_is_found() {
+    fn where_a_hub_is_found_and_what_is_wrong_with_it() {
         let at = |text: &str| {
             Typed { seaport_advertise: Some(text.into()), ..hub() }.settle().unwrap().seaport.unwrap().advertise
         };
         assert_eq!(hub().settle().unwrap().seaport.unwrap().advertise, Advertise::Listening);
+        for (typed, why) in [
+            (Typed { seaport_key: vec!["k".into()], ..memory() }, "--seaport-key: has no meaning without --seaport"),
+            (Typed { seaport_peer: vec!["h:1".into()], ..memory() }, "--seaport-peer: has no meaning without"),
+            (Typed { seaport_peer: vec!["h".into()], ..hub() }, "--seaport-peer: \"h\" is no HOST:PORT"),
+            (Typed { seaport_advertise: Some("0.0.0.0".into()), ..hub() }, "--seaport-advertise: nobody finds 0.0.0.0"),
+            (Typed { seaport_advertise: Some("a b".into()), ..hub() }, "--seaport-advertise: \"a b\" is no HOST"),
+            (Typed { seaport_heartbeat: Some(0), ..memory() }, "--seaport-heartbeat: 0 is not between 1 and 3600"),
+        ] {
+            let error = typed.settle().unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
         assert_eq!(at("off"), Advertise::Off);
         for (text, host, port) in [
             ("hub.example", "hub.example", None),
@@ -473,15 +484,6 @@ mod tests {
         for (typed, why) in vec![
             (Typed { listen: vec!["8053".into()], ..memory() }, "--listen: \"8053\" is no address"),
             (Typed { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
-            (Typed { seaport_key: vec!["k".into()], ..memory() }, "--seaport-key: has no meaning without --seaport"),
-            (
-                Typed { seaport_peer: vec!["h:1".into()], ..memory() },
-                "--seaport-peer: has no meaning without --seaport",
-            ),
-            (Typed { seaport_peer: vec!["h".into()], ..hub() }, "--seaport-peer: \"h\" is no HOST:PORT"),
-            (Typed { seaport_advertise: Some("0.0.0.0".into()), ..hub() }, "--seaport-advertise: nobody finds 0.0.0.0"),
-            (Typed { seaport_advertise: Some("a b".into()), ..hub() }, "--seaport-advertise: \"a b\" is no HOST"),
-            (Typed { seaport_heartbeat: Some(0), ..memory() }, "--seaport-heartbeat: 0 is not between 1 and 3600"),
             (Typed { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (Typed { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
             (Typed { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is no network"),

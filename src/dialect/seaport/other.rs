@@ -37,17 +37,19 @@ pub(super) struct Other {
     /// Until when it may still free what a lost connection said.
     doubt: Option<Instant>,
     waiting: HashMap<String, (Instant, Said)>,
+    /// When the first has waited for long enough, or earlier.
+    due: Option<Instant>,
 }
 
 impl Other {
     /// One of ours.
     pub(super) fn ours() -> Self {
-        Self { original: None, shared: false, doubt: None, waiting: HashMap::new() }
+        Self { original: None, shared: false, doubt: None, waiting: HashMap::new(), due: None }
     }
 
     /// The original's, at this address.
     pub(super) fn original(at: &str, shared: bool, doubt: Option<Instant>) -> Self {
-        Self { original: Some(at.to_owned()), shared, doubt, waiting: HashMap::new() }
+        Self { original: Some(at.to_owned()), shared, doubt, waiting: HashMap::new(), due: None }
     }
 
     /// Whether it is told of a service that came from there.
@@ -87,6 +89,7 @@ impl Other {
         let Some(until) = behind.max(self.doubt).filter(|until| now < *until) else { return Some(said) };
         if self.waiting.len() < WAITING_MAX || self.waiting.contains_key(id) {
             self.waiting.insert(id.to_owned(), (until, said));
+            self.due = Some(self.due.map_or(until, |due| due.min(until)));
         }
         None
     }
@@ -96,14 +99,19 @@ impl Other {
         self.waiting.remove(id).is_some()
     }
 
-    /// When the first has waited for long enough.
+    /// When [`Self::ripe`] is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waiting.values().map(|(until, _)| *until).min()
+        self.due
     }
 
     /// What has waited for long enough.
     pub(super) fn ripe(&mut self, now: Instant) -> Vec<(String, Said)> {
-        self.waiting.extract_if(|_, (until, _)| *until <= now).map(|(id, (_, said))| (id, said)).collect()
+        if self.due.is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        let ripe = self.waiting.extract_if(|_, (until, _)| *until <= now).map(|(id, (_, said))| (id, said)).collect();
+        self.due = self.waiting.values().map(|(until, _)| *until).min();
+        ripe
     }
 }
 
