@@ -70,12 +70,13 @@ fn is_cut(answer: &Message) -> bool {
     answer.metadata.truncation
 }
 
-/// A thousand questions of one network at once, each followed by one of another network, whose answers
+/// Hundreds of questions of one network at once, each followed by one of another network, whose answers
 /// show that the daemon has been through them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
     const RATE: usize = 20;
-    const ASKED: u16 = 1000;
+    // As many as a socket holds whose thread does not get to run meanwhile: 208 KiB are 277 of these.
+    const ASKED: u16 = 250;
     let rate = RATE.to_string();
     let daemon = Daemon::start(&["--dns-rate", &rate, "--dns-rate-exempt", "127.0.2.0/24"]).await;
     let (flood, same, exempt) = (
