@@ -126,8 +126,8 @@ enum Place<'k> {
 
 impl Topics {
     /// Topics below this key, without a slash at its end; memberships of queues outlive a node that died for a term,
-    /// and the last message of a topic stays in the store for as long as it is kept, or for ever. Nothing is asked of the store before the first subscription: on an etcd for many things, who does not listen
-    /// does not pay.
+    /// and the last message of a topic stays in the store for as long as it is kept, or for ever. Nothing is asked of the
+    /// store before the first subscription: on an etcd for many things, who does not listen does not pay.
     pub fn new(store: Arc<dyn Store>, root: impl Into<String>, term: Duration, kept: Option<Duration>) -> Arc<Self> {
         let node = format!("{:016x}", fastrand::u64(..));
         Arc::new(Self {
