@@ -58,9 +58,9 @@ impl Terms {
     /// Asks about the leases of a listing, for a while.
     pub(super) async fn ask_first(&mut self, listing: &Listing) {
         let leases = listing.items.iter().filter_map(|item| item.lease);
-        let unknown: HashSet<_> = leases.filter(|lease| !self.known.contains_key(lease)).take(LEASES_MAX).collect();
+        let unknown: HashSet<_> = leases.filter(|lease| !self.known.contains_key(lease)).collect();
         let store = Arc::clone(&self.store);
-        let mut asked = stream::iter(unknown)
+        let mut asked = stream::iter(unknown.into_iter().take(LEASES_MAX))
             .map(|lease| {
                 let store = &store;
                 async move { (lease, store.lease_term(lease).await) }
@@ -123,5 +123,25 @@ impl Terms {
         }
         known.insert(lease, term);
         Some(term)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Item;
+    use crate::store::embedded::Embedded;
+
+    #[tokio::test]
+    async fn a_lease_of_many_entries_hides_no_other() {
+        let store = Arc::new(Embedded::in_memory().unwrap());
+        let term = Duration::from_secs(60);
+        let (large, small) = (store.grant(term).await.unwrap(), store.grant(term).await.unwrap());
+        let item = |lease| Item { key: Key::from("/k"), value: "".into(), revision: Revision(1), lease: Some(lease) };
+        let mut items = vec![item(large); LEASES_MAX];
+        items.push(item(small));
+        let mut terms = Terms::new(store);
+        terms.ask_first(&Listing { items, revision: Revision(1) }).await;
+        assert_eq!([large, small].map(|lease| terms.known().get(&lease).map(|term| term.get())), [Some(60); 2]);
     }
 }
