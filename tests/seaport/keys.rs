@@ -1,7 +1,7 @@
 //! A hub with keys: who may write, and who may only read.
 
 use crate::node::Node;
-use crate::peer::{LISTEN, Peer, at, comes_to, srv, web};
+use crate::peer::{Hubs, Peer, at, comes_to, hub, srv, web};
 use crate::support::daemon::{Daemon, PROGRAM};
 use crate::support::wait::SOON;
 use serde_json::{Value, json};
@@ -50,33 +50,42 @@ impl Files {
     }
 
     async fn hub(&self) -> Daemon {
-        let [hub, list] = ["hub", "list"].map(|name| self.path(name).to_str().expect("UTF-8").to_owned());
-        Daemon::start(&[&LISTEN[..], &["--seaport-key", &hub, "--seaport-key", &list]].concat()).await
+        hub(&self.arguments().each_ref().map(String::as_str)).await
+    }
+
+    async fn hubs(&self) -> [Hubs; 2] {
+        Hubs::both_with(&self.arguments().each_ref().map(String::as_str)).await
+    }
+
+    /// The hub's own key, and whom it knows.
+    fn arguments(&self) -> [String; 2] {
+        ["hub", "list"].map(|name| format!("--seaport-key={}", self.path(name).display()))
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authorized_client_of_the_original_registers() {
     let files = Files::new();
-    let daemon = files.hub().await;
-    let Some(mut server) = Node::client(at(&daemon), Some(&files.path("known"))).await else { return };
-    let Some(mut client) = Node::client(at(&daemon), Some(&files.path("known"))).await else { return };
-    server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "fill": "x".repeat(8000)}])).await;
-    let told = client.about("register", "w").await;
-    assert_eq!(told["fill"], "x".repeat(8000));
-    assert_eq!(srv(&daemon, "web").await, [8080]);
-    client.tell(json!(["free", "w"])).await;
-    server.about("free", "w").await;
-    comes_to(&daemon, "web", &[]).await;
-    for port in 1..=50 {
-        server.ask(json!(["register", "web", {"port": port, "id": format!("n{port}")}])).await;
-    }
-    for port in 1..=50 {
-        client.about("register", &format!("n{port}")).await;
-    }
-    server.end().await;
-    for port in 1..=50 {
-        client.about("free", &format!("n{port}")).await;
+    for hubs in files.hubs().await {
+        let Some(mut server) = Node::client(at(hubs.here()), Some(&files.path("known"))).await else { return };
+        let Some(mut client) = Node::client(at(hubs.there()), Some(&files.path("known"))).await else { return };
+        server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "fill": "x".repeat(8000)}])).await;
+        let told = client.about("register", "w").await;
+        assert_eq!(told["fill"], "x".repeat(8000));
+        comes_to(hubs.there(), "web", &[8080]).await;
+        client.tell(json!(["free", "w"])).await;
+        server.about("free", "w").await;
+        comes_to(hubs.here(), "web", &[]).await;
+        for port in 1..=50 {
+            server.ask(json!(["register", "web", {"port": port, "id": format!("n{port}")}])).await;
+        }
+        for port in 1..=50 {
+            client.about("register", &format!("n{port}")).await;
+        }
+        server.end().await;
+        for port in 1..=50 {
+            client.about("free", &format!("n{port}")).await;
+        }
     }
 }
 
@@ -103,11 +112,16 @@ async fn an_authorized_client_comes_back_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_is_refused_and_counted() {
     let files = Files::new();
-    let daemon = files.hub().await;
-    let Some(mut stranger) = Node::client(at(&daemon), Some(&files.path("stranger"))).await else { return };
+    for hubs in files.hubs().await {
+        is_refused(hubs.here(), &files).await;
+    }
+}
+
+async fn is_refused(daemon: &Daemon, files: &Files) {
+    let Some(mut stranger) = Node::client(at(daemon), Some(&files.path("stranger"))).await else { return };
     stranger.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "host": "h"}])).await;
     stranger.event("disconnect").await;
-    assert!(srv(&daemon, "web").await.is_empty());
+    assert!(srv(daemon, "web").await.is_empty());
     let metrics = daemon.get("/metrics").await.body;
     assert!(metrics.contains(r#"skyhound_registrations_total{dialect="seaport",outcome="unauthorized"}"#), "{metrics}");
 }

@@ -23,7 +23,11 @@ pub async fn hub(args: &[&str]) -> Daemon {
 
 /// One on an etcd.
 pub async fn hub_at(etcd: &EtcdProcess) -> Daemon {
-    Site::at(etcd, &LISTEN).await
+    hub_on(etcd, &[]).await
+}
+
+async fn hub_on(etcd: &EtcdProcess, args: &[&str]) -> Daemon {
+    Site::at(etcd, &[&LISTEN, args].concat()).await
 }
 
 /// One hub, whatever it is made of: a daemon in memory, or two on one etcd.
@@ -35,9 +39,14 @@ pub struct Hubs {
 impl Hubs {
     /// Both.
     pub async fn both() -> [Self; 2] {
+        Self::both_with(&[]).await
+    }
+
+    /// Both, with these arguments.
+    pub async fn both_with(args: &[&str]) -> [Self; 2] {
         let etcd = EtcdProcess::start().await;
-        let two = vec![hub_at(&etcd).await, hub_at(&etcd).await];
-        [Self { daemons: vec![hub(&[]).await], _etcd: None }, Self { daemons: two, _etcd: Some(etcd) }]
+        let two = vec![hub_on(&etcd, args).await, hub_on(&etcd, args).await];
+        [Self { daemons: vec![hub(args).await], _etcd: None }, Self { daemons: two, _etcd: Some(etcd) }]
     }
 
     /// A daemon of it.

@@ -18,7 +18,7 @@
 //! | versions | ranges of versions | `ranges_of_versions` |
 
 use crate::node::Node;
-use crate::peer::{Hubs, Peer, at, comes_to, hub, srv};
+use crate::peer::{Hubs, Peer, at, comes_to, srv};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -177,10 +177,15 @@ async fn meta_is_changed_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_of_versions() {
-    let daemon = hub(&[]).await;
-    let Some(mut one) = client(at(&daemon)).await else { return };
-    let Some(mut two) = client(at(&daemon)).await else { return };
-    let Some(mut asks) = client(at(&daemon)).await else { return };
+    for hubs in Hubs::both().await {
+        are_found_by_range(&hubs).await;
+    }
+}
+
+async fn are_found_by_range(hubs: &Hubs) {
+    let Some(mut one) = client(at(hubs.here())).await else { return };
+    let Some(mut two) = client(at(hubs.there())).await else { return };
+    let Some(mut asks) = client(at(hubs.here())).await else { return };
     let mut ports = Vec::new();
     for (node, version) in [(0, "2.4.6"), (0, "2.5.0"), (1, "1.9.9")] {
         let node = if node == 0 { &mut one } else { &mut two };
@@ -197,5 +202,5 @@ async fn ranges_of_versions() {
         wanted.sort_unstable();
         assert_eq!(got, wanted, "{pattern}");
     }
-    assert_eq!(srv(&daemon, "mail").await.len(), 3);
+    assert_eq!(srv(hubs.here(), "mail").await.len(), 3);
 }
