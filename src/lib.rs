@@ -23,7 +23,7 @@
 //! - [`model`]: the words that all of them share: names, keys, entries
 //!
 //! Beside the line: [`config`] (settings, checked before anything starts; [`skydns`] reads those of a SkyDNS), [`app`]
-//! and [`server`] (what joins the parts, and the order of starting and stopping), [`metrics`] (a leaf that every part
+//! and [`server`] (what joins the parts, and the order of starting and stopping), [`metrics`] and [`patience`] (leaves that every part
 //! may count in), [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in
 //! Rust.
 //!
@@ -43,6 +43,7 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod ops;
+pub mod patience;
 pub mod registry;
 pub mod server;
 pub mod skydns;

@@ -9,7 +9,8 @@ use super::places::unmarked;
 use super::terms::Terms;
 use super::{Catalog, Health, Snapshot, saved};
 use crate::model::{Departure, Key};
-use crate::store::{Batch, Change, Feed, LeaseId, Listing, Patience, Revision, Store, StoreError};
+use crate::patience::Patience;
+use crate::store::{Batch, Change, Feed, LeaseId, Listing, Revision, Store, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,10 +82,10 @@ impl Follow {
             tokio::select! {
                 batch = own.next() => self.told(Part::Own, catalog, &batch?, terms).await,
                 batch = next_of(&mut foreign) => self.told(Part::Foreign, catalog, &batch?, terms).await,
-                learnt = terms.learn() => {
+                learnt = terms.learn() => if !learnt.is_empty() {
                     let next = catalog.current.load().as_ref().clone().with_terms(&learnt);
                     catalog.current.store(Arc::new(next));
-                }
+                },
                 _ = compare.tick() => {
                     let listing = self.list(Part::Own, catalog).await?;
                     self.compare_with(Part::Own, catalog, listing, terms).await;

@@ -4,6 +4,7 @@
 //! Owns: taking a host and a port out of such a text, and joining them to one. Does not own: whether the host is one
 //! that DNS can say ([`super::entry::Host`]). The text itself stays what the peer said; this is what DNS makes of it.
 
+use std::fmt::Display;
 use std::net::Ipv6Addr;
 
 /// Schemes whose port is known.
@@ -34,8 +35,8 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-/// A host and a port as one text: `10.0.0.5:8080`, `[::1]:80`.
-pub fn joined(host: &str, port: u16) -> String {
+/// A host and a port, however that was said, as one text: `10.0.0.5:8080`, `[::1]:80`.
+pub fn joined(host: &str, port: impl Display) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

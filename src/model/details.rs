@@ -122,6 +122,11 @@ impl Details {
         *self = fields.into();
     }
 
+    /// Sets one of [`DetailFields::meta`].
+    pub fn set_meta(&mut self, name: &str, value: String) {
+        self.change(|fields| drop(fields.meta.insert(name.to_owned(), value)));
+    }
+
     fn field(&self, at: usize) -> &[u8] {
         self.0.split(|byte| *byte == FIELD).nth(at).unwrap_or_default()
     }

@@ -6,7 +6,7 @@
 
 use super::ids::RECORD_TERM;
 use super::{Registry, State};
-use crate::store::{LeaseId, StoreError};
+use crate::store::{KEEPS_PER_TERM, LeaseId, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,6 @@ use tracing::{debug, warn};
 
 /// The most entries on one lease: when it goes, so many go in one revision, and are put again in batches.
 pub const LEASE_ENTRIES: usize = 1000;
-/// How often within its term a lease is kept alive: two calls may fail before one is due in time.
-pub const KEEPS_PER_TERM: u32 = 3;
 
 /// How long a lease that was taken away may go unnoticed, however long its term: what hangs on the leases of ids is in
 /// no feed. As often as the leases of entries are kept with the default `--timeout`.

@@ -19,9 +19,6 @@
 
 pub mod embedded;
 pub mod etcd;
-mod patience;
-
-pub use patience::Patience;
 
 use crate::model::Key;
 use async_trait::async_trait;
@@ -37,6 +34,9 @@ pub const COMMIT_MAX: usize = 100;
 pub const WRITE_MAX: usize = 16;
 /// How much later than its term a lease may expire: etcd looks every 500 ms, and waits for its leader.
 pub const LEASE_SLACK: Duration = Duration::from_secs(1);
+
+/// How often within its term a lease is kept alive: two calls may fail before one is due in time.
+pub const KEEPS_PER_TERM: u32 = 3;
 /// Batches that a feed holds for a reader who is behind. With more, and no reading for a moment, the feed ends.
 pub const FEED_BACKLOG: usize = 4096;
 

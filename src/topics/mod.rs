@@ -31,7 +31,8 @@ mod tests;
 pub use listen::{Heard, Message, Subscription};
 
 use crate::model::Key;
-use crate::store::{Batch, COMMIT_MAX, Change, Feed, LeaseId, Op, Patience, Revision, Store, StoreError, Write};
+use crate::patience::Patience;
+use crate::store::{Batch, COMMIT_MAX, Change, Feed, LeaseId, Op, Revision, Store, StoreError, Write};
 use bytes::Bytes;
 use listen::Hub;
 use presence::MEMBERS;

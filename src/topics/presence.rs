@@ -12,7 +12,8 @@
 
 use super::{DEADLINE, RETRY, Topics};
 use crate::model::Key;
-use crate::store::{COMMIT_MAX, LeaseId, Op, Patience, Revision, StoreError, Write};
+use crate::patience::Patience;
+use crate::store::{COMMIT_MAX, KEEPS_PER_TERM, LeaseId, Op, Revision, StoreError, Write};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -22,8 +23,6 @@ use tracing::{debug, info, warn};
 
 /// Where memberships are, below the root.
 pub(super) const MEMBERS: &str = "/%queues/";
-/// How often within its term the lease is kept alive: two calls may fail before one is due in time.
-const KEEPS_PER_TERM: u32 = 3;
 
 /// Keeps the memberships in the store as they are here, as long as anybody has the topics.
 pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Duration) {

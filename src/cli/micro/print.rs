@@ -1,6 +1,7 @@
 //! How micro's command line prints: tabs between columns, an empty line between parts.
 
 use super::list_of;
+use crate::model::address::joined;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 use std::fmt::Write;
@@ -36,8 +37,7 @@ pub(super) fn health_head(version: &Value) -> String {
 
 /// `HOST:PORT` of a node.
 pub(super) fn authority(node: &Value) -> String {
-    let host = text_of(node, "address");
-    if host.contains(':') { format!("[{host}]:{}", node["port"]) } else { format!("{host}:{}", node["port"]) }
+    joined(&text_of(node, "address"), &node["port"])
 }
 
 /// What an error says: its detail, or all of it.

@@ -10,6 +10,7 @@
 use super::{DIALECT, Micro};
 use crate::dialect::form::Form;
 use crate::dialect::hold::{News, Talk, hold};
+use crate::dialect::not_stopping;
 use crate::net::websocket::{Handshake, Utf8Bytes};
 use crate::net::{HttpError, Peer, Reply, Request};
 use crate::registry::Claim;
@@ -28,8 +29,8 @@ pub const KEPT: Duration = Duration::from_secs(3600);
 /// The longest name of a topic or a queue, in bytes.
 pub const NAME_MAX: usize = 256;
 
-/// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no small letter
-/// is written by its number, but for digits and what names are joined with.
+/// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no
+/// small letter is written by its number, but for digits and what names are joined with.
 fn key(topic: &str) -> String {
     topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
         match byte {
@@ -52,9 +53,7 @@ pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) ->
         return Err(HttpError::bad_request(format!("topic and queue are {NAME_MAX} bytes each at the most")));
     }
     let handshake = Handshake::read(&mut request)?;
-    if peer.seat.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
-    }
+    not_stopping(&peer)?;
     let topic = key(&topic);
     let topics = Arc::clone(&micro.app.topics);
     let ear = match queue {

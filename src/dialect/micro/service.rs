@@ -191,7 +191,7 @@ fn add(instance: &mut Instance, rest: &Rest) -> Result<(), Invalid> {
     if let Some(details) = &mut instance.entry.details
         && rest != "{}"
     {
-        details.change(|fields| drop(fields.meta.insert(REST.into(), rest)));
+        details.set_meta(REST, rest);
     }
     match instance.entry.encode().len() {
         bytes if bytes > VALUE_MAX => {

@@ -87,7 +87,7 @@ impl SidecarSettings {
         let mut instance = registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         if let Some(details) = &mut instance.entry.details {
             let rest = json!({ "id": format!("{}-{uuid}", self.name) }).to_string();
-            details.change(|fields| drop(fields.meta.insert(REST.into(), rest)));
+            details.set_meta(REST, rest);
         }
         Ok(instance)
     }

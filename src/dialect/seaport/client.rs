@@ -8,6 +8,7 @@ use super::meta::Said;
 use super::pulse::Pulse;
 use super::row::Row;
 use super::sealed::{Offer, SEALED_MAX};
+use crate::model::address::joined;
 use crate::net::Lines;
 use crate::net::lines::Heard as Bytes;
 use serde_json::Value;
@@ -153,5 +154,5 @@ pub fn place(said: &Said) -> Option<String> {
         Value::String(port) => port.clone(),
         port => port.to_string(),
     };
-    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    Some(joined(host, port))
 }

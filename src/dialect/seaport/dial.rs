@@ -13,11 +13,12 @@ use super::row::Row;
 use crate::metrics::Metrics;
 use crate::net::Peer;
 use crate::net::drain::{Drain, Seat};
+use crate::patience::Patience;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 /// The first pause before a hub is called again: the original's.
@@ -75,7 +76,7 @@ struct Answered {
 
 impl Line {
     async fn keep(self, seat: Arc<Seat>) {
-        let (mut pause, mut doubt, mut told) = (RETRY, None, String::new());
+        let (mut patience, mut doubt, mut told) = (Patience::new(RETRY, RETRY_MAX), None, String::new());
         tokio::select! {
             () = self.hub.app.catalog.ready() => {}
             () = seat.stopping() => return,
@@ -97,7 +98,7 @@ impl Line {
                         doubt = Some(Instant::now() + DOUBT);
                     }
                     if began.elapsed() > RETRY_MAX {
-                        pause = RETRY;
+                        patience.reset();
                     }
                     format!("the connection ended: {end:?}")
                 }
@@ -109,10 +110,9 @@ impl Line {
                 told = problem;
             }
             tokio::select! {
-                () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = patience.pause() => {}
                 () = seat.stopping() => return,
             }
-            pause = (pause * 2).min(RETRY_MAX);
         }
     }
 

@@ -64,7 +64,7 @@ pub fn accept(id: &str, said: Said, naming: &Naming, peer: IpAddr) -> Result<Ins
     if tell_entry(id, &instance.entry) != said
         && let Some(details) = &mut instance.entry.details
     {
-        details.change(|fields| drop(fields.meta.insert(KEPT.into(), Value::Object(said).to_string())));
+        details.set_meta(KEPT, Value::Object(said).to_string());
     }
     Ok(instance)
 }
@@ -198,7 +198,7 @@ pub fn from(entry: &Entry) -> Option<&str> {
 /// Notes in an instance which hub it came from.
 pub fn mark(instance: &mut Instance, from: &str) {
     if let Some(details) = &mut instance.entry.details {
-        details.change(|fields| drop(fields.meta.insert(FROM.into(), from.into())));
+        details.set_meta(FROM, from.into());
     }
 }
 

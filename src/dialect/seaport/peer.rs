@@ -17,7 +17,7 @@ use super::other::Other;
 use super::pulse::Pulse;
 use super::relay::{self, Hand};
 use super::row::Row;
-use super::rows::Patience;
+use super::rows::Wait;
 use super::services::{Services, Told};
 use crate::catalog::Stored;
 use crate::config::OnStop;
@@ -262,7 +262,7 @@ impl Talk {
                 let sentence = "this hub has keys: without an authorized one you may read, and not register or free";
                 self.say(&Row::Error(id, sentence.into()))
             }
-            Ok(Row::Register(id, said)) => self.register(id, said, Patience::Waits),
+            Ok(Row::Register(id, said)) => self.register(id, said, Wait::Begins),
             Ok(Row::Free(id)) => self.free(id),
             Ok(Row::Synced) => {
                 self.synced = true;
@@ -300,7 +300,7 @@ impl Talk {
         let now = Instant::now();
         self.services.tick(now);
         for (id, said) in self.other.as_mut().map(|other| other.ripe(now)).unwrap_or_default() {
-            self.register(id, said, Patience::HasWaited)?;
+            self.register(id, said, Wait::IsOver)?;
         }
         if self.pulse.is_to_beat() {
             self.bad = 0;

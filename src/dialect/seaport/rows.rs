@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 /// Whether to wait for what may be this registry's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    Waits,
-    HasWaited,
+pub(super) enum Wait {
+    Begins,
+    IsOver,
 }
 
 impl Talk {
     /// It says that a service is there, its own or one that it was told of.
-    pub(super) fn register(&mut self, id: String, said: Said, patience: Patience) -> Result<(), End> {
+    pub(super) fn register(&mut self, id: String, said: Said, wait: Wait) -> Result<(), End> {
         let snapshot = self.hub.app.catalog.snapshot();
         if let Some(end) = self.is_of_another_dialect(&id, &snapshot) {
             return end;
@@ -57,7 +57,7 @@ impl Talk {
                 self.note(&mut instance, Some(&known), hand);
                 self.want(&id, instance, false)
             }
-            (Some(hand), None) if self.other.is_some() => self.take_from_afar(&id, kept, instance, hand, patience),
+            (Some(hand), None) if self.other.is_some() => self.take_from_afar(&id, kept, instance, hand, wait),
             (Some(_), there) => self.hear_again(id, instance, there),
         }
     }
@@ -69,10 +69,9 @@ impl Talk {
         said: Said,
         mut instance: Instance,
         hand: Hand,
-        patience: Patience,
+        wait: Wait,
     ) -> Result<(), End> {
-        let waits =
-            patience == Patience::Waits && self.other.as_mut().is_some_and(|other| other.wait(id, said).is_none());
+        let waits = wait == Wait::Begins && self.other.as_mut().is_some_and(|other| other.wait(id, said).is_none());
         if waits {
             return Ok(());
         }

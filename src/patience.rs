@@ -1,7 +1,8 @@
-//! How long to wait before a store that failed is asked again.
+//! How long to wait before somebody who failed to answer is asked again: a store, another hub.
 //!
-//! Owns: the pauses, which double from the first to the longest. Does not own: what both are, nor when a store counts
-//! as mended (whoever asks it).
+//! Owns: the pauses, which double from the first to the longest. Does not own: what both are, nor when somebody counts
+//! as mended (whoever asks). Who keeps a registration waits by [`crate::client::backoff`]: there are thousands of them
+//! for one daemon, and they spread over the whole span.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ impl Patience {
         Self { least, most, next: least }
     }
 
-    /// The store did what it was asked: the next pause is a first one.
+    /// All is well again: the next pause is a first one.
     pub fn reset(&mut self) {
         self.next = self.least;
     }
@@ -29,7 +30,7 @@ impl Patience {
         tokio::time::sleep(self.draw()).await;
     }
 
-    /// Anything between the half and the whole: nodes that lost a store together do not come back together.
+    /// Anything between the half and the whole: nodes that lost somebody together do not come back together.
     fn draw(&mut self) -> Duration {
         let bound = self.next;
         self.next = (bound * 2).min(self.most);
