@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example provide -- web 8080 http://127.0.0.1:8053
 
-use skyhound::client::{Provide, Provider};
+use skyhound_client::{Provide, Provider};
 use std::time::Duration;
 
 #[tokio::main]

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example resolve -- web.services.skydns.local 127.0.0.1:5300
 
-use skyhound::client::{Resolver, Target};
+use skyhound_client::{Resolver, Target};
 use tokio::net::TcpStream;
 
 #[tokio::main]

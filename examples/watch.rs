@@ -2,8 +2,8 @@
 //!
 //!     cargo run --example watch -- web http://127.0.0.1:8053
 
-use skyhound::client::watch::Seen;
-use skyhound::client::{Discover, Watch, Watcher};
+use skyhound_client::watch::Seen;
+use skyhound_client::{Discover, Watch, Watcher};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -31,24 +31,12 @@
 //! Reading never calls the store: an answer does no I/O. Writing never asks the catalog what to write. There
 //! is no replication of ours: more than one node means etcd.
 
-pub mod app;
-pub mod catalog;
 pub mod cli;
-pub mod client;
 pub mod config;
-pub mod dialect;
-pub mod dns;
-pub mod events;
-pub mod metrics;
-pub mod model;
-pub mod net;
+pub mod dashboard;
 pub mod ops;
-pub mod patience;
-pub mod registry;
 pub mod server;
-pub mod skydns;
-pub mod store;
-pub mod topics;
+pub mod sidecar;
 
 /// This version, as in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,28 +4,29 @@
 //! no new peers, held sockets told to go, what is left to write written; DNS answers until the last.
 //! Owns nothing but that order.
 
-use crate::app::{App, Turns};
-use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::catalog::{Catalog, Health, Places, Saved, saved};
+use crate::config::skydns;
 use crate::config::{ConfigError, Settings, StoreSettings};
-use crate::dialect::micro::probe::Probe;
-use crate::dialect::micro::sidecar::{Health as SidecarHealth, Sidecar};
-use crate::dialect::micro::{broker, stats};
-use crate::dialect::{self, seaport};
-use crate::dns::{self, DnsServer, DnsStats};
-use crate::events::Events;
-use crate::metrics::Metrics;
-use crate::model::Naming;
-use crate::model::instance::Invalid;
-use crate::net::tls::{self, Tls, TlsError};
-use crate::net::{self, HttpServer, HttpSettings, Limits, Routes};
+use crate::dashboard;
 use crate::ops;
-use crate::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
-use crate::skydns;
-use crate::store::embedded::{Embedded, OpenError};
-use crate::store::etcd::{Etcd, SettingsError};
-use crate::store::{Revision, Store};
-use crate::topics::Topics;
+use crate::sidecar::probe::Probe;
+use crate::sidecar::{Health as SidecarHealth, Sidecar};
+use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound_core::catalog::{Catalog, Health, Places, Saved, saved};
+use skyhound_core::events::Events;
+use skyhound_core::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound_core::topics::Topics;
+use skyhound_dns::{self as dns, DnsServer, DnsStats};
+use skyhound_frontends::app::{App, Turns};
+use skyhound_frontends::micro::broker;
+use skyhound_frontends::{self as frontends, hound_dog, seaport};
+use skyhound_model::Naming;
+use skyhound_model::instance::Invalid;
+use skyhound_net::metrics::Metrics;
+use skyhound_net::tls::{self, Tls, TlsError};
+use skyhound_net::{self as net, HttpServer, HttpSettings, Limits, Routes};
+use skyhound_store::embedded::{Embedded, OpenError};
+use skyhound_store::etcd::{Etcd, SettingsError};
+use skyhound_store::{Revision, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +47,6 @@ pub const STORE_FILE: &str = "skyhound.redb";
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// The embedded store cannot be opened.
     #[error("cannot open the embedded store")]
@@ -139,8 +139,8 @@ impl Server {
             registry: Arc::clone(&registry),
             events: Events::start(Arc::clone(&catalog)),
             topics: Arc::clone(&topics),
+            event_topics: Topics::new(store, hound_dog::EVENTS, settings.timeout, None),
             catalog,
-            store,
             naming: naming(settings),
             timeout: settings.timeout,
             on_stop: settings.on_stop,
@@ -262,7 +262,7 @@ impl Server {
 
 /// Everything that HTTP answers.
 pub fn routes(app: &Arc<App>) -> Routes {
-    Routes::default().with(dialect::routes(app)).with(ops::routes(app))
+    Routes::default().with(frontends::routes(app)).with(ops::routes(app))
 }
 
 /// What is read of the store. Nobody else writes into the embedded one, and so no peer of hound-dog's.
@@ -362,7 +362,7 @@ fn bind_http(
 ) -> Result<(HttpServer, Vec<SocketAddr>), StartError> {
     let over_https = || dns.map(DnsServer::https_routes).unwrap_or_default();
     let mut all = routes(app).with(ops::explain::routes(&app.catalog, settings.dns.clone()));
-    all = all.with(stats::routes(app, dns.map(DnsServer::stats)));
+    all = all.with(dashboard::routes(app, dns.map(DnsServer::stats)));
     all = all.with(settings.sidecar.as_ref().map(|_| health.route()));
     if settings.enable_tls {
         all = all.with(over_https());

@@ -4,10 +4,10 @@
 // A tool of the bench: what goes wrong ends it.
 #![allow(clippy::unwrap_used)]
 
-use skyhound::model::Key;
 use skyhound::server::STORE_FILE;
-use skyhound::store::embedded::Embedded;
-use skyhound::store::{COMMIT_MAX, Op, Store, WRITE_MAX, Write};
+use skyhound_model::Key;
+use skyhound_store::embedded::Embedded;
+use skyhound_store::{COMMIT_MAX, Op, Store, WRITE_MAX, Write};
 use std::io::BufRead;
 use std::sync::Arc;
 use tokio::task::JoinSet;

@@ -11,11 +11,12 @@
 #[path = "../../tests/support/told.rs"]
 mod told;
 
-use skyhound::catalog::Catalog;
-use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound::dns::{DnsServer, DnsSettings};
-use skyhound::model::{Key, Layout, Name};
-use skyhound::store::{Batch, Change, Item, Revision, StoreError};
+use skyhound_core::catalog::Catalog;
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound_dns::{DnsServer, DnsSettings};
+use skyhound_model::{Key, Layout, Name};
+use skyhound_store::{Batch, Change, Item, Revision, StoreError};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,7 +52,7 @@ impl Tree {
     async fn of(entries: u64) -> Self {
         let before = answering();
         let store = Arc::new(Told::once((0..entries).map(|at| item(at, 1)).collect()));
-        let catalog = Catalog::new(Layout::new("/skydns"));
+        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
         let began = Instant::now();
         let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
         tokio::spawn(follow.run(catalog.clone()));

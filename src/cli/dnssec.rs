@@ -1,10 +1,10 @@
 //! `skyhound dnssec-keygen`: a key to sign a zone with.
 
 use super::say;
-use crate::dns::dnssec::key::{NewKey, ZoneKey};
-use crate::model::Name;
 use clap::{Args, ValueEnum};
 use hickory_proto::dnssec::Algorithm;
+use skyhound_dns::dnssec::key::{NewKey, ZoneKey};
+use skyhound_model::Name;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -2,9 +2,9 @@
 
 use super::services::NO_ANSWER;
 use super::{AskedArgs, say};
-use crate::client::DiscoverError;
-use crate::client::publish::Audience;
 use clap::Args;
+use skyhound_client::DiscoverError;
+use skyhound_client::publish::Audience;
 use std::process::ExitCode;
 
 /// Exit status when the daemon does not pass it on.

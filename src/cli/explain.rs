@@ -2,10 +2,9 @@
 
 use super::services::NO_ANSWER;
 use super::{AskedArgs, say};
-use crate::client::DiscoverError;
 use clap::Args;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use skyhound_client::DiscoverError;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -62,9 +61,7 @@ pub async fn run(args: ExplainArgs) -> ExitCode {
 }
 
 async fn fetch(args: &ExplainArgs) -> Result<Value, DiscoverError> {
-    let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-    let path = format!("/explain?name={}&type={}", encode(&args.name), encode(&args.rtype));
-    args.asked.discover().ask(&path).await
+    args.asked.discover().explain(&args.name, &args.rtype).await
 }
 
 /// For people: the answer, then each entry with what became of it.

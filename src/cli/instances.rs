@@ -2,8 +2,8 @@
 
 use super::services::{NO_ANSWER, NONE};
 use super::{AskedArgs, say};
-use crate::client::discover::{Asked, Instance};
 use clap::Args;
+use skyhound_client::discover::{Asked, Instance};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 

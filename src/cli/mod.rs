@@ -19,9 +19,9 @@ pub mod services;
 pub mod tls;
 pub mod watch;
 
-use crate::client::{Discover, Server};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::error::Error;
+use skyhound_base::errors::with_sources;
+use skyhound_client::{Discover, Server};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -75,7 +75,7 @@ pub struct AskedArgs {
     /// The daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first
     /// one is preferred, the others are tried in turn while it is away
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
-          default_value = crate::client::server::DEFAULT_SERVER)]
+          default_value = skyhound_client::server::DEFAULT_SERVER)]
     pub server: Vec<Server>,
 
     #[command(flatten)]
@@ -120,15 +120,4 @@ fn print(bytes: &[u8]) -> ExitCode {
         }
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// An error and what is behind it, in one line.
-fn with_sources(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        line = format!("{line}: {source}");
-        next = source.source();
-    }
-    line
 }

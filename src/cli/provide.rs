@@ -4,9 +4,9 @@ use super::command::{self, Running, Signals};
 use super::say::{self, Form, Say};
 use super::tls::TlsArgs;
 use super::with_sources;
-use crate::client::{Event, Events, Provide, Provider, Server, State};
 use clap::Args;
 use rustix::process::Signal;
+use skyhound_client::{Event, Events, Provide, Provider, Server, State};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,7 +72,7 @@ pub struct ProvideArgs {
     /// The daemon: http://HOST:PORT, https://, ws://, wss://, or HOST:PORT. Repeat it (or separate with
     /// commas) for several: the first one is preferred, the others are tried in turn while it is away
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
-          default_value = crate::client::server::DEFAULT_SERVER)]
+          default_value = skyhound_client::server::DEFAULT_SERVER)]
     pub server: Vec<Server>,
 
     #[command(flatten)]

@@ -2,9 +2,9 @@
 
 use super::say;
 use super::services::{NO_ANSWER, NONE};
-use crate::client::{ResolveError, Resolver, Target};
 use clap::Args;
 use serde_json::json;
+use skyhound_client::{ResolveError, Resolver, Target};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;

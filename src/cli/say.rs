@@ -3,9 +3,9 @@
 //! Owns: the sentences and the JSON. A person reads stderr. A script reads one JSON object per line on
 //! stdout, or on stderr when stdout belongs to a command.
 
-use crate::client::{DiscoverError, Event, Loss, State};
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
+use skyhound_client::{DiscoverError, Event, Loss, State};
 use std::collections::HashSet;
 use std::io::Write;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -106,7 +106,8 @@ impl Say {
             }
             Event::State(State::Closed) => tell(Tone::Bad, &format!("{subject} was never registered")),
             Event::Complaint { server, sentence } => tell(Tone::Bad, &format!("{server} reports: {sentence}")),
-            Event::State(_) => {}
+            // Also what the client may report one day.
+            _ => {}
         }
     }
 
@@ -158,6 +159,8 @@ impl Say {
             Event::Complaint { server, sentence } => {
                 json!({ "event": "complaint", "server": server.to_string(), "message": sentence })
             }
+            // The client may report more one day; what it reports now is above.
+            _ => json!({ "event": "unknown" }),
         };
         line["service"] = self.service.as_str().into();
         line["port"] = self.port.into();
@@ -193,7 +196,7 @@ pub(super) fn hint(reason: &Loss) -> &'static str {
 pub(super) fn no_answer(error: &DiscoverError) -> String {
     let hint = match error {
         DiscoverError::Lost { reason, .. } => hint(reason),
-        DiscoverError::Refused(_) => "",
+        _ => "",
     };
     format!("{}{hint}", super::with_sources(error))
 }

@@ -3,12 +3,12 @@
 use super::command::Signals;
 use super::notify::{self, State};
 use super::{say, with_sources};
+use crate::config::skydns;
 use crate::config::{ConfigError, LogFormat, Settings, Typed};
-use crate::dialect::seaport::HubError;
 use crate::server::{Server, StartError};
-use crate::skydns;
 use clap::Args;
 use rustix::process::Signal;
+use skyhound_frontends::seaport::HubError;
 use std::error::Error;
 use std::fs::File;
 use std::io::{IsTerminal, Write};

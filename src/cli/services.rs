@@ -1,8 +1,8 @@
 //! `skyhound services`: which services there are.
 
 use super::{AskedArgs, say};
-use crate::client::discover::Service;
 use clap::Args;
+use skyhound_client::discover::Service;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! The certificates of verbs that talk to a daemon: `--cacert`, `--cert`, `--key`.
 
-use crate::net::tls::{ClientFiles, TlsError};
 use clap::Args;
+use skyhound_net::tls::{ClientFiles, TlsError};
 use std::path::PathBuf;
 
 /// The files, as typed.

@@ -1,21 +1,24 @@
 //! The daemon's settings, in two steps: as typed ([`Typed`]) → effective and valid ([`Settings`]).
 //!
 //! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else from where a SkyDNS has it ([`crate::skydns`]), else it has its default. [`typed`] is
+//! (`--config`), else from where a SkyDNS has it ([`crate::config::skydns`]), else it has its default. [`typed`] is
 //! what can be said, `settle` how it is completed and checked. Everything is checked before anything is
 //! bound or opened. Does not own: what a part makes of its settings.
 
 mod settle;
+pub mod skydns;
 pub mod typed;
 
-pub use typed::{LogFormat, OnStop, Typed};
+pub use typed::{LogFormat, Typed};
 
-use crate::dialect::micro::sidecar::SidecarSettings;
-use crate::dns::DnsSettings;
-use crate::model::Name;
-use crate::model::key::Layout;
-use crate::net::tls::TlsFiles;
-use crate::store::etcd::EtcdSettings;
+use crate::sidecar::SidecarSettings;
+use skyhound_core::registry::OnStop;
+use skyhound_dns::DnsSettings;
+use skyhound_frontends::seaport::SeaportSettings;
+use skyhound_model::Name;
+use skyhound_model::key::Layout;
+use skyhound_net::tls::TlsFiles;
+use skyhound_store::etcd::EtcdSettings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,32 +53,6 @@ pub enum StoreSettings {
     Etcd(EtcdSettings),
 }
 
-/// How seaport's peers are served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeaportSettings {
-    /// Addresses for them.
-    pub listen: Vec<SocketAddr>,
-    /// Files with keys.
-    pub keys: Vec<PathBuf>,
-    /// Between two heartbeats.
-    pub heartbeat: Duration,
-    /// Other hubs, HOST:PORT.
-    pub peers: Vec<String>,
-    /// Where other hubs' clients are sent.
-    pub advertise: Advertise,
-}
-
-/// Where others find a hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Advertise {
-    /// Nowhere.
-    Off,
-    /// Where it listens, if others can come there.
-    Listening,
-    /// At this host, and this port or the one where it listens.
-    At(String, Option<u16>),
-}
-
 /// The effective settings, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -97,7 +74,7 @@ pub struct Settings {
     pub dns_root: Name,
     /// What DNS does.
     pub dns: DnsSettings,
-    /// What was typed, without any default: the store may have more to say ([`crate::skydns`]).
+    /// What was typed, without any default: the store may have more to say ([`crate::config::skydns`]).
     pub typed: Box<Typed>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
@@ -127,7 +104,6 @@ pub struct Settings {
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the settings in {}", path.display())]

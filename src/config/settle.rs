@@ -4,20 +4,22 @@
 //! Does not own: the spelling ([`super::typed`]), nor the defaults of a part (they stand beside it).
 
 use super::{
-    Advertise, ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
-    DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, SeaportSettings, Settings,
-    StoreSettings, TIMEOUT_RANGE, Typed,
+    ConfigError, DEFAULT_CATEGORY, DEFAULT_DNS_LISTEN, DEFAULT_DNS_ROOT, DEFAULT_KEY_PREFIX, DEFAULT_LISTEN,
+    DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, Settings, StoreSettings,
+    TIMEOUT_RANGE, Typed,
 };
-use crate::catalog::places::FOREIGN_NAMESPACE;
-use crate::dialect::micro::sidecar::{self, ProbeSettings, SidecarSettings};
-use crate::dialect::seaport;
-use crate::dns::network::Network;
-use crate::dns::{self, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
-use crate::model::key::Layout;
-use crate::model::{Host, Label, Name, address};
-use crate::net::tls::TlsFiles;
-use crate::registry::LASTING_MAX;
-use crate::store::etcd::EtcdSettings;
+use crate::sidecar::{self, ProbeSettings, SidecarSettings};
+use skyhound_core::catalog::places::FOREIGN_NAMESPACE;
+use skyhound_core::registry::LASTING_MAX;
+use skyhound_dns::network::Network;
+use skyhound_dns::{self as dns, DnsSettings, dnssec::key::ZoneKey, settings::nameserver};
+use skyhound_frontends::seaport;
+use skyhound_frontends::seaport::SeaportSettings;
+use skyhound_frontends::seaport::settings::Advertise;
+use skyhound_model::key::Layout;
+use skyhound_model::{Host, Label, Name, address};
+use skyhound_net::tls::TlsFiles;
+use skyhound_store::etcd::EtcdSettings;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;

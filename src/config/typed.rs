@@ -4,20 +4,12 @@
 //! is right (`settle`).
 
 use super::ConfigError;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
-/// What becomes of the entries at a planned stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnStop {
-    /// They stay for their lease, so that clients come back, here or elsewhere, without a gap in DNS.
-    #[default]
-    Keep,
-    /// They are removed at once.
-    Remove,
-}
+use serde::{Deserialize, Serialize};
+use skyhound_core::registry::OnStop;
+use std::path::{Path, PathBuf};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -324,7 +316,8 @@ pub struct Typed {
     pub healthcheck_fall: Option<u32>,
 
     /// What becomes of the entries at a planned stop [default: keep]
-    #[arg(long, env = "SKYHOUND_ON_STOP", value_enum, value_name = "WHAT")]
+    #[arg(long, env = "SKYHOUND_ON_STOP", value_name = "WHAT",
+          value_parser = PossibleValuesParser::new(OnStop::VALUES).try_map(|value| value.parse::<OnStop>()))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_stop: Option<OnStop>,
 

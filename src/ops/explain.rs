@@ -1,17 +1,17 @@
 //! `/explain?name=…&type=…`: why DNS answers as it does. `/quarantine`: which values of the store are no entries.
 //!
-//! Owns: the spelling in JSON. Does not own: the reasons ([`mod@crate::dns::explain`]).
+//! Owns: the spelling in JSON. Does not own: the reasons ([`mod@skyhound_dns::explain`]).
 
-use crate::catalog::{Catalog, Quarantined};
-use crate::dns::DnsSettings;
-use crate::dns::answer::Question;
-use crate::dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
-use crate::model::details::Details;
-use crate::net::{HttpError, Reply, Request, Route, route};
 use hickory_proto::rr::Record;
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use skyhound_core::catalog::{Catalog, Quarantined};
+use skyhound_dns::DnsSettings;
+use skyhound_dns::answer::Question;
+use skyhound_dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
+use skyhound_model::details::Details;
+use skyhound_net::{HttpError, Reply, Request, Route, route};
 use std::sync::Arc;
 
 /// Both routes.

@@ -1,7 +1,7 @@
 //! What is read from the parts at each scrape: the catalog, the registry, the process.
 
-use crate::app::App;
-use crate::metrics::Scrape;
+use skyhound_frontends::app::App;
+use skyhound_net::metrics::Scrape;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ pub fn watch(app: &Arc<App>) {
 
 // A gauge is a float in Prometheus; counts stay below 2^52.
 #[allow(clippy::cast_precision_loss)]
-fn catalog(scrape: &mut Scrape<'_>, catalog: &crate::catalog::Catalog) {
+fn catalog(scrape: &mut Scrape<'_>, catalog: &skyhound_core::catalog::Catalog) {
     let (snapshot, health) = (catalog.snapshot(), catalog.health());
     scrape.gauge("skyhound_catalog_entries", "Entries known to this node", snapshot.root().entries() as f64);
     let bad = snapshot.quarantine().count();
@@ -35,7 +35,7 @@ fn catalog(scrape: &mut Scrape<'_>, catalog: &crate::catalog::Catalog) {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn registry(scrape: &mut Scrape<'_>, registry: &crate::registry::Registry) {
+fn registry(scrape: &mut Scrape<'_>, registry: &skyhound_core::registry::Registry) {
     scrape.gauge("skyhound_claims", "Living claims on entries", registry.claims() as f64);
     scrape.gauge("skyhound_held_entries", "Entries that this node keeps alive", registry.entries() as f64);
     scrape.gauge("skyhound_held_leases", "Leases that they hang on", registry.leases() as f64);

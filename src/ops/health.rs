@@ -4,11 +4,11 @@
 //! the store. A store that is away is said in the body and in the metrics, but does not take the daemon out
 //! of service, because a known copy is what its clients need most at that time.
 
-use crate::app::App;
-use crate::catalog::Health;
-use crate::net::{Reply, route};
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use skyhound_core::catalog::Health;
+use skyhound_frontends::app::App;
+use skyhound_net::{Reply, route};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -47,7 +47,7 @@ pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
 }
 
 async fn store(app: &App) -> Value {
-    match timeout(STATUS_DEADLINE, app.store.status()).await {
+    match timeout(STATUS_DEADLINE, app.registry.store_status()).await {
         Ok(Ok(status)) => json!({
             "reachable": true,
             "kind": status.kind,

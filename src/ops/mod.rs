@@ -1,6 +1,6 @@
 //! For those who run the daemon: is it well, what does it do, which one is it.
 //!
-//! [`gauges`] reads the parts when [`crate::metrics`] are scraped; [`health`], [`version`]
+//! [`gauges`] reads the parts when [`skyhound_net::metrics`] are scraped; [`health`], [`version`]
 //! and [`explain`] are routes.
 
 pub mod explain;
@@ -8,12 +8,12 @@ pub mod gauges;
 pub mod health;
 pub mod version;
 
-use crate::app::App;
-use crate::metrics::Metrics;
-use crate::net::{Reply, Route, route};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, HeaderMap};
+use skyhound_frontends::app::App;
+use skyhound_net::metrics::Metrics;
+use skyhound_net::{Reply, Route, route};
 use std::sync::Arc;
 
 /// What [`Metrics::render`] is, for who accepts it: Prometheus does since 2.5.

@@ -1,7 +1,7 @@
 //! `/version`: which program this is. hound-dog's clients ask it under the same path.
 
-use crate::net::{Reply, route};
 use hyper::StatusCode;
+use skyhound_net::{Reply, route};
 
 /// `{"app":"skyhound","version":"…"}`.
 pub fn version() -> Reply {

@@ -2,7 +2,7 @@
 
 use super::soon;
 use futures_util::StreamExt;
-use skyhound::client::{Provide, Server, Timing};
+use skyhound_client::{Provide, Server, Timing};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 use super::peer::{Peer, next, web};
 use super::soon;
 use futures_util::{SinkExt, StreamExt};
-use skyhound::client::{Event, Events, Loss, Provide, ProvideError, Provider, State, Timing};
+use skyhound_client::{Event, Events, Loss, Provide, ProvideError, Provider, State, Timing};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;

@@ -3,7 +3,7 @@
 use super::dns::{Answers, serve};
 use super::soon;
 use hickory_proto::op::ResponseCode;
-use skyhound::client::{ResolveError, Resolver, Target};
+use skyhound_client::{ResolveError, Resolver, Target};
 use std::net::SocketAddr;
 
 /// A name below `.local`, which resolvers like to treat as mDNS.

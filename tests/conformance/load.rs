@@ -2,8 +2,8 @@
 //! values are what the vectors say and nothing of ours has touched them.
 
 use crate::vectors::File;
-use skyhound::model::Key;
-use skyhound::store::{LeaseId, Op, Store, Write};
+use skyhound_model::Key;
+use skyhound_store::{LeaseId, Op, Store, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 

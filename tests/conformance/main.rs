@@ -22,7 +22,7 @@ mod vectors;
 
 use serde_json::Value;
 use skyhound::server::STORE_FILE;
-use skyhound::store::embedded::Embedded;
+use skyhound_store::embedded::Embedded;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use support::daemon::Daemon;

@@ -5,8 +5,8 @@ use hickory_proto::dnssec::rdata::DNSKEY;
 use hickory_proto::dnssec::{Algorithm, PublicKeyBuf};
 use serde::Deserialize;
 use serde_json::Value;
-use skyhound::dns::dnssec::key::{NewKey, ZoneKey};
-use skyhound::model::Name;
+use skyhound_dns::dnssec::key::{NewKey, ZoneKey};
+use skyhound_model::Name;
 use std::collections::BTreeMap;
 use std::path::Path;
 

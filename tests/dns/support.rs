@@ -1,11 +1,12 @@
 //! A server over a small store, and `dig` with its answer taken apart.
 
 use crate::told::Told;
-use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound::catalog::{Catalog, Health};
-use skyhound::dns::{DnsServer, DnsSettings};
-use skyhound::model::{Key, Layout, Name};
-use skyhound::store::{Batch, Change, Item, Revision, Store};
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound_core::catalog::{Catalog, Health};
+use skyhound_dns::{DnsServer, DnsSettings};
+use skyhound_model::{Key, Layout, Name};
+use skyhound_store::{Batch, Change, Item, Revision, Store};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::process::Command;
@@ -53,7 +54,7 @@ impl Served {
     }
 
     async fn unread_with(store: Told, settings: DnsSettings) -> Self {
-        let catalog = Catalog::new(Layout::new("/skydns"));
+        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let server = DnsServer::bind(&[listen], settings, catalog.clone()).await.unwrap();
         Self { addr: server.local_addrs()[0], server, catalog, store: Arc::new(store), following: None }

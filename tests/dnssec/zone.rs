@@ -2,10 +2,10 @@
 
 use crate::support::daemon::Daemon;
 use crate::support::dnskey::{self, KeyFiles};
-use skyhound::model::Key;
 use skyhound::server::STORE_FILE;
-use skyhound::store::embedded::Embedded;
-use skyhound::store::{Op, Store, Write};
+use skyhound_model::Key;
+use skyhound_store::embedded::Embedded;
+use skyhound_store::{Op, Store, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 use crate::support::ask::Ask;
 use crate::support::daemon::Daemon;
@@ -110,7 +110,7 @@ async fn a_disk_without_space() {
     let refusal = daemon.try_provide("service=foo&port=3").await.expect_err("there is no space").answer();
     assert_eq!(refusal.status, 503, "{refusal:?}");
     assert!(refusal.body.contains("No space left on device") && refusal.header("retry-after").is_some(), "{refusal:?}");
-    assert!(full.elapsed() < skyhound::registry::REGISTER_DEADLINE, "after {:?}", full.elapsed());
+    assert!(full.elapsed() < skyhound_core::registry::REGISTER_DEADLINE, "after {:?}", full.elapsed());
     let ready = daemon.readyz().await;
     assert_eq!((&ready["ready"], &ready["store"]["reachable"]), (&true.into(), &false.into()), "{ready}");
     drop(leaves);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 use crate::LATE;
 use crate::keys;
@@ -120,7 +120,7 @@ async fn cut_off_from_etcd() {
 
 /// The lease that the instance with this port hangs on.
 fn lease_of(etcd: &EtcdProcess, port: u16) -> serde_json::Value {
-    let id = skyhound::model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", port);
+    let id = skyhound_model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", port);
     let printed = etcd.ctl(&["get", "--write-out=json", &format!("/skydns/local/skydns/services/foo/{id}")]);
     let got: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
     got["kvs"][0]["lease"].clone()

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 use crate::keys;
 use crate::support::daemon::Daemon;
@@ -52,7 +52,7 @@ async fn alarms(daemon: &Daemon) -> usize {
 async fn refused(daemon: &Daemon) {
     let asked = Instant::now();
     let refusal = daemon.try_provide("service=foo&port=99").await.expect_err("there is no lease for it").answer();
-    assert!(asked.elapsed() < skyhound::registry::REGISTER_DEADLINE, "after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < skyhound_core::registry::REGISTER_DEADLINE, "after {:?}", asked.elapsed());
     assert_eq!(refusal.status, 503, "{refusal:?}");
     assert!(refusal.body.contains("NOSPACE") && refusal.header("retry-after").is_some(), "{refusal:?}");
 }

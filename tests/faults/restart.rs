@@ -13,7 +13,7 @@ use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until, wait_until_due};
 use crate::support::watch::Watch;
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 const FOO: &str = "foo.services.skydns.local";
 

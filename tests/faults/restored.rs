@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 use crate::beating::{beat, register};
 use crate::keys;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyhound::store::LEASE_SLACK;
+use skyhound_store::LEASE_SLACK;
 
 use crate::LATE;
 use crate::beating::{beat, register};
@@ -60,7 +60,7 @@ async fn clients_go_over_to_another_daemon() {
         if ports.len() == 20 { Ok(()) } else { Err(format!("{ports:?}")) }
     })
     .await;
-    let id = skyhound::model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", 20);
+    let id = skyhound_model::instance::skyapi_id("foo", &["services".into()], "127.0.0.1", 20);
     let watch = Watch::udp(two.dns, &format!("{id}.{FOO}"), 20);
     let leases = keys::leases(&etcd);
     let (status, clients) = tokio::join!(one.stop(), async {

@@ -3,7 +3,7 @@
 use crate::ear::{change, event, open, say, told};
 use crate::support::site::Site;
 use serde_json::json;
-use skyhound::topics::MESSAGE_MAX;
+use skyhound_core::topics::MESSAGE_MAX;
 
 pub async fn what_is_said_goes_to_whom_it_concerns_once(site: Site) {
     let mut both = open(site.http, "monitor?monitor=api,engine,api").await;

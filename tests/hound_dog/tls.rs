@@ -6,7 +6,7 @@ use crate::support::pki::Authority;
 use crate::support::wait::SOON;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use skyhound::net::tls::ClientFiles;
+use skyhound_net::tls::ClientFiles;
 use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

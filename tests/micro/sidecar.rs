@@ -5,7 +5,7 @@ use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
 use crate::support::pki::{Authority, Pair};
 use crate::support::wait::{SOON, wait_until};
-use skyhound::net::tls::{Tls, TlsFiles};
+use skyhound_net::tls::{Tls, TlsFiles};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -2,7 +2,7 @@
 
 use crate::fixture::Daemon;
 use crate::support::wait::{SOON, wait_until};
-use skyhound::net::limits::ACCEPT_PAUSE;
+use skyhound_net::limits::ACCEPT_PAUSE;
 use std::fs::File;
 use std::process::Command;
 use std::time::Instant;

@@ -2,20 +2,20 @@
 
 use crate::raw::Raw;
 use crate::support::wait::{SOON, wait_until};
-use skyhound::app::{App, Turns};
-use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound::catalog::{Catalog, Places};
-use skyhound::config::OnStop;
-use skyhound::events::Events;
-use skyhound::metrics::Metrics;
-use skyhound::model::{Entry, Layout, Name, Naming};
-use skyhound::net::{HttpServer, HttpSettings, Limits, Routes};
 use skyhound::ops::gauges;
-use skyhound::registry::{LASTING_MAX, REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound::server::routes;
-use skyhound::store::Store;
-use skyhound::store::embedded::Embedded;
-use skyhound::topics::Topics;
+use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound_core::catalog::{Catalog, Places};
+use skyhound_core::events::Events;
+use skyhound_core::registry::OnStop;
+use skyhound_core::registry::{LASTING_MAX, REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound_core::topics::Topics;
+use skyhound_frontends::app::{App, Turns};
+use skyhound_model::{Entry, Layout, Name, Naming};
+use skyhound_net::metrics::Metrics;
+use skyhound_net::{HttpServer, HttpSettings, Limits, Routes};
+use skyhound_store::Store;
+use skyhound_store::embedded::Embedded;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,7 @@ impl Default for How {
 
 pub struct Daemon {
     pub app: Arc<App>,
+    pub store: Arc<dyn Store>,
     pub http: HttpServer,
     pub addr: SocketAddr,
     follower: Option<JoinHandle<()>>,
@@ -88,7 +89,7 @@ impl Daemon {
             events: Events::start(Arc::clone(&catalog)),
             topics: Topics::new(Arc::clone(&store), "topics", how.timeout, None),
             catalog: Arc::clone(&catalog),
-            store: Arc::clone(&store),
+            event_topics: Topics::new(Arc::clone(&store), "event", how.timeout, None),
             naming,
             timeout: how.timeout,
             on_stop: how.on_stop,
@@ -103,11 +104,11 @@ impl Daemon {
         let addr = http.local_addrs()[0];
         let mut follower = None;
         if how.follow {
-            let follow = Follow { store, compare_every: COMPARE_EVERY };
+            let follow = Follow { store: Arc::clone(&store), compare_every: COMPARE_EVERY };
             follower = Some(tokio::spawn(follow.run(Arc::clone(&catalog))));
             catalog.ready().await;
         }
-        Self { app, http, addr, follower }
+        Self { app, store, http, addr, follower }
     }
 
     /// A connection that nothing was said on.
@@ -133,7 +134,7 @@ impl Daemon {
     /// How many entries there are in the zone, all in all. Beside it stands the marker of removals.
     pub fn count(&self) -> usize {
         let snapshot = self.app.catalog.snapshot();
-        snapshot.node(&Name::parse("local.").expect("a name")).map_or(0, skyhound::catalog::Node::entries)
+        snapshot.node(&Name::parse("local.").expect("a name")).map_or(0, skyhound_core::catalog::Node::entries)
     }
 
     /// Waits until there are so many entries and claims.

@@ -3,8 +3,8 @@
 use crate::fixture::{Daemon, How};
 use crate::raw::UPGRADE;
 use crate::support::wait::{SOON, wait_until};
-use skyhound::metrics::Metrics;
-use skyhound::net::{HttpServer, HttpSettings, Limits, Route, Routes, http, route};
+use skyhound_net::metrics::Metrics;
+use skyhound_net::{HttpServer, HttpSettings, Limits, Route, Routes, http, route};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Daemon, How};
 use crate::raw::UPGRADE;
-use skyhound::model::Host;
+use skyhound_model::Host;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 use crate::fixture::{Daemon, How};
 use crate::raw::{Frame, Raw, UPGRADE};
 use crate::support::wait::{SOON, wait_until};
-use skyhound::config::OnStop;
-use skyhound::net::HttpServer;
+use skyhound_core::registry::OnStop;
+use skyhound_net::HttpServer;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use skyhound::catalog::history::WINDOW;
-use skyhound::dialect::v1;
-use skyhound::dns::DnsSettings;
-use skyhound::model::Key;
-use skyhound::net::Limits;
 use skyhound::ops;
-use skyhound::store::{Op, Write};
+use skyhound_core::catalog::history::WINDOW;
+use skyhound_dns::DnsSettings;
+use skyhound_frontends::v1;
+use skyhound_model::Key;
+use skyhound_net::Limits;
+use skyhound_store::{Op, Write};
 use tokio::net::TcpSocket;
 
 use crate::fixture::{Daemon, How};
@@ -27,7 +27,7 @@ fn put(service: &str, id: u32, port: u32, text: &str) -> Op {
 }
 
 async fn commit(daemon: &Daemon, ops: Vec<Op>) {
-    let commit = daemon.app.store.commit(vec![Write { guards: vec![], ops }]).await.expect("it is written");
+    let commit = daemon.store.commit(vec![Write { guards: vec![], ops }]).await.expect("it is written");
     daemon.app.catalog.reached(commit.revision).await;
 }
 

@@ -3,10 +3,10 @@
 use crate::promises::{ENTRIES, Node, Stores, become_twins, instance, twin, twofold};
 use crate::support::wait::{SOON, wait_until};
 use async_trait::async_trait;
-use skyhound::model::departure::{Departed, Departure};
-use skyhound::model::{Key, Layout};
-use skyhound::registry::RegisterError;
-use skyhound::store::{Change, Commit, Feed, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
+use skyhound_core::registry::RegisterError;
+use skyhound_model::departure::{Departed, Departure};
+use skyhound_model::{Key, Layout};
+use skyhound_store::{Change, Commit, Feed, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

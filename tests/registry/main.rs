@@ -7,8 +7,8 @@ mod beats;
 mod promises;
 
 use promises::Stores;
-use skyhound::store::embedded::Embedded;
-use skyhound::store::etcd::{Etcd, EtcdSettings};
+use skyhound_store::embedded::Embedded;
+use skyhound_store::etcd::{Etcd, EtcdSettings};
 use std::sync::Arc;
 
 /// One test per promise.
@@ -64,13 +64,13 @@ macro_rules! promises {
 }
 
 promises!(memory, async {
-    let store: Arc<dyn skyhound::store::Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
+    let store: Arc<dyn skyhound_store::Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
     (Stores { one: Arc::clone(&store), two: store }, ())
 });
 
 promises!(disk, async {
     let dir = tempfile::tempdir().expect("a directory");
-    let store: Arc<dyn skyhound::store::Store> =
+    let store: Arc<dyn skyhound_store::Store> =
         Arc::new(Embedded::open(&dir.path().join("skyhound.redb")).expect("a store on disk"));
     (Stores { one: Arc::clone(&store), two: store }, dir)
 });
@@ -81,7 +81,7 @@ promises!(etcd, async {
     (Stores { one, two }, etcd)
 });
 
-async fn connect(etcd: &support::etcd::EtcdProcess) -> Arc<dyn skyhound::store::Store> {
+async fn connect(etcd: &support::etcd::EtcdProcess) -> Arc<dyn skyhound_store::Store> {
     let settings = EtcdSettings { endpoints: vec![etcd.endpoint()], ..EtcdSettings::default() };
     Arc::new(Etcd::connect(settings).await.expect("settings that are right"))
 }

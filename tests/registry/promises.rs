@@ -1,12 +1,13 @@
 //! What the registry promises, whatever the store.
 
 use crate::support::wait::{SOON, wait_until};
-use skyhound::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound::catalog::{Catalog, Stored};
-use skyhound::model::departure::{Departed, Departure};
-use skyhound::model::{Instance, Key, Layout, Naming, Registration, Twin};
-use skyhound::registry::{LASTING_MAX, RegisterError, Registry, RegistrySettings};
-use skyhound::store::{Change, LeaseId, Op, Store, Write};
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
+use skyhound_core::catalog::{Catalog, Stored};
+use skyhound_core::registry::{LASTING_MAX, RegisterError, Registry, RegistrySettings};
+use skyhound_model::departure::{Departed, Departure};
+use skyhound_model::{Instance, Key, Layout, Naming, Registration, Twin};
+use skyhound_store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,7 @@ impl Node {
 
     /// One that waits so long for its store.
     pub(crate) async fn patient(store: &Arc<dyn Store>, deadline: Duration) -> Self {
-        let catalog = Catalog::new(Layout::new("/skydns"));
+        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
         let settings = RegistrySettings {
             term: Duration::from_secs(30),
             deadline,

@@ -3,9 +3,9 @@
 use crate::suite::{Bed, PATIENCE, TERM, next};
 use crate::support::wait::wait_until_due;
 use bytes::Bytes;
-use skyhound::model::Key;
-use skyhound::store::embedded::{Embedded, OpenError};
-use skyhound::store::{LEASE_SLACK, Op, Revision, Store, StoreError, Write};
+use skyhound_model::Key;
+use skyhound_store::embedded::{Embedded, OpenError};
+use skyhound_store::{LEASE_SLACK, Op, Revision, Store, StoreError, Write};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use crate::suite::{Bed, PATIENCE, TERM, next, nothing, read_up_to};
 use crate::support::wait::wait_until_due;
-use skyhound::store::embedded::Embedded;
-use skyhound::store::{FEED_BACKLOG, LEASE_SLACK, Revision, StoreError};
+use skyhound_store::embedded::Embedded;
+use skyhound_store::{FEED_BACKLOG, LEASE_SLACK, Revision, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -99,7 +99,7 @@ async fn a_lease_expires_within_its_term_and_the_slack() {
 #[tokio::test]
 async fn feeds_end_when_the_store_is_dropped() {
     let store = Embedded::in_memory().unwrap();
-    let mut feed = skyhound::store::Store::feed(&store, b"", Revision(0)).await.unwrap();
+    let mut feed = skyhound_store::Store::feed(&store, b"", Revision(0)).await.unwrap();
     drop(store);
     let end = timeout(TERM, feed.next()).await.unwrap();
     assert!(matches!(end, Err(StoreError::FeedLost(_))), "{end:?}");

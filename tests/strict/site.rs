@@ -2,9 +2,9 @@
 
 use crate::support::daemon::Daemon;
 use crate::support::etcd::EtcdProcess;
-use skyhound::model::Key;
-use skyhound::store::etcd::Etcd;
-use skyhound::store::{Op, Store, Write};
+use skyhound_model::Key;
+use skyhound_store::etcd::Etcd;
+use skyhound_store::{Op, Store, Write};
 
 /// The zones of the daemon.
 pub const ZONES: [&str; 2] = ["skydns.test", "10.in-addr.arpa"];

@@ -5,8 +5,8 @@
 
 use super::pki::{Authority, Pair};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use skyhound::store::Store;
-use skyhound::store::etcd::{Etcd, EtcdSettings};
+use skyhound_store::Store;
+use skyhound_store::etcd::{Etcd, EtcdSettings};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,7 +1,7 @@
 //! A store for reading: listed once or more, and told by a test or a bench what changes. It writes nothing.
 
 use async_trait::async_trait;
-use skyhound::store::{Batch, Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
+use skyhound_store::{Batch, Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

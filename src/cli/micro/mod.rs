@@ -6,11 +6,11 @@ mod ask;
 mod print;
 
 use super::{say, tls::TlsArgs};
-use crate::client::Server;
 use ask::{Asked, Proxy};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
+use skyhound_client::Server;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -46,7 +46,7 @@ pub struct MicroArgs {
     /// The daemon: HOST:PORT, or a URL
     #[arg(
         long, alias = "proxy_address", value_name = "ADDRESS", env = "MICRO_PROXY_ADDRESS", global = true,
-        default_value = crate::client::server::DEFAULT_SERVER
+        default_value = skyhound_client::server::DEFAULT_SERVER
     )]
     pub proxy_address: Server,
 

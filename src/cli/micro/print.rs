@@ -1,9 +1,9 @@
 //! How micro's command line prints: tabs between columns, an empty line between parts.
 
 use super::list_of;
-use crate::model::address::joined;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
+use skyhound_model::address::joined;
 use std::fmt::Write;
 
 /// A service: its versions with their nodes, then its endpoints.

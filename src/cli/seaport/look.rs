@@ -2,11 +2,11 @@
 
 use super::{HubArgs, RETRY};
 use crate::cli::{print, say};
-use crate::dialect::seaport::client::{Client, Known, place};
-use crate::dialect::seaport::meta::{Pattern, Said};
-use crate::dialect::seaport::row::Row;
 use clap::Args;
 use serde_json::Value;
+use skyhound_frontends::seaport::client::{Client, Known, place};
+use skyhound_frontends::seaport::meta::{Pattern, Said};
+use skyhound_frontends::seaport::row::Row;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

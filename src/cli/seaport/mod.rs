@@ -1,13 +1,13 @@
 //! `skyhound seaport …`: what the original's command does, also when the binary is run by the name `seaport`.
 //!
-//! Owns: the arguments, in the original's spelling. Does not own: the protocol ([`crate::dialect::seaport`]).
+//! Owns: the arguments, in the original's spelling. Does not own: the protocol ([`skyhound_frontends::seaport`]).
 
 mod listen;
 mod look;
 mod register;
 
-use crate::dialect::seaport::keys::{KeyPair, read_pair};
 use clap::{Args, Subcommand};
+use skyhound_frontends::seaport::keys::{KeyPair, read_pair};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -3,13 +3,13 @@
 use super::{HubArgs, RETRY};
 use crate::cli::command::{self, Running, Signals};
 use crate::cli::say;
-use crate::dialect::seaport::client::{Client, Known};
-use crate::dialect::seaport::keys::KeyPair;
-use crate::dialect::seaport::meta::Said;
-use crate::dialect::seaport::row::Row;
 use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use skyhound_frontends::seaport::client::{Client, Known};
+use skyhound_frontends::seaport::keys::KeyPair;
+use skyhound_frontends::seaport::meta::Said;
+use skyhound_frontends::seaport::row::Row;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::ops::RangeInclusive;

@@ -4,7 +4,7 @@ use super::message;
 use super::world::{Client, datagrams};
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
-use skyhound::dns::datagram::Datagrams;
+use skyhound_dns::datagram::Datagrams;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Any text as a name, and any bytes as a key: what is read can be written, and is read the same again.
 
-use skyhound::model::{Label, Layout, Name};
+use skyhound_model::{Label, Layout, Name};
 
 /// The longest name, with the length bytes of its labels (RFC 1035 section 2.3.4).
 const NAME_MAX: usize = 255;

@@ -4,12 +4,13 @@ use super::value::question;
 use super::world::Client;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use skyhound::catalog::{Catalog, Snapshot};
-use skyhound::dialect::skyapi::query;
-use skyhound::dns::DnsSettings;
-use skyhound::dns::datagram::Datagrams;
-use skyhound::model::{Entry, Layout, Name, Naming};
-use skyhound::store::{Batch, Change, Item, Revision};
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::{Catalog, Snapshot};
+use skyhound_dns::DnsSettings;
+use skyhound_dns::datagram::Datagrams;
+use skyhound_frontends::skyapi::query;
+use skyhound_model::{Entry, Layout, Name, Naming};
+use skyhound_store::{Batch, Change, Item, Revision};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub fn holds(bytes: &[u8]) {
     assert_eq!(Entry::parse(&value).as_ref(), Ok(&instance.entry), "what is stored can be read");
     let item = Item { key: instance.key.clone(), value: value.into(), revision: Revision(1), lease: None };
     let batch = Batch { revision: Revision(1), changes: vec![Change::Put(item)] };
-    let snapshot = Snapshot::empty(naming.layout.clone()).apply(&batch);
+    let snapshot = Snapshot::empty(Places::from(naming.layout.clone())).apply(&batch);
     let settings = DnsSettings::new(vec![naming.root]);
     let world = Datagrams::new(Catalog::fixed(Arc::new(snapshot)), &settings);
     // The longest name twice does not fit into 512 bytes.

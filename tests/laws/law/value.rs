@@ -5,7 +5,7 @@ use super::datagram;
 use super::world::{Client, datagrams, snapshot};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RecordType};
-use skyhound::model::{Entry, Key, Label, Name};
+use skyhound_model::{Entry, Key, Label, Name};
 
 const KEY: &str = "test/skydns/web/any-value";
 const NAMES: [&str; 6] = [

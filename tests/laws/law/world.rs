@@ -1,18 +1,19 @@
 //! A store of every kind of entry, and who answers from it.
 
-use skyhound::catalog::{Catalog, Snapshot};
-use skyhound::dns::datagram::Datagrams;
-use skyhound::dns::limit::Access;
-use skyhound::dns::{DnsSettings, Explanation};
-use skyhound::model::{Key, Layout, Name};
-use skyhound::store::{Batch, Change, Item, LeaseId, Revision};
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::{Catalog, Snapshot};
+use skyhound_dns::datagram::Datagrams;
+use skyhound_dns::limit::Access;
+use skyhound_dns::{DnsSettings, Explanation};
+use skyhound_model::{Key, Layout, Name};
+use skyhound_store::{Batch, Change, Item, LeaseId, Revision};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The zones, the deepest first.
 pub const ZONES: [&str; 4] = ["deep.skydns.test.", "skydns.test.", "10.in-addr.arpa.", "other."];
 /// The largest UDP answer, whatever a client says it takes.
-pub const PAYLOAD_MAX: u16 = skyhound::dns::settings::UDP_PAYLOAD_MAX;
+pub const PAYLOAD_MAX: u16 = skyhound_dns::settings::UDP_PAYLOAD_MAX;
 /// Why a client that may not ask is refused.
 pub const PROHIBITED: u16 = Explanation::Prohibited as u16;
 
@@ -93,7 +94,7 @@ pub fn snapshot(more: &[(&str, &[u8])]) -> Snapshot {
     let long = format!(r#"{{"text":"{}"}}"#, "0123456789".repeat(90));
     changes.push(put("test/skydns/long", long.as_bytes()));
     changes.extend(more.iter().map(|(key, value)| put(key, value)));
-    Snapshot::empty(Layout::new("/skydns")).apply(&Batch { revision: Revision(7), changes })
+    Snapshot::empty(Places::from(Layout::new("/skydns"))).apply(&Batch { revision: Revision(7), changes })
 }
 
 /// A catalog of that.

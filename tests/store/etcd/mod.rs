@@ -10,9 +10,9 @@ use crate::suite::{Bed, PATIENCE, TERM, next, write};
 use crate::support::etcd::{EtcdCluster, EtcdProcess, GLANCE};
 use crate::support::pki::Authority;
 use bytes::Bytes;
-use skyhound::model::Key;
-use skyhound::store::etcd::{Etcd, EtcdSettings, SettingsError};
-use skyhound::store::{
+use skyhound_model::Key;
+use skyhound_store::etcd::{Etcd, EtcdSettings, SettingsError};
+use skyhound_store::{
     Batch, COMMIT_MAX, Change, FEED_BACKLOG, Feed, LeaseId, Op, Revision, Store, StoreError, WRITE_MAX,
 };
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Commits: guards, outcomes, revisions, limits.
 
 use super::{Bed, PATIENCE, TERM, nothing, text, write};
-use skyhound::store::{COMMIT_MAX, Expect, Guard, Outcome, Revision, StoreError, WRITE_MAX, Write};
+use skyhound_store::{COMMIT_MAX, Expect, Guard, Outcome, Revision, StoreError, WRITE_MAX, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::timeout;

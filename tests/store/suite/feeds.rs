@@ -1,7 +1,7 @@
 //! Feeds. The laws are named after the guarantees that etcd gives for its watches.
 
 use super::{Bed, PATIENCE, apply, changed, next, nothing, read_up_to, text, write};
-use skyhound::store::{COMMIT_MAX, Change, Revision, WRITE_MAX};
+use skyhound_store::{COMMIT_MAX, Change, Revision, WRITE_MAX};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::timeout;

@@ -1,7 +1,7 @@
 //! Leases: kept, not kept, revoked; and the keys that hang on them.
 
 use super::{Bed, TERM, changed, next, nothing, write};
-use skyhound::store::{Change, StoreError};
+use skyhound_store::{Change, StoreError};
 use std::collections::BTreeMap;
 use std::time::Instant;
 

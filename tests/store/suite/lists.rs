@@ -2,8 +2,8 @@
 
 use super::{Bed, PATIENCE, TERM, write};
 use bytes::Bytes;
-use skyhound::model::Key;
-use skyhound::store::{Item, Op, Revision};
+use skyhound_model::Key;
+use skyhound_store::{Item, Op, Revision};
 use tokio::time::timeout;
 
 pub(crate) async fn a_list_has_all_below_its_prefix_in_the_order_of_keys(bed: Bed) {

@@ -1,4 +1,4 @@
-//! One function for each law of [`skyhound::store`]; its name says the law.
+//! One function for each law of [`skyhound_store`]; its name says the law.
 //!
 //! `conformance!(module, open)` makes a test of each for one implementation; `open` is a function whose
 //! future is a [`Bed`], or an `Option` of one where the implementation may have nothing to run on.
@@ -8,8 +8,8 @@
 //! exact: it may last longer than asked for, never shorter.
 
 use bytes::Bytes;
-use skyhound::model::Key;
-use skyhound::store::{
+use skyhound_model::Key;
+use skyhound_store::{
     Batch, Change, Commit, Expect, Feed, Guard, Item, LeaseId, Listing, Op, Outcome, Revision, Store, Write,
 };
 use std::any::Any;

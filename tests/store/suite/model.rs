@@ -1,8 +1,8 @@
 //! The whole against a plain map: random commits, decided by a model that has nothing to make it hard.
 
 use super::{Bed, TERM, apply, read_up_to};
-use skyhound::model::Key;
-use skyhound::store::{Expect, Guard, Item, LeaseId, Op, Outcome, Revision, Write};
+use skyhound_model::Key;
+use skyhound_store::{Expect, Guard, Item, LeaseId, Op, Outcome, Revision, Write};
 use std::collections::BTreeMap;
 
 /// What a store has to do, without anything that makes it hard.

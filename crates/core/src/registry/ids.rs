@@ -1,0 +1,117 @@
+//! Ids that any node accepts: what is kept of each in the store, and where.
+//!
+//! Owns: which text is an id, the record's place and its text. Does not own: how a dialect makes ids, nor which node
+//! holds the claim behind one ([`super::beats`]).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skyhound_model::{Key, Layout, Twin};
+use std::time::Duration;
+
+/// The term of the leases that records hang on: so long an id outlives the daemon that knew it, or the whole cluster.
+pub const RECORD_TERM: Duration = Duration::from_secs(60 * 60);
+/// The longest id, in bytes. A UUID takes 36.
+pub const ID_MAX: usize = 128;
+/// Where the records stand.
+const PLACE: &str = "/skyhound/ids/";
+
+/// Whether a text can be an id: visible ASCII without a slash. Nothing else is ever looked for.
+pub(super) fn is_id(id: &str) -> bool {
+    (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+}
+
+/// The key of an id's record. It ends in a slash: reading it reads this id alone, and not all that begin so.
+pub(super) fn key(id: &str) -> Key {
+    Key::from(format!("{PLACE}{id}/"))
+}
+
+/// The id of a record's key.
+pub(super) fn id(key: &Key) -> Option<&str> {
+    std::str::from_utf8(key.as_bytes()).ok()?.strip_prefix(PLACE)?.strip_suffix('/')
+}
+
+/// What is kept of an id: enough to register its instance again, at any node, in no dialect's spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) key: Key,
+    pub(super) value: Bytes,
+    pub(super) twin: Option<Twin>,
+    pub(super) silence: Duration,
+}
+
+/// As it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    key: String,
+    value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    twin: Option<StoredTwin>,
+    silence_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTwin {
+    keys: [String; 2],
+    value: String,
+}
+
+/// Keys and values that were registered are text.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Known {
+    pub(super) fn encode(&self) -> Bytes {
+        let stored = Stored {
+            key: text(self.key.as_bytes()),
+            value: text(&self.value),
+            twin: self.twin.as_ref().map(|twin| StoredTwin {
+                keys: [text(twin.keys[0].as_bytes()), text(twin.keys[1].as_bytes())],
+                value: text(&twin.value),
+            }),
+            silence_ms: u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX),
+        };
+        // Plain texts and numbers always become JSON.
+        serde_json::to_vec(&stored).unwrap_or_default().into()
+    }
+
+    /// Reads a record; `None` if it is not one, or names an entry that is not below the prefix.
+    pub(super) fn parse(value: &[u8], layout: &Layout) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(value).ok()?;
+        stored.key.starts_with(layout.prefix()).then(|| Self {
+            key: Key::from(stored.key),
+            value: stored.value.into(),
+            twin: stored.twin.map(|twin| Twin { keys: twin.keys.map(Key::from), value: twin.value.into() }),
+            silence: Duration::from_millis(stored.silence_ms),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_id() {
+        assert!(is_id("550e8400-e29b-41d4-a716-446655440000") && is_id(&"x".repeat(ID_MAX)));
+        for bad in ["", "a/b", "../x", "a b", "a\0", "ä", &"x".repeat(ID_MAX + 1)] {
+            assert!(!is_id(bad), "{bad:?}");
+        }
+        assert_eq!(id(&key("abc")), Some("abc"));
+        assert_eq!(id(&Key::from("/skydns/abc/")), None);
+    }
+
+    #[test]
+    fn what_is_kept_reads_back() {
+        let known = Known {
+            key: Key::from("/skydns/local/a"),
+            value: Bytes::from_static(b"{\"port\":1}"),
+            twin: Some(Twin { keys: [Key::from("service/a/1"), Key::from("service/a/1:2")], value: "1:2".into() }),
+            silence: Duration::from_millis(1500),
+        };
+        let layout = Layout::new("/skydns");
+        assert_eq!(Known::parse(&known.encode(), &layout), Some(known.clone()));
+        assert_eq!(Known::parse(&known.encode(), &Layout::new("/other")), None);
+        assert_eq!(Known::parse(b"{}", &layout), None);
+    }
+}

@@ -1,0 +1,369 @@
+//! The keys that zones are signed with, in the two files that BIND writes for each.
+//!
+//! Owns: reading and writing those files, the DNSKEY and DS records of a key, and the signature of some bytes.
+//! Does not own: what is signed, and for how long (`sign`). The algorithms are those that ring signs with and
+//! RFC 8624 section 3.1 still wants: RSASHA256, ECDSAP256SHA256, ED25519. `SkyDNS`' examples have RSASHA1,
+//! which validators are giving up: such a zone needs a new key.
+
+use super::super::wire;
+use data_encoding::BASE64;
+use hickory_proto::dnssec::rdata::{DNSKEY, DS};
+use hickory_proto::dnssec::{Algorithm, DigestType, PublicKey, PublicKeyBuf};
+use hickory_proto::rr::Name as WireName;
+use ring::error::KeyRejected;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::rsa::{KeyPairComponents, PublicKeyComponents};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING as P256, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use skyhound_model::Name;
+use std::path::{Path, PathBuf};
+
+/// A key of a zone (RFC 4034 section 2.1.1). Without this flag a key signs no records.
+const ZONE_KEY: u16 = 0x0100;
+/// The key that the parent points to (SEP). Ours signs everything: one key for a zone is one thing to keep.
+const ENTRY_POINT: u16 = 0x0001;
+/// The protocol of every DNSKEY (RFC 4034 section 2.1.2).
+const PROTOCOL: &str = "3";
+/// The longest zone that has room for the hashed names of denials below it: 32 bytes and their length. Without
+/// the root's label, as hickory counts.
+const ZONE_MAX: usize = 254 - 33;
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said. In the text already, and so no source.
+        error: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{} {problem}", path.display())]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A key, and the zone that it signs.
+pub struct ZoneKey {
+    zone: Name,
+    owner: WireName,
+    dnskey: DNSKEY,
+    tag: u16,
+    private: Private,
+}
+
+enum Private {
+    Ecdsa(Box<EcdsaKeyPair>),
+    Ed25519(Box<Ed25519KeyPair>),
+    Rsa(Box<RsaKeyPair>),
+}
+
+/// A new key as the text of its two files.
+#[derive(Debug)]
+pub struct NewKey {
+    /// What both files are called, without `.key` and `.private`.
+    pub stem: String,
+    /// The public one: the DNSKEY record.
+    pub public: String,
+    /// The private one.
+    pub private: String,
+    /// What the parent zone has to say, in the form of zone files.
+    pub ds: String,
+}
+
+impl ZoneKey {
+    /// Reads a pair of files: `K<zone>+<algorithm>+<tag>`, with `.key`, `.private` or neither behind it.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let of = |extension: &str| {
+            let known = path.extension().is_some_and(|given| given == "key" || given == "private");
+            let mut stem = if known { path.with_extension("") } else { path.to_owned() }.into_os_string();
+            stem.push(extension);
+            PathBuf::from(stem)
+        };
+        let (public, private) = (of(".key"), of(".private"));
+        let wrong = |path: &PathBuf, problem: String| KeyError::Wrong { path: path.clone(), problem };
+        let (zone, dnskey) = dnskey(&read(&public)?).map_err(|problem| wrong(&public, problem))?;
+        Self::new(zone, dnskey, &read(&private)?).map_err(|problem| wrong(&private, problem))
+    }
+
+    fn new(zone: Name, dnskey: DNSKEY, private: &str) -> Result<Self, String> {
+        let owner = wire::name(zone.labels().iter());
+        if owner.len() > ZONE_MAX {
+            return Err(format!("is for a zone of more than {ZONE_MAX} bytes"));
+        }
+        let tag = dnskey.calculate_key_tag().map_err(|e| e.to_string())?;
+        let private = Private::read(&dnskey, private)?;
+        Ok(Self { zone, owner, dnskey, tag, private })
+    }
+
+    /// Makes a key. Of RSA there is none: its signatures alone fill a datagram.
+    pub fn generate(zone: &Name, algorithm: Algorithm) -> Result<NewKey, String> {
+        let (private, public) = match algorithm {
+            Algorithm::ECDSAP256SHA256 => new_p256(),
+            Algorithm::ED25519 => new_ed25519(),
+            _ => None,
+        }
+        .ok_or_else(|| format!("no key of algorithm {algorithm} can be made"))?;
+        let (number, flags) = (u8::from(algorithm), ZONE_KEY | ENTRY_POINT);
+        let dnskey = DNSKEY::with_flags(flags, PublicKeyBuf::new(public, algorithm));
+        let public = BASE64.encode(dnskey.public_key().public_bytes());
+        let private = format!(
+            "Private-key-format: v1.3\nAlgorithm: {number} ({})\nPrivateKey: {}\n",
+            algorithm.as_str(),
+            BASE64.encode(&private)
+        );
+        // Read again, so that no pair is handed out that is not one.
+        let key = Self::new(zone.clone(), dnskey, &private)?;
+        Ok(NewKey {
+            stem: format!("K{zone}+{number:03}+{:05}", key.tag),
+            public: format!(
+                "; Signs everything in {zone} Key tag {}. The parent zone says:\n; {}\n{zone} IN DNSKEY {flags} {PROTOCOL} {number} {public}\n",
+                key.tag,
+                key.ds_line()
+            ),
+            private,
+            ds: key.ds_line(),
+        })
+    }
+
+    /// The zone that it signs.
+    pub fn zone(&self) -> &Name {
+        &self.zone
+    }
+
+    /// The same in wire form, in lower case (RFC 6840 section 5.1).
+    pub(super) fn owner(&self) -> &WireName {
+        &self.owner
+    }
+
+    pub(super) fn dnskey(&self) -> &DNSKEY {
+        &self.dnskey
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.dnskey.public_key().algorithm()
+    }
+
+    /// What tells keys of a zone apart, mostly (RFC 4034 appendix B).
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// The record that the parent zone has to have. SHA-256, which is what RFC 8624 section 3.3 asks for.
+    pub fn ds(&self) -> DS {
+        let digest = self.dnskey.to_digest(&self.owner, DigestType::SHA256);
+        // It fails for digests that are not known; this one is.
+        let digest = digest.map(|digest| digest.as_ref().to_vec()).unwrap_or_default();
+        DS::new(self.tag, self.algorithm(), DigestType::SHA256, digest)
+    }
+
+    /// The same in the form of zone files.
+    pub fn ds_line(&self) -> String {
+        let ds = self.ds();
+        let digest = data_encoding::HEXUPPER.encode(ds.digest());
+        format!(
+            "{} IN DS {} {} {} {digest}",
+            self.zone,
+            self.tag,
+            u8::from(self.algorithm()),
+            u8::from(ds.digest_type())
+        )
+    }
+
+    /// The signature of some bytes.
+    pub(super) fn sign(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match &self.private {
+            Private::Ecdsa(pair) => pair.sign(&random, bytes).ok().map(|signature| signature.as_ref().to_vec()),
+            Private::Ed25519(pair) => Some(pair.sign(bytes).as_ref().to_vec()),
+            Private::Rsa(pair) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, bytes, &mut signature).ok()?;
+                Some(signature)
+            }
+        }
+    }
+
+    /// How long its signatures are.
+    pub(super) fn signature_len(&self) -> usize {
+        match &self.private {
+            Private::Rsa(pair) => pair.public().modulus_len(),
+            Private::Ecdsa(_) | Private::Ed25519(_) => 64,
+        }
+    }
+}
+
+/// The private part is nobody's to read in a log.
+impl std::fmt::Debug for ZoneKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZoneKey").field("zone", &self.zone).field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for ZoneKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.zone, &self.dnskey) == (&other.zone, &other.dnskey)
+    }
+}
+
+impl Eq for ZoneKey {}
+
+impl Private {
+    /// From the lines of a `.private` file.
+    fn read(dnskey: &DNSKEY, text: &str) -> Result<Self, String> {
+        let field = |name: &'static str| {
+            let line = text.lines().filter_map(|line| line.split_once(':')).find(|(field, _)| *field == name);
+            let value = line.ok_or_else(|| format!("has no line {name}:"))?.1.trim();
+            BASE64.decode(value.as_bytes()).map_err(|_| format!("has no base64 behind {name}:"))
+        };
+        let public = dnskey.public_key().public_bytes();
+        let mismatch = |e: KeyRejected| format!("does not belong to the .key file beside it, or ring refuses it ({e})");
+        match dnskey.public_key().algorithm() {
+            Algorithm::ECDSAP256SHA256 => {
+                // ring wants the point with the byte that says "not compressed" (SEC 1 section 2.3.3).
+                let point = [&[4], public].concat();
+                EcdsaKeyPair::from_private_key_and_public_key(
+                    &P256,
+                    &field("PrivateKey")?,
+                    &point,
+                    &SystemRandom::new(),
+                )
+                .map(|pair| Self::Ecdsa(Box::new(pair)))
+                .map_err(mismatch)
+            }
+            Algorithm::ED25519 => Ed25519KeyPair::from_seed_and_public_key(&field("PrivateKey")?, public)
+                .map(|pair| Self::Ed25519(Box::new(pair)))
+                .map_err(mismatch),
+            Algorithm::RSASHA256 => {
+                let components = KeyPairComponents {
+                    public_key: PublicKeyComponents { n: field("Modulus")?, e: field("PublicExponent")? },
+                    d: field("PrivateExponent")?,
+                    p: field("Prime1")?,
+                    q: field("Prime2")?,
+                    dP: field("Exponent1")?,
+                    dQ: field("Exponent2")?,
+                    qInv: field("Coefficient")?,
+                };
+                if !public.ends_with(&components.public_key.n) {
+                    return Err("does not belong to the .key file beside it".into());
+                }
+                RsaKeyPair::from_components(&components).map(|pair| Self::Rsa(Box::new(pair))).map_err(mismatch)
+            }
+            other => Err(format!("has algorithm {}; RSASHA256, ECDSAP256SHA256 and ED25519 can sign", other.as_str())),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, KeyError> {
+    std::fs::read_to_string(path).map_err(|error| KeyError::Unreadable { path: path.to_owned(), error })
+}
+
+/// The one record of a `.key` file: `<zone> [TTL] [IN] DNSKEY <flags> 3 <algorithm> <base64, perhaps in pieces>`.
+fn dnskey(text: &str) -> Result<(Name, DNSKEY), String> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(';'));
+    let words: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
+    let at = words.iter().position(|word| word.eq_ignore_ascii_case("DNSKEY"));
+    let (Some(zone), Some(at)) = (words.first(), at) else { return Err("has no DNSKEY record".into()) };
+    let [flags, protocol, algorithm, base64 @ ..] = &words[at + 1..] else {
+        return Err("has a DNSKEY record that ends early".into());
+    };
+    let zone = Name::parse(zone).map_err(|e| format!("is for {zone:?}, which {e}"))?;
+    let flags: u16 = flags.parse().map_err(|_| format!("has flags {flags:?}"))?;
+    let algorithm: u8 = algorithm.parse().map_err(|_| format!("has algorithm {algorithm:?}, no number"))?;
+    if *protocol != PROTOCOL || flags & ZONE_KEY == 0 {
+        return Err("has no key that signs a zone".into());
+    }
+    let key = BASE64.decode(base64.concat().as_bytes()).map_err(|_| "has no base64 at its end".to_owned())?;
+    Ok((zone, DNSKEY::with_flags(flags, PublicKeyBuf::new(key, Algorithm::from_u8(algorithm)))))
+}
+
+/// The scalar and the point of a new key. ring hands them out in PKCS #8 only, in one fixed form (RFC 5915 in
+/// RFC 5958); where it had another one the pair would not be one, which [`ZoneKey::generate`] sees.
+fn new_p256() -> Option<(Vec<u8>, Vec<u8>)> {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&P256, &SystemRandom::new()).ok()?;
+    let bytes = pkcs8.as_ref();
+    let scalar = bytes.get(36..68)?.to_vec();
+    Some((scalar, bytes.get(bytes.len().checked_sub(64)?..)?.to_vec()))
+}
+
+fn new_ed25519() -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut seed = vec![0; 32];
+    SystemRandom::new().fill(&mut seed).ok()?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
+    Some((seed, pair.public_key().as_ref().to_vec()))
+}
+
+#[cfg(test)]
+impl ZoneKey {
+    /// A new key for a zone, without files.
+    pub(crate) fn new_for(zone: &str, algorithm: Algorithm) -> Self {
+        let made = Self::generate(&Name::parse(zone).unwrap(), algorithm).unwrap();
+        let (zone, dnskey) = dnskey(&made.public).unwrap();
+        Self::new(zone, dnskey, &made.private).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> (tempfile::TempDir, NewKey) {
+        let dir = tempfile::tempdir().unwrap();
+        let key = ZoneKey::generate(&Name::parse("skydns.test").unwrap(), Algorithm::ED25519).unwrap();
+        (dir, key)
+    }
+
+    #[test]
+    fn what_is_written_is_read_by_any_of_its_names() {
+        let (dir, made) = made();
+        let stem = dir.path().join(&made.stem);
+        let path = |extension: &str| PathBuf::from(format!("{}{extension}", stem.display()));
+        std::fs::write(path(".key"), &made.public).unwrap();
+        std::fs::write(path(".private"), &made.private).unwrap();
+        for extension in ["", ".key", ".private"] {
+            let key = ZoneKey::load(&path(extension)).unwrap();
+            assert_eq!((key.zone().to_string().as_str(), key.ds_line()), ("skydns.test.", made.ds.clone()));
+        }
+        std::fs::remove_file(path(".private")).unwrap();
+        let error = ZoneKey::load(&stem).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read ") && error.contains(".private"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_key_says_why() {
+        let (_, made) = made();
+        let broken = |public: &str, private: &str| {
+            let key = dnskey(public).and_then(|(zone, dnskey)| ZoneKey::new(zone, dnskey, private));
+            key.expect_err(public)
+        };
+        for (word, instead, why) in [
+            ("DNSKEY", "DS", "has no DNSKEY record"),
+            (" 257 3 15 ", " 257 3 ", "has algorithm"),
+            (" 257 ", " 1 ", "has no key that signs a zone"),
+            (" 3 15 ", " 3 5 ", "has algorithm RSASHA1; "),
+            (" 3 15 ", " 3 13 ", "does not belong"),
+        ] {
+            let error = broken(&made.public.replace(word, instead), &made.private);
+            assert!(error.starts_with(why), "{error}");
+        }
+        let (_, other) = self::made();
+        assert!(broken(&made.public, &other.private).starts_with("does not belong"));
+        assert_eq!(broken(&made.public, "Algorithm: 15"), "has no line PrivateKey:");
+        assert_eq!(broken(&made.public, "PrivateKey: ?"), "has no base64 behind PrivateKey:");
+    }
+
+    #[test]
+    fn nothing_private_is_shown() {
+        let key = ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256);
+        let expected = format!("ZoneKey {{ zone: Name({:?}), tag: {}, .. }}", key.zone().labels(), key.tag());
+        let shown = format!("{key:?}");
+        assert!(shown.starts_with("ZoneKey { zone: ") && shown.len() <= expected.len() + 20, "{shown}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Whole answers, as bytes in and bytes out: every set in them has its signatures, or none of it is there.
+
+use super::super::general::{Said, respond};
+use super::super::handler::Handler;
+use super::super::message::Transport;
+use super::super::settings::{DnsSettings, ForwardSettings};
+use super::super::testing::snapshot;
+use super::{HELPFUL_MAX, key::ZoneKey, sets};
+use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
+use hickory_proto::dnssec::{Algorithm, Verifier};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
+use proptest::prelude::*;
+use skyhound_core::catalog::Catalog;
+use skyhound_model::Name;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+struct Signed {
+    handler: Handler,
+    settings: DnsSettings,
+}
+
+/// The zones, and which of them have a key.
+fn settings(zones: &[&str], signed: &[&str]) -> DnsSettings {
+    let mut settings = DnsSettings::new(zones.iter().map(|zone| Name::parse(zone).unwrap()).collect());
+    settings.keys = signed.iter().map(|zone| Arc::new(ZoneKey::new_for(zone, Algorithm::ED25519))).collect();
+    settings
+}
+
+impl Signed {
+    fn new(settings: DnsSettings, items: &[(&str, &str)]) -> Self {
+        let handler = Handler::new(Catalog::fixed(Arc::new(snapshot(items))), settings.clone());
+        Self { handler, settings }
+    }
+
+    fn over(items: &[(&str, &str)]) -> Self {
+        Self::new(settings(&["skydns.test"], &["skydns.test"]), items)
+    }
+
+    /// As many of one service.
+    fn many(count: usize, value: impl Fn(usize) -> String) -> Self {
+        let items: Vec<_> = (0..count).map(|i| (format!("web/i{i:05}"), value(i))).collect();
+        Self::over(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
+    }
+
+    fn ask(&self, name: &str, qtype: RecordType, edns: (u16, bool), over: Transport) -> Message {
+        let mut message = Message::new(1, MessageType::Query, OpCode::Query);
+        message.queries.push(Query::query(WireName::from_ascii(name).unwrap(), qtype));
+        message.edns = Some(Edns::new());
+        message.edns.as_mut().unwrap().set_max_payload(edns.0).set_dnssec_ok(edns.1);
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let Said::Now(Some(bytes)) = respond(&self.handler, &message.to_vec().unwrap(), from, over) else {
+            panic!("no answer to {name} {qtype}");
+        };
+        assert!(bytes.len() <= usize::from(if over == Transport::Udp { edns.0.max(512) } else { u16::MAX }));
+        Message::from_vec(&bytes).unwrap()
+    }
+
+    /// With DO, over TCP; every set in a signed zone is found right.
+    fn signed(&self, name: &str, qtype: RecordType) -> Message {
+        let said = self.ask(name, qtype, (1232, true), Transport::Tcp);
+        self.right(&said);
+        said
+    }
+
+    fn right(&self, said: &Message) {
+        for section in [&said.answers, &said.authorities, &said.additionals] {
+            let (signatures, records): (Vec<&Record>, Vec<&Record>) = section.iter().partition(|r| rrsig(r).is_some());
+            for set in sets(&records.into_iter().cloned().collect::<Vec<_>>()) {
+                self.set(&set, &signatures);
+            }
+        }
+    }
+
+    /// A set has a signature of each key of its zone.
+    fn set(&self, set: &[Record], signatures: &[&Record]) {
+        let (name, rtype) = (&set[0].name, set[0].record_type());
+        let of = if rtype == RecordType::DS { name.base_name() } else { name.clone() };
+        let place = super::wire::place(&of).unwrap();
+        let Some(zone) = self.settings.zone_of(&place) else { return };
+        for key in self.settings.keys_of(zone) {
+            let right = |record: &&&Record| {
+                let sig = rrsig(record).unwrap();
+                record.name == *name
+                    && sig.input().key_tag == key.tag()
+                    && key.dnskey().verify_rrsig(name, set[0].dns_class, sig, set.iter()).is_ok()
+            };
+            assert!(
+                signatures.iter().any(|s| right(&s)),
+                "{name} {rtype} has no signature that is right: {signatures:?}"
+            );
+        }
+    }
+}
+
+fn rrsig(record: &Record) -> Option<&RRSIG> {
+    match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) => Some(rrsig),
+        _ => None,
+    }
+}
+
+fn types(records: &[Record]) -> Vec<RecordType> {
+    records.iter().map(Record::record_type).collect()
+}
+
+const TREE: &[(&str, &str)] = &[
+    ("web/a", r#"{"host":"10.0.0.1","port":1}"#),
+    ("web/b", r#"{"host":"10.0.0.2","port":2,"priority":20,"ttl":60}"#),
+    ("web/c", r#"{"host":"2001:db8::1","port":3,"text":"three"}"#),
+    ("alias", r#"{"host":"web.skydns.test"}"#),
+    ("out", r#"{"host":"www.example.org"}"#),
+    ("both/x", r#"{"host":"alias.skydns.test"}"#),
+    ("both/y", r#"{"host":"web.skydns.test"}"#),
+    ("dns/ns/a", r#"{"host":"10.0.0.53"}"#),
+];
+
+#[test]
+fn every_set_is_signed() {
+    let zone = Signed::over(TREE);
+    for (name, qtype, expected) in [
+        ("web", RecordType::SRV, "SRV SRV SRV RRSIG / / A A AAAA RRSIG RRSIG RRSIG"),
+        ("web", RecordType::A, "A A RRSIG / /"),
+        ("WEB", RecordType::TXT, "TXT RRSIG / /"),
+        ("*", RecordType::AAAA, "AAAA RRSIG / /"),
+        ("any.web", RecordType::A, "A A RRSIG / /"),
+        ("_web._tcp", RecordType::SRV, "SRV SRV SRV RRSIG / / A A AAAA RRSIG RRSIG RRSIG"),
+        ("alias", RecordType::A, "CNAME RRSIG A A RRSIG / /"),
+        ("out", RecordType::A, "CNAME RRSIG / /"),
+        ("web", RecordType::MX, "/ SOA RRSIG NSEC3 RRSIG /"),
+        ("web", RecordType::DS, "/ SOA RRSIG NSEC3 RRSIG /"),
+        ("web", RecordType::DNSKEY, "/ SOA RRSIG NSEC3 RRSIG /"),
+        ("nobody", RecordType::A, "/ SOA RRSIG NSEC3 RRSIG NSEC3 RRSIG NSEC3 RRSIG /"),
+        ("*.nobody", RecordType::A, "/ SOA RRSIG NSEC3 RRSIG NSEC3 RRSIG /"),
+    ] {
+        let said = zone.signed(&format!("{name}.skydns.test."), qtype);
+        let mut all = [&said.answers, &said.authorities, &said.additionals].map(|s| types(s));
+        all[2].sort(); // in the order of the answers, which turns
+        let shown = all.map(|types| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")).join(" / ");
+        assert_eq!(shown.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{name} {qtype}");
+        assert!(said.metadata.authoritative && !said.metadata.authentic_data);
+    }
+    let said = zone.signed("both.skydns.test.", RecordType::A);
+    assert!(types(&said.answers).starts_with(&[RecordType::CNAME, RecordType::RRSIG]), "{:?}", said.answers);
+}
+
+#[test]
+fn a_zone_says_what_its_keys_are() {
+    let zone = Signed::over(TREE);
+    for qtype in [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY, RecordType::SOA, RecordType::NS] {
+        let said = zone.signed("SkyDNS.test.", qtype);
+        assert_eq!(types(&said.answers), [qtype, RecordType::RRSIG]);
+    }
+    let ds = zone.signed("skydns.test.", RecordType::DS);
+    assert_eq!(types(&ds.authorities).len(), 4, "it is the parent that knows: {ds:?}");
+    let plain = zone.ask("skydns.test.", RecordType::DNSKEY, (1232, false), Transport::Udp);
+    assert_eq!(types(&plain.answers), [RecordType::DNSKEY], "also for who does not validate");
+}
+
+#[test]
+fn two_keys_sign_both() {
+    let mut settings = settings(&["skydns.test"], &["skydns.test", "skydns.test"]);
+    settings.keys.push(Arc::new(ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256)));
+    let said = Signed::new(settings, TREE).signed("web.skydns.test.", RecordType::TXT);
+    assert_eq!(said.answers.len(), 4);
+}
+
+#[test]
+fn without_do_or_a_key_nothing_is_signed() {
+    let (with, without) = (Signed::over(TREE), Signed::new(settings(&["skydns.test"], &[]), TREE));
+    for name in ["alias.skydns.test.", "nobody.skydns.test.", "skydns.test.", "example.org."] {
+        let plain = without.ask(name, RecordType::A, (1232, false), Transport::Tcp);
+        let counts = |said: &Message| (said.metadata.response_code, said.answers.len(), said.authorities.clone());
+        for (zone, edns) in [(&with, false), (&without, true)] {
+            assert_eq!(counts(&zone.ask(name, RecordType::A, (1232, edns), Transport::Tcp)), counts(&plain), "{name}");
+        }
+    }
+    assert_eq!(without.ask("skydns.test.", RecordType::DNSKEY, (1232, true), Transport::Tcp).answers, []);
+}
+
+#[test]
+fn each_zone_by_its_own_keys() {
+    let zones = ["test", "skydns.test", "web.skydns.test"];
+    let top = Signed::new(settings(&zones, &["test", "skydns.test"]), TREE);
+    let ds = top.signed("skydns.test.", RecordType::DS);
+    assert_eq!(types(&ds.answers), [RecordType::DS, RecordType::RRSIG]);
+    assert_eq!(rrsig(&ds.answers[1]).unwrap().input().signer_name.to_string(), "test.");
+    // A zone without a key below one with: the zone above says that there is none.
+    let none = top.signed("web.skydns.test.", RecordType::DS);
+    assert_eq!(types(&none.authorities), [RecordType::SOA, RecordType::RRSIG, RecordType::NSEC3, RecordType::RRSIG]);
+    assert_eq!(none.authorities[0].name.to_string(), "skydns.test.");
+    let RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) = &none.authorities[2].data else { panic!("{none:?}") };
+    assert_eq!(nsec3.type_bit_maps().collect::<Vec<_>>(), [RecordType::NS, RecordType::RRSIG]);
+    // And it is not signed; an alias into it from a signed zone is.
+    assert_eq!(types(&top.signed("web.skydns.test.", RecordType::TXT).answers), [RecordType::TXT]);
+    let alias = top.signed("alias.skydns.test.", RecordType::TXT);
+    assert_eq!(types(&alias.answers), [RecordType::CNAME, RecordType::RRSIG, RecordType::TXT]);
+    // Without a key above, the question is about the zone's own name, as ever.
+    let below = Signed::new(settings(&zones, &["skydns.test"]), TREE);
+    assert_eq!(below.signed("skydns.test.", RecordType::DS).authorities[0].name.to_string(), "skydns.test.");
+}
+
+/// What another server says is passed on without a signature; about a signed zone it is not to be heard at all.
+#[tokio::test]
+async fn what_others_say_is_not_signed() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let forward = ForwardSettings { servers: vec![socket.local_addr().unwrap()], ..ForwardSettings::default() };
+    let zone = Signed::new(DnsSettings { forward, ..settings(&["skydns.test"], &["skydns.test"]) }, TREE);
+    let other = async {
+        let mut bytes = [0; 512];
+        let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+        let mut said = Message::from_vec(&bytes[..length]).unwrap();
+        said.metadata.message_type = MessageType::Response;
+        for name in ["www.example.org.", "web.skydns.test."] {
+            let name = WireName::from_ascii(name).unwrap();
+            said.answers.push(Record::from_rdata(name, 9, RData::A("192.0.2.66".parse().unwrap())));
+        }
+        socket.send_to(&said.to_vec().unwrap(), from).await.unwrap();
+    };
+    let mut asked = Message::new(1, MessageType::Query, OpCode::Query);
+    asked.metadata.recursion_desired = true;
+    asked.queries.push(Query::query(WireName::from_ascii("out.skydns.test.").unwrap(), RecordType::A));
+    asked.edns = Some(Edns::new());
+    asked.edns.as_mut().unwrap().set_dnssec_ok(true);
+    let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let said = respond(&zone.handler, &asked.to_vec().unwrap(), from, Transport::Udp);
+    let Said::Later(later) = said else { panic!("nobody was asked") };
+    let (bytes, ()) = tokio::join!(later, other);
+    let said = Message::from_vec(&bytes).unwrap();
+    zone.right(&said);
+    assert_eq!(types(&said.answers), [RecordType::CNAME, RecordType::RRSIG, RecordType::A]);
+    assert_eq!(said.answers[2].name.to_string(), "www.example.org.");
+}
+
+#[test]
+fn what_not_even_tcp_holds_is_drawn_and_then_signed() {
+    for (count, value) in [
+        (
+            3000,
+            (|i| format!(r#"{{"host":"10.0.{}.{}","port":80,"weight":{}}}"#, i / 256, i % 256, i % 7))
+                as fn(usize) -> _,
+        ),
+        (3000, |i| format!(r#"{{"host":"host-{i}.example.org","port":80}}"#)),
+        // Compressed it would fit.
+        (1600, |i| format!(r#"{{"host":"10.0.{}.{}","port":80}}"#, i / 256, i % 256)),
+    ] {
+        let zone = Signed::many(count, value);
+        let said = zone.signed("web.skydns.test.", RecordType::SRV);
+        assert!((800..count).contains(&said.answers.len()) && !said.metadata.truncation, "{}", said.answers.len());
+        assert_eq!(said.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(zone.handler.stats().subset(), 1);
+    }
+}
+
+/// What is cut over UDP costs no signature, and what was signed once is not signed again.
+#[test]
+fn no_signature_is_made_in_vain() {
+    let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
+    let made = || zone.handler.stats().signatures();
+    let udp = zone.ask("web.skydns.test.", RecordType::SRV, (1232, true), Transport::Udp);
+    assert!(udp.metadata.truncation && udp.answers.is_empty());
+    assert_eq!(made(), 0);
+    for _ in 0..5 {
+        zone.signed("web.skydns.test.", RecordType::A);
+    }
+    assert_eq!(made(), 1);
+    zone.signed("nobody.skydns.test.", RecordType::A);
+    zone.signed("noone.skydns.test.", RecordType::TXT);
+    assert_eq!(made(), 1 + 4 + 1, "the SOA, the name above and its wildcard are the same for both");
+}
+
+#[test]
+fn no_more_sets_are_signed_than_are_to_be() {
+    let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
+    let said = zone.signed("web.skydns.test.", RecordType::SRV);
+    assert_eq!((said.answers.len(), said.additionals.len()), (201, 2 * HELPFUL_MAX));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sets_leave_with_their_signatures_or_not_at_all(count in 1usize..40, size in 0u16..1400, name in 0usize..4) {
+        let zone = Signed::many(count, |i| format!(r#"{{"host":"10.0.0.{i}","port":80,"text":"text {i}"}}"#));
+        let (name, qtype) = [
+            ("web.skydns.test.", RecordType::SRV),
+            ("web.skydns.test.", RecordType::A),
+            ("a.rather.long.name.that.does.not.exist.skydns.test.", RecordType::A),
+            ("web.skydns.test.", RecordType::MX),
+        ][name];
+        let whole = zone.ask(name, qtype, (size, true), Transport::Tcp);
+        let udp = zone.ask(name, qtype, (size, true), Transport::Udp);
+        zone.right(&udp);
+        let missing = udp.answers.len() < whole.answers.len() || udp.authorities.len() < whole.authorities.len();
+        prop_assert_eq!(udp.metadata.truncation, missing);
+    }
+}

@@ -1,0 +1,243 @@
+//! The fast path: the common question about what the tree alone decides, answered from bytes that were
+//! rendered before.
+//!
+//! ```text
+//! datagram ─▶ query ─▶ node of the name ─▶ kept answer ─▶ patched into the datagram itself
+//!              │             │                 └ keep: asks the general path once, and keeps what it said
+//!              └─────────────┴──▶ `None`: the general path answers
+//! ```
+//!
+//! Owns: which questions those are, and how a kept answer becomes a response. Decides nothing about DNS:
+//! every record and every rcode was said by the general path before. An answer is kept only when the
+//! subtree below its name decides it (`keep` has the rule), with the node of that subtree: a change replaces the node.
+//! One [`Fast`] for each thread; what threads share is in the tree.
+//!
+//! What it has to get right is which questions *not* to take; `Fast::place` is the one place for that.
+
+mod keep;
+mod query;
+mod rendered;
+mod soa;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use super::handler::UDP_PLAIN;
+use super::outside;
+use super::settings::DnsSettings;
+use super::stats::{DnsStats, Lane, RCODES};
+use super::wire::HEADER;
+use super::wire::bits::{
+    AUTHORITATIVE, CHECKING_DISABLED, DNSSEC_OK, OPT, RECURSION_AVAILABLE, RECURSION_DESIRED, RESPONSE, TRUNCATED,
+};
+use hickory_proto::op::ResponseCode;
+use query::Query;
+use rendered::{Kind, Out, Rendered};
+use skyhound_core::catalog::{Health, Node, Snapshot};
+use skyhound_model::{Name, version::VersionLabel};
+use soa::Soa;
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeper(u32);
+
+impl Keeper {
+    /// Another one than all before.
+    #[allow(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
+/// One thread's fast path.
+#[derive(Debug)]
+pub struct Fast {
+    settings: DnsSettings,
+    zones: Vec<Zone>,
+    keeper: Keeper,
+    lane: Arc<Lane>,
+}
+
+#[derive(Debug)]
+struct Zone {
+    /// In wire form and lower case.
+    wire: Vec<u8>,
+    labels: usize,
+    /// Whether it, or a zone within it, has a key: who asks for signatures there is the general path's.
+    signed: bool,
+    soa: OnceCell<Soa>,
+}
+
+/// What a batch of questions is answered from: one revision for all of them.
+#[derive(Debug)]
+pub struct View<'s> {
+    snapshot: &'s Arc<Snapshot>,
+    serial: u32,
+}
+
+/// Where a name stands.
+struct Place<'s> {
+    zone: usize,
+    /// Where the zone begins in the name.
+    zone_at: usize,
+    /// `None` when there is nothing at it or below it.
+    node: Option<&'s Node>,
+}
+
+impl Fast {
+    /// For one more thread, which counts in a lane of its own.
+    pub fn new(settings: DnsSettings, keeper: Keeper, stats: &DnsStats) -> Self {
+        let mut zones: Vec<Zone> = settings.zones.iter().map(|zone| Zone::new(zone, &settings)).collect();
+        // The longest that holds a name is the name's zone.
+        zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
+        Self { settings, zones, keeper, lane: stats.lane() }
+    }
+
+    /// Counts a response that could not be sent.
+    pub(super) fn was_unsent(&self) {
+        self.lane.was_unsent();
+    }
+
+    /// What this may answer from; `None` when every answer is the general path's: while the store is away
+    /// answers have a short life and say why.
+    pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
+        (health == Health::Following).then(|| View { snapshot, serial: serial(snapshot) })
+    }
+
+    /// Answers the question of `from` in the first `length` bytes of `message`, in their place; says how long the
+    /// response is. `None` leaves `message` as it was, for the general path.
+    pub fn answer(
+        &self,
+        view: &View<'_>,
+        message: &mut [u8],
+        length: usize,
+        from: IpAddr,
+        rotation: u32,
+    ) -> Option<usize> {
+        let query = Query::read(message.get(..length)?)?;
+        let place = self.place(view, &query)?;
+        if self.zones[place.zone].signed && query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok) {
+            return None;
+        }
+        let (rendered, rcode) = match place.node {
+            Some(node) => match self.rendered(view, node, &query, place.zone_at == 0)? {
+                kept if kept.kind() == Kind::Records => (Some(kept), ResponseCode::NoError),
+                kept if kept.kind() == Kind::NoData => (None, ResponseCode::NoError),
+                _ => return None,
+            },
+            // The zone's own name is there even when nothing is in the zone.
+            None if place.zone_at == 0 => return None,
+            // Others may know it.
+            None if outside::stubs(view.snapshot, &self.settings).next().is_some() => return None,
+            None => (None, ResponseCode::NXDomain),
+        };
+        let soa = match rendered {
+            None => Some(self.soa(view, &query, &place)?),
+            Some(_) => None,
+        };
+        let limit = self.limit(&query);
+        let opt = if query.edns.is_some() { OPT } else { 0 };
+        let mut out = Out { message, at: HEADER + query.question(), limit: limit - opt };
+        let mut counts = [0; 3];
+        if let Some(kept) = rendered {
+            counts[0] = kept.write_answers(&mut out, rotation);
+            if counts[0] == kept.answers() {
+                counts[2] = kept.write_additionals(&mut out, rotation);
+            }
+        }
+        if let Some(soa) = soa {
+            // A name of 255 bytes, a SOA and a SOA's two names fit into 512 bytes only with compression,
+            // which they have here.
+            counts[1] = usize::from(soa.write(&mut out, HEADER + place.zone_at, view.serial));
+        }
+        let truncated = rendered.map_or(counts[1] == 0, |kept| counts[0] < kept.answers());
+        out.limit = limit;
+        out.message[3] = out.message[3] & CHECKING_DISABLED | self.recursion_available(from) | rcode.low();
+        let end = self.finish(out, &query, counts, truncated);
+        self.lane.answered(query.counted(), counted(rcode), truncated);
+        Some(end)
+    }
+
+    /// Where the name stands; `None` where the tree alone does not decide what is said. Wildcards are
+    /// answered from many places, names with `_` may be another way to say a service (RFC 2782), and what is
+    /// below `dns.<zone>` is about the server itself.
+    fn place<'s>(&self, view: &View<'s>, query: &Query) -> Option<Place<'s>> {
+        let (zone, zone_at) =
+            self.zones.iter().enumerate().find_map(|(at, zone)| Some((at, query.zone_at(&zone.wire)?)))?;
+        let (mut node, mut last) = (Some(view.snapshot.root()), &[][..]);
+        for (depth, label) in query.labels().enumerate() {
+            let special = matches!(label, b"*" | b"any") || label.starts_with(b"_");
+            if special || (label == b"dns" && depth == self.zones[zone].labels) {
+                return None;
+            }
+            node = node.and_then(|node| node.child(label)).map(AsRef::as_ref);
+            last = label;
+        }
+        if node.is_none() && VersionLabel::parse(last).is_some() {
+            return None;
+        }
+        Some(Place { zone, zone_at, node })
+    }
+
+    /// The kept answer; made now if this is the first time that it is asked for.
+    fn rendered<'s>(&self, view: &View<'s>, node: &'s Node, query: &Query, apex: bool) -> Option<Rendered<'s>> {
+        if node.kept().get(query.cell).is_none() {
+            node.kept().keep(query.cell, self.keep(view, node, query, apex));
+        }
+        Rendered::of(node.kept().get(query.cell)?, self.keeper.0)
+    }
+
+    /// How many bytes the response may have.
+    fn limit(&self, query: &Query) -> usize {
+        let payload = query.edns.as_ref().map_or(UDP_PLAIN, |edns| edns.payload.min(self.settings.udp_payload_max));
+        usize::from(payload.max(UDP_PLAIN))
+    }
+
+    /// Whether others are asked on this client's behalf, as the general path says it of every answer.
+    fn recursion_available(&self, from: IpAddr) -> u8 {
+        let forward = &self.settings.forward;
+        if forward.asks() && forward.allow.iter().any(|network| network.holds(from)) { RECURSION_AVAILABLE } else { 0 }
+    }
+
+    /// Writes the header and the OPT record; says how long the response is.
+    fn finish(&self, mut out: Out<'_>, query: &Query, counts: [usize; 3], truncated: bool) -> usize {
+        let [answers, authority, mut additional] = counts;
+        if let Some(edns) = &query.edns {
+            let [high, low] = self.settings.udp_payload_max.max(UDP_PLAIN).to_be_bytes();
+            let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
+            additional += usize::from(out.put(&[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0]));
+        }
+        let head = &mut out.message[..HEADER];
+        head[2] = RESPONSE | AUTHORITATIVE | head[2] & RECURSION_DESIRED;
+        head[2] |= if truncated { TRUNCATED } else { 0 };
+        for (at, count) in [(6, answers), (8, authority), (10, additional)] {
+            // Below the number of bytes of a datagram.
+            head[at..at + 2].copy_from_slice(&u16::try_from(count).unwrap_or(0).to_be_bytes());
+        }
+        out.at
+    }
+}
+
+impl Zone {
+    fn new(name: &Name, settings: &DnsSettings) -> Self {
+        let wire = wire::lower(&super::wire::name(name.labels().iter())).unwrap_or_default();
+        let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
+        Self { wire, labels: name.labels().len(), signed, soa: OnceCell::new() }
+    }
+}
+
+/// The serial of a snapshot's zones. Compared with what the general path says before it is used.
+fn serial(snapshot: &Snapshot) -> u32 {
+    u32::try_from(snapshot.revision().0 & u64::from(u32::MAX)).unwrap_or(u32::MAX).max(1)
+}
+
+/// The place of an rcode in [`RCODES`].
+fn counted(rcode: ResponseCode) -> usize {
+    RCODES.iter().position(|(_, counted)| *counted == Some(rcode)).unwrap_or(RCODES.len() - 1)
+}

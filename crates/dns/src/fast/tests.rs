@@ -1,0 +1,356 @@
+//! The law of the fast path: it says what the general path says, or nothing.
+
+use super::super::general::{Said, respond};
+use super::super::handler::Handler;
+use super::super::message::Transport;
+use super::super::settings::{DnsSettings, ForwardSettings};
+use super::super::stats::DnsStats;
+use super::super::testing::snapshot;
+use super::{Fast, Keeper};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
+use proptest::prelude::*;
+use skyhound_core::catalog::Places;
+use skyhound_core::catalog::{Catalog, Health, Snapshot};
+use skyhound_model::{Layout, Name};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Both paths over one catalog.
+struct Both {
+    catalog: Arc<Catalog>,
+    fast: Fast,
+    general: Handler,
+}
+
+fn settings() -> DnsSettings {
+    let zones = ["skydns.test", "deep.skydns.test", "other"].map(|zone| Name::parse(zone).unwrap());
+    let servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9))];
+    let forward = ForwardSettings { servers, ..ForwardSettings::default() };
+    DnsSettings { apex_max: 3, forward, ..DnsSettings::new(zones.to_vec()) }
+}
+
+impl Both {
+    fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: DnsSettings) -> Self {
+        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+        let general = Handler::new(Arc::clone(&catalog), settings.clone());
+        let fast = Fast::new(settings, Keeper::new(), &general.stats());
+        Self { catalog, fast, general }
+    }
+
+    fn over(items: &[(String, String)]) -> Self {
+        let both = Self::new();
+        both.tell(snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>()));
+        both
+    }
+
+    fn tell(&self, snapshot: Snapshot) {
+        self.catalog.set(snapshot, Health::Following);
+    }
+
+    /// What the fast path says, if it says anything.
+    fn fast(&self, asked: &[u8], rotation: u32) -> Option<Vec<u8>> {
+        let snapshot = self.catalog.snapshot();
+        let view = self.fast.view(&snapshot, self.catalog.health())?;
+        let mut buffer = [0xee; 4096];
+        buffer[..asked.len()].copy_from_slice(asked);
+        let length = self.fast.answer(&view, &mut buffer, asked.len(), client(asked).ip(), rotation)?;
+        Some(buffer[..length].to_vec())
+    }
+
+    fn general(&self, asked: &[u8], over: Transport) -> Message {
+        match respond(&self.general, asked, client(asked), over) {
+            Said::Now(Some(bytes)) => Message::from_vec(&bytes).unwrap(),
+            _ => panic!("the general path has no answer"),
+        }
+    }
+}
+
+/// Who asks: someone that we ask others for, or someone that we do not.
+fn client(asked: &[u8]) -> SocketAddr {
+    let near = asked.len().is_multiple_of(2);
+    SocketAddr::from((if near { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) }, 7))
+}
+
+fn asked(name: &str, qtype: RecordType, edns: Option<(u16, bool)>) -> Vec<u8> {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = name.len().is_multiple_of(2);
+    message.metadata.checking_disabled = name.len().is_multiple_of(3);
+    message.queries.push(Query::query(WireName::from_ascii(name).unwrap(), qtype));
+    if let Some((payload, dnssec_ok)) = edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(payload);
+        edns.set_dnssec_ok(dnssec_ok);
+        message.edns = Some(edns);
+    }
+    message.to_vec().unwrap()
+}
+
+/// Records without their order, in lower case: which of their names repeat the case of the question depends
+/// on what was compressed.
+fn set(records: &[Record]) -> BTreeSet<String> {
+    records.iter().map(|r| format!("{} {} {:?}", r.name, r.ttl, r.data).to_lowercase()).collect()
+}
+
+fn priorities(records: &[Record]) -> Vec<u16> {
+    let srv = |record: &Record| if let RData::SRV(srv) = &record.data { Some(srv.priority) } else { None };
+    records.iter().filter_map(srv).collect()
+}
+
+/// The law for one question.
+fn agree(both: &Both, message: &[u8], rotation: u32) -> bool {
+    let Some(bytes) = both.fast(message, rotation) else { return false };
+    let said = Message::from_vec(&bytes).expect("a message");
+    let whole = both.general(message, Transport::Tcp);
+    let general = both.general(message, Transport::Udp);
+    let read = Message::from_vec(message).unwrap();
+    let limit = read.edns.as_ref().map_or(512, |edns| edns.max_payload().min(1232)).max(512);
+    assert!(bytes.len() <= usize::from(limit), "{} over {limit}", bytes.len());
+    // All of the header but what size decides, and the question to the byte.
+    let mut head = said.metadata;
+    head.truncation = false;
+    assert_eq!((head, &said.edns), (whole.metadata, &whole.edns));
+    assert_eq!(
+        bytes[12..].get(..said.queries[0].name().len() + 4),
+        message[12..].get(..said.queries[0].name().len() + 4)
+    );
+    let same = [(&said.answers, &whole.answers), (&said.authorities, &whole.authorities)];
+    if said.metadata.truncation {
+        assert!(general.metadata.truncation, "the general path need not cut this");
+        assert!(set(&said.answers).is_subset(&set(&whole.answers)) && said.additionals.is_empty());
+        assert!(said.answers.len().abs_diff(general.answers.len()) <= 1 + general.answers.len() / 8);
+    } else {
+        for (said, whole) in same {
+            assert_eq!(set(said), set(whole));
+        }
+        // What of the additional section fits depends on how well names were compressed.
+        assert!(set(&said.additionals).is_subset(&set(&whole.additionals)));
+        if general.additionals.len() == whole.additionals.len() && bytes.len() < usize::from(limit) / 2 {
+            assert_eq!(said.additionals.len(), whole.additionals.len());
+        }
+        assert!(said.answers.iter().all(|record| record.name.to_string() == read.queries[0].name().to_string()));
+    }
+    assert_eq!(priorities(&said.answers), priorities(&whole.answers)[..priorities(&said.answers).len()]);
+    true
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let host = prop::sample::select(vec![
+        r#""host":"10.0.0.1","#,
+        r#""host":"10.0.0.1","#,
+        r#""host":"10.0.0.2","#,
+        r#""host":"2001:db8::1","#,
+        r#""host":"b.skydns.test","#,
+        r#""host":"www.example.org","#,
+        "",
+    ]);
+    let more = prop::sample::select(vec![
+        r#""port":80"#,
+        r#""port":81,"priority":20"#,
+        r#""weight":7"#,
+        r#""ttl":60"#,
+        r#""text":"t""#,
+        r#""targetstrip":1,"port":9"#,
+        r#""group":"g""#,
+        "?",
+    ]);
+    (host, more).prop_map(|(host, more)| format!("{{{host}{more}}}"))
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let label = prop::sample::select(vec!["a", "B", "c", "*", "any", "_a", "dns", "ns", "apex", "deep", "x1"]);
+    let zone =
+        prop::sample::select(vec!["skydns.test.", "SkyDNS.tesT.", "deep.skydns.test.", "other.", "org.", "test."]);
+    (prop::collection::vec(label, 0..3), zone).prop_map(|(mut labels, zone)| {
+        labels.push(zone);
+        labels.join(".")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 2048 }))]
+
+    #[test]
+    fn both_paths_say_the_same(
+        keys in prop::collection::vec((prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "deep", "dns", "ns", "apex", "x1"]), 0..4), value()), 0..20),
+        questions in prop::collection::vec((name(), 0..5usize, prop::option::of((prop::sample::select(vec![0u16, 512, 800, 1232, 4096]), any::<bool>())), any::<u32>()), 1..40),
+    ) {
+        let items: Vec<_> = keys.into_iter().map(|(labels, value)| (labels.join("/"), value)).collect();
+        let both = Both::over(&items);
+        for (name, qtype, edns, rotation) in questions {
+            let qtype = [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT, RecordType::MX][qtype];
+            let message = asked(&name, qtype, edns);
+            // Once to keep, once from what is kept.
+            let first = agree(&both, &message, rotation);
+            prop_assert_eq!(first, agree(&both, &message, rotation.wrapping_add(1)));
+        }
+    }
+
+    #[test]
+    fn sets_of_any_size_agree(count in 1usize..200, tiers in 1usize..4, payload in prop::sample::select(vec![None, Some((512, false)), Some((1232, true)), Some((4096, false))]), rotation: u32) {
+        let entry = |i: usize| format!(r#"{{"host":"10.0.{}.{}","port":80,"priority":{}}}"#, i / 256, i % 256, 1 + i % tiers);
+        let both = Both::over(&(0..count).map(|i| (format!("web/instance-{i}"), entry(i))).collect::<Vec<_>>());
+        for qtype in [RecordType::SRV, RecordType::A, RecordType::AAAA] {
+            prop_assert!(agree(&both, &asked("wEb.skydns.test.", qtype, payload), rotation), "the common case is fast");
+        }
+    }
+}
+
+#[test]
+fn what_is_common_is_taken_and_what_is_special_is_left() {
+    let items: Vec<_> = [
+        ("web/a", r#"{"host":"10.0.0.1","port":80}"#),
+        ("web/b", r#"{"host":"10.0.0.2","port":80}"#),
+        ("out", r#"{"host":"www.example.org"}"#),
+        ("bad/only", "?"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec();
+    let both = Both::over(&items);
+    let taken = |name: &str, qtype| agree(&both, &asked(name, qtype, Some((1232, false))), 1);
+    for name in ["web.skydns.test.", "a.web.skydns.test.", "nosuch.skydns.test.", "x.y.z.other.", "x.deep.skydns.test."]
+    {
+        for qtype in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT] {
+            assert!(taken(name, qtype), "{name} {qtype}");
+        }
+    }
+    for name in [
+        "out.skydns.test.",
+        "bad.skydns.test.",
+        "*.skydns.test.",
+        "any.web.skydns.test.",
+        "_web.skydns.test.",
+        "x.dns.skydns.test.",
+        "org.",
+        "test.",
+        "skydns.test.",
+        "other.",
+    ] {
+        assert!(!taken(name, RecordType::SRV), "{name}");
+    }
+    assert!(!taken("web.skydns.test.", RecordType::MX));
+    assert_eq!(counts(&both.general.stats(), "NXDOMAIN"), 3 * 4 * 3, "each question of all that were asked");
+}
+
+/// How often that rcode was counted.
+fn counts(stats: &DnsStats, rcode: &str) -> u64 {
+    stats.rcodes().find(|(name, _)| *name == rcode).unwrap().1
+}
+
+#[test]
+fn a_change_below_replaces_what_was_kept_and_one_elsewhere_does_not() {
+    let item = |key: &str, host: &str| (key.to_owned(), format!(r#"{{"host":"{host}"}}"#));
+    let both = Both::over(&[item("web/a", "10.0.0.1"), item("else/a", "10.0.9.9")]);
+    let message = asked("web.skydns.test.", RecordType::A, None);
+    let answers = || Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap().answers.len();
+    let kept = |at: &Snapshot| at.node(&Name::parse("web.skydns.test").unwrap()).unwrap().kept().get(0).is_some();
+    assert_eq!(answers(), 1);
+    both.tell(change(&both.catalog.snapshot(), &item("else/b", "10.0.9.8")));
+    assert!(kept(&both.catalog.snapshot()), "a change elsewhere costs nothing");
+    both.tell(change(&both.catalog.snapshot(), &item("web/b", "10.0.0.2")));
+    assert!(!kept(&both.catalog.snapshot()));
+    assert_eq!(answers(), 2);
+}
+
+/// The snapshot with one more entry.
+fn change(at: &Snapshot, (key, value): &(String, String)) -> Snapshot {
+    let revision = skyhound_store::Revision(at.revision().0 + 1);
+    at.apply(&skyhound_store::Batch {
+        revision,
+        changes: vec![skyhound_store::Change::Put(skyhound_store::Item {
+            key: skyhound_model::Key::from(format!("/skydns/test/skydns/{key}")),
+            value: bytes::Bytes::copy_from_slice(value.as_bytes()),
+            revision,
+            lease: None,
+        })],
+    })
+}
+
+#[test]
+fn another_servers_answers_are_not_taken_for_ones_own() {
+    let items = [("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())];
+    let (one, mut two) = (Both::over(&items), Both::new());
+    let message = asked("web.skydns.test.", RecordType::A, None);
+    assert!(one.fast(&message, 0).is_some());
+    two.catalog = Arc::clone(&one.catalog);
+    assert!(two.fast(&message, 0).is_none());
+}
+
+#[test]
+fn while_the_store_is_away_nothing_is_taken() {
+    let both = Both::over(&[("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())]);
+    let message = asked("web.skydns.test.", RecordType::A, None);
+    assert!(both.fast(&message, 0).is_some());
+    let stale = Health::Stale { since: tokio::time::Instant::now() };
+    both.catalog.set((*both.catalog.snapshot()).clone(), stale);
+    assert!(both.fast(&message, 0).is_none());
+}
+
+/// Readers ask while a writer flips a service between two states: an answer is one or the other, never a
+/// mixture, and never older than a change that was made before the question.
+#[test]
+fn answers_are_of_one_revision_while_the_tree_changes() {
+    const ROUNDS: usize = 3_000;
+    let state = |host: &str| {
+        let items: Vec<_> = (0..3).map(|i| (format!("web/{i}"), format!(r#"{{"host":"{host}{i}"}}"#))).collect();
+        snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
+    };
+    let (even, odd) = (state("10.0.0."), state("10.0.1."));
+    let both = Both::new();
+    both.tell(even.clone());
+    let catalog = &both.catalog;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let reader = Both { catalog: Arc::clone(catalog), ..Both::new() };
+            let fast = Fast::new(settings(), both.fast.keeper, &reader.general.stats());
+            let reader = Both { fast, ..reader };
+            let done = &done;
+            scope.spawn(move || {
+                let message = asked("web.skydns.test.", RecordType::A, None);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let said = Message::from_vec(&reader.fast(&message, 0).unwrap()).unwrap();
+                    let third: BTreeSet<_> = said.answers.iter().map(|record| third_octet(&record.data)).collect();
+                    assert_eq!((said.answers.len(), third.len()), (3, 1), "{said}");
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            let next = if round % 2 == 0 { &odd } else { &even };
+            both.tell(change(next, &("else/x".to_owned(), r#"{"host":"10.9.9.9"}"#.to_owned())));
+            let message = asked("web.skydns.test.", RecordType::A, None);
+            let said = Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap();
+            assert_eq!(usize::from(third_octet(&said.answers[0].data)), (round + 1) % 2, "read one's own change");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+fn third_octet(data: &RData) -> u8 {
+    if let RData::A(a) = data { a.0.octets()[2] } else { panic!("{data} is no address") }
+}
+
+/// Who asks for signatures hears them from the general path, in zones that have some; all others hear this one.
+#[test]
+fn signatures_are_the_general_path_s() {
+    use super::super::dnssec::key::ZoneKey;
+    use hickory_proto::dnssec::Algorithm;
+    let keys = vec![Arc::new(ZoneKey::new_for("deep.skydns.test", Algorithm::ED25519))];
+    let both = Both::with(DnsSettings { keys, ..settings() });
+    both.tell(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
+    for (name, signed) in [
+        ("web.skydns.test.", true), // the addresses of a subtree may lie in the zone below
+        ("deep.skydns.test.", true),
+        ("none.deep.skydns.test.", true),
+        ("none.other.", false),
+    ] {
+        assert!(agree(&both, &asked(name, RecordType::A, Some((1232, false))), 0), "{name}");
+        let with = asked(name, RecordType::A, Some((1232, true)));
+        assert_eq!(both.fast(&with, 0).is_none(), signed, "{name}");
+    }
+}

@@ -1,0 +1,249 @@
+//! How many answers a network of clients gets in a second (`--dns-rate`).
+//!
+//! The address of a datagram may be forged, and then the answer hits somebody who did not ask. What a network
+//! can be made to receive is bounded here: an IPv4 /24 or an IPv6 /56, since who is hit owns all of it.
+//!
+//! A cell is a token bucket in one word: the time at which it will be full again (the generic cell rate
+//! algorithm), and a tag that says whose it is. A bucket that is full says nothing, so that its cell is free
+//! without anybody freeing it: the table has a fixed size, knows no lists and no clean-up, and forgets under
+//! pressure who has used least. One line of the processor's cache holds the eight cells that a network may be
+//! in; threads meet only over the same network, by compare-and-swap.
+
+use super::super::network::Network;
+use skyhound_base::hash::GOLDEN;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How many networks are told apart at one time: 512 KiB. A network takes a cell only until its bucket is full
+/// again, which after one answer is a `--dns-rate`-th of a second: a million answers a second at 100 for each
+/// network are 10,000 cells.
+const CELLS: usize = 1 << 16;
+/// Cells of one line.
+const WAYS: usize = 8;
+/// Of a cell the upper bits are the tag, the lower ones the time in nanoseconds, which wraps after 3 days.
+const TIME_BITS: u32 = 48;
+const TIME: u64 = (1 << TIME_BITS) - 1;
+/// How long a network may ask for nothing to be answered a second's worth at once: clients come in bursts, at
+/// a deployment all at the same moment.
+const BURST: Duration = Duration::from_secs(1);
+/// The most answers a second that can be set: a nanosecond each.
+pub const RATE_MAX: u32 = 1_000_000_000;
+/// The part of an IPv4 and of an IPv6 address that is a network here.
+const V4_BITS: u32 = 24;
+const V6_BITS: u32 = 56;
+
+/// What an operator can choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateSettings {
+    /// Answers a second for each network; 0 for as many as are asked for, which is the default: a resolver of a
+    /// busy cluster and a thousand clients behind one address look the same as an attack, and who serves
+    /// only them has nobody to protect.
+    pub per_second: u32,
+    /// Who is never limited. By default those that cannot be the victim of a stranger: [`Network::nearby`].
+    pub exempt: Vec<Network>,
+}
+
+impl Default for RateSettings {
+    fn default() -> Self {
+        Self { per_second: 0, exempt: Network::nearby() }
+    }
+}
+
+/// Eight cells that are fetched together.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line([AtomicU64; WAYS]);
+
+/// The table. Shared by all threads.
+#[derive(Debug)]
+pub struct Rate {
+    lines: Box<[Line]>,
+    /// What one answer takes from a bucket, and what a bucket holds, in nanoseconds.
+    cost: u64,
+    burst: u64,
+    exempt: Vec<Network>,
+    /// Nobody outside can tell which networks share a line.
+    seed: u64,
+    began: Instant,
+}
+
+impl Rate {
+    /// A table in which every network has a full bucket; `None` when nobody is limited.
+    pub fn new(settings: &RateSettings) -> Option<Self> {
+        let burst = u64::try_from(BURST.as_nanos()).unwrap_or(TIME);
+        let per_second = settings.per_second.min(RATE_MAX);
+        Some(Self {
+            lines: (0..CELLS / WAYS).map(|_| Line::default()).collect(),
+            cost: burst.checked_div(per_second.into())?,
+            burst,
+            exempt: settings.exempt.clone(),
+            seed: RandomState::new().hash_one(0),
+            began: Instant::now(),
+        })
+    }
+
+    /// The time as [`Self::admits`] takes it: read once for a batch of questions.
+    pub fn now(&self) -> u64 {
+        // Never 0, which is the time of a cell that was never used.
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(TIME).wrapping_add(1)
+    }
+
+    /// Whether this client's network gets one more answer.
+    pub fn admits(&self, client: IpAddr, now: u64) -> bool {
+        if self.exempt.iter().any(|network| network.holds(client)) {
+            return true;
+        }
+        let hash = self.hash(client);
+        let at = usize::try_from(hash).unwrap_or(0) & (self.lines.len() - 1);
+        let tag = hash >> TIME_BITS;
+        let cells = &self.lines[at].0;
+        // A few tries: whoever loses one has met another thread that answers the same network.
+        for _ in 0..WAYS {
+            let (cell, seen, owed) = self.find(cells, tag, now);
+            if owed + self.cost > self.burst {
+                return false;
+            }
+            let next = tag << TIME_BITS | (now + owed + self.cost) & TIME;
+            if cell.compare_exchange_weak(seen, next, Relaxed, Relaxed).is_ok() {
+                return true;
+            }
+        }
+        // Threads that fight over one network this hard answer it often enough.
+        false
+    }
+
+    /// The cell of a network, what is in it, and by how much its bucket is not full. A network without a cell
+    /// gets the one that says least.
+    fn find<'c>(&self, cells: &'c [AtomicU64; WAYS], tag: u64, now: u64) -> (&'c AtomicU64, u64, u64) {
+        let mut least = (&cells[0], 0, u64::MAX);
+        for cell in cells {
+            let seen = cell.load(Relaxed);
+            let owed = self.owed(seen, now);
+            if seen >> TIME_BITS == tag {
+                return (cell, seen, owed);
+            }
+            if owed < least.2 {
+                least = (cell, seen, owed);
+            }
+        }
+        (least.0, least.1, 0)
+    }
+
+    /// By how much a bucket is not full. A time further ahead than a bucket holds is one that has passed.
+    fn owed(&self, cell: u64, now: u64) -> u64 {
+        let ahead = (cell & TIME).wrapping_sub(now) & TIME;
+        if ahead <= self.burst { ahead } else { 0 }
+    }
+
+    /// Mixes the network's address with the seed: the halves of one product, as in wyhash.
+    fn hash(&self, client: IpAddr) -> u64 {
+        let network = match client.to_canonical() {
+            // Not the beginning of any address in IPv6: those with a first byte of 0 have not been given out.
+            IpAddr::V4(v4) => u64::from(u32::from(v4) >> (32 - V4_BITS)),
+            IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> (128 - V6_BITS)).unwrap_or(0) | 1 << V6_BITS,
+        };
+        let once = fold(network ^ self.seed, GOLDEN);
+        fold(once ^ self.seed.rotate_left(32), GOLDEN)
+    }
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    let low = u64::try_from(product & u128::from(u64::MAX)).unwrap_or(0);
+    let high = u64::try_from(product >> 64).unwrap_or(0);
+    low ^ high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::thread;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rate(per_second: u32) -> Rate {
+        Rate::new(&RateSettings { per_second, exempt: Vec::new() }).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// How many of these are admitted at one moment.
+    fn admitted(rate: &Rate, client: IpAddr, asked: usize, now: u64) -> usize {
+        (0..asked).filter(|_| rate.admits(client, now)).count()
+    }
+
+    #[test]
+    fn a_second_s_worth_at_once_and_then_as_time_goes_by() {
+        let rate = rate(100);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1), 100);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + SECOND / 10), 10);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + 10 * SECOND), 100, "no more than a second's");
+        // What is refused costs nothing: who goes on asking is answered as often as who waits.
+        let steps = (1..=1000).map(|ms| admitted(&rate, ip("198.51.100.1"), 5, 20 * SECOND + ms * SECOND / 1000));
+        assert!((199..=201).contains(&steps.sum::<usize>()), "a full bucket, and what came into it in a second");
+    }
+
+    #[test]
+    fn a_network_shares_and_others_do_not() {
+        let rate = rate(10);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 10, 1), 10);
+        assert!(!rate.admits(ip("192.0.2.255"), 1) && !rate.admits(ip("::ffff:192.0.2.7"), 1));
+        assert!(rate.admits(ip("192.0.3.1"), 1) && rate.admits(ip("192.1.2.1"), 1));
+        assert_eq!(admitted(&rate, ip("2001:db8:0:aa00::1"), 99, 1), 10);
+        assert!(!rate.admits(ip("2001:db8:0:aaff::9"), 1) && rate.admits(ip("2001:db8:0:ab00::1"), 1));
+    }
+
+    #[test]
+    fn the_exempt_are_not_counted_and_nobody_is_without_a_setting() {
+        assert!(Rate::new(&RateSettings::default()).is_none());
+        let rate = Rate::new(&RateSettings { per_second: 1, ..RateSettings::default() }).unwrap();
+        for near in ["127.0.0.1", "10.1.1.1", "::1", "fd00::1"] {
+            assert_eq!(admitted(&rate, ip(near), 50, 1), 50, "{near}");
+        }
+        assert_eq!(admitted(&rate, ip("8.8.8.8"), 50, 1), 1);
+    }
+
+    #[test]
+    fn the_clock_of_a_cell_wraps_without_a_trace() {
+        let rate = rate(10);
+        let late = TIME - SECOND / 2;
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 50, late), 10);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 50, late + SECOND), 10);
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 50, late + 2 * SECOND), 10);
+        assert!(rate.now() < rate.now() + 1 && rate.now() > 0);
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_does_not_free_who_is_over() {
+        let rate = rate(100);
+        let hot = ip("192.0.2.1");
+        let mut through = admitted(&rate, hot, 1000, 1);
+        for n in 0..400_000u32 {
+            let now = 1 + u64::from(n) * SECOND / 1_000_000;
+            assert!(rate.admits(Ipv4Addr::from(n << 8 | 1 << 31).into(), now) || n > 1000);
+            through += usize::from(rate.admits(hot, now));
+        }
+        assert!((130..=180).contains(&through), "{through}: 100 at once and 40 in 0.4 s");
+        assert!(rate.admits(Ipv6Addr::LOCALHOST.into(), 1));
+    }
+
+    #[test]
+    fn threads_share_one_bucket() {
+        let rate = rate(1000);
+        let through: usize = thread::scope(|scope| {
+            let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| admitted(&rate, ip("192.0.2.1"), 20_000, 1))).collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(through, 1000);
+    }
+
+    #[test]
+    fn the_highest_rate_is_one() {
+        assert_eq!(admitted(&rate(u32::MAX), ip("192.0.2.1"), 5000, 1), 5000);
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers that say no, and the SOA that says for how long.
+//!
+//! Owns: every rcode but a plain success, and the SOA record. A refusal never touches the catalog.
+
+use super::answer::{Answer, Explanation, Question};
+use super::settings::DnsSettings;
+use super::wire;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType};
+use skyhound_core::catalog::Snapshot;
+use skyhound_model::{Label, Name};
+
+/// How secondaries would refresh, retry and expire (`CoreDNS`' numbers). There are none: transfers are refused.
+const REFRESH_S: i32 = 7200;
+const RETRY_S: i32 = 1800;
+const EXPIRE_S: i32 = 86_400;
+
+/// Why a question is answered without looking.
+pub(super) fn refusal(question: &Question) -> Option<Answer> {
+    // CH has answers of its own; nothing is known of other classes, ANY among them.
+    if question.class != DNSClass::IN {
+        return Some(refused(Explanation::NotSupported));
+    }
+    match question.qtype {
+        // Refused rather than HINFO (RFC 8482 section 4.2), which a resolver would cache as a record of the
+        // name and which speaks for a name that may not exist. SkyDNS does the same. Every type is cheap
+        // to ask for by itself; "all" over a subtree is a large answer for a small forged question.
+        RecordType::ANY => Some(refused(Explanation::NotSupported)),
+        // The catalog is not to be had in one piece (RFC 5936 section 2.2.1).
+        RecordType::AXFR | RecordType::IXFR => Some(refused(Explanation::Prohibited)),
+        // OPT belongs into the additional section (RFC 6891 section 6.1.1).
+        RecordType::OPT => Some(Answer::of(ResponseCode::FormErr, None)),
+        _ => None,
+    }
+}
+
+/// We answer for none of the zones above this name.
+pub(super) fn not_ours() -> Answer {
+    refused(Explanation::NotAuthoritative)
+}
+
+pub(super) fn refused(explanation: Explanation) -> Answer {
+    Answer::of(ResponseCode::Refused, Some(explanation))
+}
+
+/// The store was never read: what is not known is not "not there", and SERVFAIL is not cached for long
+/// (RFC 2308 section 7.1).
+pub(super) fn not_ready() -> Answer {
+    Answer::of(ResponseCode::ServFail, Some(Explanation::NotReady))
+}
+
+/// Only unreadable values stand at the name: something is registered there, so that NXDOMAIN would be a lie.
+pub(super) fn unreadable() -> Answer {
+    Answer::of(ResponseCode::ServFail, Some(Explanation::InvalidData))
+}
+
+/// Nothing at the name or below it.
+pub(super) fn no_name(soa: Record) -> Answer {
+    Answer { authoritative: true, authority: vec![soa], ..Answer::of(ResponseCode::NXDomain, None) }
+}
+
+/// Something at the name or below it, but nothing of that type (RFC 2308 section 2.2).
+pub(super) fn no_data(soa: Record) -> Answer {
+    Answer { authoritative: true, authority: vec![soa], ..Answer::of(ResponseCode::NoError, None) }
+}
+
+/// The SOA of a zone. Its owner repeats the case of the question.
+pub(super) fn soa(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, asked: &WireName) -> Record {
+    let below = |labels: &[&[u8]]| {
+        // The labels below are constants in the limits; a zone so long that they do not fit names itself.
+        let longer = labels.iter().try_fold(zone.clone(), |name, label| name.child(Label::new(label)?));
+        wire::name(longer.as_ref().unwrap_or(zone).labels().iter())
+    };
+    let hostmaster = match &settings.hostmaster {
+        Some(name) => wire::name(name.labels().iter()),
+        None => below(&[b"hostmaster"]),
+    };
+    let ttl = settings.negative_ttl_s;
+    let soa = SOA::new(below(&[b"dns", b"ns"]), hostmaster, serial(snapshot), REFRESH_S, RETRY_S, EXPIRE_S, ttl);
+    // Both the TTL and MINIMUM, as the smaller of the two counts (RFC 2308 section 5).
+    Record::from_rdata(asked.trim_to(zone.labels().len()), ttl, RData::SOA(soa))
+}
+
+/// The store's revision, which grows with every change; modulo 2³² it still does in the arithmetic of
+/// serials (RFC 1982). Some tools take 0 for "no zone".
+fn serial(snapshot: &Snapshot) -> u32 {
+    let low = u32::try_from(snapshot.revision().0 & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    low.max(1)
+}

@@ -1,0 +1,182 @@
+//! The sockets: UDP and TCP on the same addresses and ports, TLS on others, until told to stop.
+//!
+//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (`udp`,
+//! [`super::stream`], and for HTTPS the HTTP server), nor what is answered ([`super::handler`]).
+
+use super::handler::Handler;
+use super::https;
+use super::settings::DnsSettings;
+use super::stats::DnsStats;
+use super::stream::Streams;
+use skyhound_core::catalog::Catalog;
+use skyhound_net::Route;
+use skyhound_net::tls::Tls;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+#[cfg(target_os = "linux")]
+use super::udp::{Ports, UdpWorkers};
+#[cfg(not(target_os = "linux"))]
+use tokio::net::UdpSocket as Ports;
+
+/// How often another port is tried when the one that TCP got is taken for UDP (port 0 only).
+const PORT_TRIES: usize = 16;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen for DNS on {transport} {address}: {error}{}", remedy(*.address, .error))]
+pub struct BindError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// UDP, TCP or TLS.
+    pub transport: &'static str,
+    /// What the system said. In the text already, and so no source.
+    pub error: io::Error,
+}
+
+/// What an operator can do about it.
+fn remedy(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; another program listens there (`ss -lunpt 'sport = :{}'` names it)", address.port())
+        }
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// DNS, bound and answering.
+pub struct DnsServer {
+    handler: Handler,
+    streams: Streams,
+    #[cfg(target_os = "linux")]
+    udp: UdpWorkers,
+    #[cfg(not(target_os = "linux"))]
+    udp: tokio::task::JoinSet<()>,
+    addrs: Vec<SocketAddr>,
+    tls_addrs: Vec<SocketAddr>,
+}
+
+impl DnsServer {
+    /// Binds UDP and TCP on every address, or on none; answers from then on. Port 0 takes a free port, the
+    /// same for both. Without an address there is what is added later, and the route for HTTPS.
+    pub async fn bind(listen: &[SocketAddr], settings: DnsSettings, catalog: Arc<Catalog>) -> Result<Self, BindError> {
+        let mut sockets = Vec::with_capacity(listen.len());
+        for address in listen {
+            sockets.push(pair(*address).await?);
+        }
+        let handler = Handler::new(Arc::clone(&catalog), settings.clone());
+        let mut streams = Streams::new(handler.clone(), settings.streams);
+        let (mut addrs, mut ports) = (Vec::new(), Vec::new());
+        for (address, udp, tcp) in sockets {
+            addrs.push(address);
+            ports.push(udp);
+            streams.listen(tcp, None);
+        }
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            udp: UdpWorkers::start(ports, &settings, &catalog, &handler).map_err(|error| BindError {
+                address: addrs[0],
+                transport: "UDP",
+                error,
+            })?,
+            #[cfg(not(target_os = "linux"))]
+            udp: ports.into_iter().map(|port| super::udp_portable::answer(port, handler.clone())).collect(),
+            handler,
+            streams,
+            addrs,
+            tls_addrs: Vec::new(),
+        })
+    }
+
+    /// Answers over TLS too (RFC 7858), on all of these addresses or on none.
+    pub async fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
+        let mut listeners = Vec::with_capacity(listen.len());
+        for address in listen {
+            let wrong = |error| BindError { address: *address, transport: "TLS", error };
+            let listener = TcpListener::bind(address).await.map_err(wrong)?;
+            listeners.push((listener.local_addr().map_err(wrong)?, listener));
+        }
+        for (address, listener) in listeners {
+            self.tls_addrs.push(address);
+            self.streams.listen(listener, Some(Arc::clone(tls)));
+        }
+        Ok(())
+    }
+
+    /// The route that answers over HTTPS (RFC 8484), for an HTTP server that has TLS.
+    pub fn https_routes(&self) -> Vec<Route> {
+        https::routes(&self.handler)
+    }
+
+    /// The addresses that are answered on over UDP and TCP, in the order they were given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// The same over TLS.
+    pub fn tls_addrs(&self) -> &[SocketAddr] {
+        &self.tls_addrs
+    }
+
+    /// What was asked and said so far.
+    pub fn stats(&self) -> Arc<DnsStats> {
+        self.handler.stats()
+    }
+
+    /// Runs until a part has failed for good, which is a bug. May be dropped and called again.
+    pub async fn join(&mut self) {
+        #[cfg(target_os = "linux")]
+        let udp = self.udp.ended();
+        #[cfg(not(target_os = "linux"))]
+        let udp = async {
+            if self.udp.join_next().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.streams.ended() => {}
+            () = udp => {}
+        }
+    }
+
+    /// Closes the sockets. Returns when they are closed: the port can be bound again.
+    #[cfg_attr(target_os = "linux", allow(unused_mut))]
+    pub async fn shutdown(mut self) {
+        #[cfg(target_os = "linux")]
+        self.udp.stop().await;
+        #[cfg(not(target_os = "linux"))]
+        self.udp.shutdown().await;
+        self.streams.stop().await;
+    }
+}
+
+impl std::fmt::Debug for DnsServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DnsServer").field("addrs", &self.addrs).finish_non_exhaustive()
+    }
+}
+
+/// A UDP and a TCP socket on one port.
+async fn pair(address: SocketAddr) -> Result<(SocketAddr, Ports, TcpListener), BindError> {
+    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let tcp = TcpListener::bind(address).await.map_err(|error| BindError { address, transport: "TCP", error })?;
+        let got = tcp.local_addr().map_err(|error| BindError { address, transport: "TCP", error })?;
+        #[cfg(target_os = "linux")]
+        let udp = Ports::bind(got);
+        #[cfg(not(target_os = "linux"))]
+        let udp = Ports::bind(got).await;
+        match udp {
+            Ok(udp) => return Ok((got, udp, tcp)),
+            Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(BindError { address: got, transport: "UDP", error }),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What of an answer fits into a message.
+//!
+//! Owns: the order in which things are left out, when TC is set, and which records make the subset that is
+//! sent when not even TCP holds them all. Does not own: the limit of a transport ([`super::handler`]) nor
+//! the encoding: it is measured with the `Writer` that will write it.
+
+use super::answer::Answer;
+use super::encode::Writer;
+use skyhound_base::hash;
+
+/// How many records of each section fit, from the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Of the answer section.
+    pub answers: usize,
+    /// Of the authority section.
+    pub authority: usize,
+    /// Of the additional section.
+    pub additional: usize,
+    /// Whether an answer or authority record was left out. A missing additional record does not count
+    /// (RFC 2181 section 9): the client can ask for it, and TC would make it ask everything again.
+    pub cut: bool,
+}
+
+/// Measures an answer behind the `question` section in its wire form. `limit` is what the message may have
+/// in bytes, without the OPT record.
+pub fn fit(answer: &Answer, question: &[u8], limit: u16) -> Fit {
+    let mut fit = Fit { answers: 0, authority: 0, additional: 0, cut: true };
+    let Some(mut writer) = Writer::new(question, limit) else { return fit };
+    fit.answers = writer.records(&answer.answers);
+    if fit.answers == answer.answers.len() {
+        fit.authority = writer.records(&answer.authority);
+        fit.cut = fit.authority < answer.authority.len();
+    }
+    if !fit.cut {
+        fit.additional = writer.records(&answer.additional);
+    }
+    fit
+}
+
+/// Reorders an answer of which only the front will be sent, so that over many answers every record gets the
+/// share of clients that its weight asks for.
+///
+/// Lowest priority stays first. Within a priority the order is drawn, from `seed`: a record's chance to be
+/// early is proportional to the part of its weight that its SRV record does not say. With the `skydns` rule
+/// more than 100 instances all say 1, so the draw carries their weights; with the exact rule the
+/// records say them in full and the draw is even, or a heavy one would count twice.
+pub fn draw(answer: &mut Answer, seed: u64) {
+    let lots: Vec<_> = (0..answer.answers.len()).map(|at| lot(answer, at, seed)).collect();
+    let mut order: Vec<usize> = (0..answer.answers.len()).collect();
+    order.sort_by(|a, b| lots[*a].0.cmp(&lots[*b].0).then(lots[*a].1.total_cmp(&lots[*b].1)));
+    answer.answers = order.iter().map(|at| answer.answers[*at].clone()).collect();
+    if answer.stored_weights.len() == order.len() {
+        answer.stored_weights = order.iter().map(|at| answer.stored_weights[*at]).collect();
+    }
+}
+
+/// The place of a record in the draw: aliases lead to what follows and stay in front, then priority, then
+/// an arrival time of a Poisson process whose rate is the chance (the earliest of several is then each one
+/// with a probability proportional to its rate).
+fn lot(answer: &Answer, at: usize, seed: u64) -> (u32, f64) {
+    use hickory_proto::rr::RData;
+    let (tier, rate) = match &answer.answers[at].data {
+        RData::CNAME(_) => return (0, 0.0),
+        RData::SRV(srv) => {
+            let stored = answer.stored_weights.get(at).copied().unwrap_or(srv.weight);
+            (1 + u32::from(srv.priority), f64::from(stored.max(1)) / f64::from(srv.weight.max(1)))
+        }
+        _ => (1, 1.0),
+    };
+    (tier, -uniform(seed, at).ln() / rate)
+}
+
+/// A number in (0, 1] from a seed and an index (splitmix64): the draw has to be a function of its arguments.
+#[allow(clippy::cast_precision_loss)] // 53 bits fit
+fn uniform(seed: u64, at: usize) -> f64 {
+    let bits = hash::mix(seed ^ (at as u64 + 1).wrapping_mul(hash::GOLDEN));
+    (bits >> 11) as f64 / (1u64 << 53) as f64 + f64::MIN_POSITIVE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{ask, settings, snapshot};
+    use super::super::{SrvWeights, answer};
+    use super::*;
+    use hickory_proto::op::{HeaderCounts, Message, MessageType, Metadata, OpCode, Query};
+    use hickory_proto::rr::{Name, RData, RecordType};
+    use hickory_proto::serialize::binary::BinEncodable;
+    use proptest::prelude::*;
+    use skyhound_core::catalog::Health;
+    use std::collections::BTreeMap;
+
+    const NAME: &str = "web.skydns.test.";
+
+    fn tree(count: usize, value: impl Fn(usize) -> String) -> skyhound_core::catalog::Snapshot {
+        let items: Vec<_> = (0..count).map(|i| (format!("web/instance-{i:05}"), value(i))).collect();
+        snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
+    }
+
+    fn asked(qtype: RecordType) -> Vec<u8> {
+        Query::query(Name::from_ascii(NAME).unwrap(), qtype).to_bytes().unwrap()
+    }
+
+    /// Encodes what fits as the handler does.
+    fn sent(said: &Answer, fits: Fit, qtype: RecordType) -> Vec<u8> {
+        let mut writer = Writer::new(&asked(qtype), u16::MAX).unwrap();
+        let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap();
+        let counts = HeaderCounts {
+            queries: 1,
+            answers: section(&said.answers[..fits.answers]),
+            authorities: section(&said.authority[..fits.authority]),
+            additionals: section(&said.additional[..fits.additional]),
+        };
+        writer.finish(Metadata::new(1, MessageType::Response, OpCode::Query), counts, None)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_sent_fits_parses_and_is_true(
+            count in 0usize..600, priorities in 1usize..4, limit in 512u16.., seed: u64,
+            qtype in prop::sample::select(vec![RecordType::SRV, RecordType::A, RecordType::AAAA]),
+        ) {
+            let tree = tree(count, |i| {
+                let (high, low) = (i / 256, i % 256);
+                format!(r#"{{"host":"10.0.{high}.{low}","port":{},"priority":{}}}"#, i + 1, 1 + i % priorities)
+            });
+            let mut said = ask(&tree, NAME, qtype);
+            let whole = said.clone();
+            if fit(&said, &asked(qtype), limit).cut {
+                draw(&mut said, seed);
+            }
+            let fits = fit(&said, &asked(qtype), limit);
+            let bytes = sent(&said, fits, qtype);
+            prop_assert!(bytes.len() <= usize::from(limit), "{} bytes of {limit}", bytes.len());
+            let read = Message::from_vec(&bytes).unwrap();
+            prop_assert_eq!(fits.cut, read.answers.len() < whole.answers.len() || read.authorities.len() < whole.authority.len());
+            prop_assert!(fits.additional == 0 || !fits.cut, "additional records give way first");
+            for record in &read.answers {
+                prop_assert!(whole.answers.contains(record));
+            }
+            for record in &read.additionals {
+                prop_assert!(whole.additional.contains(record));
+            }
+            let order: Vec<_> = read.answers.iter().filter_map(|r| match &r.data {
+                RData::SRV(srv) => Some(srv.priority),
+                _ => None,
+            }).collect();
+            prop_assert!(order.is_sorted(), "{order:?}");
+            if fits.cut && !order.is_empty() {
+                // Nothing of a lower priority was left out for what was sent.
+                let before_last = whole.answers.iter().filter(|r| matches!(&r.data, RData::SRV(s) if s.priority < order[order.len() - 1])).count();
+                prop_assert!(order.len() >= before_last);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_set_is_left_out_record_by_record() {
+        let tree = tree(100, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
+        let said = ask(&tree, NAME, RecordType::SRV);
+        let udp = fit(&said, &asked(RecordType::SRV), 1232);
+        assert!(udp.cut && udp.answers > 10 && udp.additional == 0, "{udp:?}");
+        let tcp = fit(&said, &asked(RecordType::SRV), u16::MAX);
+        assert_eq!(tcp, Fit { answers: 100, authority: 0, additional: 100, cut: false });
+        let between = fit(&said, &asked(RecordType::SRV), 6500);
+        assert!(!between.cut && between.additional < 100, "missing additional records are no cut: {between:?}");
+    }
+
+    /// How often each weight's instances are among those sent, over many seeds.
+    fn sent_by_weight(rule: SrvWeights) -> BTreeMap<u16, usize> {
+        let tree =
+            tree(3000, |i| format!(r#"{{"host":"10.0.{}.{}","weight":{}}}"#, i / 256, i % 256, 100 + 200 * (i % 2)));
+        let settings = super::super::DnsSettings { srv_weights: rule, ..settings() };
+        let question = super::super::testing::question(NAME, RecordType::SRV);
+        let mut sent = BTreeMap::new();
+        for seed in 0..10 {
+            let mut said = answer(&tree, Health::Following, &settings, &question, seed);
+            draw(&mut said, seed);
+            // Few of many, so that what is drawn first hardly changes what is left.
+            for weight in said.stored_weights.iter().take(200) {
+                *sent.entry(*weight).or_default() += 1;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_subset_carries_the_weight_that_the_records_do_not_say() {
+        let ratio = |sent: BTreeMap<u16, usize>| sent[&300] * 100 / sent[&100];
+        let rounded = ratio(sent_by_weight(SrvWeights::Skydns));
+        assert!((220..400).contains(&rounded), "every record says 1, so the draw is 3 to 1: {rounded}");
+        let exact = ratio(sent_by_weight(SrvWeights::Exact));
+        assert!((80..125).contains(&exact), "the records say it, so the draw is even: {exact}");
+    }
+}

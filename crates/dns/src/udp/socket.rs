@@ -1,0 +1,284 @@
+//! Datagrams in batches: one `recvmmsg` and one `sendmmsg` for up to [`BATCH`] of them.
+//!
+//! Owns: the sockets of one address (several may listen on it, the kernel spreads clients over them), the
+//! buffers, and that a response leaves from the address that was asked. Does not own: what is in a datagram.
+//! `nix` has both calls without `unsafe`. Its `sendmmsg` takes one list of control messages for a whole
+//! batch, hence [`Batch::run`].
+
+use nix::cmsg_space;
+use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, sendmmsg, sendmsg,
+    setsockopt, sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// The most datagrams of one call. A busy server has a few waiting each time; more than this no longer
+/// shows in the cost of a call, and each costs a buffer.
+pub(super) const BATCH: usize = 32;
+/// The largest datagram that is read whole and the largest response.
+pub(super) const DATAGRAM_MAX: usize = crate::datagram::ROOM;
+/// How often a thread that hears nothing looks whether it is to stop. It is woken when it is to
+/// ([`UdpWorkers::stop`](super::UdpWorkers::stop)); this is for systems that do not wake it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Port {
+    socket: UdpSocket,
+    /// Whether it is bound to no address in particular, and so hears for several.
+    wildcard: bool,
+}
+
+/// Which of our addresses was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The socket's own.
+    Bound,
+    V4(Ipv4Addr),
+    /// With the interface, which an address of one link needs (`fe80::/10`); 0 otherwise.
+    V6(Ipv6Addr, u32),
+}
+
+/// Who asked, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub addr: SockaddrStorage,
+    pub asked: Asked,
+}
+
+impl Peer {
+    /// The address, if it can be answered: port 0 and the addresses that mean "any" or "all" are forged.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        let addr = match (self.addr.as_sockaddr_in(), self.addr.as_sockaddr_in6()) {
+            (Some(v4), _) => SocketAddr::from((v4.ip(), v4.port())),
+            (_, Some(v6)) => SocketAddr::from((v6.ip(), v6.port())),
+            _ => return None,
+        };
+        let forged = match addr.ip() {
+            IpAddr::V4(ip) => ip.is_unspecified() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_unspecified(),
+        };
+        (addr.port() != 0 && !forged).then_some(addr)
+    }
+}
+
+impl Port {
+    /// Binds one of several sockets on an address.
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_reuse_port(true)?;
+        socket.set_read_timeout(Some(LOOK_EVERY))?;
+        let wildcard = addr.ip().is_unspecified();
+        match addr.ip() {
+            IpAddr::V4(_) if wildcard => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            IpAddr::V6(_) if wildcard => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            _ => {}
+        }
+        socket.bind(&addr.into())?;
+        Ok(Self { socket: socket.into(), wildcard })
+    }
+
+    /// Wakes whoever waits in [`Batch::receive`]. The kernel ends the waiting even though it then says that
+    /// the socket is not connected (`inet_shutdown`: "Hack to wake up other listeners").
+    pub(super) fn wake(&self) {
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Read);
+    }
+
+    /// Sends one response, unless the socket's queue is full.
+    pub(super) fn send(&self, peer: &Peer, response: &[u8]) -> io::Result<()> {
+        let data = [IoSlice::new(response)];
+        peer.asked.with_control(|control| {
+            sendmsg(self.socket.as_raw_fd(), &data, control, MsgFlags::MSG_DONTWAIT, Some(&peer.addr))
+        })?;
+        Ok(())
+    }
+}
+
+impl Asked {
+    /// The address in a received datagram's control message.
+    fn of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
+        let controls = message.cmsgs().into_iter().flatten();
+        let mut asked = controls.filter_map(|control| match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(Self::V4(u32::from_be(info.ipi_spec_dst.s_addr).into())),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let addr = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                Some(Self::V6(addr, if addr.is_unicast_link_local() { info.ipi6_ifindex } else { 0 }))
+            }
+            _ => None,
+        });
+        asked.next().unwrap_or(Self::Bound)
+    }
+
+    /// Calls with the control message that makes a response leave from this address.
+    fn with_control<T>(self, call: impl FnOnce(&[ControlMessage<'_>]) -> T) -> T {
+        match self {
+            Self::Bound => call(&[]),
+            Self::V4(addr) => {
+                let spec = nix::libc::in_addr { s_addr: u32::from(addr).to_be() };
+                let info =
+                    in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec, ipi_addr: nix::libc::in_addr { s_addr: 0 } };
+                call(&[ControlMessage::Ipv4PacketInfo(&info)])
+            }
+            Self::V6(addr, ipi6_ifindex) => {
+                let ipi6_addr = nix::libc::in6_addr { s6_addr: addr.octets() };
+                call(&[ControlMessage::Ipv6PacketInfo(&in6_pktinfo { ipi6_addr, ipi6_ifindex })])
+            }
+        }
+    }
+}
+
+/// Buffers for a batch, each of a datagram and then of the response to it.
+pub(super) struct Batch {
+    bytes: Box<[[u8; DATAGRAM_MAX]; BATCH]>,
+    /// How much of each buffer is a datagram or a response; 0 for what is not answered.
+    lengths: [usize; BATCH],
+    addrs: [Option<SockaddrStorage>; BATCH],
+    asked: [Asked; BATCH],
+    received: MultiHeaders<SockaddrStorage>,
+    to_send: MultiHeaders<SockaddrStorage>,
+}
+
+impl Batch {
+    pub(super) fn new(port: &Port) -> io::Result<Self> {
+        let headers = || -> io::Result<_> {
+            let control = match port.socket.local_addr()? {
+                _ if !port.wildcard => None,
+                SocketAddr::V4(_) => Some(cmsg_space!(in_pktinfo)),
+                SocketAddr::V6(_) => Some(cmsg_space!(in6_pktinfo)),
+            };
+            Ok(MultiHeaders::preallocate(BATCH, control))
+        };
+        Ok(Self {
+            bytes: vec![[0; DATAGRAM_MAX]; BATCH].try_into().map_err(|_| io::ErrorKind::OutOfMemory)?,
+            lengths: [0; BATCH],
+            addrs: [None; BATCH],
+            asked: [Asked::Bound; BATCH],
+            received: headers()?,
+            to_send: headers()?,
+        })
+    }
+
+    /// Waits for a datagram and takes what else is there; says how many.
+    pub(super) fn receive(&mut self, port: &Port) -> io::Result<usize> {
+        let mut slices = self.bytes.each_mut().map(|bytes| [IoSliceMut::new(bytes)]);
+        let fd = port.socket.as_raw_fd();
+        let messages = recvmmsg(fd, &mut self.received, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
+        let mut count = 0;
+        for message in messages {
+            self.lengths[count] = message.bytes;
+            self.addrs[count] = message.address;
+            self.asked[count] = if port.wildcard { Asked::of(&message) } else { Asked::Bound };
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// A buffer, how much of it is a datagram, and who sent it.
+    pub(super) fn datagram(&mut self, at: usize) -> (&mut [u8; DATAGRAM_MAX], usize, Option<Peer>) {
+        let peer = self.addrs[at].map(|addr| Peer { addr, asked: self.asked[at] });
+        (&mut self.bytes[at], self.lengths[at], peer)
+    }
+
+    /// How much of a buffer is to be sent; 0 for nothing.
+    pub(super) fn set_response(&mut self, at: usize, length: usize) {
+        self.lengths[at] = length;
+    }
+
+    /// Sends the responses in the first `count` buffers; says how many could not be sent.
+    pub(super) fn send(&mut self, port: &Port, count: usize) -> usize {
+        let mut failed = 0;
+        let mut at = 0;
+        while at < count {
+            if self.lengths[at] == 0 {
+                at += 1;
+                continue;
+            }
+            let sent = self.send_run(port, at, self.run(at, count)).unwrap_or(0);
+            // None: the first of them cannot go out. Its queue is full, or there is no way to its address.
+            failed += usize::from(sent == 0);
+            at += sent.max(1);
+        }
+        failed
+    }
+
+    /// Where the run of responses ends that begins at `from` and leaves from one address.
+    fn run(&self, from: usize, count: usize) -> usize {
+        let other = |at: &usize| self.lengths[*at] == 0 || self.asked[*at] != self.asked[from];
+        (from..count).find(other).unwrap_or(count)
+    }
+
+    fn send_run(&mut self, port: &Port, from: usize, to: usize) -> io::Result<usize> {
+        let Self { bytes, lengths, addrs, asked, to_send, .. } = self;
+        let slices: [_; BATCH] = std::array::from_fn(|at| [IoSlice::new(&bytes[at][..lengths[at]])]);
+        let fd = port.socket.as_raw_fd();
+        let sent = asked[from].with_control(|control| {
+            sendmmsg(fd, to_send, &slices[from..to], &addrs[from..to], control, MsgFlags::MSG_DONTWAIT)
+                .map(Iterator::count)
+        })?;
+        Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bound port, and a client that hears only `from`.
+    fn exchange(bind: &str, ask: &str) {
+        let port = Port::bind(bind.parse().unwrap()).unwrap();
+        let number = port.socket.local_addr().unwrap().port();
+        let client = UdpSocket::bind(SocketAddr::new(ask.parse().unwrap(), 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.connect(SocketAddr::new(ask.parse().unwrap(), number)).unwrap();
+        let mut batch = Batch::new(&port).unwrap();
+        // Headers are used again: what the kernel wrote into them must not spoil the next round.
+        for round in 1..4u8 {
+            client.send(&[round, 1]).unwrap();
+            client.send(&[round, 2]).unwrap();
+            let mut heard = 0;
+            while heard < 2 {
+                let count = batch.receive(&port).unwrap();
+                heard += count;
+                for at in 0..count {
+                    let (bytes, length, peer) = batch.datagram(at);
+                    assert_eq!((length, bytes[0], peer.unwrap().addr()), (2, round, client.local_addr().ok()));
+                    bytes[2] = 7;
+                    batch.set_response(at, 3);
+                }
+                assert_eq!(batch.send(&port, count), 0);
+            }
+            let mut got = [0; 9];
+            assert_eq!((client.recv(&mut got).unwrap(), got[2]), (3, 7));
+            assert_eq!(client.recv(&mut got).unwrap(), 3);
+            let (_, _, peer) = batch.datagram(0);
+            port.send(&peer.unwrap(), b"once").unwrap();
+            assert_eq!(client.recv(&mut got).unwrap(), 4);
+        }
+    }
+
+    #[test]
+    fn responses_leave_from_the_address_that_was_asked() {
+        exchange("127.0.0.1:0", "127.0.0.1");
+        exchange("0.0.0.0:0", "127.0.0.1");
+        exchange("0.0.0.0:0", "127.8.7.6");
+        exchange("[::1]:0", "::1");
+        exchange("[::]:0", "::1");
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_answered_is_none() {
+        let peer = |text: &str| {
+            let addr: std::net::SocketAddrV4 = text.parse().unwrap();
+            Peer { addr: SockaddrStorage::from(addr), asked: Asked::Bound }.addr()
+        };
+        assert!(peer("10.0.0.1:53").is_some());
+        for forged in ["10.0.0.1:0", "0.0.0.0:53", "255.255.255.255:53"] {
+            assert!(peer(forged).is_none(), "{forged}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The wire where hickory does not read or write it for us: a message's fixed places, and names between the tree's
+//! form and hickory's.
+//!
+//! The tree keeps labels from the root and folds case; hickory keeps the order and the case of the wire.
+//! Both hold the lengths of RFC 1035 section 3.1, so that neither direction loses anything but case.
+
+use hickory_proto::rr::Name as WireName;
+use skyhound_model::name::{Label, NAME_MAX, NameError};
+
+/// The length of a message's header (RFC 1035 section 4.1.1).
+pub(super) const HEADER: usize = 12;
+/// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
+pub(super) const EDE: u16 = 15;
+
+/// What is read and written in place, byte by byte: only where datagrams are answered in their own buffer.
+#[cfg(target_os = "linux")]
+pub(super) mod bits {
+    /// Flags in the third byte of a header (RFC 1035 section 4.1.1).
+    pub(crate) const RESPONSE: u8 = 0x80;
+    pub(crate) const OPCODE: u8 = 0x78;
+    pub(crate) const AUTHORITATIVE: u8 = 0x04;
+    pub(crate) const TRUNCATED: u8 = 0x02;
+    pub(crate) const RECURSION_DESIRED: u8 = 0x01;
+    /// Flags in the fourth (and RFC 4035 section 3.2.2).
+    pub(crate) const RECURSION_AVAILABLE: u8 = 0x80;
+    pub(crate) const CHECKING_DISABLED: u8 = 0x10;
+    /// The length of an OPT record without options (RFC 6891 section 6.1.2).
+    pub(crate) const OPT: usize = 11;
+    /// The flag in the third byte of its TTL (RFC 3225 section 3).
+    pub(crate) const DNSSEC_OK: u8 = 0x80;
+}
+
+/// A name of the tree, from its labels in the order of the walk down.
+pub(super) fn name<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {
+    // The tree's own names are in the limits that hickory checks. The root in place of a name that is not
+    // would say "not available" (RFC 2782), which harms less than a panic in the answer path.
+    WireName::from_labels(labels.rev().map(Label::as_bytes)).unwrap_or_else(|_| WireName::root())
+}
+
+/// A name as it was asked, as a place in the tree.
+pub(super) fn place(name: &WireName) -> Result<skyhound_model::Name, NameError> {
+    let mut labels = name.iter().map(Label::new).collect::<Result<Vec<_>, _>>()?;
+    labels.reverse();
+    skyhound_model::Name::from_root(labels)
+}
+
+/// Where the question section of a message ends, if all of it is there and no name in it has a pointer, which
+/// nobody uses there.
+pub(super) fn questions_end(message: &[u8]) -> Option<usize> {
+    let count = u16::from_be_bytes([*message.get(4)?, *message.get(5)?]);
+    (0..count).try_fold(HEADER, |from, _| {
+        let mut at = from;
+        loop {
+            let label = usize::from(*message.get(at)?);
+            at += 1 + label;
+            match label {
+                0 if at - from <= NAME_MAX => break,
+                1..=63 => {}
+                _ => return None,
+            }
+        }
+        // Type and class.
+        message.get(at..at + 4).map(|_| at + 4)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use skyhound_model::Name;
+
+    proptest! {
+        #[test]
+        fn any_name_goes_there_and_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=63), 0..5)) {
+            let labels = labels.into_iter().map(|l| Label::new(l).unwrap()).collect();
+            if let Ok(model) = Name::from_root(labels) {
+                prop_assert_eq!(place(&name(model.labels().iter())).unwrap(), model);
+            }
+        }
+    }
+}

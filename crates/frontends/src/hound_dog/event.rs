@@ -1,0 +1,158 @@
+//! `POST /etcd/event`: `{"event_type","event_body","services":[…],"broadcast":bool}` → a message to each service's
+//! listeners, or to everybody's.
+//!
+//! As the original, 500 when it could not be propagated. With `broadcast` it goes out once, whatever `services` says.
+
+use super::{Dog, query};
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+use skyhound_core::topics::{MESSAGE_MAX, PublishError, To};
+use skyhound_net::limits::HANDSHAKE_WAIT;
+use skyhound_net::route::{self, shown};
+use skyhound_net::{HttpError, Limits, Reply, Request, http};
+use std::sync::Arc;
+use tokio::time::timeout;
+
+/// Requests that are read at a time, as each may be [`MESSAGE_MAX`] long.
+pub const AT_ONCE: usize = 64;
+
+/// An event to be said.
+#[derive(Debug, PartialEq, Eq)]
+struct Event {
+    body: Bytes,
+    /// Everybody without any.
+    services: Option<Vec<String>>,
+}
+
+/// Says it.
+pub(super) async fn publish(dog: Arc<Dog>, request: Request) -> Result<Reply, HttpError> {
+    let Ok(Ok(_turn)) = timeout(HANDSHAKE_WAIT, dog.events.acquire()).await else {
+        return Err(HttpError::unavailable("too many events are under way; come again"));
+    };
+    // What is published is never longer than what was sent.
+    let limits = Limits { body_bytes: MESSAGE_MAX, ..dog.app.limits };
+    let event = Event::read(&http::body(request, &limits).await?).map_err(HttpError::bad_request)?;
+    let to = event.services.as_ref().map_or(To::Everybody, |services| To::Topics(services));
+    dog.topics.publish(to, event.body).await.map_err(|error| {
+        let status = match error {
+            PublishError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            PublishError::Unavailable(_) | PublishError::Rejected(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        HttpError::new(status, format!("the event is not propagated: {error}"))
+    })?;
+    Ok(route::text(StatusCode::OK, ""))
+}
+
+impl Event {
+    /// Reads a body; otherwise a sentence for the peer. Unknown fields are passed over, `null` is as good as nothing.
+    fn read(body: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))?;
+        let Value::Object(mut fields) = value else {
+            return Err(
+                r#"the body is no JSON object; send {"event_type":"…","event_body":"…","services":["…"]}"#.into()
+            );
+        };
+        fields.retain(|_, value| !value.is_null());
+        let event_type = text(&mut fields, "event_type")?.filter(|text| !text.is_empty());
+        let event_type = event_type.ok_or("event_type is missing; say what kind of event it is")?;
+        let event_body = text(&mut fields, "event_body")?.unwrap_or_default();
+        let services = services(fields.remove("services"))?;
+        let services = match (broadcast(fields.remove("broadcast"))?, services) {
+            (true, _) => None,
+            (false, services) if !services.is_empty() => Some(services),
+            (false, _) => return Err("services and broadcast are missing; say to whom the event goes".into()),
+        };
+        let body = json!({ "event_type": event_type, "event_body": event_body }).to_string().into();
+        Ok(Self { body, services })
+    }
+}
+
+fn wrong(field: &str, value: &Value, wants: &str) -> String {
+    format!("{field} is {}; give {wants}", shown(&value.to_string()))
+}
+
+fn text(fields: &mut Map<String, Value>, field: &str) -> Result<Option<String>, String> {
+    match fields.remove(field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong(field, &other, "a string")),
+    }
+}
+
+/// `services`, at most as many as go into one publication ([`query::MONITOR_MAX`] is more).
+fn services(value: Option<Value>) -> Result<Vec<String>, String> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let names = value.as_array().and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    let names = names.ok_or_else(|| wrong("services", &value, "a list of names"))?;
+    let names = query::services("services", names).map_err(|invalid| invalid.to_string())?;
+    if names.len() > skyhound_core::topics::TOPICS_MAX {
+        return Err(format!(
+            "services has {} names, and {} is the most",
+            names.len(),
+            skyhound_core::topics::TOPICS_MAX
+        ));
+    }
+    Ok(names)
+}
+
+/// `broadcast`: the README has a number by a slip, the code a boolean; both are taken.
+fn broadcast(value: Option<Value>) -> Result<bool, String> {
+    match value {
+        None => Ok(false),
+        Some(Value::Bool(yes)) => Ok(yes),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(number.as_i64() != Some(0)),
+        Some(other) => Err(wrong("broadcast", &other, "true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> (String, Option<Vec<String>>) {
+        let event = Event::read(body.as_bytes()).unwrap();
+        (String::from_utf8(event.body.to_vec()).unwrap(), event.services)
+    }
+
+    #[test]
+    fn what_is_said_and_to_whom() {
+        let body = |text: &str| format!(r#"{{"event_type":"t","event_body":"{text}"}}"#);
+        let services = Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(read(r#"{"event_type":"t","event_body":"x","services":["a","b","A"]}"#), (body("x"), services));
+        for broadcast in ["true", "1", "-1"] {
+            assert_eq!(read(&format!(r#"{{"event_type":"t","broadcast":{broadcast},"services":["a"]}}"#)).1, None);
+        }
+        for broadcast in ["false", "0", "null"] {
+            let said = read(&format!(r#"{{"x":1,"services":["a"],"event_type":"t","broadcast":{broadcast}}}"#));
+            assert_eq!(said, (body(""), Some(vec!["a".to_owned()])));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let many = serde_json::to_string(&(0..101).map(|n| n.to_string()).collect::<Vec<_>>()).unwrap();
+        for (body, sentence) in [
+            ("", "the body is no JSON: EOF"),
+            ("{", "the body is no JSON: EOF"),
+            (r#"["event_type"]"#, "the body is no JSON object; send"),
+            ("{}", "event_type is missing"),
+            (r#"{"event_type":""}"#, "event_type is missing"),
+            (r#"{"event_type":null}"#, "event_type is missing"),
+            (r#"{"event_type":7}"#, "event_type is 7; give a string"),
+            (r#"{"event_type":"t","event_body":{}}"#, "event_body is {}; give a string"),
+            (r#"{"event_type":"t"}"#, "services and broadcast are missing"),
+            (r#"{"event_type":"t","services":[],"broadcast":false}"#, "services and broadcast are missing"),
+            (r#"{"event_type":"t","services":"a"}"#, "services is \"a\"; give a list of names"),
+            (r#"{"event_type":"t","services":["a",1]}"#, "services is [\"a\",1]; give a list of names"),
+            (r#"{"event_type":"t","services":[""]}"#, "services has an empty name"),
+            (r#"{"event_type":"t","services":["a/b"]}"#, "services has '/' in \"a/b\""),
+            (&format!(r#"{{"event_type":"t","services":{many}}}"#), "services has 101 names, and 100 is the most"),
+            (r#"{"event_type":"t","broadcast":"yes"}"#, "broadcast is \"yes\"; give true or false"),
+            (r#"{"event_type":"t","broadcast":1.5}"#, "broadcast is 1.5; give true or false"),
+        ] {
+            let error = Event::read(body.as_bytes()).unwrap_err();
+            assert!(error.starts_with(sentence), "{body}: {error}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `/broker?topic=T`: a websocket that says things on a topic, and hears what is said there, on any node.
+//!
+//! Every message that a client sends is published on T, as it is. Every publication is sent as the text
+//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, of all sockets that say the same queue,
+//! on all daemons of the same store, one gets each message.
+//!
+//! Owns: the topic's key, how a publication is said. Does not own: topics and queues ([`skyhound_core::topics`]), the life of
+//! the socket ([`crate::hold`]: it is pinged by `--timeout`, where the original has 54 s).
+
+use super::{DIALECT, Micro};
+use crate::error::invalid;
+use crate::form::Form;
+use crate::hold::{News, Talk, hold};
+use crate::not_stopping;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde_json::json;
+use skyhound_core::registry::Claim;
+use skyhound_core::topics::{Heard, Message, Subscription, To, Topics};
+use skyhound_net::websocket::{Handshake, Utf8Bytes};
+use skyhound_net::{HttpError, Peer, Reply, Request};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The key of topics in the store.
+pub const ROOT: &str = "/skyhound/topics";
+/// How long the last message of a topic stays in the store, at the most: clients name as many topics as they like.
+pub const KEPT: Duration = Duration::from_secs(3600);
+/// The longest name of a topic or a queue, in bytes.
+pub const NAME_MAX: usize = 256;
+
+/// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no
+/// small letter is written by its number, but for digits and what names are joined with.
+fn key(topic: &str) -> String {
+    topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' => key.push(byte.into()),
+            // Writing to a String cannot fail.
+            _ => drop(write!(key, "%{byte:02x}")),
+        }
+        key
+    })
+}
+
+/// GET.
+pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
+    let mut said =
+        Form::read(request.uri().query().unwrap_or_default(), &["topic", "queue"], |_, _| Ok(())).map_err(invalid)?;
+    let Some(topic) = said.text("topic") else {
+        return Err(HttpError::bad_request("topic is missing; say which one, as in /broker?topic=news"));
+    };
+    let queue = said.text("queue");
+    if topic.len().max(queue.as_ref().map_or(0, String::len)) > NAME_MAX {
+        return Err(HttpError::bad_request(format!("topic and queue are {NAME_MAX} bytes each at the most")));
+    }
+    let handshake = Handshake::read(&mut request)?;
+    not_stopping(&peer)?;
+    let topic = key(&topic);
+    let topics = Arc::clone(&micro.app.topics);
+    let ear = match queue {
+        Some(queue) => topics.join(&topic, &key(&queue)).await,
+        None => topics.subscribe([topic.clone()]).await,
+    };
+    let ear = ear.map_err(|error| HttpError::unavailable(error.to_string()))?;
+    let (reply, upgrade) = handshake.accept();
+    let talk = Box::new(OnTopic { topics, topic: [topic], ear });
+    tokio::spawn(hold(Arc::clone(&micro.app), talk, upgrade, peer.seat));
+    Ok(reply)
+}
+
+/// A socket on a topic.
+struct OnTopic {
+    topics: Arc<Topics>,
+    topic: [String; 1],
+    ear: Subscription,
+}
+
+impl Talk for OnTopic {
+    const DIALECT: &'static str = DIALECT;
+
+    async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
+        self.publish(text.into()).await.map(|()| None)
+    }
+
+    async fn told_bytes(&mut self, bytes: Bytes) -> Option<Result<Option<Bytes>, Bytes>> {
+        Some(self.publish(bytes).await.map(|()| None))
+    }
+
+    async fn news(&mut self) -> News {
+        loop {
+            match self.ear.next().await {
+                Heard::Message(message) => {
+                    if let Some(text) = message.said(said) {
+                        return News::Text(text);
+                    }
+                }
+                Heard::Behind => return News::Behind,
+            }
+        }
+    }
+
+    fn claim(self) -> Option<Claim> {
+        None
+    }
+}
+
+impl OnTopic {
+    /// A publication that fails is said in the form of one, as its client reads nothing else.
+    async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
+        let published = self.topics.publish(To::Topics(&self.topic), body).await;
+        published.map_err(|error| {
+            json!({ "Header": { "Error": format!("nothing was published: {error}") }, "Body": "" }).to_string().into()
+        })
+    }
+}
+
+/// As the original's clients read it.
+fn said(message: &Message) -> Option<Bytes> {
+    let body = BASE64.encode(&message.body);
+    message.topic.as_ref().map(|_| Bytes::from(format!(r#"{{"Header":null,"Body":"{body}"}}"#)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_have_a_case_and_any_character() {
+        assert_eq!((key("go.micro-news_1"), key("News")), ("go.micro-news_1".into(), "%4eews".into()));
+        assert_eq!((key("a/../b"), key("%4eews")), ("a%2f..%2fb".into(), "%254eews".into()));
+    }
+}

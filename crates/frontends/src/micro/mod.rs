@@ -1,0 +1,102 @@
+//! micro: the sidecar of March 2016, by which programs in any language use a registry of services: plain HTTP.
+//!
+//! - [`registry`]: `/registry` lists, registers and removes;
+//! - [`broker`]: `/broker` says and hears messages on topics;
+//! - [`sidecar`], [`probe`]: one app beside this daemon, its health check, `/health`;
+//! - [`stats`], [`view`], `page`: `/stats`, for programs and for people;
+//! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
+//! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
+//!
+//! Registrations are not held by anybody: they stay until they are removed, or for a term that the peer gives
+//! ([`skyhound_core::registry`], lasting entries). Any page in a browser may use these endpoints, as in the original: there
+//! are no cookies here to ride on.
+
+pub mod broker;
+pub mod call;
+mod fields;
+pub mod registry;
+pub mod rpc;
+pub mod service;
+pub mod shown;
+
+use crate::app::App;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    HeaderValue,
+};
+use hyper::{Method, StatusCode};
+use skyhound_net::{HttpError, Peer, Reply, Request, Route, route};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// The name that entries and counters say this dialect by.
+pub const DIALECT: &str = "micro";
+
+/// Methods and headers that a page of another origin may use.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, Timeout, X-CSRF-Token",
+);
+
+/// What the endpoints work with.
+#[derive(Debug)]
+pub struct Micro {
+    app: Arc<App>,
+    caller: call::Caller,
+    /// See [`rpc::CALLS`].
+    calls: Semaphore,
+}
+
+/// All of them.
+pub fn routes(app: &Arc<App>) -> Vec<Route> {
+    let micro =
+        Arc::new(Micro { app: Arc::clone(app), caller: call::Caller::default(), calls: Semaphore::new(rpc::CALLS) });
+    let mut routes = Vec::new();
+    routes.extend(open(
+        &micro,
+        "/registry",
+        &[
+            (Method::GET, |request, _, micro| Box::pin(async move { registry::get(&request, &micro.app) })),
+            (Method::POST, |request, peer, micro| Box::pin(registry::post(request, peer, micro))),
+            (Method::DELETE, |request, peer, micro| Box::pin(registry::delete(request, peer, micro))),
+        ],
+    ));
+    routes.extend(open(
+        &micro,
+        "/rpc",
+        &[(Method::POST, |request, peer, micro| Box::pin(rpc::post(request, peer, micro)))],
+    ));
+    routes.extend(open(
+        &micro,
+        "/broker",
+        &[(Method::GET, |request, peer, micro| Box::pin(broker::open(request, peer, micro)))],
+    ));
+    routes
+}
+
+/// Who answers.
+type Answer = fn(Request, Peer, Arc<Micro>) -> route::Answer;
+
+/// The rows of a path that pages of all origins may use, errors included.
+fn open(micro: &Arc<Micro>, path: &'static str, rows: &[(Method, Answer)]) -> Vec<Route> {
+    let rows = rows.iter().map(|(method, answer)| {
+        let (micro, answer) = (Arc::clone(micro), *answer);
+        Route::new(method.clone(), path, move |request, peer| {
+            let answering = answer(request, peer, Arc::clone(&micro));
+            async move { Ok(to_all_origins(answering.await.unwrap_or_else(HttpError::into_reply))) }
+        })
+    });
+    let preflight =
+        Route::new(Method::OPTIONS, path, |_, _| async { Ok(to_all_origins(route::text(StatusCode::OK, ""))) });
+    rows.chain([preflight]).collect()
+}
+
+/// Allows pages of every origin to read the response.
+pub fn to_all_origins(mut reply: Reply) -> Reply {
+    let headers = reply.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    reply
+}

@@ -1,0 +1,174 @@
+//! An instance in JSON.
+//!
+//! Owns: the spelling. A field that is not known is left out. What an instance is known by is its `name`.
+
+use serde::Serialize;
+use skyhound_core::catalog::Stored;
+use skyhound_model::details::Details;
+use skyhound_model::{Host, Label, Name, Naming};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+/// An instance, as it is written.
+#[derive(Debug, Serialize)]
+pub struct Written<'a> {
+    id: String,
+    service: &'a str,
+    category: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    port: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    address: &'a str,
+    priority: u16,
+    weight: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    ttl: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    text: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<BTreeMap<&'a str, &'a str>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    dialect: &'a str,
+    name: String,
+    key: String,
+    revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_seconds: Option<NonZeroU32>,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl<'a> Written<'a> {
+    /// Writes an instance down.
+    pub fn new(stored: &'a Stored, naming: &Naming) -> Self {
+        let entry = &stored.entry;
+        let details = entry.details.as_ref();
+        let service = stored.service.as_deref().unwrap_or_default();
+        let name = name(stored, naming);
+        Self {
+            id: id(details, &name),
+            service,
+            category: category(details, &name, service, naming),
+            host: entry.host.as_ref().map(Host::to_string),
+            port: entry.port,
+            address: details.map_or("", Details::address),
+            priority: entry.priority,
+            weight: entry.weight,
+            ttl: entry.ttl,
+            text: &entry.text,
+            group: &entry.group,
+            version: details.map_or("", Details::version),
+            meta: details.map(|details| details.meta().collect::<BTreeMap<_, _>>()).filter(|meta| !meta.is_empty()),
+            dialect: details.map_or("", Details::dialect),
+            name: name.to_string().trim_end_matches('.').to_owned(),
+            key: stored.key.to_string(),
+            revision: stored.revision.0,
+            lease_seconds: stored.lease_ttl_s,
+        }
+    }
+
+    /// Appends the JSON.
+    pub fn write_to(&self, text: &mut Vec<u8>) {
+        // Texts, numbers and maps of texts always become JSON, and a Vec takes all of it.
+        let _ = serde_json::to_writer(text, self);
+    }
+}
+
+/// The name at which an instance stands. The key of a peer of hound-dog's does not say it; what became of its value
+/// stands where it would if that peer had registered here.
+fn name(stored: &Stored, naming: &Naming) -> Name {
+    let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
+    by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
+}
+
+fn by_details(details: &Details, naming: &Naming) -> Option<Name> {
+    let category = details.category().collect::<Vec<_>>().join(".");
+    Name::parse(&format!("{}.{}.{category}.{}", details.id(), details.service(), naming.root)).ok()
+}
+
+fn id(details: Option<&Details>, name: &Name) -> String {
+    let said = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
+    said.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
+}
+
+/// As its peer said it; otherwise what is left of the name between service and zone.
+fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Naming) -> Vec<String> {
+    let said: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
+    if !said.is_empty() {
+        return said;
+    }
+    let below = name.labels().strip_prefix(naming.root.labels()).unwrap_or_default();
+    let service: Vec<_> = service.split('.').rev().filter_map(|label| Label::new(label).ok()).collect();
+    let above = &below[..below.len().saturating_sub(1)];
+    // An entry directly below its category has no id.
+    let own = service.len() + usize::from(above.ends_with(&service));
+    below[..below.len().saturating_sub(own)].iter().rev().map(Label::to_string).collect()
+}
+
+/// Whether an instance is in these categories, written with dots and in lower case.
+pub(super) fn is_in(category: &str, stored: &Stored, naming: &Naming) -> bool {
+    let service = stored.service.as_deref().unwrap_or_default();
+    let its = self::category(stored.entry.details.as_ref(), &name(stored, naming), service, naming);
+    super::query::dotted(&its.join(".")) == category
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use skyhound_core::catalog::{Places, Snapshot};
+    use skyhound_model::Key;
+    use skyhound_store::{Batch, Change, Item, Revision};
+    use std::sync::Arc;
+
+    fn written(key: &str, value: &str) -> serde_json::Value {
+        let naming = Naming::example();
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        let item = Item { key: Key::from(key), value, revision: Revision(7), lease: None };
+        let places = Arc::new(Places::new(naming.clone(), None));
+        let batch = Batch { revision: Revision(7), changes: vec![Change::Put(item)] };
+        let snapshot = Snapshot::empty(places).apply(&batch);
+        let service = snapshot.services().next().unwrap();
+        let stored = snapshot.instances(service).next().unwrap();
+        serde_json::to_value(Written::new(stored, &naming)).unwrap()
+    }
+
+    #[test]
+    fn an_entry_of_others_says_what_its_name_says() {
+        let host = r#"{"host":"10.0.0.1","port":80}"#;
+        for (key, id, service, category) in [
+            ("/skydns/local/skydns/services/web/1", "1", "web", "services"),
+            ("/skydns/local/skydns/services/b/a/1", "1", "a.b", "services"),
+            ("/skydns/local/skydns/services/web", "web", "web", "services"),
+            ("/skydns/local/skydns/east/production/rails/1", "1", "rails", "production.east"),
+        ] {
+            let written = written(key, host);
+            let category: Vec<_> = category.split('.').collect();
+            assert_eq!(written["id"], id, "{key}");
+            assert_eq!(written["service"], service, "{key}");
+            assert_eq!(written["category"], serde_json::json!(category), "{key}");
+            assert_eq!((&written["revision"], &written["key"]), (&7.into(), &key.into()));
+        }
+        assert_eq!(written("/skydns/local/skydns/services/web/1", host)["name"], "1.web.services.skydns.local");
+    }
+
+    #[test]
+    fn what_a_peer_said_is_said_again() {
+        let value = r#"{"host":"a.example","port":80,"ttl":5,"skyhound":{"id":"x","service":"Web",
+            "category":["services","eu"],"dialect":"skyapi","version":"1.2.3","meta":{"zone":"b"}}}"#;
+        let written = written("/skydns/local/skydns/eu/services/web/x", value);
+        assert_eq!((&written["service"], &written["host"]), (&"web".into(), &"a.example".into()));
+        assert_eq!((&written["version"], &written["meta"]["zone"]), (&"1.2.3".into(), &"b".into()));
+        assert_eq!(written["category"], serde_json::json!(["services", "eu"]));
+        assert_eq!((&written["dialect"], &written["lease_seconds"]), (&"skyapi".into(), &serde_json::Value::Null));
+    }
+}

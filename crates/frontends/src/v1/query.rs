@@ -1,0 +1,106 @@
+//! `service=web,api&version=^1.2&category=services` → [`Query`].
+//!
+//! As in [`super::super::form`]: a parameter without a value is one that was not sent, unknown ones are passed
+//! over, and what can be misread is refused with a sentence that names the parameter.
+
+use super::super::form::decode;
+use skyhound_core::events::Selection;
+use skyhound_model::instance::Invalid;
+use skyhound_model::version::Versions;
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// The services, in lower case; none means all.
+    pub services: Vec<String>,
+    /// The versions.
+    pub version: Option<Versions>,
+    /// The categories, as in the name from left to right.
+    pub category: Option<String>,
+    /// Where a watch goes on.
+    pub last_event_id: Option<String>,
+}
+
+impl Query {
+    /// Reads a query.
+    pub fn parse(query: &str) -> Result<Self, Invalid> {
+        let mut asked = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name).map_err(|problem| Invalid::new("query", problem))?;
+            let Some(known) = ["service", "version", "category", "last-event-id"].into_iter().find(|k| *k == name)
+            else {
+                continue;
+            };
+            let value = decode(value).map_err(|problem| Invalid::new(known, problem))?;
+            if value.is_empty() {
+                continue;
+            }
+            let again = match known {
+                "service" => {
+                    asked.services.extend(value.split(',').filter(|s| !s.is_empty()).map(str::to_ascii_lowercase));
+                    false
+                }
+                "version" => {
+                    asked.version.replace(Versions::parse(&value).map_err(|e| Invalid::new(known, e))?).is_some()
+                }
+                "category" => asked.category.replace(dotted(&value)).is_some(),
+                _ => asked.last_event_id.replace(value).is_some(),
+            };
+            if again {
+                return Err(Invalid::new(known, "is said twice"));
+            }
+        }
+        asked.services.sort_unstable();
+        asked.services.dedup();
+        Ok(asked)
+    }
+
+    /// The same for [`skyhound_core::events`].
+    pub fn selection(&self) -> Selection {
+        if self.services.is_empty() { Selection::All } else { Selection::Services(self.services.clone()) }
+    }
+}
+
+/// One spelling for `a,b`, `a.b` and `A.B`.
+pub(super) fn dotted(categories: &str) -> String {
+    categories.replace(',', ".").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str) -> String {
+        Query::parse(query).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_asked_is_read() {
+        let asked = Query::parse("service=Web,api&service=db&x=%zz&version=&category=A,b&last-event-id=7").unwrap();
+        assert_eq!(asked.services, ["api", "db", "web"]);
+        assert_eq!((asked.category.as_deref(), asked.last_event_id.as_deref()), (Some("a.b"), Some("7")));
+        assert!(asked.version.is_none());
+        assert_eq!(Query::parse("").unwrap().selection(), Selection::All);
+    }
+
+    #[test]
+    fn what_is_no_question_says_why() {
+        assert!(refused("version=new").starts_with("version is \"new\", and that is no range of versions"));
+        assert_eq!(refused("version=1&version=1"), "version is said twice");
+        assert_eq!(refused("category=a&category=a"), "category is said twice");
+        assert_eq!(refused("service=%4"), "service is \"%4\", where a '%' is not followed by two hex digits");
+    }
+
+    #[test]
+    fn a_version_is_one_or_a_range_as_in_npm() {
+        let fits = |range: &str, version: &str| {
+            let range = Query::parse(&format!("version={range}")).unwrap().version.unwrap();
+            range.hold(version)
+        };
+        assert!(fits("1.2.3", "1.2.3") && !fits("1.2.3", "1.2.4"), "one version is that version");
+        assert!(fits("%5E1.2", "1.9.0") && !fits("^1.2", "2.0.0"));
+        assert!(fits("1.x", "1.0.0") && fits("1+-+2", "2.9.9") && fits("%3C1%7C%7C%3E%3D3", "3.0.0"));
+        assert!(!fits("^1.2", "1.3.0-rc.1"), "what is not released is not asked for");
+    }
+}

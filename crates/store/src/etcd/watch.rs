@@ -1,0 +1,176 @@
+//! A feed from an etcd watch.
+//!
+//! Owns: opening the watch, noticing that it hangs, and handing its batches to a reader who may be slow.
+//! Does not own: resuming. A watch that ends for any reason ends its feed; the reader lists again.
+
+use super::batches::Batches;
+use super::list::{range_end, range_start};
+use super::peers::{Link, Peers, Resend};
+use super::progress::Progress;
+use super::txn::{revision, wire};
+use crate::{Batch, Feed, Revision, StoreError};
+use etcd_client::proto::PbWatchResponse;
+use etcd_client::{Error, GetOptions, WatchOptions, WatchRequestSender, WatchResponseStream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tonic::{Code, Status};
+
+/// The longest response that we take. etcd splits at its `--max-request-bytes` (1.5 MiB) and a little.
+const RESPONSE_MAX: usize = 64 << 20;
+/// How long a reader with a full backlog may leave it full. A moment, so that a feed that begins far behind
+/// fills the backlog at the speed of the reader, instead of ending because etcd is faster.
+const READER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A watch that etcd has confirmed.
+struct Opened {
+    link: Arc<Link>,
+    ask: WatchRequestSender,
+    responses: WatchResponseStream,
+    progress: Progress,
+    /// What etcd confirmed it with.
+    created: PbWatchResponse,
+}
+
+/// The changes below `prefix` after a revision.
+pub(super) async fn feed(peers: &Peers, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
+    let options = WatchOptions::new()
+        .with_range(range_end(prefix))
+        .with_start_revision(wire(after).saturating_add(1))
+        .with_progress_notify()
+        .with_fragment();
+    let start = range_start(prefix);
+    let opened = peers.call(Resend::Yes, |link| open(link, start.clone(), options.clone())).await?;
+    let mut batches = Batches::new(after, opened.progress.ordered);
+    let at = revision(opened.created.header.as_ref().map_or(0, |header| header.revision));
+    batches.take(opened.created)?;
+    if at < after {
+        refuse_restored(peers, start, after).await?;
+    }
+    let (tell, feed) = Feed::channel();
+    let settings = &peers.settings;
+    let watch = Watch {
+        link: opened.link,
+        ask: opened.ask,
+        responses: opened.responses,
+        batches,
+        probe_interval: settings.probe_interval,
+        silence_max: opened.progress.answered.then(|| settings.probe_interval + settings.request_timeout),
+    };
+    tokio::spawn(watch.run(tell));
+    Ok(feed)
+}
+
+async fn open(link: Arc<Link>, start: Vec<u8>, options: WatchOptions) -> Result<Opened, Error> {
+    let progress = match link.client.maintenance_client().status().await {
+        Ok(status) => Progress::of(status.version()),
+        Err(Error::GRpcStatus(status)) if status.code() == Code::PermissionDenied => Progress::UNKNOWN,
+        Err(error) => return Err(error),
+    };
+    let mut client = link.client.watch_client().max_decoding_message_size(RESPONSE_MAX);
+    let (ask, mut responses) = client.watch(start, Some(options)).await?.split();
+    let ended = || Error::GRpcStatus(Status::unavailable("the watch ended before it began"));
+    let created = responses.message().await?.ok_or_else(ended)?.0;
+    // A watch is refused by a response, not by a status, and etcd before 3.5 says "permission denied" also
+    // when the token has expired. As a status it gets us a new token and a second try, like any call.
+    if created.canceled && created.compact_revision == 0 {
+        return Err(Error::GRpcStatus(Status::unauthenticated(created.cancel_reason)));
+    }
+    Ok(Opened { link, ask, responses, progress, created })
+}
+
+/// A member that confirms a watch at a revision before `after` lags behind the others, and will catch up;
+/// or etcd was restored from a backup, and the watch would wait in silence until the revision is reached
+/// again, missing all changes on the way.
+async fn refuse_restored(peers: &Peers, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
+    // Any read that is not "serializable" is answered at the revision of the whole cluster. This key we may
+    // read, whether it is there or not.
+    let read = |link: Arc<Link>| {
+        let key = key.clone();
+        async move { link.client.kv_client().get(key, Some(GetOptions::new().with_keys_only())).await }
+    };
+    let answer = peers.call(Resend::Yes, read).await?;
+    let now = revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
+    if now < after {
+        return Err(StoreError::FeedLost(format!("etcd is at revision {now}, before {after}: it was restored")));
+    }
+    Ok(())
+}
+
+struct Watch {
+    link: Arc<Link>,
+    ask: WatchRequestSender,
+    responses: WatchResponseStream,
+    batches: Batches,
+    probe_interval: Duration,
+    /// After how long without any response the watch counts as hung. `None` if this etcd may stay silent
+    /// when asked for progress; then the pings of the connection have to do.
+    silence_max: Option<Duration>,
+}
+
+impl Watch {
+    async fn run(mut self, tell: mpsc::Sender<Result<Batch, StoreError>>) {
+        let error = tokio::select! {
+            () = tell.closed() => return,
+            error = self.follow(&tell) => error,
+        };
+        tracing::debug!(url = self.link.url, %error, "etcd feed ended");
+        // Goes to the place in the backlog that is kept for it. It fails only when there is no reader.
+        let _ = tell.try_send(Err(error));
+    }
+
+    /// Tells what comes, until something ends it.
+    async fn follow(&mut self, tell: &mpsc::Sender<Result<Batch, StoreError>>) -> StoreError {
+        let mut probe = interval_at(Instant::now() + self.probe_interval, self.probe_interval);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                response = self.responses.message() => {
+                    let batches = match response {
+                        Ok(Some(response)) => self.batches.take(response.0),
+                        Ok(None) => Err(self.lost("the watch was closed")),
+                        Err(error) => Err(self.lost(&error.to_string())),
+                    };
+                    if let Err(error) = pass_on(batches, tell).await {
+                        return error;
+                    }
+                    // After passing on: the reader's time is not etcd's silence.
+                    heard = Instant::now();
+                }
+                _ = probe.tick() => {
+                    if self.silence_max.is_some_and(|max| heard.elapsed() >= max) {
+                        return self.lost(&format!("nothing was heard for {:?}", heard.elapsed()));
+                    }
+                    if let Err(error) = self.ask.request_progress().await {
+                        return self.lost(&error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    fn lost(&self, reason: &str) -> StoreError {
+        StoreError::FeedLost(format!("{}: {reason}", self.link.url))
+    }
+}
+
+async fn pass_on(
+    batches: Result<Vec<Batch>, StoreError>,
+    tell: &mpsc::Sender<Result<Batch, StoreError>>,
+) -> Result<(), StoreError> {
+    for batch in batches? {
+        // Two places, of which one is taken: so the last is always free for the error that ends the feed.
+        let Ok(places) = timeout(READER_PATIENCE, tell.reserve_many(2)).await else {
+            return Err(StoreError::FeedOverrun);
+        };
+        // Closed: `run` notices.
+        if let Ok(mut places) = places
+            && let Some(place) = places.next()
+        {
+            place.send(Ok(batch));
+        }
+    }
+    Ok(())
+}

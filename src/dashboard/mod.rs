@@ -1,0 +1,192 @@
+//! `/stats`: what was asked of this daemon lately, in windows of 5 seconds; and the page that shows it.
+//!
+//! With `Content-Type: application/json` on the request the answer is the original's JSON, the questions of DNS added
+//! to each window. The original counts every response as a 200, by a slip; here each counts as what it was.
+//!
+//! Owns: the windows. They are differences of counters that run anyway, so that nothing is counted for this page.
+//! Does not own: what else the page shows (`view`).
+
+mod page;
+mod view;
+
+use crate::ops::gauges::resident_bytes;
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+use skyhound_dns::DnsStats;
+use skyhound_frontends::app::App;
+use skyhound_frontends::micro::rpc::is_json;
+use skyhound_frontends::micro::to_all_origins;
+use skyhound_net::{Reply, Request, Route, route};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The length of a window: the original's own.
+pub const WINDOW: Duration = Duration::from_secs(5);
+/// How many are kept, the running one included: the original's own.
+pub const WINDOWS: usize = 24;
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Totals {
+    /// Seconds since 1970.
+    at: u64,
+    /// Answers by the first digit of their status.
+    classes: [u64; 6],
+    /// Questions of DNS.
+    dns: u64,
+}
+
+/// Where the windows begin, the oldest first; never empty.
+#[derive(Debug)]
+struct Windows(VecDeque<Totals>);
+
+impl Windows {
+    fn roll(&mut self, now: Totals) {
+        self.0.push_back(now);
+        while self.0.len() > WINDOWS {
+            self.0.pop_front();
+        }
+    }
+
+    /// Each window as the original says it. The last one runs.
+    fn counters(&self, now: Totals) -> Vec<Value> {
+        let ends = self.0.iter().skip(1).chain([&now]);
+        let windows = self.0.iter().zip(ends).map(|(begin, end)| {
+            let mut codes = Map::new();
+            let mut total = 0;
+            for (digit, (before, after)) in begin.classes.iter().zip(end.classes).enumerate() {
+                let answers = after.saturating_sub(*before);
+                total += answers;
+                if answers > 0 {
+                    codes.insert(format!("{digit}0x"), answers.into());
+                }
+            }
+            let dns = end.dns.saturating_sub(begin.dns);
+            json!({ "timestamp": begin.at, "status_codes": codes, "total_reqs": total, "dns": dns })
+        });
+        windows.collect()
+    }
+}
+
+/// What the routes share.
+#[derive(Debug)]
+pub(super) struct Stats {
+    pub(super) app: Arc<App>,
+    pub(super) started: u64,
+    pub(super) views: tokio::sync::Semaphore,
+    dns: Option<Arc<DnsStats>>,
+    windows: Mutex<Windows>,
+}
+
+impl Stats {
+    fn totals(&self) -> Totals {
+        let dns = self.dns.as_ref().map_or(0, |dns| dns.transports().map(|(_, count)| count).sum());
+        Totals { at: now(), classes: self.app.metrics.classes(), dns }
+    }
+
+    pub(super) fn counters(&self) -> Vec<Value> {
+        let now = self.totals();
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).counters(now)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "started": self.started,
+            "memory": format!("{:.2}mb", megabytes()),
+            "threads": threads(),
+            // There is no collector to pause for.
+            "gc_pause": "0.000ms",
+            "counters": self.counters(),
+        })
+    }
+}
+
+/// `/stats` and what its page asks for. Within a tokio runtime.
+pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
+    let stats = Arc::new(Stats {
+        app: Arc::clone(app),
+        started: now(),
+        views: tokio::sync::Semaphore::new(view::AT_ONCE),
+        dns,
+        windows: Mutex::new(Windows(VecDeque::new())),
+    });
+    let first = stats.totals();
+    stats.windows.lock().unwrap_or_else(PoisonError::into_inner).roll(first);
+    let weak = Arc::downgrade(&stats);
+    tokio::spawn(async move {
+        let mut ticks = interval(WINDOW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let Some(stats) = weak.upgrade() else { return };
+            let now = stats.totals();
+            stats.windows.lock().unwrap_or_else(PoisonError::into_inner).roll(now);
+        }
+    });
+    let viewed = Arc::clone(&stats);
+    let preflight = |_, _| async { Ok(to_all_origins(route::text(StatusCode::OK, ""))) };
+    let mut routes = vec![
+        Route::get("/stats", move |request, _| {
+            let reply = get(&stats, &request);
+            async move { Ok(reply) }
+        }),
+        Route::new(Method::OPTIONS, "/stats", preflight),
+        Route::get("/stats/view", move |request, peer| view::get(Arc::clone(&viewed), request, peer)),
+    ];
+    routes.extend(page::routes());
+    routes
+}
+
+fn get(stats: &Stats, request: &Request) -> Reply {
+    if is_json(request.headers()) {
+        to_all_origins(route::json(StatusCode::OK, &stats.json()))
+    } else {
+        to_all_origins(page::page())
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Memory resident in RAM; 0 where the system does not say.
+// Exact up to 2^52 bytes.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn megabytes() -> f64 {
+    resident_bytes().unwrap_or_default() as f64 / 1024.0 / 1024.0
+}
+
+/// proc(5): `Threads`; 0 outside Linux.
+pub(super) fn threads() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    line.and_then(|line| line.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_differences() {
+        let at = |at, ok, bad, dns| Totals { at, classes: [0, 0, ok, 0, bad, 0], dns };
+        let mut windows = Windows(VecDeque::from([at(100, 5, 0, 0)]));
+        windows.roll(at(105, 7, 1, 10));
+        let said = windows.counters(at(107, 7, 1, 11));
+        assert_eq!(
+            said,
+            [
+                json!({"timestamp": 100, "status_codes": {"20x": 2, "40x": 1}, "total_reqs": 3, "dns": 10}),
+                json!({"timestamp": 105, "status_codes": {}, "total_reqs": 0, "dns": 1}),
+            ]
+        );
+        for more in 0..100 {
+            windows.roll(at(110 + more, 7, 1, 11));
+        }
+        assert_eq!(windows.counters(at(300, 7, 1, 11)).len(), WINDOWS);
+    }
+}

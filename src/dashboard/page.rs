@@ -1,0 +1,38 @@
+//! The page of `/stats`: three files, within the binary. It asks nobody but this daemon for anything.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use skyhound_net::{Reply, Route, route};
+
+/// Nothing from elsewhere, nothing inline: what a service is called can never become a script.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+
+/// What the page consists of.
+pub(super) fn routes() -> Vec<Route> {
+    let file =
+        |path, kind, text: &'static str| Route::get(path, move |_, _| std::future::ready(Ok(served(kind, text))));
+    vec![
+        file("/stats/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
+        file("/stats/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
+    ]
+}
+
+/// The page itself.
+pub(super) fn page() -> Reply {
+    served("text/html; charset=utf-8", include_str!("page/page.html"))
+}
+
+fn served(kind: &'static str, text: &'static str) -> Reply {
+    let mut reply = route::reply(StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // A daemon that was replaced serves another page.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    reply
+}

@@ -1,0 +1,99 @@
+//! One question whether an app is well: a GET, over HTTP or HTTPS.
+//!
+//! Each question has a connection of its own: whether the app takes one is part of the answer.
+//!
+//! Owns: the connection, the deadline, what counts as well. Does not own: when it is asked, nor what follows
+//! ([`super::sidecar`]).
+
+use super::ProbeSettings;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, USER_AGENT};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use skyhound_net::tls::{self, TlsError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// The longest that a question may take; never longer than the interval.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// So much of a bad answer's text is said again, in bytes.
+pub const TEXT_MAX: usize = 1024;
+
+/// What is wrong: a status and a text.
+pub(super) type Wrong = (StatusCode, String);
+
+/// Asks one URL.
+pub struct Probe {
+    pub(super) settings: ProbeSettings,
+    /// For an `https` URL.
+    tls: Option<TlsConnector>,
+}
+
+impl Probe {
+    /// Reads the authorities that it takes.
+    pub fn new(settings: ProbeSettings) -> Result<Self, TlsError> {
+        let secure = settings.url.scheme_str() == Some("https");
+        let tls = secure.then(|| tls::client("healthcheck-cacert", settings.cacert.as_deref())).transpose()?;
+        Ok(Self { settings, tls: tls.map(TlsConnector::from) })
+    }
+
+    /// Asks once. What is wrong, if anything.
+    pub(super) async fn ask(&self) -> Option<Wrong> {
+        let url = &self.settings.url;
+        let answer = async {
+            let reply = self.get().await?;
+            let status = reply.status();
+            let text = Limited::new(reply.into_body(), TEXT_MAX).collect().await;
+            let text = text.map(Collected::to_bytes).unwrap_or_default();
+            Ok((status, String::from_utf8_lossy(&text).trim_end().to_owned()))
+        };
+        let deadline = DEADLINE.min(self.settings.interval);
+        let late = |_| Err(format!("no answer within {deadline:?}"));
+        match timeout(deadline, answer).await.unwrap_or_else(late) {
+            Ok((StatusCode::OK, _)) => None,
+            // Said again as it was, but for what is no failure by itself and would make `/health` well.
+            Ok((status, text)) if status.is_client_error() || status.is_server_error() => Some((status, text)),
+            Ok((status, text)) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{url} answered {status}: {text}"))),
+            Err(why) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{url}: {why}"))),
+        }
+    }
+
+    async fn get(&self) -> Result<Response<Incoming>, String> {
+        let url = &self.settings.url;
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let tcp = TcpStream::connect((host, port)).await.map_err(said)?;
+        let Some(tls) = &self.tls else { return send(url, tcp).await };
+        let name = ServerName::try_from(host.to_owned()).map_err(said)?;
+        send(url, tls.connect(name, tcp).await.map_err(said)?).await
+    }
+}
+
+async fn send(
+    url: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<Response<Incoming>, String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    // It ends with the answer, or when that is dropped.
+    tokio::spawn(connection);
+    let host = url.host().unwrap_or_default();
+    let request = Request::get(url.path_and_query().map_or("/", PathAndQuery::as_str))
+        .header(HOST, url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+        .header(USER_AGENT, concat!("skyhound/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::<Bytes>::new());
+    sender.send_request(request.map_err(said)?).await.map_err(said)
+}
+
+// As `map_err` takes it.
+#[allow(clippy::needless_pass_by_value)]
+fn said(error: impl std::error::Error + 'static) -> String {
+    skyhound_base::errors::root_cause(&error)
+}
