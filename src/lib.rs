@@ -1,35 +1,26 @@
-//! `skyhound`: service registration and discovery that works with what people already run.
+//! The `skyhound` daemon and command line: service registration and discovery that works with existing tools.
 //!
-//! A process says where it is and holds a connection; as long as it lives, anything that speaks DNS or
-//! HTTP finds it. One registry, kept in etcd (SkyDNS layout) or in an embedded store, stands behind all of it.
+//! A process registers an instance and holds a connection; as long as the process lives, anything that speaks DNS or
+//! HTTP finds it. Records go to etcd in the SkyDNS layout or to an embedded store.
 //!
-//! # The line
-//! Modules in the order in which data flows. Left may use right, never the other way round:
+//! # Data flow
+//! The libraries below `crates/` in the order in which data flows through them:
 //!
 //! ```text
-//! peer ─▶ net ─▶ dialect ─▶ registry ─▶ store ─▶ catalog ─┬─▶ dns ─▶ resolver
-//!                                                         ├─▶ dialect, ops ─▶ peer (asks)
-//!                                                         └─▶ events ─▶ dialect ─▶ peer (listens)
+//! client ─▶ net ─▶ frontends ─▶ core::registry ─▶ store ─▶ core::catalog ─┬─▶ dns ─▶ resolver
+//!                                                                         ├─▶ frontends, ops ─▶ client (requests)
+//!                                                                         └─▶ core::events ─▶ frontends ─▶ client (watches)
 //! ```
-//! - [`net`]: bytes in and out, and every limit on them; knows no dialect
-//! - [`dialect`]: a translation, one protocol each, and nothing more
-//! - [`registry`]: claims, and the leases that carry them: who is here
-//! - [`store`]: entries, durably, in order; one trait, two implementations
-//! - [`catalog`]: what is known, as one immutable snapshot; what all reading reads
-//! - [`events`]: who hears of which change of the catalog
-//! - [`topics`]: messages, a line of their own past the catalog: publish, the store, the subscriptions of every node
-//! - [`dns`]: what a question is answered, a pure function of a snapshot; and the sockets
-//! - [`ops`]: health, readiness, the scrape, the version
-//! - [`model`]: the words that all of them share: names, keys, entries
 //!
-//! Beside the line: [`config`] (settings, checked before anything starts; [`skydns`] reads those of a SkyDNS), [`app`]
-//! and [`server`] (what joins the parts, and the order of starting and stopping), [`metrics`] and [`patience`] (leaves that every part
-//! may count in), [`cli`] (one file per verb), and [`client`], the same protocol from the other end, for programs in
-//! Rust.
+//! # This package
+//! - [`cli`]: one file per verb
+//! - [`config`]: settings, resolved and validated before anything starts
+//! - [`server`]: the order in which the parts start and stop
+//! - [`ops`]: health, readiness, metrics, version, `/explain`
+//! - [`dashboard`]: the page at `/stats`
+//! - [`sidecar`]: registration and health check of one application beside this daemon
 //!
-//! # Deliberately absent
-//! Reading never calls the store: an answer does no I/O. Writing never asks the catalog what to write. There
-//! is no replication of ours: more than one node means etcd.
+//! Programs in Rust that register or look up services use the crate `skyhound-client` alone.
 
 pub mod cli;
 pub mod config;

@@ -4,8 +4,7 @@
 //! no new peers, held sockets told to go, what is left to write written; DNS answers until the last.
 //! Owns nothing but that order.
 
-use crate::config::skydns;
-use crate::config::{ConfigError, Settings, StoreSettings};
+use crate::config::{self, ConfigError, Settings, StoreSettings};
 use crate::dashboard;
 use crate::ops;
 use crate::sidecar::probe::Probe;
@@ -15,7 +14,7 @@ use skyhound_core::catalog::{Catalog, Health, Places, Saved, saved};
 use skyhound_core::events::Events;
 use skyhound_core::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound_core::topics::Topics;
-use skyhound_dns::{self as dns, DnsServer, DnsStats};
+use skyhound_dns::{self as dns, DnsServer};
 use skyhound_frontends::app::{App, Turns};
 use skyhound_frontends::micro::broker;
 use skyhound_frontends::{self as frontends, hound_dog, seaport};
@@ -38,9 +37,6 @@ use tracing::{info, warn};
 /// How long start-up waits for the first reading of the store before it listens all the same. A store that
 /// answers is read by then; without it, DNS says SERVFAIL until the store is there.
 pub const FIRST_READ: Duration = Duration::from_secs(5);
-
-/// How long start-up waits for the settings that a SkyDNS keeps in etcd.
-pub const CONFIG_READ: Duration = Duration::from_secs(2);
 
 /// The file of the embedded store, in `--data-dir`.
 pub const STORE_FILE: &str = "skyhound.redb";
@@ -113,7 +109,7 @@ impl Server {
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let tls = Certificates::load(settings)?;
         let (store, place) = open(&settings.store).await?;
-        let settings = &with_stored(settings, &store).await?;
+        let settings = &config::with_stored(settings, &store).await?;
         let places = Arc::new(places(settings));
         let catalog = Catalog::new(Arc::clone(&places));
         let of = format!("{place}{}", settings.layout.prefix());
@@ -301,30 +297,6 @@ fn moment() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or_default()
 }
 
-/// The settings, and for what they are silent about those of a SkyDNS in etcd.
-async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Settings, ConfigError> {
-    if !matches!(settings.store, StoreSettings::Etcd(_)) {
-        return Ok(settings.clone());
-    }
-    let key = format!("{}{}", settings.layout.prefix(), skydns::CONFIG);
-    let Ok(Ok(listing)) = tokio::time::timeout(CONFIG_READ, store.list(key.as_bytes())).await else {
-        // Not fatal: an etcd that is away must not keep a daemon from starting that has all its settings.
-        warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
-        return Ok(settings.clone());
-    };
-    let Some(item) = listing.items.iter().find(|item| item.key.as_bytes() == key.as_bytes()) else {
-        return Ok(settings.clone());
-    };
-    let stored = skydns::config(&item.value).map_err(|problem| ConfigError::SkyDns { place: key.clone(), problem })?;
-    info!(key, "settings of a SkyDNS are read");
-    let pass_over = |problem: &str| {
-        warn!(key, problem, "its DNSSEC key is passed over and the zone not signed; --dnssec-key FILE names another");
-    };
-    // What was typed is right by itself: it was settled before.
-    let wrong = |error: ConfigError| ConfigError::SkyDns { place: key.clone(), problem: error.to_string() };
-    skydns::joined(&settings.typed, stored, pass_over).settle().map_err(wrong)
-}
-
 /// Starts following, and waits a while for the first reading.
 async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>) -> JoinHandle<()> {
     let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
@@ -394,24 +366,6 @@ async fn bind_dns(
     if let Some(tls) = tls {
         dns.listen_tls(&settings.dns_tls_listen, tls).await?;
     }
-    let (stats, most): (Arc<DnsStats>, _) = (dns.stats(), settings.dns.streams.most);
-    metrics.collect(move |scrape| {
-        scrape.counters("skyhound_dns_questions", "Questions asked, by type", "type", stats.types());
-        scrape.counters("skyhound_dns_answers", "Answers given, by rcode", "rcode", stats.rcodes());
-        scrape.counters("skyhound_dns_requests", "Requests, by transport", "transport", stats.transports());
-        scrape.counter("skyhound_dns_truncated", "Answers over UDP that ask to come again over TCP", stats.truncated());
-        scrape.counter("skyhound_dns_subset", "Answers over TCP that hold only a part of the entries", stats.subset());
-        scrape.counter("skyhound_dns_denied", "Requests of clients that may not ask", stats.denied());
-        let limited = [("slipped", stats.slipped()), ("dropped", stats.dropped())];
-        scrape.counters("skyhound_dns_rate_limited", "Requests of networks over --dns-rate", "outcome", limited);
-        scrape.counter("skyhound_dns_signatures", "DNSSEC signatures made, not kept from before", stats.signatures());
-        scrape.counter("skyhound_dns_stale", "Answers given while the store was away", stats.stale());
-        let streams = stats.streams();
-        scrape.counters("skyhound_dns_streams_ended", "TCP and TLS connections, by their end", "end", streams.ended());
-        let paused = "How often a TCP or TLS connection was not read because it had too much open";
-        scrape.counter("skyhound_dns_streams_paused", paused, streams.paused());
-        let open = [("taken", usize::try_from(streams.open()).unwrap_or(usize::MAX)), ("most", most)];
-        scrape.gauges("skyhound_dns_streams", "TCP and TLS connections of DNS, and their limit", "of", open);
-    });
+    dns.collect(metrics);
     Ok(Some(dns))
 }

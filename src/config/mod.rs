@@ -7,8 +7,10 @@
 
 mod settle;
 pub mod skydns;
+mod stored;
 pub mod typed;
 
+pub use stored::{CONFIG_READ, with_stored};
 pub use typed::{LogFormat, Typed};
 
 use crate::sidecar::SidecarSettings;

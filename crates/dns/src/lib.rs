@@ -47,6 +47,7 @@ pub mod handler;
 pub mod https;
 pub mod limit;
 pub mod message;
+mod metrics;
 mod negative;
 pub mod network;
 pub mod outside;

@@ -60,6 +60,7 @@ pub struct DnsServer {
     udp: tokio::task::JoinSet<()>,
     addrs: Vec<SocketAddr>,
     tls_addrs: Vec<SocketAddr>,
+    streams_max: usize,
 }
 
 impl DnsServer {
@@ -91,6 +92,7 @@ impl DnsServer {
             streams,
             addrs,
             tls_addrs: Vec::new(),
+            streams_max: settings.streams.most,
         })
     }
 
@@ -122,6 +124,11 @@ impl DnsServer {
     /// The same over TLS.
     pub fn tls_addrs(&self) -> &[SocketAddr] {
         &self.tls_addrs
+    }
+
+    /// The limit of TCP and TLS connections.
+    pub(super) fn streams_max(&self) -> usize {
+        self.streams_max
     }
 
     /// What was asked and said so far.

@@ -6,7 +6,7 @@
 //! Protocols of lines over bare TCP have [`lines`] in the place of HTTP.
 //!
 //! Owns: every [limit](limits) of the HTTP side, what a peer hears that breaks one, and stopping. Does not
-//! own: what a request means. Routes bring that along (`skyhound_frontends`, [`crate::ops`]); this module
+//! own: what a request means. Routes bring that along (`skyhound_frontends`, `ops`); this module
 //! knows neither the registry nor the catalog.
 
 #[cfg(feature = "server")]

@@ -2,8 +2,6 @@
 //!
 //! - [`registry`]: `/registry` lists, registers and removes;
 //! - [`broker`]: `/broker` says and hears messages on topics;
-//! - [`sidecar`], [`probe`]: one app beside this daemon, its health check, `/health`;
-//! - [`stats`], [`view`], `page`: `/stats`, for programs and for people;
 //! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
 //! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
 //!
