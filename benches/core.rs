@@ -9,10 +9,10 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use hickory_proto::dnssec::Algorithm;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, RecordType};
-use skyhound_core::catalog::{Health, Places, Snapshot};
+use skyhound_core::catalog::{Health, Keyspace, Snapshot};
 use skyhound_dns::dnssec::key::ZoneKey;
 use skyhound_dns::dnssec::sign::Signer;
-use skyhound_dns::fast::{Fast, Keeper};
+use skyhound_dns::fast::{CacheId, FastPath};
 use skyhound_dns::{DnsSettings, DnsStats, Question, answer};
 use skyhound_model::{Entry, Instance, Layout, Name, Naming, Registration};
 use skyhound_store::{Batch, Change, Item, LeaseId, Revision};
@@ -83,7 +83,7 @@ fn naming() -> Naming {
 
 /// Grown as it would be by group commits.
 fn catalog(shape: Shape, entries: usize) -> Snapshot {
-    (0..entries).step_by(100).fold(Snapshot::empty(Places::new(naming(), None)), |snapshot, from| {
+    (0..entries).step_by(100).fold(Snapshot::empty(Keyspace::new(naming(), None)), |snapshot, from| {
         let changes = (from..entries.min(from + 100)).map(|at| put(shape, at, 1)).collect();
         snapshot.apply(&Batch { revision: Revision(1), changes })
     })
@@ -151,7 +151,7 @@ fn question(c: &mut Criterion) {
         group.bench_function(what, |b| {
             b.iter(|| {
                 rotation += 1;
-                answer(&snapshot, Health::Following, &settings, black_box(&question), rotation)
+                answer(&snapshot, Health::Current, &settings, black_box(&question), rotation)
             });
         });
     }
@@ -162,8 +162,8 @@ fn question(c: &mut Criterion) {
 /// made first, as after each change of the service.
 fn render(c: &mut Criterion) {
     let snapshot = Arc::new(catalog(Shape::Spread, 100_000));
-    let fast = Fast::new(DnsSettings::new(vec![name("skydns.local.")]), Keeper::new(), &DnsStats::default());
-    let view = fast.view(&snapshot, Health::Following).expect("a store that is followed");
+    let fast = FastPath::new(DnsSettings::new(vec![name("skydns.local.")]), CacheId::new(), &DnsStats::default());
+    let view = fast.view(&snapshot, Health::Current).expect("a store that is followed");
     let mut group = c.benchmark_group("render");
     for (what, asked, qtype) in [
         ("kept SRV, three instances", "service-7.services.skydns.local.", RecordType::SRV),
@@ -187,7 +187,7 @@ fn render(c: &mut Criterion) {
         b.iter_batched(
             fresh,
             |fresh| {
-                let view = fast.view(&fresh, Health::Following).expect("a store that is followed");
+                let view = fast.view(&fresh, Health::Current).expect("a store that is followed");
                 let mut message = buffer;
                 fast.answer(&view, &mut message, length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7).expect("a common question")
             },
@@ -214,7 +214,7 @@ fn sign(c: &mut Criterion) {
     let settings = DnsSettings::new(vec![name("skydns.local.")]);
     let asked = WireName::from_ascii("service-7.services.skydns.local.").expect("a name that is right");
     let question = Question::new(asked, RecordType::SRV, DNSClass::IN).expect("a name that is right");
-    let set = answer(&snapshot, Health::Following, &settings, &question, 0).answers;
+    let set = answer(&snapshot, Health::Current, &settings, &question, 0).answers;
     let mut group = c.benchmark_group("sign");
     for algorithm in [Algorithm::ECDSAP256SHA256, Algorithm::ED25519, Algorithm::RSASHA256] {
         let Some(key) = key(algorithm) else { continue };

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example watch -- web http://127.0.0.1:8053
 
-use skyhound_client::watch::Seen;
+use skyhound_client::watch::WatchEvent;
 use skyhound_client::{Discover, Watch, Watcher};
 
 #[tokio::main]
@@ -19,8 +19,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut watcher = Watcher::start(Watch { servers, services, ..Watch::default() });
     while let Some(seen) = watcher.next().await {
         match seen {
-            Seen::Put { instance, .. } => println!("{} is at {}", instance.service, instance.place()),
-            Seen::Gone { instance, why } => println!("{} is gone from {}: {why:?}", instance.service, instance.place()),
+            WatchEvent::Put { instance, .. } => println!("{} is at {}", instance.service, instance.endpoint()),
+            WatchEvent::Removed { instance, why } => {
+                println!("{} is gone from {}: {why:?}", instance.service, instance.endpoint())
+            }
             other => println!("{other:?}"),
         }
     }

@@ -8,18 +8,18 @@ use crate::config::{self, ConfigError, Settings, StoreSettings};
 use crate::dashboard;
 use crate::ops;
 use crate::sidecar::probe::Probe;
-use crate::sidecar::{Health as SidecarHealth, Sidecar};
+use crate::sidecar::{Sidecar, SidecarHealth};
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound_core::catalog::{Catalog, Health, Places, Saved, saved};
+use skyhound_core::catalog::{Catalog, Health, Keyspace, SnapshotFile, snapshot_file};
 use skyhound_core::events::Events;
 use skyhound_core::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound_core::topics::Topics;
 use skyhound_dns::{self as dns, DnsServer};
-use skyhound_frontends::app::{App, Turns};
+use skyhound_frontends::app::{App, RegistrationPermits};
 use skyhound_frontends::micro::broker;
 use skyhound_frontends::{self as frontends, hound_dog, seaport};
 use skyhound_model::Naming;
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use skyhound_net::metrics::Metrics;
 use skyhound_net::tls::{self, Tls, TlsError};
 use skyhound_net::{self as net, HttpServer, HttpSettings, Limits, Routes};
@@ -36,7 +36,7 @@ use tracing::{info, warn};
 
 /// How long start-up waits for the first reading of the store before it listens all the same. A store that
 /// answers is read by then; without it, DNS says SERVFAIL until the store is there.
-pub const FIRST_READ: Duration = Duration::from_secs(5);
+pub const FIRST_LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The file of the embedded store, in `--data-dir`.
 pub const STORE_FILE: &str = "skyhound.redb";
@@ -55,7 +55,7 @@ pub enum StartError {
     Stored(#[from] ConfigError),
     /// The app beside this daemon cannot be registered.
     #[error("--server-name and --server-address cannot be registered")]
-    Sidecar(#[source] Invalid),
+    Sidecar(#[source] InvalidParameter),
     /// An address for HTTP cannot be had.
     #[error(transparent)]
     Http(#[from] net::BindError),
@@ -79,27 +79,27 @@ pub struct Server {
     dns_https: Vec<SocketAddr>,
     registry: Arc<Registry>,
     follower: JoinHandle<()>,
-    copies: Option<Copies>,
+    snapshot_saver: Option<SnapshotSaver>,
     sidecar: Option<Sidecar>,
     topics: Arc<Topics>,
-    place: String,
+    store_location: String,
     settings: Settings,
 }
 
 /// The copies of what is known, in a file.
 #[derive(Debug)]
-struct Copies {
-    saved: Saved,
+struct SnapshotSaver {
+    snapshot_file: SnapshotFile,
     catalog: Arc<Catalog>,
     writer: JoinHandle<()>,
 }
 
-impl Copies {
+impl SnapshotSaver {
     /// The last one.
     async fn finish(self) {
         self.writer.abort();
-        if self.catalog.health() == Health::Following {
-            saved::save(&self.saved, self.catalog.snapshot()).await;
+        if self.catalog.health() == Health::Current {
+            snapshot_file::save(&self.snapshot_file, self.catalog.snapshot()).await;
         }
     }
 }
@@ -108,41 +108,43 @@ impl Server {
     /// Starts every part. When it returns, everything listens.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let tls = Certificates::load(settings)?;
-        let (store, place) = open(&settings.store).await?;
-        let settings = &config::with_stored(settings, &store).await?;
-        let places = Arc::new(places(settings));
-        let catalog = Catalog::new(Arc::clone(&places));
-        let of = format!("{place}{}", settings.layout.prefix());
-        let saved = settings.last_known.clone().map(|path| Saved::new(path, &of, Arc::clone(&places)));
-        if let Some(saved) = &saved {
-            catalog.may_take_up(saved.clone());
+        let (store, store_location) = open_store(&settings.store).await?;
+        let settings = &config::with_skydns_settings(settings, &store).await?;
+        let keyspace = Arc::new(keyspace(settings));
+        let catalog = Catalog::new(Arc::clone(&keyspace));
+        let of = format!("{store_location}{}", settings.layout.prefix());
+        let snapshot_file =
+            settings.snapshot_file.clone().map(|path| SnapshotFile::new(path, &of, Arc::clone(&keyspace)));
+        if let Some(snapshot_file) = &snapshot_file {
+            catalog.set_snapshot_file(snapshot_file.clone());
         }
         let registry = Registry::start(
             Arc::clone(&store),
             Arc::clone(&catalog),
             RegistrySettings {
-                term: settings.timeout,
+                ttl: settings.timeout,
                 deadline: REGISTER_DEADLINE,
-                lasting_max: settings.lasting_max,
+                max_persistent: settings.max_persistent,
                 layout: settings.layout.clone(),
             },
         );
         let follower = follow(&store, &catalog).await;
-        let topics = Topics::new(Arc::clone(&store), broker::ROOT, settings.timeout, Some(broker::KEPT));
+        let topics =
+            Topics::new(Arc::clone(&store), broker::TOPICS_PREFIX, settings.timeout, Some(broker::MESSAGE_TTL));
         let metrics = Arc::new(Metrics::default());
         let dns = bind_dns(settings, &catalog, &metrics, tls.dot.as_ref()).await?;
         let app = Arc::new(App {
             registry: Arc::clone(&registry),
             events: Events::start(Arc::clone(&catalog)),
             topics: Arc::clone(&topics),
-            event_topics: Topics::new(store, hound_dog::EVENTS, settings.timeout, None),
+            event_topics: Topics::new(store, hound_dog::EVENT_NAMESPACE, settings.timeout, None),
             catalog,
             naming: naming(settings),
             timeout: settings.timeout,
             on_stop: settings.on_stop,
             limits: Limits::default(),
             metrics: Arc::clone(&metrics),
-            turns: Turns::default(),
+            registration_permits: RegistrationPermits::default(),
         });
         ops::gauges::watch(&app);
         let health = Arc::<SidecarHealth>::default();
@@ -151,13 +153,25 @@ impl Server {
         let (http, dns_https) = bind_http(settings, &app, dns.as_ref(), tls.http.as_ref(), &health)?;
         let seaport = start_seaport(settings, &app)?;
         let sidecar = sidecar.map(|instance| Sidecar::start(Arc::clone(&app), instance, tls.probe, health));
-        let copies = saved.map(|saved| Copies {
-            writer: tokio::spawn(saved::keep(saved.clone(), Arc::clone(&app.catalog))),
+        let snapshot_saver = snapshot_file.map(|snapshot_file| SnapshotSaver {
+            writer: tokio::spawn(snapshot_file::save_periodically(snapshot_file.clone(), Arc::clone(&app.catalog))),
             catalog: Arc::clone(&app.catalog),
-            saved,
+            snapshot_file,
         });
         let settings = settings.clone();
-        Ok(Self { http, seaport, dns, dns_https, registry, follower, copies, sidecar, topics, place, settings })
+        Ok(Self {
+            http,
+            seaport,
+            dns,
+            dns_https,
+            registry,
+            follower,
+            snapshot_saver,
+            sidecar,
+            topics,
+            store_location,
+            settings,
+        })
     }
 
     /// Where HTTP and websockets are served.
@@ -191,8 +205,8 @@ impl Server {
     }
 
     /// Where entries are kept, for people.
-    pub fn store_place(&self) -> &str {
-        &self.place
+    pub fn store_location(&self) -> &str {
+        &self.store_location
     }
 
     /// Serves for ever. Returns only when a part failed for good, and says which; drop the future to go on
@@ -230,7 +244,7 @@ impl Server {
             warn!("the app beside this daemon could not be removed in time; its lease removes it");
         }
         // While their sockets are open: what was theirs until then still reaches them.
-        if tokio::time::timeout(deadline / 4, self.topics.leave()).await.is_err() {
+        if tokio::time::timeout(deadline / 4, self.topics.leave_queues()).await.is_err() {
             warn!("members of queues could not leave in time; the lease removes them");
         }
         let seaport = async {
@@ -245,8 +259,8 @@ impl Server {
             warn!(open, "connections did not end in time");
         }
         self.registry.stop(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))).await;
-        if let Some(copies) = self.copies {
-            copies.finish().await;
+        if let Some(snapshot_saver) = self.snapshot_saver {
+            snapshot_saver.finish().await;
         }
         self.follower.abort();
         if let Some(dns) = self.dns {
@@ -262,9 +276,9 @@ pub fn routes(app: &Arc<App>) -> Routes {
 }
 
 /// What is read of the store. Nobody else writes into the embedded one, and so no peer of hound-dog's.
-fn places(settings: &Settings) -> Places {
+fn keyspace(settings: &Settings) -> Keyspace {
     let shared = matches!(settings.store, StoreSettings::Etcd(_));
-    Places::new(naming(settings), settings.hound_dog_namespace.as_deref().filter(|_| shared))
+    Keyspace::new(naming(settings), settings.hound_dog_namespace.as_deref().filter(|_| shared))
 }
 
 fn naming(settings: &Settings) -> Naming {
@@ -277,9 +291,9 @@ fn naming(settings: &Settings) -> Naming {
 }
 
 /// The store, and where it is in words.
-async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), StartError> {
+async fn open_store(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), StartError> {
     Ok(match settings {
-        StoreSettings::Memory => (Arc::new(Embedded::in_memory_after(Revision(moment()))?), "memory only".into()),
+        StoreSettings::Memory => (Arc::new(Embedded::in_memory_after(Revision(unix_micros()))?), "memory only".into()),
         StoreSettings::Disk(dir) => {
             let file: PathBuf = dir.join(STORE_FILE);
             (Arc::new(Embedded::open(&file)?), file.display().to_string())
@@ -292,7 +306,7 @@ async fn open(settings: &StoreSettings) -> Result<(Arc<dyn Store>, String), Star
 }
 
 /// Microseconds since 1970: more of them pass between two starts than a store has revisions. JSON holds them exactly.
-fn moment() -> u64 {
+fn unix_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or_default()
 }
@@ -301,7 +315,7 @@ fn moment() -> u64 {
 async fn follow(store: &Arc<dyn Store>, catalog: &Arc<Catalog>) -> JoinHandle<()> {
     let follow = Follow { store: Arc::clone(store), compare_every: COMPARE_EVERY };
     let follower = tokio::spawn(follow.run(Arc::clone(catalog)));
-    if tokio::time::timeout(FIRST_READ, catalog.ready()).await.is_err() {
+    if tokio::time::timeout(FIRST_LOAD_TIMEOUT, catalog.ready()).await.is_err() {
         warn!("the store could not be read yet: DNS says SERVFAIL and nobody can register until it can");
     }
     follower
@@ -341,7 +355,7 @@ fn bind_http(
     }
     let of_http = HttpSettings { tls: tls.filter(|_| settings.enable_tls).cloned(), ..HttpSettings::default() };
     let mut http = HttpServer::bind(&settings.listen, &of_http, all, &app.metrics)?;
-    let dns_https = http.also(&settings.dns_https_listen, tls, Routes::default().with(over_https()))?;
+    let dns_https = http.bind_more(&settings.dns_https_listen, tls, Routes::default().with(over_https()))?;
     Ok((http, dns_https))
 }
 

@@ -12,7 +12,7 @@
 mod told;
 
 use skyhound_core::catalog::Catalog;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound_dns::{DnsServer, DnsSettings};
 use skyhound_model::{Key, Layout, Name};
@@ -52,7 +52,7 @@ impl Tree {
     async fn of(entries: u64) -> Self {
         let before = answering();
         let store = Arc::new(Told::once((0..entries).map(|at| item(at, 1)).collect()));
-        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+        let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let began = Instant::now();
         let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
         tokio::spawn(follow.run(catalog.clone()));

@@ -81,12 +81,12 @@ fn ignored() -> u64 {
 }
 
 /// A command that runs.
-pub(super) struct Running {
+pub(super) struct RunningCommand {
     child: Child,
     signals: Signals,
 }
 
-impl Running {
+impl RunningCommand {
     /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of
     /// `PR_SET_PDEATHSIG` is the thread that forked, and a worker may end before the process does.
     pub(super) fn start(words: &[OsString]) -> io::Result<Self> {
@@ -183,7 +183,7 @@ pub(super) fn cannot_run(word: &OsString, error: &io::Error) -> ExitCode {
         }
         _ => (NOT_EXECUTABLE, error.to_string()),
     };
-    super::say::failed(&format!("cannot run {word}: {why}"));
+    super::progress::error(&format!("cannot run {word}: {why}"));
     ExitCode::from(code)
 }
 

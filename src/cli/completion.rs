@@ -45,7 +45,7 @@ pub fn man(args: &ManArgs, mut command: Command) -> ExitCode {
     let Some(page) = page else {
         let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let verb = args.verb.as_deref().unwrap_or_default();
-        super::say::failed(&format!("there is no verb {verb:?}; there are {}", verbs.join(", ")));
+        super::progress::error(&format!("there is no verb {verb:?}; there are {}", verbs.join(", ")));
         return ExitCode::from(2);
     };
     let mut roff = Vec::new();

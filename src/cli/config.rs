@@ -43,9 +43,9 @@ pub fn run(args: ConfigArgs) -> ExitCode {
 }
 
 fn text(args: ConfigArgs) -> Result<String, Box<dyn Error>> {
-    let mut effective = args.serve.check(|typed| {
-        let effective = typed.effective()?;
-        effective.clone().settle()?;
+    let mut effective = args.serve.check(|raw| {
+        let effective = raw.effective()?;
+        effective.clone().resolve()?;
         Ok(effective)
     })?;
     // What is printed ends in tickets and terminals.

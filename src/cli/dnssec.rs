@@ -1,6 +1,6 @@
 //! `skyhound dnssec-keygen`: a key to sign a zone with.
 
-use super::say;
+use super::progress;
 use clap::{Args, ValueEnum};
 use hickory_proto::dnssec::Algorithm;
 use skyhound_dns::dnssec::key::{NewKey, ZoneKey};
@@ -60,7 +60,7 @@ pub fn keygen(args: &KeygenArgs) -> ExitCode {
     match make(args) {
         Ok(ds) => super::print(format!("{ds}\n").as_bytes()),
         Err(sentence) => {
-            say::failed(&sentence);
+            progress::error(&sentence);
             ExitCode::FAILURE
         }
     }
@@ -78,7 +78,7 @@ fn make(args: &KeygenArgs) -> Result<String, String> {
     for (path, text, mode) in [(path("private"), private, 0o600), (path("key"), public, 0o644)] {
         write(&path, &text, mode).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
-    say::note(&format!("wrote {0}.key and {0}.private", args.out.join(stem).display()));
+    progress::info(&format!("wrote {0}.key and {0}.private", args.out.join(stem).display()));
     Ok(ds)
 }
 

@@ -1,7 +1,7 @@
 //! `skyhound event`: says something to everybody who listens for a service.
 
 use super::services::NO_ANSWER;
-use super::{AskedArgs, say};
+use super::{DaemonArgs, progress};
 use clap::Args;
 use skyhound_client::DiscoverError;
 use skyhound_client::publish::Audience;
@@ -46,16 +46,16 @@ pub struct EventArgs {
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub asked: AskedArgs,
+    pub daemon: DaemonArgs,
 }
 
 /// Runs it.
 pub async fn run(args: EventArgs) -> ExitCode {
-    let to = if args.broadcast { Audience::Everybody } else { Audience::Services(args.service) };
-    match args.asked.discover().publish(&args.event_type, &args.event_body, &to).await {
+    let to = if args.broadcast { Audience::All } else { Audience::Services(args.service) };
+    match args.daemon.discover().publish(&args.event_type, &args.event_body, &to).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::failed(&say::no_answer(&error));
+            progress::error(&progress::no_answer(&error));
             ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
         }
     }

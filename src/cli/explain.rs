@@ -1,7 +1,7 @@
 //! `skyhound explain`: asks a daemon why DNS answers as it does.
 
 use super::services::NO_ANSWER;
-use super::{AskedArgs, say};
+use super::{DaemonArgs, progress};
 use clap::Args;
 use serde_json::Value;
 use skyhound_client::DiscoverError;
@@ -41,7 +41,7 @@ pub struct ExplainArgs {
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub asked: AskedArgs,
+    pub daemon: DaemonArgs,
 
     /// What the daemon says, as JSON
     #[arg(long)]
@@ -54,14 +54,14 @@ pub async fn run(args: ExplainArgs) -> ExitCode {
         Ok(told) if args.json => super::print(format!("{told:#}\n").as_bytes()),
         Ok(told) => super::print(sentences(&told).as_bytes()),
         Err(error) => {
-            say::failed(&format!("cannot explain {}: {}", args.name, say::no_answer(&error)));
+            progress::error(&format!("cannot explain {}: {}", args.name, progress::no_answer(&error)));
             ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
         }
     }
 }
 
 async fn fetch(args: &ExplainArgs) -> Result<Value, DiscoverError> {
-    args.asked.discover().explain(&args.name, &args.rtype).await
+    args.daemon.discover().explain(&args.name, &args.rtype).await
 }
 
 /// For people: the answer, then each entry with what became of it.

@@ -1,9 +1,9 @@
 //! `skyhound instances`: where a service's instances are, and what they say of themselves.
 
 use super::services::{NO_ANSWER, NONE};
-use super::{AskedArgs, say};
+use super::{DaemonArgs, progress};
 use clap::Args;
-use skyhound_client::discover::{Asked, Instance};
+use skyhound_client::discover::{Instance, InstanceQuery};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -46,7 +46,7 @@ pub struct InstancesArgs {
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub asked: AskedArgs,
+    pub daemon: DaemonArgs,
 
     /// One JSON object per instance and line
     #[arg(long)]
@@ -58,15 +58,15 @@ pub async fn run(args: InstancesArgs) -> ExitCode {
     let named = args.services.join(", ");
     let such = if args.version.is_none() && args.category.is_empty() { "" } else { "such " };
     let version = args.version.unwrap_or_default();
-    let asked = Asked { services: args.services, version, category: args.category };
-    match args.asked.discover().instances(&asked).await {
+    let query = InstanceQuery { services: args.services, version, category: args.category };
+    match args.daemon.discover().instances(&query).await {
         Ok(instances) if instances.is_empty() => {
-            say::failed(&format!("{named} has no {such}instances now"));
+            progress::error(&format!("{named} has no {such}instances now"));
             ExitCode::from(NONE)
         }
         Ok(instances) => super::print(lines(&instances, args.json).as_bytes()),
         Err(error) => {
-            say::failed(&say::no_answer(&error));
+            progress::error(&progress::no_answer(&error));
             ExitCode::from(NO_ANSWER)
         }
     }
@@ -80,7 +80,7 @@ fn lines(instances: &[Instance], json: bool) -> String {
         } else {
             let version = instance.version.as_deref().unwrap_or("-");
             let Instance { priority, weight, name, .. } = instance;
-            writeln!(text, "{:<21} {priority:>5} {weight:>5} {version:<10} {name}", instance.place())
+            writeln!(text, "{:<21} {priority:>5} {weight:>5} {version:<10} {name}", instance.endpoint())
         };
         text
     })

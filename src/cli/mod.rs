@@ -1,6 +1,5 @@
 //! The command line: one file per verb, from the arguments as typed to a call.
 
-mod called;
 pub mod command;
 pub mod completion;
 pub mod config;
@@ -8,11 +7,12 @@ pub mod dnssec;
 pub mod event;
 pub mod explain;
 pub mod instances;
+mod invoked_as;
 pub mod micro;
 mod notify;
+mod progress;
 pub mod provide;
 pub mod resolve;
-mod say;
 pub mod seaport;
 pub mod serve;
 pub mod services;
@@ -71,7 +71,7 @@ enum Verb {
 
 /// Which daemon a verb asks.
 #[derive(Debug, Clone, Args)]
-pub struct AskedArgs {
+pub struct DaemonArgs {
     /// The daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first
     /// one is preferred, the others are tried in turn while it is away
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
@@ -83,7 +83,7 @@ pub struct AskedArgs {
     pub tls: tls::TlsArgs,
 }
 
-impl AskedArgs {
+impl DaemonArgs {
     fn discover(&self) -> Discover {
         Discover { tls: self.tls.files(), ..Discover::with_servers(self.server.clone()) }
     }
@@ -91,7 +91,7 @@ impl AskedArgs {
 
 /// What `main` does: reads the arguments and calls the verb.
 pub async fn run() -> ExitCode {
-    let given = called::arguments(std::env::args_os());
+    let given = invoked_as::arguments(std::env::args_os());
     match Cli::parse_from(seaport::arguments(given)).verb {
         Verb::Serve(args) => serve::run(*args).await,
         Verb::Config(args) => config::run(*args),
@@ -115,7 +115,7 @@ fn print(bytes: &[u8]) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            say::failed(&format!("cannot write to stdout: {error}"));
+            progress::error(&format!("cannot write to stdout: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

@@ -50,7 +50,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_name_without_a_file_is_told_too() {
+    fn an_abstract_socket_is_notified() {
         use std::os::linux::net::SocketAddrExt;
         let name = format!("skyhound-test-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_is_an_error() {
+    fn a_missing_socket_is_an_error() {
         assert!(send(OsStr::new("/nowhere/at/all"), "READY=1\n").is_err());
     }
 }

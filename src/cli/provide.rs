@@ -1,7 +1,7 @@
 //! `skyhound provide`: hold a registration, perhaps for as long as a command runs.
 
-use super::command::{self, Running, Signals};
-use super::say::{self, Form, Say};
+use super::command::{self, RunningCommand, Signals};
+use super::progress::{self, OutputFormat, Progress};
 use super::tls::TlsArgs;
 use super::with_sources;
 use clap::Args;
@@ -162,87 +162,87 @@ impl From<&ProvideArgs> for Provide {
 /// Runs it. To be polled on the main thread (`block_on`), see [`super::command`].
 pub async fn run(args: ProvideArgs) -> ExitCode {
     if let Err(error) = args.tls.check() {
-        say::failed(&with_sources(&error));
+        progress::error(&with_sources(&error));
         return ExitCode::from(BAD_USAGE);
     }
     let form = match (args.json, args.command.is_empty()) {
-        (false, _) if args.quiet => Form::Troubles,
-        (false, _) => Form::Sentences,
-        (true, true) => Form::JsonOut,
-        (true, false) => Form::JsonErr,
+        (false, _) if args.quiet => OutputFormat::Warnings,
+        (false, _) => OutputFormat::Sentences,
+        (true, true) => OutputFormat::JsonOut,
+        (true, false) => OutputFormat::JsonErr,
     };
-    let say = Say::new(form, &args.service, args.port);
-    if args.command.is_empty() { alone(&args, say).await } else { with_command(&args, say).await }
+    let progress = Progress::new(form, &args.service, args.port);
+    if args.command.is_empty() { alone(&args, progress).await } else { with_command(&args, progress).await }
 }
 
 /// Until SIGINT or SIGTERM. A SIGHUP keeps its default action: the process ends, and so does what stands in
 /// DNS; and `nohup` works.
-async fn alone(args: &ProvideArgs, mut say: Say) -> ExitCode {
+async fn alone(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT]) {
         Ok(signals) => signals,
         Err(error) => {
-            say.trouble("failed", &format!("cannot take over signals: {error}"));
+            progress.trouble("failed", &format!("cannot take over signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let (provider, mut events) = Provider::start_with_events(args.into());
     tokio::select! {
-        () = tell_until_refused(&mut events, &mut say) => return ExitCode::from(REFUSED),
+        () = tell_until_refused(&mut events, &mut progress) => return ExitCode::from(REFUSED),
         _ = signals.next() => {}
     }
     // A second signal ends a close that the daemon does not answer.
     tokio::select! {
-        () = leave(provider, events, &mut say) => {}
+        () = leave(provider, events, &mut progress) => {}
         _ = signals.next() => {}
     }
     ExitCode::SUCCESS
 }
 
 /// For as long as the command runs.
-async fn with_command(args: &ProvideArgs, mut say: Say) -> ExitCode {
-    let mut running = match Running::start(&args.command) {
+async fn with_command(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
+    let mut running = match RunningCommand::start(&args.command) {
         Ok(running) => running,
         Err(error) => return command::cannot_run(&args.command[0], &error),
     };
     let (provider, mut events) = Provider::start_with_events(args.into());
     let ended = tokio::select! {
         ended = running.end() => ended,
-        () = tell_until_refused(&mut events, &mut say) => {
-            end_refused(&mut running, &say).await;
+        () = tell_until_refused(&mut events, &mut progress) => {
+            end_refused(&mut running, &progress).await;
             return ExitCode::from(REFUSED);
         }
     };
-    leave(provider, events, &mut say).await;
+    leave(provider, events, &mut progress).await;
     match ended {
         Ok(status) => command::exit_code(status),
         Err(error) => {
-            say.trouble("failed", &format!("cannot learn how {} ended: {error}", args.command[0].display()));
+            progress.trouble("failed", &format!("cannot learn how {} ended: {error}", args.command[0].display()));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Tells everything; done when nothing is left to wait for.
-async fn tell_until_refused(events: &mut Events, say: &mut Say) {
+async fn tell_until_refused(events: &mut Events, progress: &mut Progress) {
     while let Some(event) = events.next().await {
-        say.event(&event);
+        progress.event(&event);
     }
 }
 
 /// Closes, and tells it; but not what happens meanwhile, which is of no interest any more.
-async fn leave(provider: Provider, mut events: Events, say: &mut Say) {
+async fn leave(provider: Provider, mut events: Events, progress: &mut Progress) {
     provider.close().await;
     while let Some(event) = events.next().await {
         if matches!(event, Event::State(State::Closed)) {
-            say.event(&event);
+            progress.event(&event);
         }
     }
 }
 
 /// Ends a command whose registration can never be: running on unseen would look like success to whoever
 /// deploys it.
-async fn end_refused(running: &mut Running, say: &Say) {
-    say.trouble("ending", "ending the command, because it can never be found as it is registered");
+async fn end_refused(running: &mut RunningCommand, progress: &Progress) {
+    progress.trouble("ending", "ending the command, because it can never be found as it is registered");
     running.terminate();
     if tokio::time::timeout(END_WITHIN, running.end()).await.is_err() {
         running.kill();

@@ -1,6 +1,6 @@
 //! `skyhound resolve`: where a service's instances are, in the order in which to try them.
 
-use super::say;
+use super::progress;
 use super::services::{NO_ANSWER, NONE};
 use clap::Args;
 use serde_json::json;
@@ -59,12 +59,12 @@ fn dns_server(text: &str) -> Result<SocketAddr, String> {
 pub async fn run(args: ResolveArgs) -> ExitCode {
     match ask(&args).await {
         Ok(targets) if targets.is_empty() => {
-            say::failed(&format!("{} has no instances now", args.name));
+            progress::error(&format!("{} has no instances now", args.name));
             ExitCode::from(NONE)
         }
         Ok(targets) => super::print(lines(&targets, args.json).as_bytes()),
         Err(error) => {
-            say::failed(&super::with_sources(&error));
+            progress::error(&super::with_sources(&error));
             ExitCode::from(NO_ANSWER)
         }
     }

@@ -2,9 +2,9 @@
 
 use super::command::Signals;
 use super::notify::{self, State};
-use super::{say, with_sources};
+use super::{progress, with_sources};
 use crate::config::skydns;
-use crate::config::{ConfigError, LogFormat, Settings, Typed};
+use crate::config::{ConfigError, LogFormat, RawSettings, Settings};
 use crate::server::{Server, StartError};
 use clap::Args;
 use rustix::process::Signal;
@@ -61,32 +61,35 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub typed: Typed,
+    pub raw: RawSettings,
 }
 
 impl ServeArgs {
     /// What was typed, and the file behind it.
-    pub(super) fn read(self) -> Result<Typed, ConfigError> {
-        let typed = match &self.config {
-            Some(path) => self.typed.or(Typed::read(path)?),
-            None => self.typed,
+    pub(super) fn read(self) -> Result<RawSettings, ConfigError> {
+        let raw = match &self.config {
+            Some(path) => self.raw.or(RawSettings::read(path)?),
+            None => self.raw,
         };
-        let skydns = skydns::environment(&typed, |name| std::env::var_os(name)?.into_string().ok());
+        let skydns = skydns::environment(&raw, |name| std::env::var_os(name)?.into_string().ok());
         let wrong = |problem| ConfigError::SkyDns { place: "the environment".into(), problem };
         let skydns = skydns.map_err(wrong)?;
-        Ok(typed.or(skydns))
+        Ok(raw.or(skydns))
     }
 
     /// What `settle` makes of them. What is wrong in the file is said to be there.
-    pub(super) fn check<T>(self, settle: impl FnOnce(Typed) -> Result<T, ConfigError>) -> Result<T, ConfigError> {
-        let (file, typed) = (self.config.clone(), self.typed.clone());
-        let error = match self.read().and_then(settle) {
+    pub(super) fn check<T>(
+        self,
+        resolve: impl FnOnce(RawSettings) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let (file, raw) = (self.config.clone(), self.raw.clone());
+        let error = match self.read().and_then(resolve) {
             Err(error) => error,
-            settled => return settled,
+            resolved => return resolved,
         };
         Err(match (error, file) {
             (ConfigError::Setting { setting, problem }, Some(path))
-                if !typed.says(setting) && Typed::read(&path).is_ok_and(|file| file.says(setting)) =>
+                if !raw.is_set(setting) && RawSettings::read(&path).is_ok_and(|file| file.is_set(setting)) =>
             {
                 ConfigError::File { path, problem: format!("{setting}: {problem}") }
             }
@@ -100,7 +103,7 @@ pub(super) const BAD_SETTINGS: u8 = 2;
 
 /// Runs the verb.
 pub async fn run(args: ServeArgs) -> ExitCode {
-    match args.check(Typed::settle) {
+    match args.check(RawSettings::resolve) {
         Ok(settings) => with(settings).await,
         Err(error) => failed(&error, BAD_SETTINGS),
     }
@@ -130,7 +133,7 @@ pub(super) async fn with(settings: Settings) -> ExitCode {
 }
 
 pub(super) fn failed(error: &(dyn Error + 'static), status: u8) -> ExitCode {
-    say::failed(&with_sources(error));
+    progress::error(&with_sources(error));
     ExitCode::from(status)
 }
 
@@ -202,7 +205,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
     let (http, dns) = (server.http_addrs(), server.dns_addrs());
     let (dns_tls, dns_https) = (server.dns_tls_addrs(), server.dns_https_addrs());
     let mut line = serde_json::json!({
-        "ready": true, "http": http, "dns": dns, "store": server.store_place(), "version": crate::VERSION,
+        "ready": true, "http": http, "dns": dns, "store": server.store_location(), "version": crate::VERSION,
     });
     // Only where there is any: most have none, and a reader of the others sees it by the key.
     for (key, addrs) in [("dns_tls", dns_tls), ("dns_https", dns_https), ("seaport", server.seaport_addrs())] {
@@ -229,12 +232,12 @@ fn announce(server: &Server) -> std::io::Result<()> {
     for addr in server.seaport_addrs() {
         info!("seaport on {addr}");
     }
-    info!("entries are kept in {}", server.store_place());
+    info!("entries are kept in {}", server.store_location());
     if let (Some(http), Some(dns)) = (http.first(), dns.first()) {
         let category: Vec<_> = settings.default_category.split(',').collect();
         info!("try: skyhound provide web --port 8080 --server {scheme}://{http}");
         info!("     dig @{} -p {} SRV web.{}.{}", dns.ip(), dns.port(), category.join("."), settings.dns_root);
     }
-    notify::tell(State::Ready, &format!("entries are kept in {}", server.store_place()));
+    notify::tell(State::Ready, &format!("entries are kept in {}", server.store_location()));
     Ok(())
 }

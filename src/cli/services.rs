@@ -1,6 +1,6 @@
 //! `skyhound services`: which services there are.
 
-use super::{AskedArgs, say};
+use super::{DaemonArgs, progress};
 use clap::Args;
 use skyhound_client::discover::Service;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ Exit status:
 pub struct ServicesArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub asked: AskedArgs,
+    pub daemon: DaemonArgs,
 
     /// One JSON object per service and line
     #[arg(long)]
@@ -42,14 +42,14 @@ pub struct ServicesArgs {
 
 /// Runs it.
 pub async fn run(args: ServicesArgs) -> ExitCode {
-    match args.asked.discover().services().await {
+    match args.daemon.discover().services().await {
         Ok(services) if services.is_empty() => {
-            say::failed("there are no services now");
+            progress::error("there are no services now");
             ExitCode::from(NONE)
         }
         Ok(services) => super::print(lines(&services, args.json).as_bytes()),
         Err(error) => {
-            say::failed(&say::no_answer(&error));
+            progress::error(&progress::no_answer(&error));
             ExitCode::from(NO_ANSWER)
         }
     }

@@ -23,7 +23,7 @@ pub struct TlsArgs {
 impl TlsArgs {
     /// As the client takes them.
     pub(super) fn files(&self) -> ClientFiles {
-        ClientFiles { ca_cert: self.cacert.clone(), own: self.cert.clone().zip(self.key.clone()) }
+        ClientFiles { ca_cert: self.cacert.clone(), identity: self.cert.clone().zip(self.key.clone()) }
     }
 
     /// Files that are wrong now would be wrong at each attempt.

@@ -1,13 +1,13 @@
 //! `skyhound watch`: prints what changes, as it changes.
 
 use super::command::Signals;
-use super::{AskedArgs, say};
+use super::{DaemonArgs, progress};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
 use rustix::process::Signal;
 use serde_json::json;
 use skyhound_client::discover::Instance;
-use skyhound_client::watch::{Seen, Why};
+use skyhound_client::watch::{RemovalCause, WatchEvent};
 use skyhound_client::{Watch, Watcher};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ pub struct WatchArgs {
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
-    pub asked: AskedArgs,
+    pub daemon: DaemonArgs,
 
     /// One JSON object per change and line
     #[arg(long)]
@@ -66,15 +66,15 @@ pub async fn run(args: WatchArgs) -> ExitCode {
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT]) {
         Ok(signals) => signals,
         Err(error) => {
-            say::failed(&format!("cannot take over signals: {error}"));
+            progress::error(&format!("cannot take over signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = args.asked.tls.check() {
-        say::failed(&super::with_sources(&error));
+    if let Err(error) = args.daemon.tls.check() {
+        progress::error(&super::with_sources(&error));
         return ExitCode::from(BAD_USAGE);
     }
-    let (tls, servers) = (args.asked.tls.files(), args.asked.server);
+    let (tls, servers) = (args.daemon.tls.files(), args.daemon.server);
     let watch = Watch { servers, services: args.services, tls, ..Watch::default() };
     let mut watcher = Watcher::start(watch);
     tokio::select! {
@@ -88,26 +88,26 @@ async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
     let mut told = None;
     while let Some(seen) = watcher.next().await {
         let printed = match seen {
-            Seen::Put { instance, new } => print("put", if new { "new" } else { "changed" }, &instance, json),
-            Seen::Gone { instance, why } => {
+            WatchEvent::Put { instance, new } => print("put", if new { "new" } else { "changed" }, &instance, json),
+            WatchEvent::Removed { instance, why } => {
                 let (event, why) = reason(why);
                 print(event, why, &instance, json)
             }
-            Seen::Connected { .. } => {
+            WatchEvent::Connected { .. } => {
                 told = None;
                 Ok(())
             }
-            Seen::Lost { server, reason, .. } => {
-                let sentence = format!("{server} tells nothing: {reason}{}; trying again", say::hint(&reason));
+            WatchEvent::Lost { server, reason, .. } => {
+                let sentence = format!("{server} tells nothing: {reason}{}; trying again", progress::hint(&reason));
                 // A daemon that stays away is lost again at every attempt.
                 if told.as_ref() != Some(&sentence) {
-                    say::trouble(&sentence);
+                    progress::warning(&sentence);
                     told = Some(sentence);
                 }
                 Ok(())
             }
-            Seen::Refused(refusal) => {
-                say::failed(&refusal.to_string());
+            WatchEvent::Refused(refusal) => {
+                progress::error(&refusal.to_string());
                 return ExitCode::from(REFUSED);
             }
             // The client may report more one day; what it reports now is above.
@@ -118,7 +118,7 @@ async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
             // A reader that has seen enough (`| head`) is no failure.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Err(error) => {
-                say::failed(&format!("cannot write to stdout: {error}"));
+                progress::error(&format!("cannot write to stdout: {error}"));
                 return ExitCode::FAILURE;
             }
         }
@@ -127,11 +127,11 @@ async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
 }
 
 /// The event's name, as the daemon has it, and the reason in a word.
-fn reason(why: Why) -> (&'static str, &'static str) {
+fn reason(why: RemovalCause) -> (&'static str, &'static str) {
     match why {
-        Why::Left => ("delete", "left"),
-        Why::Expired => ("expire", "expired"),
-        Why::Missing => ("delete", "missing"),
+        RemovalCause::Deregistered => ("delete", "left"),
+        RemovalCause::Expired => ("expire", "expired"),
+        RemovalCause::Missing => ("delete", "missing"),
     }
 }
 
@@ -155,7 +155,7 @@ fn line(time: &str, event: &str, why: &str, instance: &Instance) -> String {
     };
     let style: Style = colour.on_default();
     let service = &instance.service;
-    format!("{time} {style}{sign} {service} {} {why}{style:#}", instance.place())
+    format!("{time} {style}{sign} {service} {} {why}{style:#}", instance.endpoint())
 }
 
 /// As the log has it: RFC 3339, UTC.

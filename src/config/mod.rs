@@ -1,17 +1,17 @@
-//! The daemon's settings, in two steps: as typed ([`Typed`]) → effective and valid ([`Settings`]).
+//! The daemon's settings, in two steps: as typed ([`RawSettings`]) → effective and valid ([`Settings`]).
 //!
 //! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else from where a SkyDNS has it ([`crate::config::skydns`]), else it has its default. [`typed`] is
-//! what can be said, `settle` how it is completed and checked. Everything is checked before anything is
+//! (`--config`), else from where a SkyDNS has it ([`crate::config::skydns`]), else it has its default. [`raw`] is
+//! what can be said, `resolve` how it is completed and checked. Everything is checked before anything is
 //! bound or opened. Does not own: what a part makes of its settings.
 
-mod settle;
+pub mod raw;
+mod resolve;
 pub mod skydns;
 mod stored;
-pub mod typed;
 
-pub use stored::{CONFIG_READ, with_stored};
-pub use typed::{LogFormat, Typed};
+pub use raw::{LogFormat, RawSettings};
+pub use stored::{SKYDNS_CONFIG_TIMEOUT, with_skydns_settings};
 
 use crate::sidecar::SidecarSettings;
 use skyhound_core::registry::OnStop;
@@ -77,17 +77,17 @@ pub struct Settings {
     /// What DNS does.
     pub dns: DnsSettings,
     /// What was typed, without any default: the store may have more to say ([`crate::config::skydns`]).
-    pub typed: Box<Typed>,
+    pub raw: Box<RawSettings>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
     /// The term of a session, and twice the time between two pings.
     pub timeout: Duration,
     /// The most registrations that stay until they are removed.
-    pub lasting_max: u32,
+    pub max_persistent: u32,
     /// Where entries are kept.
     pub store: StoreSettings,
     /// Where the last that was known is kept; nowhere for the embedded store, which is a file itself.
-    pub last_known: Option<PathBuf>,
+    pub snapshot_file: Option<PathBuf>,
     /// Where keys begin.
     pub layout: Layout,
     /// Where hound-dog's peers have their keys; `None` when nobody reads or writes them.

@@ -4,7 +4,7 @@
 //! In SkyDNS `config` wins over flags. Here it is the last to be asked, after flags, `SKYHOUND_…`, the file and
 //! the variables: it speaks to every daemon of the cluster, and what was said to this one was meant for this one.
 
-use crate::config::{DEFAULT_DNS_ROOT, Typed};
+use crate::config::{DEFAULT_DNS_ROOT, RawSettings};
 use serde::Deserialize;
 use skyhound_dns::dnssec::key::{KeyError, ZoneKey};
 use skyhound_model::Name;
@@ -32,10 +32,10 @@ struct Config {
 
 /// The settings under `<prefix>/config`. An empty text and a 0 are as good as a field that is missing: SkyDNS
 /// writes its fields out.
-pub fn config(value: &[u8]) -> Result<Typed, String> {
+pub fn config(value: &[u8]) -> Result<RawSettings, String> {
     let config: Config = serde_json::from_slice(value).map_err(|e| e.to_string())?;
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Typed {
+    Ok(RawSettings {
         dns_listen: text(config.dns_addr).into_iter().collect(),
         dns_root: text(config.domain).into_iter().collect(),
         dnssec_key: text(config.dnssec).into_iter().map(Into::into).collect(),
@@ -46,34 +46,34 @@ pub fn config(value: &[u8]) -> Result<Typed, String> {
         ndots: config.ndots.filter(|ndots| *ndots > 0),
         ttl: config.ttl.filter(|ttl| *ttl > 0),
         min_ttl: config.min_ttl.filter(|ttl| *ttl > 0),
-        ..Typed::default()
+        ..RawSettings::default()
     })
 }
 
 /// What `typed` says, and where it is silent `stored`. `pass_over` hears of a key that cannot be meant for this daemon:
 /// its files are on no other machine than the one that SkyDNS ran on, and a flag may have named other zones. What is
 /// here and wrong is an error, as with the flag: the zone would be unsigned, and bogus to whoever has its DS.
-pub fn joined(typed: &Typed, stored: Typed, pass_over: impl FnOnce(&str)) -> Typed {
-    let mut joined = typed.clone().or(stored);
-    if typed.dnssec_key.is_empty()
-        && let Some(problem) = foreign_key(&joined)
+pub fn merged(raw: &RawSettings, stored: RawSettings, pass_over: impl FnOnce(&str)) -> RawSettings {
+    let mut merged = raw.clone().or(stored);
+    if raw.dnssec_key.is_empty()
+        && let Some(problem) = unusable_key(&merged)
     {
         pass_over(&problem);
-        joined.dnssec_key.clear();
+        merged.dnssec_key.clear();
     }
-    joined
+    merged
 }
 
 /// Why the key cannot be meant for a daemon with these settings.
-fn foreign_key(typed: &Typed) -> Option<String> {
-    let path = typed.dnssec_key.first()?;
+fn unusable_key(raw: &RawSettings) -> Option<String> {
+    let path = raw.dnssec_key.first()?;
     match ZoneKey::load(path) {
         Err(KeyError::Unreadable { path, error }) if error.kind() == NotFound => {
             Some(format!("there is no {}", path.display()))
         }
         Ok(key) => {
             let default = [DEFAULT_DNS_ROOT.to_owned()];
-            let zones = if typed.dns_root.is_empty() { &default[..] } else { &typed.dns_root };
+            let zones = if raw.dns_root.is_empty() { &default[..] } else { &raw.dns_root };
             let is_ours = zones.iter().any(|zone| Name::parse(zone).is_ok_and(|zone| zone == *key.zone()));
             (!is_ours).then(|| format!("{} is for {}, which is no --dns-root", path.display(), key.zone()))
         }
@@ -82,28 +82,28 @@ fn foreign_key(typed: &Typed) -> Option<String> {
 }
 
 /// SkyDNS's environment, for what `typed` is silent about. `var` reads a variable.
-pub fn environment(typed: &Typed, var: impl Fn(&str) -> Option<String>) -> Result<Typed, String> {
+pub fn environment(raw: &RawSettings, var: impl Fn(&str) -> Option<String>) -> Result<RawSettings, String> {
     let var = |name| var(name).filter(|value| !value.is_empty());
     let list = |name| var(name).map_or_else(Vec::new, |value| value.split(',').map(|v| v.trim().to_owned()).collect());
     let ndots =
         var("SKYDNS_NDOTS").map(|value| value.parse().map_err(|_| format!("SKYDNS_NDOTS is {value:?}, no number")));
-    let dns = Typed {
+    let dns = RawSettings {
         dns_listen: list("SKYDNS_ADDR"),
         dns_root: list("SKYDNS_DOMAIN"),
         nameserver: list("SKYDNS_NAMESERVERS"),
         key_prefix: var("SKYDNS_PATH_PREFIX"),
         ndots: ndots.transpose()?,
-        ..Typed::default()
+        ..RawSettings::default()
     };
     // Who said where entries are kept did not mean the etcd that other programs of this machine use.
-    if typed.in_memory.is_some() || typed.data_dir.is_some() || !typed.etcd_api.is_empty() {
+    if raw.in_memory.is_some() || raw.data_dir.is_some() || !raw.etcd_api.is_empty() {
         return Ok(dns);
     }
     let etcd_api = list("ETCD_MACHINES");
     if etcd_api.is_empty() {
         return Ok(dns);
     }
-    Ok(Typed {
+    Ok(RawSettings {
         etcd_api,
         etcd_key: var("ETCD_TLSKEY").map(Into::into),
         etcd_cert: var("ETCD_TLSPEM").map(Into::into),
@@ -133,54 +133,58 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_of_a_skydns() {
-        let typed = environment(&Typed::default(), env).unwrap();
-        assert_eq!((typed.dns_listen[0].as_str(), typed.dns_root[0].as_str()), ("127.0.0.1:5354", "env.test."));
-        assert_eq!((typed.nameserver.len(), typed.nameserver[1].as_str()), (2, "10.0.0.2:53"));
-        assert_eq!((typed.ndots, typed.etcd_api.len()), (Some(1), 2));
-        assert_eq!((typed.etcd_username.as_deref(), typed.etcd_cacert), (Some("sky"), None));
-        let kept = Typed { in_memory: Some(true), ..Typed::default() };
-        let typed = environment(&kept, env).unwrap();
-        assert!(typed.etcd_api.is_empty() && typed.etcd_username.is_none() && !typed.dns_root.is_empty());
+    fn skydns_environment_variables_are_read() {
+        let raw = environment(&RawSettings::default(), env).unwrap();
+        assert_eq!((raw.dns_listen[0].as_str(), raw.dns_root[0].as_str()), ("127.0.0.1:5354", "env.test."));
+        assert_eq!((raw.nameserver.len(), raw.nameserver[1].as_str()), (2, "10.0.0.2:53"));
+        assert_eq!((raw.ndots, raw.etcd_api.len()), (Some(1), 2));
+        assert_eq!((raw.etcd_username.as_deref(), raw.etcd_cacert), (Some("sky"), None));
+        let kept = RawSettings { in_memory: Some(true), ..RawSettings::default() };
+        let raw = environment(&kept, env).unwrap();
+        assert!(raw.etcd_api.is_empty() && raw.etcd_username.is_none() && !raw.dns_root.is_empty());
         assert!(environment(&kept, |name| (name == "SKYDNS_NDOTS").then(|| "two".into())).is_err());
     }
 
     #[test]
-    fn the_config_of_a_skydns() {
-        let typed = config(
+    fn skydns_config_is_read() {
+        let raw = config(
             br#"{"dns_addr":"127.0.0.1:5354","domain":"conf.test","ttl":60,"min_ttl":0,"nameservers":["10.0.0.1:53"],
                 "no_rec":true,"round_robin":true,"hostmaster":"","read_timeout":2000000000,"dnssec":"/etc/K"}"#,
         )
         .unwrap();
-        assert_eq!((typed.dns_root[0].as_str(), typed.ttl, typed.min_ttl), ("conf.test", Some(60), None));
-        assert_eq!((typed.no_rec, typed.hostmaster, typed.nameserver.len()), (Some(true), None, 1));
-        assert_eq!(typed.dnssec_key, [std::path::Path::new("/etc/K")]);
+        assert_eq!((raw.dns_root[0].as_str(), raw.ttl, raw.min_ttl), ("conf.test", Some(60), None));
+        assert_eq!((raw.no_rec, raw.hostmaster, raw.nameserver.len()), (Some(true), None, 1));
+        assert_eq!(raw.dnssec_key, [std::path::Path::new("/etc/K")]);
         assert!(config(b"1").is_err() && config(b"{\"ttl\":-1}").is_err());
     }
     #[test]
-    fn a_key_of_another_machine_or_zone_is_passed_over() {
+    fn a_key_of_another_machine_or_zone_is_ignored() {
         let (dir, made) = (tempfile::tempdir().unwrap(), new_key());
         let stem = dir.path().join("K");
         std::fs::write(stem.with_extension("key"), &made.public).unwrap();
         std::fs::write(stem.with_extension("private"), &made.private).unwrap();
-        let stored =
-            || Typed { dnssec_key: vec![stem.clone()], dns_root: vec!["conf.test.".into()], ..Typed::default() };
-        let joined = |typed: &Typed, stored| {
-            let mut why = String::new();
-            let joined = joined(typed, stored, |problem| why = problem.to_owned());
-            (joined.dnssec_key, why)
+        let stored = || RawSettings {
+            dnssec_key: vec![stem.clone()],
+            dns_root: vec!["conf.test.".into()],
+            ..RawSettings::default()
         };
-        assert_eq!(joined(&Typed::default(), stored()), (vec![stem.clone()], String::new()));
-        let (keys, why) = joined(&Typed { dns_root: vec!["flag.test".into()], ..Typed::default() }, stored());
+        let merged = |raw: &RawSettings, stored| {
+            let mut why = String::new();
+            let merged = merged(raw, stored, |problem| why = problem.to_owned());
+            (merged.dnssec_key, why)
+        };
+        assert_eq!(merged(&RawSettings::default(), stored()), (vec![stem.clone()], String::new()));
+        let (keys, why) =
+            merged(&RawSettings { dns_root: vec!["flag.test".into()], ..RawSettings::default() }, stored());
         assert!(keys.is_empty() && why.ends_with("K is for conf.test., which is no --dns-root"), "{why}");
-        let (keys, why) = joined(&Typed::default(), Typed { dns_root: Vec::new(), ..stored() });
+        let (keys, why) = merged(&RawSettings::default(), RawSettings { dns_root: Vec::new(), ..stored() });
         assert!(keys.is_empty() && why.ends_with("which is no --dns-root"), "{why}");
-        let elsewhere = || Typed { dnssec_key: vec!["/nowhere/K".into()], ..Typed::default() };
-        let (keys, why) = joined(&Typed::default(), elsewhere());
+        let elsewhere = || RawSettings { dnssec_key: vec!["/nowhere/K".into()], ..RawSettings::default() };
+        let (keys, why) = merged(&RawSettings::default(), elsewhere());
         assert!(keys.is_empty() && why == "there is no /nowhere/K.key", "{why}");
-        assert_eq!(joined(&elsewhere(), stored()).0, elsewhere().dnssec_key, "a flag is not looked at here");
+        assert_eq!(merged(&elsewhere(), stored()).0, elsewhere().dnssec_key, "a flag is not looked at here");
         std::fs::write(stem.with_extension("private"), "").unwrap();
-        assert_eq!(joined(&Typed::default(), stored()).0, [stem], "what is wrong is found wrong later");
+        assert_eq!(merged(&RawSettings::default(), stored()).0, [stem], "what is wrong is found wrong later");
     }
 
     fn new_key() -> skyhound_dns::dnssec::key::NewKey {

@@ -10,18 +10,18 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 /// How long start-up waits for the settings that a SkyDNS keeps in etcd.
-pub const CONFIG_READ: Duration = Duration::from_secs(2);
+pub const SKYDNS_CONFIG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Completes the settings: a setting that was not given takes the value that a SkyDNS stored in etcd, if there is one.
 ///
 /// # Errors
 /// [`ConfigError::SkyDns`] if the stored value is invalid, by itself or together with the settings that were given.
-pub async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<Settings, ConfigError> {
+pub async fn with_skydns_settings(settings: &Settings, store: &Arc<dyn Store>) -> Result<Settings, ConfigError> {
     if !matches!(settings.store, StoreSettings::Etcd(_)) {
         return Ok(settings.clone());
     }
     let key = format!("{}{}", settings.layout.prefix(), skydns::CONFIG);
-    let Ok(Ok(listing)) = tokio::time::timeout(CONFIG_READ, store.list(key.as_bytes())).await else {
+    let Ok(Ok(listing)) = tokio::time::timeout(SKYDNS_CONFIG_TIMEOUT, store.list(key.as_bytes())).await else {
         // Not fatal: an etcd that is away must not keep a daemon from starting that has all its settings.
         warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
         return Ok(settings.clone());
@@ -36,5 +36,5 @@ pub async fn with_stored(settings: &Settings, store: &Arc<dyn Store>) -> Result<
     };
     // What was typed is right by itself: it was settled before.
     let wrong = |error: ConfigError| ConfigError::SkyDns { place: key.clone(), problem: error.to_string() };
-    skydns::joined(&settings.typed, stored, pass_over).settle().map_err(wrong)
+    skydns::merged(&settings.raw, stored, pass_over).resolve().map_err(wrong)
 }

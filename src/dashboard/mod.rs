@@ -14,8 +14,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use skyhound_dns::DnsStats;
 use skyhound_frontends::app::App;
+use skyhound_frontends::micro::allow_all_origins;
 use skyhound_frontends::micro::rpc::is_json;
-use skyhound_frontends::micro::to_all_origins;
 use skyhound_net::{Reply, Request, Route, route};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,7 +83,7 @@ pub(super) struct Stats {
 impl Stats {
     fn totals(&self) -> Totals {
         let dns = self.dns.as_ref().map_or(0, |dns| dns.transports().map(|(_, count)| count).sum());
-        Totals { at: now(), classes: self.app.metrics.classes(), dns }
+        Totals { at: unix_seconds(), classes: self.app.metrics.status_classes(), dns }
     }
 
     pub(super) fn counters(&self) -> Vec<Value> {
@@ -94,8 +94,8 @@ impl Stats {
     fn json(&self) -> Value {
         json!({
             "started": self.started,
-            "memory": format!("{:.2}mb", megabytes()),
-            "threads": threads(),
+            "memory": format!("{:.2}mb", resident_megabytes()),
+            "threads": thread_count(),
             // There is no collector to pause for.
             "gc_pause": "0.000ms",
             "counters": self.counters(),
@@ -107,8 +107,8 @@ impl Stats {
 pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
     let stats = Arc::new(Stats {
         app: Arc::clone(app),
-        started: now(),
-        views: tokio::sync::Semaphore::new(view::AT_ONCE),
+        started: unix_seconds(),
+        views: tokio::sync::Semaphore::new(view::CONCURRENT_MAX),
         dns,
         windows: Mutex::new(Windows(VecDeque::new())),
     });
@@ -127,7 +127,7 @@ pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
         }
     });
     let viewed = Arc::clone(&stats);
-    let preflight = |_, _| async { Ok(to_all_origins(route::text(StatusCode::OK, ""))) };
+    let preflight = |_, _| async { Ok(allow_all_origins(route::text(StatusCode::OK, ""))) };
     let mut routes = vec![
         Route::get("/stats", move |request, _| {
             let reply = get(&stats, &request);
@@ -142,26 +142,26 @@ pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
 
 fn get(stats: &Stats, request: &Request) -> Reply {
     if is_json(request.headers()) {
-        to_all_origins(route::json(StatusCode::OK, &stats.json()))
+        allow_all_origins(route::json(StatusCode::OK, &stats.json()))
     } else {
-        to_all_origins(page::page())
+        allow_all_origins(page::page())
     }
 }
 
 /// Seconds since 1970.
-pub(super) fn now() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Memory resident in RAM; 0 where the system does not say.
 // Exact up to 2^52 bytes.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn megabytes() -> f64 {
+pub(super) fn resident_megabytes() -> f64 {
     resident_bytes().unwrap_or_default() as f64 / 1024.0 / 1024.0
 }
 
 /// proc(5): `Threads`; 0 outside Linux.
-pub(super) fn threads() -> u64 {
+pub(super) fn thread_count() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
     line.and_then(|line| line.trim().parse().ok()).unwrap_or_default()
@@ -172,13 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_differences() {
+    fn windows_are_differences_of_counters() {
         let at = |at, ok, bad, dns| Totals { at, classes: [0, 0, ok, 0, bad, 0], dns };
         let mut windows = Windows(VecDeque::from([at(100, 5, 0, 0)]));
         windows.roll(at(105, 7, 1, 10));
-        let said = windows.counters(at(107, 7, 1, 11));
+        let counters = windows.counters(at(107, 7, 1, 11));
         assert_eq!(
-            said,
+            counters,
             [
                 json!({"timestamp": 100, "status_codes": {"20x": 2, "40x": 1}, "total_reqs": 3, "dns": 10}),
                 json!({"timestamp": 105, "status_codes": {}, "total_reqs": 0, "dns": 1}),

@@ -13,20 +13,20 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// What the page consists of.
 pub(super) fn routes() -> Vec<Route> {
-    let file =
-        |path, kind, text: &'static str| Route::get(path, move |_, _| std::future::ready(Ok(served(kind, text))));
+    let file_route =
+        |path, kind, text: &'static str| Route::get(path, move |_, _| std::future::ready(Ok(static_file(kind, text))));
     vec![
-        file("/stats/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
-        file("/stats/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
+        file_route("/stats/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
+        file_route("/stats/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
     ]
 }
 
 /// The page itself.
 pub(super) fn page() -> Reply {
-    served("text/html; charset=utf-8", include_str!("page/page.html"))
+    static_file("text/html; charset=utf-8", include_str!("page/page.html"))
 }
 
-fn served(kind: &'static str, text: &'static str) -> Reply {
+fn static_file(kind: &'static str, text: &'static str) -> Reply {
     let mut reply = route::reply(StatusCode::OK, kind, Bytes::from_static(text.as_bytes()));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);

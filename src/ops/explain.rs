@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skyhound_core::catalog::{Catalog, Quarantined};
 use skyhound_dns::DnsSettings;
 use skyhound_dns::answer::Question;
-use skyhound_dns::explain::{self, Account, EXPLAIN_MAX, Explained, explain};
+use skyhound_dns::explain::{self, EXPLAIN_MAX, EntryExplanation, Explanation, explain};
 use skyhound_model::details::Details;
 use skyhound_net::{HttpError, Reply, Request, Route, route};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub fn routes(catalog: &Arc<Catalog>, settings: DnsSettings) -> Vec<Route> {
     vec![
         Route::get("/explain", move |request: Request, _| {
             let (catalog, settings) = (Arc::clone(&explained), Arc::clone(&settings));
-            async move { why(request.uri().query().unwrap_or_default(), catalog, settings).await }
+            async move { explain_route(request.uri().query().unwrap_or_default(), catalog, settings).await }
         }),
         Route::get("/quarantine", move |_, _| {
             let catalog = Arc::clone(&listed);
@@ -30,25 +30,25 @@ pub fn routes(catalog: &Arc<Catalog>, settings: DnsSettings) -> Vec<Route> {
     ]
 }
 
-async fn why(query: &str, catalog: Arc<Catalog>, settings: Arc<DnsSettings>) -> Result<Reply, HttpError> {
-    let question = asked(query).map_err(HttpError::bad_request)?;
+async fn explain_route(query: &str, catalog: Arc<Catalog>, settings: Arc<DnsSettings>) -> Result<Reply, HttpError> {
+    let question = parse_question(query).map_err(HttpError::bad_request)?;
     // Off the executor: it goes through the place entry by entry.
-    let told = tokio::task::spawn_blocking(move || {
+    let body = tokio::task::spawn_blocking(move || {
         let (snapshot, health) = (catalog.snapshot(), catalog.health());
         let explained = explain(&snapshot, health, &settings, &question);
-        let mut told = json(&question, &explained);
-        told["revision"] = snapshot.revision().0.into();
-        told["catalog"] = health.word().into();
-        told
+        let mut body = json(&question, &explained);
+        body["revision"] = snapshot.revision().0.into();
+        body["catalog"] = health.as_str().into();
+        body
     });
-    match told.await {
-        Ok(told) => Ok(route::json(StatusCode::OK, &told)),
+    match body.await {
+        Ok(body) => Ok(route::json(StatusCode::OK, &body)),
         Err(_) => Err(HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "explaining failed; see the log")),
     }
 }
 
 /// The question in `name=…&type=…`; the type is SRV unless it is said.
-fn asked(query: &str) -> Result<Question, String> {
+fn parse_question(query: &str) -> Result<Question, String> {
     let (mut name, mut qtype) = (None, None);
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{key} is not UTF-8"))?;
@@ -59,32 +59,33 @@ fn asked(query: &str) -> Result<Question, String> {
         }
     }
     let name = name.ok_or("give the name to explain, as in /explain?name=web.services.skydns.local&type=SRV")?;
-    explain::question(&name, qtype.as_deref().unwrap_or("SRV"))
+    explain::parse_question(&name, qtype.as_deref().unwrap_or("SRV"))
 }
 
-fn json(question: &Question, explained: &Explained) -> Value {
-    let said = &explained.answer;
-    let outside: Vec<_> = said.outside.iter().map(|o| format!("{} {}", o.name, o.qtype)).collect();
+fn json(question: &Question, explained: &Explanation) -> Value {
+    let response = &explained.response;
+    let upstream_queries: Vec<_> =
+        response.upstream_queries.iter().map(|o| format!("{} {}", o.name, o.qtype)).collect();
     json!({
-        "name": question.place.to_string(),
+        "name": question.tree_name.to_string(),
         "type": question.qtype.to_string(),
         "zone": explained.zone.as_ref().map(ToString::to_string),
-        "place": explained.place.to_string(),
+        "place": explained.target.to_string(),
         "answer": {
-            "rcode": said.rcode.to_string(),
-            "error": said.explanation.map(|explanation| format!("{explanation:?}")),
-            "answer": lines(&said.answers),
-            "authority": lines(&said.authority),
-            "additional": lines(&said.additional),
-            "asked_outside": outside,
+            "rcode": response.rcode.to_string(),
+            "error": response.extended_error.map(|error| error.as_str()),
+            "answer": lines(&response.answers),
+            "authority": lines(&response.authority),
+            "additional": lines(&response.additional),
+            "asked_outside": upstream_queries,
         },
         "entries": explained.entries.iter().map(account).collect::<Vec<_>>(),
-        "more_entries": explained.more,
-        "unreadable": explained.unreadable.iter().map(|bad| unreadable(bad)).collect::<Vec<_>>(),
+        "more_entries": explained.more_entries,
+        "unreadable": explained.quarantined.iter().map(|bad| unreadable(bad)).collect::<Vec<_>>(),
     })
 }
 
-fn account(account: &Account) -> Value {
+fn account(account: &EntryExplanation) -> Value {
     let stored = &account.stored;
     json!({
         "name": account.name.to_string(),
@@ -95,7 +96,7 @@ fn account(account: &Account) -> Value {
         "ttl": account.ttl_s,
         "dialect": stored.entry.details.as_ref().map(Details::dialect),
         "records": lines(&account.records),
-        "left_out": account.left_out,
+        "left_out": account.omission,
     })
 }
 
@@ -125,15 +126,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_is_read() {
-        let question = asked("name=web%2Eservices.skydns.local&type=a&x=y").unwrap();
+    fn the_question_is_parsed() {
+        let question = parse_question("name=web%2Eservices.skydns.local&type=a&x=y").unwrap();
         assert_eq!(
-            (question.place.to_string(), question.qtype.to_string()),
+            (question.tree_name.to_string(), question.qtype.to_string()),
             ("web.services.skydns.local.".into(), "A".into())
         );
-        assert_eq!(asked("name=web").unwrap().qtype.to_string(), "SRV");
-        assert!(asked("").unwrap_err().starts_with("give the name"));
-        assert!(asked("name=%ff").unwrap_err().contains("UTF-8"));
-        assert!(asked("name=a..b").unwrap_err().contains("empty label"));
+        assert_eq!(parse_question("name=web").unwrap().qtype.to_string(), "SRV");
+        assert!(parse_question("").unwrap_err().starts_with("give the name"));
+        assert!(parse_question("name=%ff").unwrap_err().contains("UTF-8"));
+        assert!(parse_question("name=a..b").unwrap_err().contains("empty label"));
     }
 }

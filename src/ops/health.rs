@@ -31,11 +31,11 @@ pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
     let store = store(app).await;
     let health = app.catalog.health();
     let snapshot = app.catalog.snapshot();
-    let ready = !stopping && health != Health::NeverRead;
+    let ready = !stopping && health != Health::NeverLoaded;
     let body = json!({
         "ready": ready,
         "stopping": stopping,
-        "catalog": health.word(),
+        "catalog": health.as_str(),
         "stale_seconds": health.age().map(|age| age.as_secs()),
         "revision": snapshot.revision().0,
         "entries": snapshot.root().entries(),
@@ -52,7 +52,7 @@ async fn store(app: &App) -> Value {
             "reachable": true,
             "kind": status.kind,
             "version": status.version,
-            "place": status.place,
+            "place": status.location,
             "revision": status.revision.0,
             "alarms": status.alarms,
         }),

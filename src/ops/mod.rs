@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What [`Metrics::render`] is, for who accepts it: Prometheus does since 2.5.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What [`Metrics::render_plain`] is, for everybody else.
+/// What [`Metrics::render_prometheus`] is, for everybody else.
 pub const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/healthz`, `/readyz`, `/metrics`, `/version`.
@@ -29,7 +29,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
         Route::get("/healthz", |_, _| async { Ok(health::alive()) }),
         Route::get("/readyz", move |_, peer| {
             let app = Arc::clone(&ready);
-            async move { Ok(health::ready(&app, peer.seat.is_stopping()).await) }
+            async move { Ok(health::ready(&app, peer.permit.is_stopping()).await) }
         }),
         Route::get("/metrics", move |request, _| {
             let metrics = Arc::clone(&metrics);
@@ -46,7 +46,7 @@ fn takes_open_metrics(headers: &HeaderMap) -> bool {
 
 /// Off the executor: counting 10,000 open descriptors takes milliseconds.
 async fn scrape(metrics: Arc<Metrics>, open: bool) -> Reply {
-    let render = move || if open { metrics.render() } else { metrics.render_plain() };
+    let render = move || if open { metrics.render() } else { metrics.render_prometheus() };
     match tokio::task::spawn_blocking(render).await {
         Ok(text) => route::reply(StatusCode::OK, if open { OPEN_METRICS } else { PLAIN_METRICS }, Bytes::from(text)),
         Err(_) => route::text(StatusCode::INTERNAL_SERVER_ERROR, "collecting the metrics failed\n"),

@@ -13,14 +13,14 @@
 pub mod probe;
 
 use hyper::{StatusCode, Uri};
-use probe::{Probe, Wrong};
+use probe::{Probe, ProbeFailure};
 use serde_json::json;
 use skyhound_core::registry::Claim;
 use skyhound_frontends::app::App;
-use skyhound_frontends::micro::DIALECT;
-use skyhound_frontends::micro::service::{REST, TERM_RANGE};
-use skyhound_model::departure::Departure;
-use skyhound_model::instance::Invalid;
+use skyhound_frontends::micro::FRONTEND;
+use skyhound_frontends::micro::service::{EXTRA_KEY, TTL_RANGE};
+use skyhound_model::instance::InvalidParameter;
+use skyhound_model::removal::RemovalReason;
 use skyhound_model::{Instance, Registration};
 use skyhound_net::{HttpError, Route, route};
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,7 +35,7 @@ use tracing::{info, warn};
 /// `--healthcheck-interval`, in seconds: the original's own.
 pub const INTERVAL_S: u32 = 30;
 /// The pause before a registration that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The app beside this daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,18 +67,18 @@ pub struct ProbeSettings {
 
 impl SidecarSettings {
     /// The registration, to be checked before anything starts.
-    pub fn instance(&self, app: &App) -> Result<Instance, Invalid> {
+    pub fn instance(&self, app: &App) -> Result<Instance, InvalidParameter> {
         let registration = Registration {
             service: self.name.clone(),
             host: self.host.clone(),
             port: self.port,
-            dialect: DIALECT,
+            dialect: FRONTEND,
             ..Registration::default()
         };
         let mut instance = registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         if let Some(details) = &mut instance.entry.details {
-            let rest = json!({ "id": format!("{}-{}", self.name, uuid::Uuid::new_v4()) }).to_string();
-            details.set_meta(REST, rest);
+            let extra = json!({ "id": format!("{}-{}", self.name, uuid::Uuid::new_v4()) }).to_string();
+            details.set_meta(EXTRA_KEY, extra);
         }
         Ok(instance)
     }
@@ -86,43 +86,43 @@ impl SidecarSettings {
 
 /// What the last probes say.
 #[derive(Debug, Default)]
-struct Verdict {
-    /// Whether it is taken for well; `None` before the first answer.
-    well: Option<bool>,
+struct HealthTracker {
+    /// Whether it is taken for healthy; `None` before the first answer.
+    healthy: Option<bool>,
     /// Answers in a row that say otherwise.
-    against: u32,
+    opposing: u32,
 }
 
-impl Verdict {
+impl HealthTracker {
     /// One more answer. Says whether it is taken for well now.
-    fn hear(&mut self, good: bool, settings: &ProbeSettings) -> bool {
-        let well = *self.well.get_or_insert(good);
-        self.against = if good == well { 0 } else { self.against + 1 };
-        let needed = if well { settings.fall } else { settings.rise };
-        if self.against >= needed {
-            self.against = 0;
-            self.well = Some(good);
+    fn record(&mut self, passed: bool, settings: &ProbeSettings) -> bool {
+        let healthy = *self.healthy.get_or_insert(passed);
+        self.opposing = if passed == healthy { 0 } else { self.opposing + 1 };
+        let needed = if healthy { settings.fall } else { settings.rise };
+        if self.opposing >= needed {
+            self.opposing = 0;
+            self.healthy = Some(passed);
         }
-        self.well == Some(true)
+        self.healthy == Some(true)
     }
 }
 
 /// What `/health` says: nothing wrong, or the last probe's status and text.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Option<Wrong>>);
+pub struct SidecarHealth(Mutex<Option<ProbeFailure>>);
 
-impl Health {
-    fn set(&self, wrong: Option<Wrong>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+impl SidecarHealth {
+    fn set(&self, failure: Option<ProbeFailure>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// `/health`.
     pub fn route(self: &Arc<Self>) -> Route {
         let health = Arc::clone(self);
         Route::get("/health", move |_, _| {
-            let wrong = health.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let failure = health.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             async move {
-                match wrong {
+                match failure {
                     None => Ok(route::text(StatusCode::OK, "ok\n")),
                     Some((status, text)) => Err(HttpError::new(status, text)),
                 }
@@ -140,7 +140,7 @@ pub struct Sidecar {
 
 impl Sidecar {
     /// Starts. Within a tokio runtime.
-    pub fn start(app: Arc<App>, instance: Instance, probe: Option<Probe>, health: Arc<Health>) -> Self {
+    pub fn start(app: Arc<App>, instance: Instance, probe: Option<Probe>, health: Arc<SidecarHealth>) -> Self {
         let (stop, stopping) = watch::channel(false);
         Self { stop, task: tokio::spawn(run(app, instance, probe, health, stopping)) }
     }
@@ -157,12 +157,12 @@ async fn run(
     app: Arc<App>,
     instance: Instance,
     probe: Option<Probe>,
-    health: Arc<Health>,
+    health: Arc<SidecarHealth>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut claim: Option<Claim> = None;
-    let mut verdict = Verdict::default();
-    let mut ticks = interval(probe.as_ref().map_or(AGAIN, |probe| probe.settings.interval));
+    let mut tracker = HealthTracker::default();
+    let mut ticks = interval(probe.as_ref().map_or(RETRY_PAUSE, |probe| probe.settings.interval));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -170,45 +170,45 @@ async fn run(
             _ = stopping.wait_for(|stop| *stop) => break,
             _ = ticks.tick() => {}
         }
-        let well = match &probe {
+        let healthy = match &probe {
             None => true,
             Some(probe) => {
-                let wrong = probe.ask().await;
-                let well = verdict.hear(wrong.is_none(), &probe.settings);
-                health.set(wrong);
-                well
+                let failure = probe.check().await;
+                let healthy = tracker.record(failure.is_none(), &probe.settings);
+                health.set(failure);
+                healthy
             }
         };
-        match (well, claim.take()) {
+        match (healthy, claim.take()) {
             (true, None) => match app.registry.register(instance.clone()).await {
-                Ok(held) => {
+                Ok(registered) => {
                     info!(name = %instance.name, "registered");
-                    app.metrics.registration(DIALECT, "ok");
-                    claim = Some(held);
+                    app.metrics.registration(FRONTEND, "ok");
+                    claim = Some(registered);
                 }
                 Err(error) => {
                     warn!(%error, name = %instance.name, "cannot be registered; trying again");
-                    ticks.reset_after(AGAIN);
+                    ticks.reset_after(RETRY_PAUSE);
                 }
             },
-            (false, Some(held)) => {
+            (false, Some(registered)) => {
                 warn!(name = %instance.name, "it fails its health check and is taken out");
-                app.metrics.release(DIALECT, "unhealthy");
+                app.metrics.release(FRONTEND, "unhealthy");
                 // The registry goes on with it, if the store is away.
-                drop(held.release(Departure::Expired).await);
+                drop(registered.release(RemovalReason::Expired).await);
             }
             (_, same) => claim = same,
         }
     }
     if let Some(claim) = claim {
-        app.metrics.release(DIALECT, "stopped");
-        drop(claim.release(Departure::Left).await);
+        app.metrics.release(FRONTEND, "stopped");
+        drop(claim.release(RemovalReason::Deregistered).await);
     }
 }
 
 /// The interval in seconds, within what makes sense.
-pub fn interval_of(seconds: u32) -> Option<Duration> {
-    (u64::from(seconds) <= *TERM_RANGE.end() && seconds > 0).then(|| Duration::from_secs(seconds.into()))
+pub fn probe_interval(seconds: u32) -> Option<Duration> {
+    (u64::from(seconds) <= *TTL_RANGE.end() && seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_in_a_row_are_believed() {
+    fn health_changes_after_rise_or_fall_in_a_row() {
         let settings = ProbeSettings {
             url: Uri::from_static("http://127.0.0.1/"),
             cacert: None,
@@ -224,12 +224,12 @@ mod tests {
             rise: 2,
             fall: 3,
         };
-        let hear = |answers: &str| {
-            let mut verdict = Verdict::default();
-            answers.chars().map(|a| if verdict.hear(a == '+', &settings) { '+' } else { '-' }).collect::<String>()
+        let outcomes = |answers: &str| {
+            let mut tracker = HealthTracker::default();
+            answers.chars().map(|a| if tracker.record(a == '+', &settings) { '+' } else { '-' }).collect::<String>()
         };
-        assert_eq!(hear("++--+---+-++"), "+++++++----+");
-        assert_eq!(hear("-+-++"), "----+", "the first one decides at once");
-        assert_eq!(hear("+"), "+");
+        assert_eq!(outcomes("++--+---+-++"), "+++++++----+");
+        assert_eq!(outcomes("-+-++"), "----+", "the first one decides at once");
+        assert_eq!(outcomes("+"), "+");
     }
 }

@@ -23,12 +23,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// The longest that a question may take; never longer than the interval.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much of a bad answer's text is said again, in bytes.
 pub const TEXT_MAX: usize = 1024;
 
 /// What is wrong: a status and a text.
-pub(super) type Wrong = (StatusCode, String);
+pub(super) type ProbeFailure = (StatusCode, String);
 
 /// Asks one URL.
 pub struct Probe {
@@ -41,12 +41,12 @@ impl Probe {
     /// Reads the authorities that it takes.
     pub fn new(settings: ProbeSettings) -> Result<Self, TlsError> {
         let secure = settings.url.scheme_str() == Some("https");
-        let tls = secure.then(|| tls::client("healthcheck-cacert", settings.cacert.as_deref())).transpose()?;
+        let tls = secure.then(|| tls::client_config("healthcheck-cacert", settings.cacert.as_deref())).transpose()?;
         Ok(Self { settings, tls: tls.map(TlsConnector::from) })
     }
 
     /// Asks once. What is wrong, if anything.
-    pub(super) async fn ask(&self) -> Option<Wrong> {
+    pub(super) async fn check(&self) -> Option<ProbeFailure> {
         let url = &self.settings.url;
         let answer = async {
             let reply = self.get().await?;
@@ -55,9 +55,9 @@ impl Probe {
             let text = text.map(Collected::to_bytes).unwrap_or_default();
             Ok((status, String::from_utf8_lossy(&text).trim_end().to_owned()))
         };
-        let deadline = DEADLINE.min(self.settings.interval);
-        let late = |_| Err(format!("no answer within {deadline:?}"));
-        match timeout(deadline, answer).await.unwrap_or_else(late) {
+        let deadline = PROBE_TIMEOUT.min(self.settings.interval);
+        let timed_out = |_| Err(format!("no answer within {deadline:?}"));
+        match timeout(deadline, answer).await.unwrap_or_else(timed_out) {
             Ok((StatusCode::OK, _)) => None,
             // Said again as it was, but for what is no failure by itself and would make `/health` well.
             Ok((status, text)) if status.is_client_error() || status.is_server_error() => Some((status, text)),
@@ -70,10 +70,10 @@ impl Probe {
         let url = &self.settings.url;
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
-        let tcp = TcpStream::connect((host, port)).await.map_err(said)?;
+        let tcp = TcpStream::connect((host, port)).await.map_err(root_cause_text)?;
         let Some(tls) = &self.tls else { return send(url, tcp).await };
-        let name = ServerName::try_from(host.to_owned()).map_err(said)?;
-        send(url, tls.connect(name, tcp).await.map_err(said)?).await
+        let name = ServerName::try_from(host.to_owned()).map_err(root_cause_text)?;
+        send(url, tls.connect(name, tcp).await.map_err(root_cause_text)?).await
     }
 }
 
@@ -81,7 +81,7 @@ async fn send(
     url: &Uri,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<Response<Incoming>, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(root_cause_text)?;
     // It ends with the answer, or when that is dropped.
     tokio::spawn(connection);
     let host = url.host().unwrap_or_default();
@@ -89,11 +89,11 @@ async fn send(
         .header(HOST, url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
         .header(USER_AGENT, concat!("skyhound/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new());
-    sender.send_request(request.map_err(said)?).await.map_err(said)
+    sender.send_request(request.map_err(root_cause_text)?).await.map_err(root_cause_text)
 }
 
 // As `map_err` takes it.
 #[allow(clippy::needless_pass_by_value)]
-fn said(error: impl std::error::Error + 'static) -> String {
+fn root_cause_text(error: impl std::error::Error + 'static) -> String {
     skyhound_base::errors::root_cause(&error)
 }

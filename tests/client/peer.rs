@@ -81,13 +81,13 @@ pub(crate) fn web(servers: &[&Peer]) -> Provide {
     let ms = Duration::from_millis;
     let timing = Timing {
         connect: ms(2000),
-        answer: ms(2000),
-        ping_every: ms(50),
-        silence: ms(2000),
+        response: ms(2000),
+        ping_interval: ms(50),
+        liveness_timeout: ms(2000),
         close: ms(5000),
         retry_min: ms(1),
         retry_max: ms(20),
-        held_long: ms(1000),
+        stable_after: ms(1000),
     };
     Provide { servers: servers.iter().map(|peer| peer.server()).collect(), timing, ..Provide::new("web", 8080) }
 }

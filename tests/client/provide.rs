@@ -37,7 +37,7 @@ async fn bad_parameters_are_final_and_the_daemons_sentence_is_told() {
     peer.answer("400 Bad Request", "", "port is 0; give the port that the service listens on\n").await;
     let Err(ProvideError::Refused(refusal)) = soon(provider.registered()).await else { panic!("it is refused") };
     assert_eq!((refusal.status, refusal.server), (400, peer.server()));
-    assert_eq!(refusal.sentence, "port is 0; give the port that the service listens on");
+    assert_eq!(refusal.message, "port is 0; give the port that the service listens on");
     while soon(events.next()).await.is_some() {}
     assert!(peer.nobody_comes().await, "a refusal is final");
     soon(provider.close()).await;
@@ -64,7 +64,7 @@ async fn retry_after_is_honoured() {
     peer.answer("503 Service Unavailable", "Retry-After: 1\r\n", "the store is away").await;
     let answered = Instant::now();
     let (reason, retry_in) = loss(&mut events).await;
-    assert_eq!(reason, Loss::Unavailable { status: 503, sentence: "the store is away".into(), retry_after: Some(1) });
+    assert_eq!(reason, Loss::Unavailable { status: 503, message: "the store is away".into(), retry_after: Some(1) });
     assert!(retry_in >= Duration::from_secs(1), "{retry_in:?}");
     let _held = peer.accept().await;
     assert!(answered.elapsed() >= Duration::from_millis(990), "{:?}", answered.elapsed());
@@ -85,11 +85,11 @@ async fn retry_after_delays_nobody_who_has_another_server() {
 #[tokio::test]
 async fn who_takes_the_connection_and_says_nothing_is_passed_over() {
     let (mute, good) = (Peer::bind().await, Peer::bind().await);
-    let timing = Timing { answer: Duration::from_millis(100), ..web(&[]).timing };
+    let timing = Timing { response: Duration::from_millis(100), ..web(&[]).timing };
     let (provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&mute, &good]) });
     let _held = mute.connected().await;
     let (reason, _) = loss(&mut events).await;
-    assert_eq!(reason, Loss::NoAnswer(Duration::from_millis(100)));
+    assert_eq!(reason, Loss::NoResponse(Duration::from_millis(100)));
     let _held = good.accept().await;
     soon(provider.registered()).await.unwrap();
 }
@@ -130,18 +130,22 @@ async fn what_no_request_can_carry_is_refused_at_once() {
 #[tokio::test]
 async fn silence_after_the_101_is_noticed() {
     let peer = Peer::bind().await;
-    let timing = Timing { silence: Duration::from_millis(150), ..web(&[]).timing };
+    let timing = Timing { liveness_timeout: Duration::from_millis(150), ..web(&[]).timing };
     let (_provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&peer]) });
     // It is not read from, so that no ping is answered.
     let (_held, _) = peer.accept().await;
-    assert_eq!(loss(&mut events).await.0, Loss::Silent(Duration::from_millis(150)));
+    assert_eq!(loss(&mut events).await.0, Loss::Timeout(Duration::from_millis(150)));
     peer.accept().await;
 }
 
 #[tokio::test]
 async fn who_answers_pings_is_held_for_long() {
     let peer = Peer::bind().await;
-    let timing = Timing { ping_every: Duration::from_millis(50), silence: Duration::from_secs(2), ..web(&[]).timing };
+    let timing = Timing {
+        ping_interval: Duration::from_millis(50),
+        liveness_timeout: Duration::from_secs(2),
+        ..web(&[]).timing
+    };
     let provider = Provider::start(Provide { timing, ..web(&[&peer]) });
     let (mut socket, _) = peer.accept().await;
     // Longer than the longest silence.
@@ -219,7 +223,7 @@ async fn an_error_frame_is_told_and_ends_nothing() {
     let (mut socket, _) = peer.accept().await;
     socket.send(Message::text("ERROR: weight is 70000; 65535 is the most")).await.unwrap();
     let complaint = loop {
-        if let Event::Complaint { sentence, .. } = soon(events.next()).await.unwrap() {
+        if let Event::ErrorReport { message: sentence, .. } = soon(events.next()).await.unwrap() {
             break sentence;
         }
     };

@@ -15,7 +15,7 @@ mod wait;
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use skyhound_core::catalog::Catalog;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_dns::DnsServer;
 use skyhound_model::Layout;
 use std::collections::BTreeSet;
@@ -221,7 +221,7 @@ async fn garbage_harms_nobody_and_responses_are_not_answered() {
 async fn a_port_that_is_taken_is_named_with_a_remedy_and_a_stopped_server_frees_it() {
     // An address of its own: on 127.0.0.1 anybody's connection may get the port that is free for a moment.
     let listen = "127.0.53.1:0".parse().unwrap();
-    let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+    let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
     let server = DnsServer::bind(&[listen], support::settings(), catalog.clone()).await.unwrap();
     let addr = server.local_addrs()[0];
     let error = DnsServer::bind(&[addr], support::settings(), catalog.clone()).await.unwrap_err();

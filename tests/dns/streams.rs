@@ -8,7 +8,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use skyhound_dns::DnsSettings;
 use skyhound_dns::settings::StreamLimits;
-use skyhound_dns::stream::End;
+use skyhound_dns::stream::CloseReason;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 /// Limits that nobody meets but by one of them.
 fn limits() -> StreamLimits {
-    StreamLimits { idle: NEVER, message: NEVER, take: NEVER, ..StreamLimits::default() }
+    StreamLimits { idle_timeout: NEVER, message_timeout: NEVER, send_timeout: NEVER, ..StreamLimits::default() }
 }
 
 fn with(streams: StreamLimits) -> DnsSettings {
@@ -78,7 +78,7 @@ impl Client {
     }
 }
 
-async fn ended(served: &Served, end: End, times: u64) {
+async fn ended(served: &Served, end: CloseReason, times: u64) {
     let stats = served.server.stats();
     wait_until(SOON, async || {
         let all: Vec<_> = stats.streams().ended().collect();
@@ -90,7 +90,7 @@ async fn ended(served: &Served, end: End, times: u64) {
 /// Whoever may not ask holds no place, whatever it does or does not do.
 #[tokio::test]
 async fn who_may_not_ask_is_gone_at_once() {
-    let mut settings = with(StreamLimits { most: 1, ..limits() });
+    let mut settings = with(StreamLimits { max_connections: 1, ..limits() });
     settings.access.deny.push("127.0.9.0/24".parse().unwrap());
     let served = Served::start_with(tree(), settings).await;
     let mut client = Client::from("127.0.0.1", served.addr).await;
@@ -100,7 +100,7 @@ async fn who_may_not_ask_is_gone_at_once() {
         let mut denied = Client::from(&format!("127.0.9.{last}"), served.addr).await;
         assert!(denied.hear().await.is_none(), "it did not have to ask to be closed");
     }
-    ended(&served, End::Denied, 20).await;
+    ended(&served, CloseReason::Denied, 20).await;
     client.ask(2, "web.skydns.test.").await;
     assert_eq!(client.heard_id().await, Some(2), "its place is its own");
     served.stop().await;
@@ -165,7 +165,7 @@ async fn who_closes_its_half_still_hears_its_answers() {
         assert_eq!((said.metadata.id, said.answers.len()), (id, 2000));
     }
     assert!(client.hear().await.is_none());
-    ended(&served, End::Closed, 1).await;
+    ended(&served, CloseReason::Closed, 1).await;
     served.stop().await;
 }
 
@@ -187,7 +187,7 @@ async fn an_answer_that_waits_holds_no_other_up() {
 #[tokio::test]
 async fn a_connection_with_as_many_questions_open_as_it_may_is_not_read() {
     let outside = Outside::new().await;
-    let served = Served::start_with(tree(), outside.settings(StreamLimits { questions: 2, ..limits() })).await;
+    let served = Served::start_with(tree(), outside.settings(StreamLimits { max_questions: 2, ..limits() })).await;
     let mut client = Client::to(served.addr).await;
     client.ask(1, "one.example.org.").await;
     client.ask(2, "two.example.org.").await;
@@ -208,7 +208,7 @@ async fn a_connection_with_as_many_questions_open_as_it_may_is_not_read() {
 
 #[tokio::test]
 async fn half_a_message_is_not_waited_for() {
-    let served = Served::start_with(tree(), with(StreamLimits { message: SHORT, ..limits() })).await;
+    let served = Served::start_with(tree(), with(StreamLimits { message_timeout: SHORT, ..limits() })).await;
     for part in [1, 2, 20] {
         let mut client = Client::to(served.addr).await;
         client.ask(1, "web.skydns.test.").await;
@@ -216,13 +216,13 @@ async fn half_a_message_is_not_waited_for() {
         client.send(&framed(2, "web.skydns.test.", RecordType::A)[..part]).await;
         assert!(client.hear().await.is_none(), "{part} bytes");
     }
-    ended(&served, End::Slow, 3).await;
+    ended(&served, CloseReason::ReceiveTimeout, 3).await;
     served.stop().await;
 }
 
 #[tokio::test]
 async fn who_feeds_a_message_byte_by_byte_is_late_as_well() {
-    let served = Served::start_with(tree(), with(StreamLimits { message: SHORT, ..limits() })).await;
+    let served = Served::start_with(tree(), with(StreamLimits { message_timeout: SHORT, ..limits() })).await;
     let mut client = Client::to(served.addr).await;
     // 64 KiB, and never all of them: each byte comes well within the time, the message does not.
     client.send(&[0xff, 0xff]).await;
@@ -232,27 +232,27 @@ async fn who_feeds_a_message_byte_by_byte_is_late_as_well() {
         }
     };
     timeout(SOON, fed).await.expect("it is cut off");
-    ended(&served, End::Slow, 1).await;
+    ended(&served, CloseReason::ReceiveTimeout, 1).await;
     served.stop().await;
 }
 
 #[tokio::test]
 async fn silence_ends_a_connection() {
-    let served = Served::start_with(tree(), with(StreamLimits { idle: SHORT, ..limits() })).await;
+    let served = Served::start_with(tree(), with(StreamLimits { idle_timeout: SHORT, ..limits() })).await;
     let mut silent = Client::to(served.addr).await;
     assert!(silent.hear().await.is_none(), "that never said anything");
     let mut client = Client::to(served.addr).await;
     client.ask(1, "web.skydns.test.").await;
     assert_eq!(client.heard_id().await, Some(1));
     assert!(client.hear().await.is_none(), "that has its answer");
-    ended(&served, End::Idle, 2).await;
+    ended(&served, CloseReason::IdleTimeout, 2).await;
     served.stop().await;
 }
 
 #[tokio::test]
 async fn who_waits_for_an_answer_is_not_idle() {
     let outside = Outside::new().await;
-    let served = Served::start_with(tree(), outside.settings(StreamLimits { idle: SHORT, ..limits() })).await;
+    let served = Served::start_with(tree(), outside.settings(StreamLimits { idle_timeout: SHORT, ..limits() })).await;
     let mut client = Client::to(served.addr).await;
     client.ask(1, "www.example.org.").await;
     let asked = outside.asked().await;
@@ -265,14 +265,14 @@ async fn who_waits_for_an_answer_is_not_idle() {
 
 #[tokio::test]
 async fn who_does_not_read_is_cut_off_and_costs_no_more_than_its_limit() {
-    let streams = StreamLimits { take: SHORT, unread: 70_000, ..limits() };
+    let streams = StreamLimits { send_timeout: SHORT, max_unsent_bytes: 70_000, ..limits() };
     let served = Served::start_with(pool(2000), with(streams)).await;
     let mut client = Client::to(served.addr).await;
     let question = framed(1, "pool.skydns.test.", RecordType::A);
     // 32 KiB each: what both kernels buffer is full long before these are all asked.
     let flood = async { while client.0.write_all(&question).await.is_ok() {} };
     timeout(SOON, flood).await.expect("it is cut off");
-    ended(&served, End::Unread, 1).await;
+    ended(&served, CloseReason::SendTimeout, 1).await;
     assert!(served.server.stats().streams().paused() >= 1);
     let answers = served.server.stats().transports().find(|(over, _)| *over == "tcp").unwrap().1;
     assert!(answers < 2000, "{answers} answers of 32 KiB were made for who reads none");
@@ -281,7 +281,7 @@ async fn who_does_not_read_is_cut_off_and_costs_no_more_than_its_limit() {
 
 #[tokio::test]
 async fn who_reads_slowly_but_reads_hears_everything() {
-    let streams = StreamLimits { unread: 70_000, ..limits() };
+    let streams = StreamLimits { max_unsent_bytes: 70_000, ..limits() };
     let served = Served::start_with(pool(2000), with(streams)).await;
     let (mut reader, mut writer) = Client::to(served.addr).await.0.into_split();
     let asking = tokio::spawn(async move {
@@ -304,7 +304,7 @@ async fn who_reads_slowly_but_reads_hears_everything() {
 
 #[tokio::test]
 async fn over_the_limit_who_was_idle_longest_goes() {
-    let served = Served::start_with(tree(), with(StreamLimits { most: 2, ..limits() })).await;
+    let served = Served::start_with(tree(), with(StreamLimits { max_connections: 2, ..limits() })).await;
     let mut first = Client::to(served.addr).await;
     first.ask(1, "web.skydns.test.").await;
     assert_eq!(first.heard_id().await, Some(1));
@@ -317,7 +317,7 @@ async fn over_the_limit_who_was_idle_longest_goes() {
     third.ask(4, "web.skydns.test.").await;
     assert_eq!(third.heard_id().await, Some(4));
     assert!(second.hear().await.is_none());
-    ended(&served, End::Crowded, 1).await;
+    ended(&served, CloseReason::Evicted, 1).await;
     first.ask(5, "web.skydns.test.").await;
     assert_eq!(first.heard_id().await, Some(5));
     assert_eq!(served.server.stats().streams().open(), 2);
@@ -326,7 +326,7 @@ async fn over_the_limit_who_was_idle_longest_goes() {
 
 #[tokio::test]
 async fn one_client_does_not_have_all_places() {
-    let served = Served::start_with(tree(), with(StreamLimits { per_client: 2, ..limits() })).await;
+    let served = Served::start_with(tree(), with(StreamLimits { max_per_client: 2, ..limits() })).await;
     let mut other = Client::from("127.0.53.2", served.addr).await;
     other.ask(1, "web.skydns.test.").await;
     assert_eq!(other.heard_id().await, Some(1));
@@ -346,13 +346,13 @@ async fn one_client_does_not_have_all_places() {
 #[tokio::test]
 async fn when_nobody_is_idle_the_new_one_is_refused() {
     let outside = Outside::new().await;
-    let served = Served::start_with(tree(), outside.settings(StreamLimits { most: 1, ..limits() })).await;
+    let served = Served::start_with(tree(), outside.settings(StreamLimits { max_connections: 1, ..limits() })).await;
     let mut client = Client::to(served.addr).await;
     client.ask(1, "www.example.org.").await;
     let asked = outside.asked().await;
     let mut refused = Client::to(served.addr).await;
     assert!(refused.hear().await.is_none());
-    ended(&served, End::Refused, 1).await;
+    ended(&served, CloseReason::Refused, 1).await;
     outside.answer(asked).await;
     assert_eq!(client.heard_id().await, Some(1));
     served.stop().await;
@@ -369,7 +369,7 @@ async fn what_is_no_dns_ends_the_connection_and_a_response_is_not_answered() {
     assert_eq!(client.heard_id().await, Some(2));
     client.send(b"\0\x03GET").await;
     assert!(client.hear().await.is_none());
-    ended(&served, End::Garbled, 1).await;
+    ended(&served, CloseReason::Malformed, 1).await;
     // Read, but wrong: FORMERR, as over UDP.
     let mut client = Client::to(served.addr).await;
     client.send(&[&[0, 14][..], &[7; 2], &[0; 2], &[0, 1], &[0; 6], &[0xc0, 0x0c]].concat()).await;

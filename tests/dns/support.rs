@@ -1,7 +1,7 @@
 //! A server over a small store, and `dig` with its answer taken apart.
 
 use crate::told::Told;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound_core::catalog::{Catalog, Health};
 use skyhound_dns::{DnsServer, DnsSettings};
@@ -54,7 +54,7 @@ impl Served {
     }
 
     async fn unread_with(store: Told, settings: DnsSettings) -> Self {
-        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+        let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let server = DnsServer::bind(&[listen], settings, catalog.clone()).await.unwrap();
         Self { addr: server.local_addrs()[0], server, catalog, store: Arc::new(store), following: None }
@@ -76,7 +76,7 @@ impl Served {
     /// Ends the feed, and does not list again; returns when the catalog has noticed.
     pub(crate) async fn lose_store(&self) {
         self.store.lose();
-        while self.catalog.health() == Health::Following {
+        while self.catalog.health() == Health::Current {
             tokio::task::yield_now().await;
         }
     }

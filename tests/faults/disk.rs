@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::support::ask::Ask;
 use crate::support::daemon::Daemon;
@@ -73,7 +73,7 @@ async fn what_was_confirmed_outlives_a_kill() {
         let new = site.provide("service=new&port=1").await;
         assert_eq!(asking.srv("new.services.skydns.local").await.expect("an answer").ports, [1]);
         // Nobody came back: after one term nothing is left.
-        wait_until(TERM + LEASE_SLACK + SOON, async || {
+        wait_until(TERM + LEASE_EXPIRY_SLACK + SOON, async || {
             let said = asking.srv("services.skydns.local").await?;
             if said.ports == [1] && !said.truncated { Ok(()) } else { Err(format!("{} are left", said.ports.len())) }
         })

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::LATE;
 use crate::keys;
@@ -33,7 +33,7 @@ async fn its_entries_vanish_and_come_back() {
 
     one.signal(Signal::STOP);
     let frozen = Instant::now();
-    keys::become_ports_in_time(&etcd, &[6, 7], frozen + TIMEOUT + LEASE_SLACK + LATE).await;
+    keys::become_ports_in_time(&etcd, &[6, 7], frozen + TIMEOUT + LEASE_EXPIRY_SLACK + LATE).await;
     two.dig().comes_to_have(FOO, &[6, 7]).await;
     let theirs = keys::stored(&etcd)[&7].clone();
     // One of its sockets closes unheard.
@@ -54,7 +54,7 @@ async fn its_entries_vanish_and_come_back() {
     let again = Instant::now();
     wait_until(SOON, async || {
         assert_eq!(keys::ports(&etcd), back);
-        if again.elapsed() > TIMEOUT + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if again.elapsed() > TIMEOUT + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     // The old worker leaves; the new one keeps the entry.
@@ -82,7 +82,7 @@ async fn cut_off_from_etcd() {
 
     wire.cut();
     let cut = Instant::now();
-    keys::become_ports_in_time(&etcd, &[6], cut + TIMEOUT + LEASE_SLACK + LATE).await;
+    keys::become_ports_in_time(&etcd, &[6], cut + TIMEOUT + LEASE_EXPIRY_SLACK + LATE).await;
     two.dig().comes_to_have(FOO, &[6]).await;
     // Here they are known to live; what became of the others is not known, and that is no reason to say that
     // they are gone.
@@ -111,7 +111,7 @@ async fn cut_off_from_etcd() {
     let healed = Instant::now();
     wait_until(SOON, async || {
         assert_eq!(keys::ports(&etcd), all);
-        if healed.elapsed() > TIMEOUT + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if healed.elapsed() > TIMEOUT + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     over.close().await;
@@ -149,7 +149,7 @@ async fn etcd_sleeps_for_longer_than_a_term() {
     wait_until(SOON * 2, async || {
         let ports = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
         let stored = keys::ports(&etcd);
-        let so = ports == [1, 2, 3, 4, 5] && stored == ports && woken.elapsed() > TIMEOUT + LEASE_SLACK;
+        let so = ports == [1, 2, 3, 4, 5] && stored == ports && woken.elapsed() > TIMEOUT + LEASE_EXPIRY_SLACK;
         if so { Ok(()) } else { Err(format!("{ports:?} {stored:?}")) }
     })
     .await;

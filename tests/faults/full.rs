@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::keys;
 use crate::support::daemon::Daemon;
@@ -111,7 +111,7 @@ async fn who_lives_stays_who_leaves_goes_and_it_heals() {
     let healed = Instant::now();
     wait_until(SOON, async || {
         assert_eq!(keys::ports(&etcd), [2, 3, 4, 5, 7]);
-        if healed.elapsed() > TERM + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if healed.elapsed() > TERM + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     for provider in held.iter_mut().chain([&mut { newcomer }]) {

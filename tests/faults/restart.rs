@@ -13,7 +13,7 @@ use crate::support::etcd::EtcdProcess;
 use crate::support::site::Site;
 use crate::support::wait::{SOON, wait_until, wait_until_due};
 use crate::support::watch::Watch;
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 const FOO: &str = "foo.services.skydns.local";
 
@@ -32,7 +32,7 @@ async fn what_a_killed_daemon_held_is_gone_within_the_timeout() {
     .await;
     let killed = Instant::now();
     daemon.kill().await;
-    keys::become_ports_in_time(&etcd, &[2], killed + Duration::from_secs(3) + LEASE_SLACK + LATE).await;
+    keys::become_ports_in_time(&etcd, &[2], killed + Duration::from_secs(3) + LEASE_EXPIRY_SLACK + LATE).await;
     other.dig().comes_to_deny(FOO).await;
     assert_eq!(other.dig().query("bar.services.skydns.local", "SRV").await.expect("an answer").ports(), [2]);
 }
@@ -125,7 +125,7 @@ async fn a_restart_on_disk_gives_no_wrong_answer() {
     let back = Instant::now();
     wait_until(SOON, async || {
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
-        if back.elapsed() > Duration::from_secs(5) + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if back.elapsed() > Duration::from_secs(5) + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     for watch in watches {
@@ -142,7 +142,7 @@ async fn what_does_not_come_back_has_one_term() {
         let mut site = Site::disk(&["--timeout", "3"]).await;
         let held = site.provide("service=foo&port=1").await;
         restart(&mut site.daemon, how).await;
-        let due = Instant::now() + Duration::from_secs(3) + LEASE_SLACK + LATE;
+        let due = Instant::now() + Duration::from_secs(3) + LEASE_EXPIRY_SLACK + LATE;
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1], "{how:?}");
         wait_until_due(due, async || {
             let answer = site.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?;

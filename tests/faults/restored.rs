@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::beating::{beat, register};
 use crate::keys;
@@ -78,7 +78,7 @@ async fn restored(past: bool) {
     wait_until(SOON * 2, async || {
         ids().await;
         assert_eq!(keys::ports(&etcd), living);
-        if back.elapsed() > TERM + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if back.elapsed() > TERM + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     assert_eq!(beside(&etcd), expected);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyhound_store::LEASE_SLACK;
+use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::LATE;
 use crate::beating::{beat, register};
@@ -43,7 +43,7 @@ async fn entries_stay_for_their_lease() {
     assert!(stopping.elapsed() < PROMPT, "after {:?}", stopping.elapsed());
     let etcd = site.etcd.as_ref().expect("the store is etcd");
     assert_eq!(keys::ports(etcd), (1..=20).collect::<Vec<_>>());
-    keys::become_ports_in_time(etcd, &[], stopping + TIMEOUT + LEASE_SLACK + LATE).await;
+    keys::become_ports_in_time(etcd, &[], stopping + TIMEOUT + LEASE_EXPIRY_SLACK + LATE).await;
 }
 
 /// What the lease is for: whoever is told to go comes back elsewhere, and nobody sees a gap.
@@ -141,7 +141,7 @@ async fn it_ends_within_its_deadline() {
     }
     // What could not be removed goes with its lease.
     etcd.resume();
-    keys::become_ports(&etcd, &[], Duration::from_secs(5) + LEASE_SLACK + SOON).await;
+    keys::become_ports(&etcd, &[], Duration::from_secs(5) + LEASE_EXPIRY_SLACK + SOON).await;
 }
 
 /// No socket ends with the daemon, and its peer says at any other that it lives: it is not removed for that.
@@ -161,7 +161,7 @@ async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
     let stopped = Instant::now();
     wait_until(SOON, async || {
         assert!(beat(&two, &id).await);
-        if stopped.elapsed() > Duration::from_secs(3) + LEASE_SLACK { Ok(()) } else { Err("not yet") }
+        if stopped.elapsed() > Duration::from_secs(3) + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
     assert_eq!(keys::ports(&etcd), [1]);

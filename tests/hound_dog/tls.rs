@@ -17,7 +17,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 async fn connect(daemon: &Daemon, ca: &Authority) -> TlsStream<TcpStream> {
-    let files = ClientFiles { ca_cert: Some(ca.cert.clone()), own: None };
+    let files = ClientFiles { ca_cert: Some(ca.cert.clone()), identity: None };
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a size");
     let stream = socket.connect(daemon.http).await.expect("it listens");

@@ -5,12 +5,12 @@ use crate::support::wait::{SOON, wait_until};
 use skyhound::ops::gauges;
 use skyhound::server::routes;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound_core::catalog::{Catalog, Places};
+use skyhound_core::catalog::{Catalog, Keyspace};
 use skyhound_core::events::Events;
 use skyhound_core::registry::OnStop;
-use skyhound_core::registry::{LASTING_MAX, REGISTER_DEADLINE, Registry, RegistrySettings};
+use skyhound_core::registry::{MAX_PERSISTENT, REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound_core::topics::Topics;
-use skyhound_frontends::app::{App, Turns};
+use skyhound_frontends::app::{App, RegistrationPermits};
 use skyhound_model::{Entry, Layout, Name, Naming};
 use skyhound_net::metrics::Metrics;
 use skyhound_net::{HttpServer, HttpSettings, Limits, Routes};
@@ -70,9 +70,9 @@ impl Daemon {
         let layout = Layout::new("/skydns");
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
         let settings = RegistrySettings {
-            term: how.timeout,
+            ttl: how.timeout,
             deadline: how.deadline,
-            lasting_max: LASTING_MAX,
+            max_persistent: MAX_PERSISTENT,
             layout: layout.clone(),
         };
         let naming = Naming {
@@ -81,7 +81,7 @@ impl Daemon {
             default_category: "services".into(),
             default_ttl: 30,
         };
-        let catalog = Catalog::new(Arc::new(Places::new(naming.clone(), None)));
+        let catalog = Catalog::new(Arc::new(Keyspace::new(naming.clone(), None)));
         let registry = Registry::start(Arc::clone(&store), Arc::clone(&catalog), settings);
         let metrics = Arc::new(Metrics::new());
         let app = Arc::new(App {
@@ -95,7 +95,7 @@ impl Daemon {
             on_stop: how.on_stop,
             limits: how.limits,
             metrics: Arc::clone(&metrics),
-            turns: Turns::default(),
+            registration_permits: RegistrationPermits::default(),
         });
         gauges::watch(&app);
         let settings = HttpSettings { limits: how.limits, ..HttpSettings::default() };

@@ -137,7 +137,7 @@ async fn connections_over_the_limit_hear_so_and_room_is_given_again() {
 async fn bodies_have_a_limit_and_a_deadline() {
     let limits = Limits { body_bytes: 8, body_timeout: Duration::from_millis(300), ..Limits::default() };
     let echo = Route::post("/echo", move |request, _| async move {
-        let body = http::body(request, &limits).await?;
+        let body = http::read_body(request, &limits).await?;
         Ok(route::reply(hyper::StatusCode::OK, "text/plain", body))
     });
     let any = SocketAddr::from(([127, 0, 0, 1], 0));

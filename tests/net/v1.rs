@@ -72,7 +72,7 @@ async fn who_was_away_for_too_long_takes_the_whole_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_is_cut_off_and_nobody_else() {
-    let limits = Limits { stall: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { body_send_timeout: Duration::from_millis(500), ..Limits::default() };
     let daemon = Daemon::started(How { limits, ..How::default() }).await;
     let mut reads = Sse::open(daemon.addr, WATCH, None).await;
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -98,7 +98,7 @@ async fn who_does_not_read_is_cut_off_and_nobody_else() {
 /// The same while a list is made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_that_is_not_read_is_given_up() {
-    let limits = Limits { stall: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { body_send_timeout: Duration::from_millis(500), ..Limits::default() };
     let daemon = Daemon::started(How { limits, ..How::default() }).await;
     let text = "x".repeat(50_000);
     for id in 1..=400 {
@@ -111,7 +111,7 @@ async fn a_list_that_is_not_read_is_given_up() {
     tokio::io::AsyncWriteExt::write_all(&mut stream, ask).await.expect("it reads");
     // It has to have begun to be over.
     tokio::time::timeout(SOON, stream.readable()).await.expect("an answer begins").expect("a connection");
-    wait_until(SOON, async || match daemon.http.drain().taken() {
+    wait_until(SOON, async || match daemon.http.drain().in_use() {
         0 => Ok(()),
         taken => Err(format!("{taken} connections")),
     })
@@ -123,7 +123,7 @@ async fn a_list_that_is_not_read_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_ends_every_stream() {
-    let limits = Limits { stall: SOON * 2, ..Limits::default() };
+    let limits = Limits { body_send_timeout: SOON * 2, ..Limits::default() };
     let mut daemon = Daemon::started(How { limits, ..How::default() }).await;
     let mut reads = Sse::open(daemon.addr, WATCH, None).await;
     let socket = TcpSocket::new_v4().expect("a socket");

@@ -1,12 +1,12 @@
 //! What the registry promises, whatever the store.
 
 use crate::support::wait::{SOON, wait_until};
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
-use skyhound_core::catalog::{Catalog, Stored};
-use skyhound_core::registry::{LASTING_MAX, RegisterError, Registry, RegistrySettings};
-use skyhound_model::departure::{Departed, Departure};
-use skyhound_model::{Instance, Key, Layout, Naming, Registration, Twin};
+use skyhound_core::catalog::{Catalog, StoredEntry};
+use skyhound_core::registry::{MAX_PERSISTENT, RegisterError, Registry, RegistrySettings};
+use skyhound_model::removal::{RemovalReason, Tombstone};
+use skyhound_model::{Instance, Key, Layout, MirrorKey, Naming, Registration};
 use skyhound_store::{Change, LeaseId, Op, Store, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -46,11 +46,11 @@ impl Node {
 
     /// One that waits so long for its store.
     pub(crate) async fn patient(store: &Arc<dyn Store>, deadline: Duration) -> Self {
-        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+        let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let settings = RegistrySettings {
-            term: Duration::from_secs(30),
+            ttl: Duration::from_secs(30),
             deadline,
-            lasting_max: LASTING_MAX,
+            max_persistent: MAX_PERSISTENT,
             layout: Layout::new("/skydns"),
         };
         let registry = Registry::start(Arc::clone(store), Arc::clone(&catalog), settings);
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// What this node answers for a key.
-    pub(crate) fn knows(&self, key: &Key) -> Option<Arc<Stored>> {
+    pub(crate) fn knows(&self, key: &Key) -> Option<Arc<StoredEntry>> {
         self.catalog.snapshot().entry(key).cloned()
     }
 
@@ -101,23 +101,23 @@ pub(crate) fn instance(port: u16, weight: u16) -> Instance {
 pub(crate) fn twofold(port: u16, weight: u16) -> Instance {
     let keys = [Key::from("service/web/127.0.0.1"), Key::from(format!("service/web/127.0.0.1:{port}"))];
     let value = format!("127.0.0.1:{port}").into();
-    Instance { twin: Some(Twin { keys, value }), ..instance(port, weight) }
+    Instance { mirror: Some(MirrorKey { keys, value }), ..instance(port, weight) }
 }
 
 /// The second keys that stand in a store, with their values.
-async fn twins(store: &Arc<dyn Store>) -> Vec<(String, String)> {
+async fn mirrors(store: &Arc<dyn Store>) -> Vec<(String, String)> {
     let listing = store.list(b"service/").await.expect("the store answers");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     listing.items.iter().map(|item| (item.key.to_string(), text(&item.value))).collect()
 }
 
-pub(crate) fn twin(key: &str, value: &str) -> (String, String) {
+pub(crate) fn mirror(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-pub(crate) async fn become_twins(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
+pub(crate) async fn become_mirrors(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
     wait_until(SOON, async || {
-        let stand = twins(store).await;
+        let stand = mirrors(store).await;
         if stand == wanted { Ok(()) } else { Err(format!("{stand:?}")) }
     })
     .await;
@@ -133,7 +133,7 @@ pub(crate) async fn registered_means_this_node_answers_it(stores: Stores) {
         let claim = node.registry.register(instance(port, 7)).await.expect("a store that answers");
         let known = node.knows(&claim.instance().key).expect("visible when it returns");
         assert_eq!((known.entry.port, known.entry.weight), (port, 7));
-        claim.release(Departure::Left).await.expect("a store that answers");
+        claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
     }
 }
 
@@ -141,7 +141,7 @@ pub(crate) async fn released_means_gone(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = claim.instance().key.clone();
-    claim.release(Departure::Left).await.expect("a store that answers");
+    claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(node.knows(&key), None, "gone when it returns");
     assert!(node.store.list(ENTRIES).await.expect("the store answers").items.is_empty());
     assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
@@ -155,10 +155,12 @@ pub(crate) async fn released_means_gone(stores: Stores) {
 /// A removal and its reason come in one batch, so that every node says the same.
 pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
     let node = Node::start(&stores.one).await;
-    let marker = Departed::key(&Layout::new("/skydns"));
+    let marker = Tombstone::key(&Layout::new("/skydns"));
     let after = node.store.status().await.expect("the store answers").revision;
     let mut feed = stores.two.feed(b"/skydns/", after).await.expect("the store answers");
-    for (port, why) in [(80, Departure::Left), (81, Departure::Expired), (82, Departure::Left)] {
+    for (port, why) in
+        [(80, RemovalReason::Deregistered), (81, RemovalReason::Expired), (82, RemovalReason::Deregistered)]
+    {
         let claim = node.registry.register(instance(port, 1)).await.expect("a store that answers");
         let key = claim.instance().key.clone();
         claim.release(why).await.expect("a store that answers");
@@ -172,11 +174,11 @@ pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
         });
         let batch = told.await.expect("the removal is told");
         let departed = batch.changes.iter().find_map(|change| match change {
-            Change::Put(item) if item.key == marker => Some((Departed::parse(&item.value), item.lease)),
+            Change::Put(item) if item.key == marker => Some((Tombstone::parse(&item.value), item.lease)),
             _ => None,
         });
         let (departed, lease) = departed.expect("the marker comes with the removal");
-        assert_eq!((departed.why(&key), lease), (why, None), "port {port}");
+        assert_eq!((departed.reason(&key), lease), (why, None), "port {port}");
     }
 }
 
@@ -185,7 +187,7 @@ pub(crate) async fn the_same_word_again_writes_nothing(stores: Stores) {
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let puts = count(&node.registry.stats().puts);
     let second = node.registry.register(instance(80, 1)).await.expect("a store that answers");
-    first.release(Departure::Left).await.expect("a store that answers");
+    first.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(count(&node.registry.stats().puts), puts);
     assert_eq!(count(&node.registry.stats().deletes), 0);
     assert!(node.knows(&second.instance().key).is_some());
@@ -200,7 +202,7 @@ pub(crate) async fn the_last_claim_to_leave_removes(stores: Stores) {
     let key = workers[0].instance().key.clone();
     while let Some(worker) = workers.pop() {
         assert!(node.knows(&key).is_some(), "{} workers are left", workers.len() + 1);
-        worker.release(Departure::Left).await.expect("a store that answers");
+        worker.release(RemovalReason::Deregistered).await.expect("a store that answers");
     }
     assert_eq!(node.knows(&key), None);
 }
@@ -227,7 +229,7 @@ async fn race(old_node: &Node, new_node: &Node) {
     for turn in 0..RACES {
         let new = nodes[turn % 2].registry.register(instance(80, 1)).await.expect("a store that answers");
         // The old one closes late, while the next one is already on its way.
-        let closing = tokio::spawn(old.release(Departure::Left));
+        let closing = tokio::spawn(old.release(RemovalReason::Deregistered));
         assert!(nodes[turn % 2].knows(&key).is_some());
         if turn % 3 == 0 {
             closing.await.expect("no panic").expect("a store that answers");
@@ -238,7 +240,7 @@ async fn race(old_node: &Node, new_node: &Node) {
     watcher.await.expect("no panic");
     assert!(!missing.load(Ordering::Relaxed), "the record was missing for a moment");
     assert_eq!(old_node.store.list(key.as_bytes()).await.expect("the store answers").items.len(), 1);
-    old.release(Departure::Left).await.expect("a store that answers");
+    old.release(RemovalReason::Deregistered).await.expect("a store that answers");
     old_node.comes_to_know(&key, None).await;
 }
 
@@ -258,7 +260,7 @@ pub(crate) async fn who_spoke_last_describes_the_entry(stores: Stores) {
     let second = node.registry.register(instance(80, 2)).await.expect("a store that answers");
     let key = first.instance().key.clone();
     node.comes_to_know(&key, Some(2)).await;
-    second.release(Departure::Left).await.expect("a store that answers");
+    second.release(RemovalReason::Deregistered).await.expect("a store that answers");
     node.comes_to_know(&key, Some(1)).await;
 }
 
@@ -307,9 +309,9 @@ pub(crate) async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
     })
     .await;
     one.comes_to_know(&key, Some(2)).await;
-    old.release(Departure::Left).await.expect("a store that answers");
+    old.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(two.knows(&key).map(|stored| stored.entry.weight), Some(2));
-    new.release(Departure::Left).await.expect("a store that answers");
+    new.release(RemovalReason::Deregistered).await.expect("a store that answers");
     one.comes_to_know(&key, None).await;
 }
 
@@ -319,7 +321,7 @@ pub(crate) async fn a_claim_whose_entry_another_node_removed_puts_it_again(store
     let key = here.instance().key.clone();
     let there = two.registry.register(instance(80, 2)).await.expect("a store that answers");
     one.comes_to_know(&key, Some(2)).await;
-    there.release(Departure::Left).await.expect("a store that answers");
+    there.release(RemovalReason::Deregistered).await.expect("a store that answers");
     one.comes_to_know(&key, Some(1)).await;
     two.comes_to_know(&key, Some(1)).await;
 }
@@ -371,7 +373,7 @@ pub(crate) async fn an_update_keeps_the_key(stores: Stores) {
     let known = node.knows(&claim.instance().key).expect("it is still there");
     assert_eq!((known.entry.weight, known.entry.priority), (u16::MAX, 3));
     let key = claim.instance().key.clone();
-    claim.release(Departure::Left).await.expect("a store that answers");
+    claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(node.knows(&key), None);
 }
 
@@ -380,13 +382,13 @@ pub(crate) async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
     let left = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let released = one.registry.register(instance(81, 1)).await.expect("a store that answers");
     let (stays, goes) = (left.instance().key.clone(), released.instance().key.clone());
-    left.leave();
+    left.leave_to_lease();
     drop(released);
     one.registry.stop(SOON).await;
     two.comes_to_know(&goes, None).await;
     assert!(two.knows(&stays).is_some());
     let back = two.registry.register(instance(80, 1)).await.expect("a store that answers");
-    back.release(Departure::Left).await.expect("a store that answers");
+    back.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(two.knows(&stays), None, "who came back elsewhere owns it there");
 }
 
@@ -412,12 +414,12 @@ pub(crate) async fn a_twin_comes_and_goes_with_its_entry(stores: Stores) {
     assert_eq!(after, stands, "an update does not write it anew");
 
     let second = node.registry.register(twofold(81, 1)).await.expect("a store that answers");
-    let both = [twin("service/web/127.0.0.1", "127.0.0.1:80"), twin("service/web/127.0.0.1:81", "127.0.0.1:81")];
-    assert_eq!(twins(&node.store).await, both, "two ports at one address");
-    first.release(Departure::Left).await.expect("a store that answers");
-    assert_eq!(twins(&node.store).await, both[1..]);
-    second.release(Departure::Left).await.expect("a store that answers");
-    assert_eq!(twins(&node.store).await, []);
+    let both = [mirror("service/web/127.0.0.1", "127.0.0.1:80"), mirror("service/web/127.0.0.1:81", "127.0.0.1:81")];
+    assert_eq!(mirrors(&node.store).await, both, "two ports at one address");
+    first.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    assert_eq!(mirrors(&node.store).await, both[1..]);
+    second.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    assert_eq!(mirrors(&node.store).await, []);
     assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
 }
 
@@ -425,9 +427,9 @@ pub(crate) async fn a_twin_is_there_as_long_as_somebody_wants_it(stores: Stores)
     let node = Node::start(&stores.one).await;
     let plain = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let with = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
-    assert_eq!(twins(&node.store).await, [twin("service/web/127.0.0.1", "127.0.0.1:80")]);
-    with.release(Departure::Left).await.expect("a store that answers");
-    assert_eq!(twins(&node.store).await, []);
+    assert_eq!(mirrors(&node.store).await, [mirror("service/web/127.0.0.1", "127.0.0.1:80")]);
+    with.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    assert_eq!(mirrors(&node.store).await, []);
     assert!(node.knows(&plain.instance().key).is_some());
 }
 
@@ -440,11 +442,11 @@ pub(crate) async fn a_burst_of_twins_at_one_address(stores: Stores) {
         burst.spawn(async move { registry.register(twofold(port, 1)).await });
     }
     let claims: Vec<_> = burst.join_all().await.into_iter().map(|c| c.expect("a store that answers")).collect();
-    let stand = twins(&node.store).await;
+    let stand = mirrors(&node.store).await;
     let values: std::collections::BTreeSet<_> = stand.iter().map(|(_, value)| value).collect();
     assert_eq!((stand.len(), values.len()), (usize::from(BURST), usize::from(BURST)), "each once");
     drop(claims);
-    become_twins(&node.store, &[]).await;
+    become_mirrors(&node.store, &[]).await;
 }
 
 pub(crate) async fn a_twin_that_another_wrote_over_stays(stores: Stores) {
@@ -453,14 +455,14 @@ pub(crate) async fn a_twin_that_another_wrote_over_stays(stores: Stores) {
     let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
     let put = Op::Put { key, value: "http://127.0.0.1:80".into(), lease: None };
     node.store.commit(vec![Write { guards: Vec::new(), ops: vec![put] }]).await.expect("the store answers");
-    claim.release(Departure::Left).await.expect("a store that answers");
-    let foreign = twin("service/web/127.0.0.1", "http://127.0.0.1:80");
-    assert_eq!(twins(&node.store).await, std::slice::from_ref(&foreign));
+    claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    let foreign = mirror("service/web/127.0.0.1", "http://127.0.0.1:80");
+    assert_eq!(mirrors(&node.store).await, std::slice::from_ref(&foreign));
 
     // Who comes now makes way for it, and is not taken for overtaken.
     let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
     assert!(node.knows(&claim.instance().key).is_some());
-    assert_eq!(twins(&node.store).await, [foreign, twin("service/web/127.0.0.1:80", "127.0.0.1:80")]);
+    assert_eq!(mirrors(&node.store).await, [foreign, mirror("service/web/127.0.0.1:80", "127.0.0.1:80")]);
 }
 
 pub(crate) async fn a_twin_comes_back_with_its_entry(stores: Stores) {
@@ -468,25 +470,25 @@ pub(crate) async fn a_twin_comes_back_with_its_entry(stores: Stores) {
     let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
     let lost = node.lease_of(&claim.instance().key).await;
     node.store.revoke(lost).await.expect("the store answers");
-    become_twins(&node.store, &[twin("service/web/127.0.0.1", "127.0.0.1:80")]).await;
+    become_mirrors(&node.store, &[mirror("service/web/127.0.0.1", "127.0.0.1:80")]).await;
 }
 
 /// The same instance at two nodes, and after a restart: its readers see it once.
 pub(crate) async fn a_twin_moves_with_its_entry_to_another_node(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
-    let stands = [twin("service/web/127.0.0.1", "127.0.0.1:80")];
+    let stands = [mirror("service/web/127.0.0.1", "127.0.0.1:80")];
     let old = one.registry.register(twofold(80, 1)).await.expect("a store that answers");
     let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
-    assert_eq!(twins(&two.store).await, stands);
+    assert_eq!(mirrors(&two.store).await, stands);
     let key = new.instance().key.clone();
     one.comes_to_know(&key, Some(2)).await;
-    new.release(Departure::Left).await.expect("a store that answers");
-    // The claim at the first node lives: entry and twin come back.
-    become_twins(&one.store, &stands).await;
+    new.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    // The claim at the first node lives: entry and mirror come back.
+    become_mirrors(&one.store, &stands).await;
     let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
     one.comes_to_know(&key, Some(2)).await;
-    old.release(Departure::Left).await.expect("a store that answers");
-    assert_eq!(twins(&one.store).await, stands, "it hangs on the other node's lease");
-    new.release(Departure::Left).await.expect("a store that answers");
-    assert_eq!(twins(&two.store).await, []);
+    old.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    assert_eq!(mirrors(&one.store).await, stands, "it hangs on the other node's lease");
+    new.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    assert_eq!(mirrors(&two.store).await, []);
 }

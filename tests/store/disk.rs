@@ -5,7 +5,7 @@ use crate::support::wait::wait_until_due;
 use bytes::Bytes;
 use skyhound_model::Key;
 use skyhound_store::embedded::{Embedded, OpenError};
-use skyhound_store::{LEASE_SLACK, Op, Revision, Store, StoreError, Write};
+use skyhound_store::{LEASE_EXPIRY_SLACK, Op, Revision, Store, StoreError, Write};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ async fn a_restart_keeps_everything_acknowledged() {
     store.revoke(ended).await.unwrap();
     drop(store);
     let store = Embedded::open(&file).unwrap();
-    assert_eq!(store.keep(&[lease, ended]).await.unwrap(), [true, false]);
+    assert_eq!(store.renew(&[lease, ended]).await.unwrap(), [true, false]);
     store.revoke(lease).await.unwrap();
     let keys: Vec<_> = store.list(b"").await.unwrap().items.into_iter().map(|item| item.key).collect();
     assert_eq!(keys, [Key::from("4")]);
@@ -84,7 +84,7 @@ async fn a_restart_gives_every_lease_one_fresh_term() {
     drop(store);
     let opening = Instant::now();
     let store = Embedded::open(&file).unwrap();
-    let due = Instant::now() + TERM + LEASE_SLACK;
+    let due = Instant::now() + TERM + LEASE_EXPIRY_SLACK;
     let mut feed = store.feed(b"", put.revision).await.unwrap();
     wait_until_due(due, async || match contents(&store).await {
         left if left.is_empty() => Ok(()),
@@ -106,7 +106,7 @@ async fn the_file_is_for_its_user_alone() {
         assert_eq!(mode, expected, "{} has {mode:o}", path.display());
     }
     let status = store.status().await.unwrap();
-    assert_eq!((status.kind, status.place.as_str()), ("disk", file.to_str().unwrap()));
+    assert_eq!((status.kind, status.location.as_str()), ("disk", file.to_str().unwrap()));
 }
 
 // What cannot be opened.
@@ -142,8 +142,8 @@ fn a_file_in_use_by_another_process_is_refused() {
 fn a_place_that_cannot_be_is_refused() {
     let (_dir, file) = place();
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(refusal(&file.join("below/a.redb")), OpenError::Io { act: "create the directory", .. }));
-    assert!(matches!(refusal(file.parent().unwrap()), OpenError::Io { act: "open", .. }));
+    assert!(matches!(refusal(&file.join("below/a.redb")), OpenError::Io { action: "create the directory", .. }));
+    assert!(matches!(refusal(file.parent().unwrap()), OpenError::Io { action: "open", .. }));
 }
 
 #[test]

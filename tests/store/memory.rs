@@ -3,7 +3,7 @@
 use crate::suite::{Bed, PATIENCE, TERM, next, nothing, read_up_to};
 use crate::support::wait::wait_until_due;
 use skyhound_store::embedded::Embedded;
-use skyhound_store::{FEED_BACKLOG, LEASE_SLACK, Revision, StoreError};
+use skyhound_store::{FEED_BACKLOG, LEASE_EXPIRY_SLACK, Revision, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -89,7 +89,7 @@ async fn a_lease_expires_within_its_term_and_the_slack() {
     let term = Duration::from_millis(900);
     let lease = bed.store.grant(term).await.unwrap();
     bed.commit([bed.put_on(lease, "a", "1")]).await;
-    wait_until_due(Instant::now() + term + LEASE_SLACK, async || match bed.plain().await {
+    wait_until_due(Instant::now() + term + LEASE_EXPIRY_SLACK, async || match bed.plain().await {
         left if left.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
     })

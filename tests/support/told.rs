@@ -71,7 +71,7 @@ impl Store for Told {
         refused()
     }
 
-    async fn keep(&self, _: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
+    async fn renew(&self, _: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
         refused()
     }
 

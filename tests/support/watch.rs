@@ -18,7 +18,7 @@ const DIG_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct WatchEvent {
     /// Answers with the instance in them.
     pub right: usize,
     /// Questions without an answer, each with when and why.
@@ -35,7 +35,7 @@ enum Verdict {
     Wrong(String),
 }
 
-impl Seen {
+impl WatchEvent {
     fn note(&mut self, began: Instant, verdict: Verdict) {
         let at = began.elapsed();
         match verdict {
@@ -89,7 +89,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Watch {
     over: Arc<AtomicBool>,
-    task: JoinHandle<Seen>,
+    task: JoinHandle<WatchEvent>,
 }
 
 impl Watch {
@@ -97,7 +97,7 @@ impl Watch {
     pub fn udp(server: SocketAddr, name: &str, port: u16) -> Self {
         let name = name.to_owned();
         Self::start(async move |over| {
-            let (began, mut seen, mut ask) = (Instant::now(), Seen::default(), Ask::at(server).await);
+            let (began, mut seen, mut ask) = (Instant::now(), WatchEvent::default(), Ask::at(server).await);
             while !over.load(Ordering::Relaxed) {
                 let verdict = match ask.srv(&name).await {
                     Ok(said) if said.status == ResponseCode::NoError && said.ports.contains(&port) => Verdict::Right,
@@ -115,7 +115,7 @@ impl Watch {
     pub fn dig(dig: Dig, name: &str, port: u16) -> Self {
         let name = name.to_owned();
         Self::start(async move |over| {
-            let (began, mut seen) = (Instant::now(), Seen::default());
+            let (began, mut seen) = (Instant::now(), WatchEvent::default());
             while !over.load(Ordering::Relaxed) {
                 let verdict = match dig.query(&name, "SRV").await {
                     Ok(answer) if answer.status == "NOERROR" && answer.ports().contains(&port) => Verdict::Right,
@@ -129,14 +129,14 @@ impl Watch {
         })
     }
 
-    fn start<W: Future<Output = Seen> + Send + 'static>(watch: impl FnOnce(Arc<AtomicBool>) -> W) -> Self {
+    fn start<W: Future<Output = WatchEvent> + Send + 'static>(watch: impl FnOnce(Arc<AtomicBool>) -> W) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(watch(Arc::clone(&over)));
         Self { over, task }
     }
 
     /// Stops, and says what was seen.
-    pub async fn stop(self) -> Seen {
+    pub async fn stop(self) -> WatchEvent {
         self.over.store(true, Ordering::Relaxed);
         self.task.await.expect("no panic")
     }

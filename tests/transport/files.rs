@@ -128,7 +128,7 @@ async fn a_handshake_that_stalls_does_not_hold_its_place() {
     let site = Site::start(&[]).await;
     let stalled = tokio::net::TcpStream::connect(site.tls()).await.unwrap();
     let mut byte = [0];
-    let within = skyhound_dns::settings::STREAM_MESSAGE + Duration::from_secs(5);
+    let within = skyhound_dns::settings::STREAM_MESSAGE_TIMEOUT + Duration::from_secs(5);
     let end = tokio::time::timeout(within, tokio::io::AsyncReadExt::read(&mut { stalled }, &mut byte)).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
     site.daemon.metric("skyhound_dns_streams_ended_total").await;

@@ -154,7 +154,7 @@ async fn a_stop_does_not_wait_for_idle_connections() {
 
 /// A client that says what every client begins with, and no more.
 async fn shake(addr: SocketAddr, authority: &Authority, alpn: &str) -> TlsStream<TcpStream> {
-    let files = ClientFiles { ca_cert: Some(authority.cert.clone()), own: None };
+    let files = ClientFiles { ca_cert: Some(authority.cert.clone()), identity: None };
     let mut config = (*files.config().unwrap()).clone();
     config.alpn_protocols = vec![alpn.into()];
     let stream = TcpStream::connect(addr).await.unwrap();
@@ -185,7 +185,7 @@ async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
     let addr = server.local_addrs()[0];
     let mut silent = TcpStream::connect(addr).await.unwrap();
     let mut idle = [shake(addr, &authority, "h2").await, shake(addr, &authority, "http/1.1").await];
-    assert_eq!(server.drain().taken(), 3);
+    assert_eq!(server.drain().in_use(), 3);
     let mut rest = Vec::new();
     let gone = async {
         let _ = silent.read_to_end(&mut rest).await;
@@ -195,7 +195,7 @@ async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
     };
     tokio::time::timeout(SOON, gone).await.expect("they are closed");
     wait_until(SOON, async || {
-        let (taken, counted) = (server.drain().taken(), metrics.render());
+        let (taken, counted) = (server.drain().in_use(), metrics.render());
         let so = taken == 0 && counted.contains("skyhound_tls_failures_total 1");
         if so { Ok(()) } else { Err(format!("{taken} seats are taken\n{counted}")) }
     })

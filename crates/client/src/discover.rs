@@ -3,7 +3,7 @@
 //!
 //! Owns: the question and the answer's shape. Does not own: changes ([`super::watch`]).
 
-use super::http::{self, Failed, target};
+use super::http::{self, RequestError, target};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skyhound_model::address::joined;
+use skyhound_model::address::join_host_port;
 use skyhound_net::tls::ClientFiles;
 use std::collections::BTreeMap;
 use tokio::time::timeout;
@@ -32,7 +32,7 @@ pub struct Discover {
 
 /// What is asked for; what is empty does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Asked {
+pub struct InstanceQuery {
     /// The services.
     pub services: Vec<String>,
     /// A version such as `1.2.3`, or a range as npm has them: `^1.2`, `1.x`, `>=1 <3`.
@@ -103,9 +103,9 @@ pub struct Instance {
 
 impl Instance {
     /// `host:port`, with brackets where they belong; without a host the address in its own words.
-    pub fn place(&self) -> String {
+    pub fn endpoint(&self) -> String {
         match (self.host.as_deref(), &self.address) {
-            (Some(host), _) => joined(host, self.port),
+            (Some(host), _) => join_host_port(host, self.port),
             (None, Some(address)) => address.clone(),
             (None, None) => format!(":{}", self.port),
         }
@@ -151,11 +151,11 @@ impl Discover {
     }
 
     /// The instances for which all of it is so. None is an answer and no error.
-    pub async fn instances(&self, asked: &Asked) -> Result<Vec<Instance>, DiscoverError> {
+    pub async fn instances(&self, query: &InstanceQuery) -> Result<Vec<Instance>, DiscoverError> {
         let pairs = [
-            ("service", asked.services.join(",")),
-            ("version", asked.version.clone()),
-            ("category", asked.category.join(",")),
+            ("service", query.services.join(",")),
+            ("version", query.version.clone()),
+            ("category", query.category.join(",")),
         ];
         Ok(self.ask::<Instances>(&target("/v1/instances", &pairs)).await?.instances)
     }
@@ -169,20 +169,21 @@ impl Discover {
     }
 
     /// At least one.
-    pub(super) fn asked(&self) -> Vec<Server> {
+    pub(super) fn servers_or_default(&self) -> Vec<Server> {
         if self.servers.is_empty() { vec![Server::default()] } else { self.servers.clone() }
     }
 
     /// What a path is answered, as JSON.
     async fn ask<T: DeserializeOwned>(&self, target: &str) -> Result<T, DiscoverError> {
-        let servers = self.asked();
-        let mut last = DiscoverError::Lost { server: servers[0].clone(), reason: Loss::NoAnswer(self.timing.answer) };
+        let servers = self.servers_or_default();
+        let mut last =
+            DiscoverError::Lost { server: servers[0].clone(), reason: Loss::NoResponse(self.timing.response) };
         for server in &servers {
-            let ask = http::Ask { target, accept: "application/json", ..http::Ask::default() };
-            let answer = match http::ask(server, ask, &self.tls, self.timing).await {
+            let request = http::HttpRequest { target, accept: "application/json", ..http::HttpRequest::default() };
+            let answer = match http::send(server, request, &self.tls, self.timing).await {
                 Ok(response) => read(response.into_body(), self.timing).await,
-                Err(Failed::Refused(refusal)) => return Err(refusal.into()),
-                Err(Failed::Lost(loss)) => Err(loss),
+                Err(RequestError::Refused(refusal)) => return Err(refusal.into()),
+                Err(RequestError::Lost(loss)) => Err(loss),
             };
             match answer {
                 Ok(answer) => return Ok(answer),
@@ -197,7 +198,8 @@ impl Discover {
 async fn read<T: DeserializeOwned>(mut body: Incoming, timing: Timing) -> Result<T, Loss> {
     let mut text = Vec::new();
     loop {
-        let frame = timeout(timing.silence, body.frame()).await.map_err(|_| Loss::Silent(timing.silence))?;
+        let frame =
+            timeout(timing.liveness_timeout, body.frame()).await.map_err(|_| Loss::Timeout(timing.liveness_timeout))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Loss::Broken(error.to_string()))?;
         if let Some(piece) = frame.data_ref() {

@@ -3,7 +3,7 @@
 //! Owns: the request. Does not own: what comes after it ([`super::discover`], [`super::watch`]), nor finding the server
 //! and what an answer means that was not asked for ([`super::connection`]).
 
-pub(super) use super::connection::Failed;
+pub(super) use super::connection::RequestError;
 use super::connection::connect;
 use super::provide::Timing;
 use super::provider::Loss;
@@ -31,7 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A request.
 #[derive(Debug, Default)]
-pub(super) struct Ask<'a> {
+pub(super) struct HttpRequest<'a> {
     /// Below the server's own path.
     pub(super) target: &'a str,
     /// The kind of answer.
@@ -43,35 +43,37 @@ pub(super) struct Ask<'a> {
 }
 
 /// Asks. The answer's body is not read yet.
-pub(super) async fn ask(
+pub(super) async fn send(
     server: &Server,
-    ask: Ask<'_>,
+    request: HttpRequest<'_>,
     tls: &ClientFiles,
     timing: Timing,
-) -> Result<Response<Incoming>, Failed> {
-    let opened = timeout(timing.answer, open(server, tls, timing)).await;
-    let stream = opened.unwrap_or(Err(Loss::NoAnswer(timing.answer))).map_err(Failed::Lost)?;
-    let broken = |error: &dyn std::error::Error| Failed::Lost(Loss::Broken(error.to_string()));
-    let asked = async {
+) -> Result<Response<Incoming>, RequestError> {
+    let opened = timeout(timing.response, open(server, tls, timing)).await;
+    let stream = opened.unwrap_or(Err(Loss::NoResponse(timing.response))).map_err(RequestError::Lost)?;
+    let broken = |error: &dyn std::error::Error| RequestError::Lost(Loss::Broken(error.to_string()));
+    let exchange = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
         // It ends with the answer, or when that is dropped.
         tokio::spawn(connection);
-        let mut request = Request::get(server.target(ask.target))
+        let mut builder = Request::get(server.target(request.target))
             .header(HOST, server.authority())
             .header(USER_AGENT, concat!("skyhound/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, ask.accept);
-        if let Some(id) = ask.last_event_id {
-            request = request.header("last-event-id", id);
+            .header(ACCEPT, request.accept);
+        if let Some(id) = request.last_event_id {
+            builder = builder.header("last-event-id", id);
         }
-        if ask.body.is_some() {
-            request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+        if request.body.is_some() {
+            builder = builder.method(Method::POST).header(CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(ask.body.unwrap_or_default())).map_err(|e| broken(&e))?;
+        let request = builder.body(Full::new(request.body.unwrap_or_default())).map_err(|e| broken(&e))?;
         sender.send_request(request).await.map_err(|e| broken(&e))
     };
-    let response = timeout(timing.answer, asked).await.map_err(|_| Failed::Lost(Loss::NoAnswer(timing.answer)))??;
-    if response.status().is_success() { Ok(response) } else { Err(refused(server, response, timing).await) }
+    let response = timeout(timing.response, exchange)
+        .await
+        .map_err(|_| RequestError::Lost(Loss::NoResponse(timing.response)))??;
+    if response.status().is_success() { Ok(response) } else { Err(refusal_of(server, response, timing).await) }
 }
 
 async fn open(server: &Server, tls: &ClientFiles, timing: Timing) -> Result<Box<dyn Io>, Loss> {
@@ -86,11 +88,11 @@ async fn open(server: &Server, tls: &ClientFiles, timing: Timing) -> Result<Box<
     Ok(Box::new(TlsConnector::from(config).connect(name, tcp).await.map_err(unreachable)?))
 }
 
-async fn refused(server: &Server, response: Response<Incoming>, timing: Timing) -> Failed {
+async fn refusal_of(server: &Server, response: Response<Incoming>, timing: Timing) -> RequestError {
     let (parts, body) = response.into_parts();
-    let body = timeout(timing.answer, Limited::new(body, REFUSAL_MAX).collect()).await;
+    let body = timeout(timing.response, Limited::new(body, REFUSAL_MAX).collect()).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Failed::answered(server, &Response::from_parts(parts, body))
+    RequestError::from_response(server, &Response::from_parts(parts, body))
 }
 
 /// A path with the pairs that have a value.

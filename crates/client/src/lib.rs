@@ -31,13 +31,13 @@
 //! | [`server`] | where a daemon is, from text |
 //! | [`provide`] | what a process says of itself, and its spelling as a query |
 //! | [`provider`] | the handle: states, events, update, close |
-//! | `hold` | which server is tried next, and when |
-//! | `connection` | one websocket: handshake, pings, silence, close |
+//! | `provider_task` | which server is tried next, and when |
+//! | `connection` | one websocket: handshake, pings, liveness, close |
 //! | [`discover`] | asking a daemon for services and instances |
 //! | [`watch`] | hearing of changes, and coming back |
 //! | [`publish`] | saying an event to those who listen |
 //! | `http`, `sse` | one GET, and events from its answer |
-//! | `known` | what of it is news (pure) |
+//! | `instance_set` | what of it is news (pure) |
 //! | [`resolve`] | from a name to where its instances are |
 //! | [`order`] | RFC 2782's order (pure) |
 //!
@@ -46,12 +46,12 @@
 
 mod connection;
 pub mod discover;
-mod hold;
 mod http;
-mod known;
+mod instance_set;
 pub mod order;
 pub mod provide;
 pub mod provider;
+mod provider_task;
 pub mod publish;
 pub mod resolve;
 pub mod server;

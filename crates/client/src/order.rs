@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_drawn_by_weight_too() {
+    fn the_rest_is_drawn_by_weight_too() {
         // Behind 'a', which nearly always leads, 'b' is three times as likely as 'c'.
         let mut rng = fastrand::Rng::with_seed(5);
         let (mut led, mut second) = (0u32, 0u32);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_0_is_rare_beside_others_and_even_among_its_own() {
+    fn weight_0_is_rare_beside_others_and_even_among_themselves() {
         let first = firsts(&[(1, 0, 'a'), (1, 100, 'b')], 1, 20_000);
         assert!(first('a') > 0.0 && first('a') < 0.03, "{}", first('a'));
         let first = firsts(&[(1, 0, 'a'), (1, 0, 'b'), (1, 0, 'c')], 1, 20_000);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost() {
+    fn ordering_loses_no_target() {
         let mut rng = fastrand::Rng::with_seed(9);
         let mut targets: Vec<Target> = (0..200).map(|n| (n % 5, u16::MAX - (n % 3), 'x')).collect();
         let mut before = targets.clone();

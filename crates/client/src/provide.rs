@@ -12,22 +12,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest time for a TCP connection to one server, over all of its addresses.
-pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The bound of the first pause before a retry: short enough that a restart is hardly noticed.
 pub const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The bound of every pause before a retry.
 pub const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The longest time from there to the answer. Longer than the daemon's own patience with its store: who
 /// gives up while the daemon is still writing makes it write twice.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often to ping (the original client's interval).
-pub const PING_EVERY: Duration = Duration::from_secs(10);
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest silence: two pings that nobody answered, and a while for the second.
-pub const SILENCE_MAX: Duration = Duration::from_secs(25);
+pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(25);
 /// The longest time for the daemon's part of a close.
-pub const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that held this long was lost by chance, and the waits begin anew.
-pub const HELD_LONG: Duration = Duration::from_secs(10);
+pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// What a process says of itself, and to whom.
 ///
@@ -71,35 +71,35 @@ pub struct Provide {
 /// How long to wait for what. The default is right for a network of machines; tests shorten it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// See [`CONNECT_WITHIN`].
+    /// See [`CONNECT_TIMEOUT`].
     pub connect: Duration,
-    /// See [`ANSWER_WITHIN`].
-    pub answer: Duration,
-    /// See [`PING_EVERY`].
-    pub ping_every: Duration,
-    /// See [`SILENCE_MAX`]. Keep it above two `ping_every`.
-    pub silence: Duration,
-    /// See [`CLOSE_WITHIN`].
+    /// See [`RESPONSE_TIMEOUT`].
+    pub response: Duration,
+    /// See [`PING_INTERVAL`].
+    pub ping_interval: Duration,
+    /// See [`LIVENESS_TIMEOUT`]. Keep it above two `ping_interval`.
+    pub liveness_timeout: Duration,
+    /// See [`CLOSE_TIMEOUT`].
     pub close: Duration,
     /// See [`RETRY_MIN`].
     pub retry_min: Duration,
     /// See [`RETRY_MAX`].
     pub retry_max: Duration,
-    /// See [`HELD_LONG`].
-    pub held_long: Duration,
+    /// See [`STABLE_AFTER`].
+    pub stable_after: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            connect: CONNECT_WITHIN,
-            answer: ANSWER_WITHIN,
-            ping_every: PING_EVERY,
-            silence: SILENCE_MAX,
-            close: CLOSE_WITHIN,
+            connect: CONNECT_TIMEOUT,
+            response: RESPONSE_TIMEOUT,
+            ping_interval: PING_INTERVAL,
+            liveness_timeout: LIVENESS_TIMEOUT,
+            close: CLOSE_TIMEOUT,
             retry_min: RETRY_MIN,
             retry_max: RETRY_MAX,
-            held_long: HELD_LONG,
+            stable_after: STABLE_AFTER,
         }
     }
 }
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_said_is_not_sent() {
+    fn absent_fields_are_not_sent() {
         assert_eq!(Provide::new("web", 80).query(), "service=web&port=80");
     }
 
     #[test]
-    fn everything_is_said_and_escaped() {
+    fn all_fields_are_sent_and_escaped() {
         let provide = Provide {
             host: Some("::1".into()),
             category: vec!["services".into(), "production".into()],

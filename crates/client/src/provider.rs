@@ -1,10 +1,10 @@
 //! The handle on a registration that is being held.
 //!
 //! Owns: the states and events that a user sees, and the lifetime: while a [`Provider`] lives, its task
-//! holds the socket. Does not own: how it is held (`hold`, `connection`).
+//! holds the socket. Does not own: how it is held (`provider_task`, `connection`).
 
-use super::hold::{Hold, Share};
 use super::provide::Provide;
+use super::provider_task::{ProviderTask, SharedState};
 use super::server::Server;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, watch};
@@ -51,11 +51,11 @@ pub enum Event {
     /// It stands elsewhere now.
     State(State),
     /// The daemon reports an error (an `ERROR: …` frame), which ends nothing by itself.
-    Complaint {
+    ErrorReport {
         /// Who reports it.
         server: Server,
         /// The sentence behind `ERROR: `.
-        sentence: String,
+        message: String,
     },
 }
 
@@ -68,14 +68,14 @@ pub enum Loss {
     Unreachable(String),
     /// Connected, and then no answer to the handshake.
     #[error("no answer within {0:?}")]
-    NoAnswer(Duration),
+    NoResponse(Duration),
     /// It answered, and not with 101.
-    #[error("it answered {status}: {sentence}")]
+    #[error("it answered {status}: {message}")]
     Unavailable {
         /// The HTTP status.
         status: u16,
         /// The first line of its answer.
-        sentence: String,
+        message: String,
         /// Its `Retry-After`, in seconds.
         retry_after: Option<u32>,
     },
@@ -89,7 +89,7 @@ pub enum Loss {
     },
     /// Nothing was heard from it, not even an answer to a ping.
     #[error("nothing heard from it for {0:?}")]
-    Silent(Duration),
+    Timeout(Duration),
     /// The connection broke, or it speaks no websocket.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -105,14 +105,14 @@ fn because(code: Option<u16>, reason: &str) -> String {
 
 /// The daemon's refusal of what a client says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{server} refused it: {sentence}")]
+#[error("{server} refused it: {message}")]
 pub struct Refusal {
     /// Who refused.
     pub server: Server,
     /// The HTTP status: 400, or 414 or 431 when it is too long.
     pub status: u16,
     /// The daemon's sentence, which names the parameter.
-    pub sentence: String,
+    pub message: String,
 }
 
 /// Why a registration will never be.
@@ -137,7 +137,7 @@ pub enum ProvideError {
 /// [`State::Lost`] like any other, retried after the longest wait.
 #[derive(Debug)]
 pub struct Provider {
-    share: Share,
+    shared: SharedState,
     task: Option<JoinHandle<()>>,
 }
 
@@ -155,11 +155,11 @@ impl Provider {
     /// # Panics
     /// As [`start`](Provider::start).
     pub fn start_with_events(provide: Provide) -> (Self, Events) {
-        let (hold, share) = Hold::new(provide);
-        let mut provider = Self { share, task: None };
+        let (provider_task, shared) = ProviderTask::new(provide);
+        let mut provider = Self { shared, task: None };
         // Before the task runs, perhaps on another thread.
         let events = provider.events();
-        provider.task = Some(tokio::spawn(hold.run()));
+        provider.task = Some(tokio::spawn(provider_task.run()));
         (provider, events)
     }
 
@@ -171,34 +171,34 @@ impl Provider {
         match state.await.as_deref() {
             Ok(State::Registered { .. }) => Ok(()),
             Ok(State::Refused(refusal)) => Err(refusal.clone().into()),
-            // The sender lives in `self.share`, so that the last case is the closed one alone.
+            // The sender lives in `self.shared`, so that the last case is the closed one alone.
             Ok(_) | Err(_) => Err(ProvideError::Closed),
         }
     }
 
     /// Where it stands now.
     pub fn state(&self) -> State {
-        self.share.state.borrow().clone()
+        self.shared.state.borrow().clone()
     }
 
     /// Where it stands, as a level to wait on. States that pass quickly may not be seen; see
     /// [`events`](Provider::events).
     pub fn states(&self) -> watch::Receiver<State> {
-        self.share.state.subscribe()
+        self.shared.state.subscribe()
     }
 
     /// Everything that happens, from the present state on.
     pub fn events(&self) -> Events {
         // Under the lock under which states are sent: none is missed, and none is told twice.
-        let state = self.share.state.borrow();
-        Events { first: Some(Event::State(state.clone())), ended: false, receiver: self.share.events.subscribe() }
+        let state = self.shared.state.borrow();
+        Events { first: Some(Event::State(state.clone())), ended: false, receiver: self.shared.events.subscribe() }
     }
 
     /// Says another weight, another priority, or both; `None` leaves it. Sent at once if connected, and
     /// part of every handshake from now on. The daemon does not confirm it; a refusal is an
-    /// [`Event::Complaint`].
+    /// [`Event::ErrorReport`].
     pub fn update(&self, weight: Option<u16>, priority: Option<u16>) {
-        self.share.provide.send_modify(|provide| {
+        self.shared.provide.send_modify(|provide| {
             provide.weight = weight.or(provide.weight);
             provide.priority = priority.or(provide.priority);
         });
@@ -207,7 +207,7 @@ impl Provider {
     /// Leaves DNS: closes the socket and waits for the daemon's close, [`Timing::close`](super::Timing) at
     /// most. Without a connection it returns at once.
     pub async fn close(mut self) {
-        self.share.close.send_replace(true);
+        self.shared.close.send_replace(true);
         if let Some(task) = self.task.take() {
             // An error would be a panic in the task, which the runtime has reported; it holds nothing now.
             let _ = task.await;

@@ -3,7 +3,7 @@
 //! Owns: the spelling. Does not own: who hears it; a daemon passes it to every other one on the same store.
 
 use super::discover::{Discover, DiscoverError};
-use super::http::{self, Failed};
+use super::http::{self, RequestError};
 use super::provider::Loss;
 use bytes::Bytes;
 use serde_json::json;
@@ -14,7 +14,7 @@ pub enum Audience {
     /// The listeners of these services.
     Services(Vec<String>),
     /// Every listener.
-    Everybody,
+    All,
 }
 
 impl Discover {
@@ -23,23 +23,28 @@ impl Discover {
     pub async fn publish(&self, event_type: &str, event_body: &str, to: &Audience) -> Result<(), DiscoverError> {
         let (services, broadcast) = match to {
             Audience::Services(services) => (services.as_slice(), false),
-            Audience::Everybody => (&[][..], true),
+            Audience::All => (&[][..], true),
         };
-        let said = json!({
+        let event = json!({
             "event_type": event_type, "event_body": event_body, "services": services, "broadcast": broadcast,
         });
-        let said = Bytes::from(said.to_string());
-        let servers = self.asked();
+        let body = Bytes::from(event.to_string());
+        let servers = self.servers_or_default();
         let mut last = None;
         for server in servers {
-            let ask = http::Ask { target: "/etcd/event", accept: "*/*", last_event_id: None, body: Some(said.clone()) };
-            match http::ask(&server, ask, &self.tls, self.timing).await {
+            let request = http::HttpRequest {
+                target: "/etcd/event",
+                accept: "*/*",
+                last_event_id: None,
+                body: Some(body.clone()),
+            };
+            match http::send(&server, request, &self.tls, self.timing).await {
                 Ok(_) => return Ok(()),
-                Err(Failed::Refused(refusal)) => return Err(refusal.into()),
-                Err(Failed::Lost(reason)) => {
-                    let untold = matches!(reason, Loss::Unreachable(_) | Loss::Unavailable { .. });
+                Err(RequestError::Refused(refusal)) => return Err(refusal.into()),
+                Err(RequestError::Lost(reason)) => {
+                    let not_delivered = matches!(reason, Loss::Unreachable(_) | Loss::Unavailable { .. });
                     last = Some(DiscoverError::Lost { server, reason });
-                    if !untold {
+                    if !not_delivered {
                         break;
                     }
                 }

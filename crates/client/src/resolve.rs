@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The longest wait for one answer.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a question is asked again before the server counts as away.
 pub const RETRIES: usize = 1;
 
@@ -115,7 +115,7 @@ impl Resolver {
 
     fn build(config: ResolverConfig, mut options: ResolverOpts) -> Result<Self, ResolveError> {
         options.cache_size = 0;
-        options.timeout = ANSWER_WITHIN;
+        options.timeout = RESPONSE_TIMEOUT;
         options.attempts = RETRIES;
         // Without EDNS an answer over 512 bytes, some ten instances, would always take a second trip by TCP.
         options.edns0 = true;

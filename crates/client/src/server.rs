@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_reads_as_one_url() {
+    fn every_spelling_is_normalised_to_a_url() {
         for (text, url) in [
             ("http://127.0.0.1:8053", "http://127.0.0.1:8053"),
             ("ws://node1:8053/provide", "http://node1:8053"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_says_why() {
+    fn invalid_servers_are_refused_with_a_reason() {
         for (text, why) in [
             ("ftp://a", "\"ftp\" is no scheme"),
             ("", "\"\" is no host and port"),

@@ -7,7 +7,7 @@ pub(super) const EVENT_MAX: usize = 1024 * 1024 * 1024;
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Sse {
+pub(super) struct SseEvent {
     /// `message` where none is said.
     pub(super) event: String,
     /// Its own, and not the last one that was said.
@@ -23,26 +23,26 @@ pub(super) struct TooLarge;
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     line: Vec<u8>,
-    event: Sse,
+    event: SseEvent,
     data: bool,
 }
 
 impl Parser {
     /// Reads on; says which events are whole now.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Sse>, TooLarge> {
-        let mut whole = Vec::new();
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLarge> {
+        let mut complete = Vec::new();
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             self.line.extend_from_slice(&rest[..end]);
             rest = &rest[end + 1..];
             let line = std::mem::take(&mut self.line);
-            whole.extend(self.end_of(line.strip_suffix(b"\r").unwrap_or(&line)));
+            complete.extend(self.end_line(line.strip_suffix(b"\r").unwrap_or(&line)));
         }
         self.line.extend_from_slice(rest);
-        if self.line.len() + self.event.data.len() > EVENT_MAX { Err(TooLarge) } else { Ok(whole) }
+        if self.line.len() + self.event.data.len() > EVENT_MAX { Err(TooLarge) } else { Ok(complete) }
     }
 
-    fn end_of(&mut self, line: &[u8]) -> Option<Sse> {
+    fn end_line(&mut self, line: &[u8]) -> Option<SseEvent> {
         if line.is_empty() {
             let mut event = std::mem::take(&mut self.event);
             if event.event.is_empty() {
@@ -76,8 +76,8 @@ mod tests {
     const TEXT: &str =
         "retry: 5\n\n: comment\nevent: put\nid: 7\ndata: {\"a\":1}\n\ndata:x\r\ndata\r\n\r\nid: 9\n\ndata: half";
 
-    fn event(event: &str, id: Option<&str>, data: &str) -> Sse {
-        Sse { event: event.into(), id: id.map(Into::into), data: data.into() }
+    fn event(event: &str, id: Option<&str>, data: &str) -> SseEvent {
+        SseEvent { event: event.into(), id: id.map(Into::into), data: data.into() }
     }
 
     #[test]

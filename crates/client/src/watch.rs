@@ -1,15 +1,15 @@
 //! Watches services: what is there, and every change of it, across losses.
 //!
-//! Owns: coming back, where to go on, and that nothing is told twice. Does not own: what is news (`known`),
+//! Owns: coming back, where to go on, and that nothing is told twice. Does not own: what is news (`instance_set`),
 //! one connection's bytes (`http`, `sse`).
 
 use super::discover::Instance;
-use super::http::{self, Failed, target};
-use super::known::{Known, News};
+use super::http::{self, RequestError, target};
+use super::instance_set::{InstanceChange, InstanceSet};
 use super::provide::Timing;
 use super::provider::{Loss, Refusal};
 use super::server::Server;
-use super::sse::{EVENT_MAX, Parser, Sse};
+use super::sse::{EVENT_MAX, Parser, SseEvent};
 use http_body_util::BodyExt;
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant as Clock, timeout};
 
 /// How much is told ahead of who reads it. Beyond that the daemon is not read either.
-const AHEAD_MAX: usize = 64;
+const EVENTS_BUFFERED: usize = 64;
 
 /// What to watch, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub struct Watch {
 /// What a watcher is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Seen {
+pub enum WatchEvent {
     /// An instance is there.
     Put {
         /// As it is now.
@@ -48,11 +48,11 @@ pub enum Seen {
         new: bool,
     },
     /// An instance is gone.
-    Gone {
+    Removed {
         /// As it was last.
         instance: Instance,
         /// Why.
-        why: Why,
+        why: RemovalCause,
     },
     /// A daemon tells from here on.
     Connected {
@@ -74,9 +74,9 @@ pub enum Seen {
 
 /// Why an instance is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum RemovalCause {
     /// It left on purpose.
-    Left,
+    Deregistered,
     /// It fell silent.
     Expired,
     /// It was gone when the connection was back after too long, and nobody knows why.
@@ -86,7 +86,7 @@ pub enum Why {
 /// A watch that is being kept. Dropping it ends that.
 #[derive(Debug)]
 pub struct Watcher {
-    seen: mpsc::Receiver<Seen>,
+    events: mpsc::Receiver<WatchEvent>,
     task: JoinHandle<()>,
 }
 
@@ -96,15 +96,15 @@ impl Watcher {
     /// # Panics
     /// Outside a tokio runtime that has I/O and time enabled.
     pub fn start(watch: Watch) -> Self {
-        let (tell, seen) = mpsc::channel(AHEAD_MAX);
-        let task = tokio::spawn(Task::new(watch, tell).run());
-        Self { seen, task }
+        let (sender, events) = mpsc::channel(EVENTS_BUFFERED);
+        let task = tokio::spawn(WatchTask::new(watch, sender).run());
+        Self { events, task }
     }
 
-    /// The next thing that is seen; `None` after [`Seen::Refused`]. Cancel safe. Whoever reads slowly is told
+    /// The next thing that is seen; `None` after [`WatchEvent::Refused`]. Cancel safe. Whoever reads slowly is told
     /// everything all the same, or, when that is too much, what differs.
-    pub async fn next(&mut self) -> Option<Seen> {
-        self.seen.recv().await
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        self.events.recv().await
     }
 }
 
@@ -115,58 +115,58 @@ impl Drop for Watcher {
 }
 
 /// Why a connection is over.
-enum End {
-    Failed(Failed),
+enum ConnectionEnd {
+    RequestError(RequestError),
     /// The watcher is gone.
-    Unwatched,
+    WatcherDropped,
 }
 
-impl From<Loss> for End {
+impl From<Loss> for ConnectionEnd {
     fn from(loss: Loss) -> Self {
-        Self::Failed(Failed::Lost(loss))
+        Self::RequestError(RequestError::Lost(loss))
     }
 }
 
-struct Task {
+struct WatchTask {
     servers: Vec<Server>,
     target: String,
     tls: ClientFiles,
     timing: Timing,
-    tell: mpsc::Sender<Seen>,
-    known: Known,
+    events: mpsc::Sender<WatchEvent>,
+    instances: InstanceSet,
     /// Where to go on.
     last_id: Option<String>,
-    turn: usize,
+    current: usize,
     /// Attempts since a connection held.
     failures: u32,
 }
 
-impl Task {
-    fn new(watch: Watch, tell: mpsc::Sender<Seen>) -> Self {
+impl WatchTask {
+    fn new(watch: Watch, events: mpsc::Sender<WatchEvent>) -> Self {
         let servers = if watch.servers.is_empty() { vec![Server::default()] } else { watch.servers };
         let target = target("/v1/watch", &[("service", watch.services.join(","))]);
-        let (known, timing) = (Known::default(), watch.timing);
-        Self { servers, target, tls: watch.tls, timing, tell, known, last_id: None, turn: 0, failures: 0 }
+        let (instances, timing) = (InstanceSet::default(), watch.timing);
+        Self { servers, target, tls: watch.tls, timing, events, instances, last_id: None, current: 0, failures: 0 }
     }
 
     async fn run(mut self) {
         loop {
-            let server = self.servers[self.turn % self.servers.len()].clone();
+            let server = self.servers[self.current % self.servers.len()].clone();
             let began = Clock::now();
-            let end = self.connection(&server).await;
-            if began.elapsed() >= self.timing.held_long {
+            let end = self.follow(&server).await;
+            if began.elapsed() >= self.timing.stable_after {
                 self.failures = 0;
             }
             let last = match end {
-                End::Unwatched => return,
-                End::Failed(Failed::Refused(refusal)) => Seen::Refused(refusal),
-                End::Failed(Failed::Lost(reason)) => self.lost(server, reason),
+                ConnectionEnd::WatcherDropped => return,
+                ConnectionEnd::RequestError(RequestError::Refused(refusal)) => WatchEvent::Refused(refusal),
+                ConnectionEnd::RequestError(RequestError::Lost(reason)) => self.lost(server, reason),
             };
             let wait = match &last {
-                Seen::Lost { retry_in, .. } => Some(*retry_in),
+                WatchEvent::Lost { retry_in, .. } => Some(*retry_in),
                 _ => None,
             };
-            if self.tell.send(last).await.is_err() {
+            if self.events.send(last).await.is_err() {
                 return;
             }
             let Some(wait) = wait else { return };
@@ -175,7 +175,7 @@ impl Task {
     }
 
     /// Decides who is next, and when.
-    fn lost(&mut self, server: Server, reason: Loss) -> Seen {
+    fn lost(&mut self, server: Server, reason: Loss) -> WatchEvent {
         let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
         // A round over all servers counts once: with a daemon to fail over to, nobody waits.
         let rounds = self.failures / count;
@@ -186,40 +186,45 @@ impl Task {
             wait = wait.max(Duration::from_secs((*seconds).into()));
         }
         self.failures = self.failures.saturating_add(1);
-        self.turn = (self.turn + 1) % self.servers.len();
-        Seen::Lost { server, reason, retry_in: wait }
+        self.current = (self.current + 1) % self.servers.len();
+        WatchEvent::Lost { server, reason, retry_in: wait }
     }
 
     /// One connection, to its end.
-    async fn connection(&mut self, server: &Server) -> End {
+    async fn follow(&mut self, server: &Server) -> ConnectionEnd {
         let (target, id) = (self.target.clone(), self.last_id.clone());
-        let ask = http::Ask { target: &target, accept: "text/event-stream", last_event_id: id.as_deref(), body: None };
-        let asked = http::ask(server, ask, &self.tls, self.timing);
+        let request = http::HttpRequest {
+            target: &target,
+            accept: "text/event-stream",
+            last_event_id: id.as_deref(),
+            body: None,
+        };
+        let asked = http::send(server, request, &self.tls, self.timing);
         let response = tokio::select! {
             asked = asked => match asked {
                 Ok(response) => response,
-                Err(failed) => return End::Failed(failed),
+                Err(failed) => return ConnectionEnd::RequestError(failed),
             },
-            () = self.tell.closed() => return End::Unwatched,
+            () = self.events.closed() => return ConnectionEnd::WatcherDropped,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
             return Loss::Broken("it answers no events; is that the address of skyhound's HTTP port?".into()).into();
         }
-        if self.tell.send(Seen::Connected { server: server.clone() }).await.is_err() {
-            return End::Unwatched;
+        if self.events.send(WatchEvent::Connected { server: server.clone() }).await.is_err() {
+            return ConnectionEnd::WatcherDropped;
         }
         let (mut body, mut parser) = (response.into_body(), Parser::default());
         loop {
             let frame = tokio::select! {
-                frame = timeout(self.timing.silence, body.frame()) => frame,
-                () = self.tell.closed() => return End::Unwatched,
+                frame = timeout(self.timing.liveness_timeout, body.frame()) => frame,
+                () = self.events.closed() => return ConnectionEnd::WatcherDropped,
             };
             let piece = match frame {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Ok(Some(Err(error))) => return Loss::Broken(error.to_string()).into(),
                 Ok(None) => return Loss::Closed { code: None, reason: String::new() }.into(),
-                Err(_) => return Loss::Silent(self.timing.silence).into(),
+                Err(_) => return Loss::Timeout(self.timing.liveness_timeout).into(),
             };
             let Ok(events) = parser.feed(&piece) else {
                 return Loss::Broken(format!("an event is over {EVENT_MAX} bytes")).into();
@@ -232,29 +237,29 @@ impl Task {
         }
     }
 
-    async fn event(&mut self, event: Sse) -> Result<(), End> {
-        let (news, why) = self.news(&event)?;
-        for news in news {
-            let seen = match news {
-                News::New(instance) => Seen::Put { instance, new: true },
-                News::Changed(instance) => Seen::Put { instance, new: false },
-                News::Gone(instance) => Seen::Gone { instance, why },
+    async fn event(&mut self, event: SseEvent) -> Result<(), ConnectionEnd> {
+        let (changes, why) = self.changes(&event)?;
+        for change in changes {
+            let event = match change {
+                InstanceChange::Added(instance) => WatchEvent::Put { instance, new: true },
+                InstanceChange::Changed(instance) => WatchEvent::Put { instance, new: false },
+                InstanceChange::Removed(instance) => WatchEvent::Removed { instance, why },
             };
-            self.tell.send(seen).await.map_err(|_| End::Unwatched)?;
+            self.events.send(event).await.map_err(|_| ConnectionEnd::WatcherDropped)?;
         }
         // After it was told: who is lost in between hears it again, and that is no news then.
         self.last_id = event.id.or(self.last_id.take());
         Ok(())
     }
 
-    fn news(&mut self, event: &Sse) -> Result<(Vec<News>, Why), Loss> {
+    fn changes(&mut self, event: &SseEvent) -> Result<(Vec<InstanceChange>, RemovalCause), Loss> {
         Ok(match event.event.as_str() {
-            "set" => (self.known.set(read::<Set>(&event.data)?.instances), Why::Missing),
-            "put" => (self.known.put(read(&event.data)?).into_iter().collect(), Why::Missing),
-            "delete" => (self.known.gone(&read(&event.data)?).into_iter().collect(), Why::Left),
-            "expire" => (self.known.gone(&read(&event.data)?).into_iter().collect(), Why::Expired),
+            "set" => (self.instances.replace_all(read::<Set>(&event.data)?.instances), RemovalCause::Missing),
+            "put" => (self.instances.put(read(&event.data)?).into_iter().collect(), RemovalCause::Missing),
+            "delete" => (self.instances.remove(&read(&event.data)?).into_iter().collect(), RemovalCause::Deregistered),
+            "expire" => (self.instances.remove(&read(&event.data)?).into_iter().collect(), RemovalCause::Expired),
             // A later daemon's.
-            _ => (Vec::new(), Why::Missing),
+            _ => (Vec::new(), RemovalCause::Missing),
         })
     }
 }
@@ -273,23 +278,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn servers_take_turns_and_who_asks_for_time_gets_it() {
-        let (tell, _seen) = mpsc::channel(1);
+    async fn servers_alternate_and_retry_after_is_respected() {
+        let (events, _receiver) = mpsc::channel(1);
         let watch = |servers: &[&str]| Watch {
             servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
             ..Watch::default()
         };
-        let busy = || Loss::Unavailable { status: 503, sentence: String::new(), retry_after: Some(3) };
-        let lose = |task: &mut Task| match task.lost(task.servers[task.turn].clone(), busy()) {
-            Seen::Lost { retry_in, .. } => (task.turn, retry_in),
+        let busy = || Loss::Unavailable { status: 503, message: String::new(), retry_after: Some(3) };
+        let lose = |task: &mut WatchTask| match task.lost(task.servers[task.current].clone(), busy()) {
+            WatchEvent::Lost { retry_in, .. } => (task.current, retry_in),
             other => panic!("{other:?}"),
         };
-        let mut two = Task::new(watch(&["a", "b"]), tell.clone());
-        let (turn, wait) = lose(&mut two);
-        assert_eq!((turn, wait < Duration::from_secs(3)), (1, true), "there is another one to ask");
+        let mut two = WatchTask::new(watch(&["a", "b"]), events.clone());
+        let (current, wait) = lose(&mut two);
+        assert_eq!((current, wait < Duration::from_secs(3)), (1, true), "there is another one to ask");
         assert_eq!(lose(&mut two).0, 0);
-        let mut one = Task::new(watch(&["a"]), tell);
-        let (turn, wait) = lose(&mut one);
-        assert_eq!((turn, wait >= Duration::from_secs(3)), (0, true));
+        let mut one = WatchTask::new(watch(&["a"]), events);
+        let (current, wait) = lose(&mut one);
+        assert_eq!((current, wait >= Duration::from_secs(3)), (0, true));
     }
 }

@@ -4,15 +4,15 @@
 //! modules below), what fits into a message ([`super::size`]), the message's header and EDNS
 //! ([`super::handler`]).
 
-use super::alias::{self, Want};
+use super::alias::{self, LookupType};
 use super::chaos;
 use super::dnssec;
+use super::lookup_targets::{self, LookupTargets};
 use super::negative;
-use super::outside::{self, Outside, Within};
-use super::places::{self, Places};
 use super::rrset::{self, Sections};
 use super::search::{Found, Hit, Search};
 use super::settings::DnsSettings;
+use super::upstream::{self, StubZone, UpstreamQuery};
 use super::wire;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
@@ -27,7 +27,7 @@ pub struct Question {
     /// drop answers that do not (draft-vixie-dnsext-dns0x20).
     pub name: WireName,
     /// The same as a place in the tree.
-    pub place: Name,
+    pub tree_name: Name,
     /// The type.
     pub qtype: RecordType,
     /// The class.
@@ -37,13 +37,13 @@ pub struct Question {
 impl Question {
     /// A question about a name as it stood on the wire.
     pub fn new(name: WireName, qtype: RecordType, class: DNSClass) -> Result<Self, NameError> {
-        Ok(Self { place: wire::place(&name)?, name, qtype, class })
+        Ok(Self { tree_name: wire::to_tree_name(&name)?, name, qtype, class })
     }
 }
 
 /// What is said.
 #[derive(Debug, Clone, Default)]
-pub struct Answer {
+pub struct Response {
     /// The rcode.
     pub rcode: ResponseCode,
     /// Whether we speak for the zone (AA, RFC 1035 section 4.1.1).
@@ -56,26 +56,26 @@ pub struct Answer {
     /// that what has to be left out belongs to the last of them.
     pub additional: Vec<Record>,
     /// Why, for clients that speak EDNS.
-    pub explanation: Option<Explanation>,
+    pub extended_error: Option<ExtendedError>,
     /// Beside each SRV record of the answer section the weight of its entry before any rounding; what a
     /// subset has to be fair by.
     pub stored_weights: Vec<u16>,
-    /// What other servers have to be asked before this is whole. [`super::forward`] does it, for clients
+    /// What other servers have to be asked before this is whole. [`super::forwarder`] does it, for clients
     /// that may have it done; for all others the answer is good as it is.
-    pub outside: Vec<Outside>,
+    pub upstream_queries: Vec<UpstreamQuery>,
 }
 
-impl Answer {
+impl Response {
     /// An answer without records.
-    pub(super) fn of(rcode: ResponseCode, explanation: Option<Explanation>) -> Self {
-        Self { rcode, explanation, ..Self::default() }
+    pub(super) fn empty(rcode: ResponseCode, extended_error: Option<ExtendedError>) -> Self {
+        Self { rcode, extended_error, ..Self::default() }
     }
 }
 
 /// Extended DNS errors (RFC 8914 section 4), as far as they are said here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
-pub enum Explanation {
+pub enum ExtendedError {
     /// The store is away, and this was true when it was last heard.
     Stale = 3,
     /// The store was not read yet.
@@ -83,15 +83,31 @@ pub enum Explanation {
     /// That is not for everyone to ask.
     Prohibited = 18,
     /// As [`Self::Stale`], for a name that did not exist.
-    StaleNoName = 19,
+    StaleNxDomain = 19,
     /// No zone of ours holds the name.
     NotAuthoritative = 20,
     /// Such questions are not answered.
     NotSupported = 21,
     /// None of the servers that were asked answered.
-    NoneReachable = 22,
+    NoReachableAuthority = 22,
     /// What stands there cannot be read.
     InvalidData = 24,
+}
+
+impl ExtendedError {
+    /// The name that `/explain` gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "Stale",
+            Self::NotReady => "NotReady",
+            Self::Prohibited => "Prohibited",
+            Self::StaleNxDomain => "StaleNoName",
+            Self::NotAuthoritative => "NotAuthoritative",
+            Self::NotSupported => "NotSupported",
+            Self::NoReachableAuthority => "NoneReachable",
+            Self::InvalidData => "InvalidData",
+        }
+    }
 }
 
 /// Answers a question from a snapshot. `rotation` is where sets begin: give another one each time.
@@ -101,105 +117,109 @@ pub fn answer(
     settings: &DnsSettings,
     question: &Question,
     rotation: u64,
-) -> Answer {
+) -> Response {
     if question.class == DNSClass::CH {
         return chaos::answer(settings, question);
     }
     if let Some(refusal) = negative::refusal(question) {
         return refusal;
     }
-    let Some(zone) = settings.zone_of(&question.place) else {
-        let outside = outside::whole(snapshot, settings, question).into_iter().collect();
-        return Answer { outside, ..negative::not_ours() };
+    let Some(zone) = settings.zone_of(&question.tree_name) else {
+        let upstream_queries = upstream::whole_question(snapshot, settings, question).into_iter().collect();
+        return Response { upstream_queries, ..negative::not_authoritative() };
     };
-    if health == Health::NeverRead {
+    if health == Health::NeverLoaded {
         return negative::not_ready();
     }
-    let said = dnssec::delegation(snapshot, settings, question)
+    let response = dnssec::delegation_signer(snapshot, settings, question)
         .unwrap_or_else(|| in_zone(snapshot, settings, zone, question, rotation));
-    if let Health::Stale { .. } = health { stale(said, settings) } else { said }
+    if let Health::Stale { .. } = health { mark_stale(response, settings) } else { response }
 }
 
 /// What is found, or one of the ways of finding nothing.
 #[allow(clippy::large_enum_variant, reason = "lives for a moment, and nearly always as the large one")]
 enum Outcome {
     Found(Sections),
-    Unreadable,
-    NoName,
+    Quarantined,
+    NxDomain,
 }
 
-fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &Question, rotation: u64) -> Answer {
+fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &Question, rotation: u64) -> Response {
     let soa = || negative::soa(snapshot, settings, zone, &question.name);
-    let apex = question.place == *zone;
+    let apex = question.tree_name == *zone;
     if apex && question.qtype == RecordType::SOA {
-        return Answer { authoritative: true, answers: vec![soa()], ..Answer::default() };
+        return Response { authoritative: true, answers: vec![soa()], ..Response::default() };
     }
-    if let Some(keys) = dnssec::apex(settings, zone, question).filter(|_| apex) {
+    if let Some(keys) = dnssec::apex_keys(settings, zone, question).filter(|_| apex) {
         return keys;
     }
-    let places = Places::of(settings, zone, question);
+    let targets = LookupTargets::new(settings, zone, question);
     let mut search = Search::new(snapshot, settings, rotation);
     if apex {
         search.answers_max = settings.apex_max;
     }
-    let (place, found) = places.find(&search);
+    let (target, found) = targets.find(&search);
     let outcome = match found {
-        Found::Entries(hits) => Outcome::Found(records_of(&search, question, place, places.name_servers, hits)),
-        Found::Quarantined => Outcome::Unreadable,
-        Found::Nothing => Outcome::NoName,
+        Found::Entries(hits) => Outcome::Found(records_of(&search, question, target, targets.name_servers, hits)),
+        Found::Quarantined => Outcome::Quarantined,
+        Found::Nothing => Outcome::NxDomain,
     };
     match outcome {
         Outcome::Found(mut sections) if !sections.answers.records().is_empty() => {
-            let outside = outside::completing(settings, &mut sections);
-            Answer {
+            let upstream_queries = upstream::completing_queries(settings, &mut sections);
+            Response {
                 authoritative: true,
-                answers: sections.answers.levelled(),
-                additional: sections.additional.levelled(),
+                answers: sections.answers.with_uniform_ttl(),
+                additional: sections.additional.with_uniform_ttl(),
                 stored_weights: sections.stored_weights,
-                outside,
-                ..Answer::default()
+                upstream_queries,
+                ..Response::default()
             }
         }
-        Outcome::Found(_) => negative::no_data(soa()),
-        Outcome::Unreadable => negative::unreadable(),
+        Outcome::Found(_) => negative::nodata(soa()),
+        Outcome::Quarantined => negative::quarantined(),
         // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
         // says of an empty zone, denies every name in it (RFC 8020).
-        Outcome::NoName if apex || places::is_above_one(snapshot, settings, zone, &question.place) => {
-            negative::no_data(soa())
+        Outcome::NxDomain
+            if apex || lookup_targets::is_empty_non_terminal(snapshot, settings, zone, &question.tree_name) =>
+        {
+            negative::nodata(soa())
         }
-        Outcome::NoName => match outside::within(snapshot, settings, zone, question) {
-            Some(Within::Theirs(outside)) => Answer { outside: vec![outside], ..negative::not_ours() },
-            Some(Within::Above) => negative::no_data(soa()),
-            None => negative::no_name(soa()),
+        Outcome::NxDomain => match upstream::stub_zone(snapshot, settings, zone, question) {
+            Some(StubZone::Delegated(query)) => {
+                Response { upstream_queries: vec![query], ..negative::not_authoritative() }
+            }
+            Some(StubZone::EmptyNonTerminal) => negative::nodata(soa()),
+            None => negative::nxdomain(soa()),
         },
     }
 }
 
-/// The records of the asked type that the entries of `place` give to the name that was asked.
+/// The records of the asked type that the entries of `target` give to the name that was asked.
 pub(super) fn records_of<'s>(
     search: &Search<'s>,
     question: &'s Question,
-    place: &'s Name,
+    target: &'s Name,
     name_servers: bool,
     mut hits: Vec<Hit<'s>>,
 ) -> Sections {
-    if places::is_reverse(place) {
+    if lookup_targets::is_reverse(target) {
         hits.retain(|hit| rrset::is_no_alias(&hit.stored.entry, question.qtype));
     }
     let owner = &question.name;
-    let answers = |want| {
-        let answers = alias::answers(search, owner, place, &hits, want);
+    let answers = |lookup| {
+        let answers = alias::answers(search, owner, target, &hits, lookup);
         Sections { answers, ..Sections::default() }
     };
     let mut sections = match question.qtype {
-        RecordType::A => answers(Want::V4),
-        RecordType::AAAA => answers(Want::V6),
-        RecordType::TXT => answers(Want::Text),
+        RecordType::A => answers(LookupType::A),
+        RecordType::AAAA => answers(LookupType::Aaaa),
+        RecordType::TXT => answers(LookupType::Txt),
         RecordType::SRV => rrset::srv(search, owner, hits),
         RecordType::MX => rrset::mx(search, owner, hits),
         RecordType::NS if name_servers => rrset::ns(search, owner, hits),
-        RecordType::CNAME if !places::is_reverse(place) => rrset::cname(search, owner, place),
-        RecordType::PTR => rrset::ptr(search, owner, place),
+        RecordType::CNAME if !lookup_targets::is_reverse(target) => rrset::cname(search, owner, target),
+        RecordType::PTR => rrset::ptr(search, owner, target),
         _ => Sections::default(),
     };
     sections.answers.truncate(search.answers_max);
@@ -208,14 +228,14 @@ pub(super) fn records_of<'s>(
 
 /// An answer while the store is away: the last that is known, to be cached for a short time only
 /// (RFC 8767 section 4), and marked (RFC 8914 sections 4.4 and 4.20).
-fn stale(mut said: Answer, settings: &DnsSettings) -> Answer {
-    let sections = [&mut said.answers, &mut said.authority, &mut said.additional];
+fn mark_stale(mut response: Response, settings: &DnsSettings) -> Response {
+    let sections = [&mut response.answers, &mut response.authority, &mut response.additional];
     for record in sections.into_iter().flatten() {
         record.ttl = record.ttl.min(settings.stale_ttl_s);
     }
-    said.explanation = said.explanation.or(Some(match said.rcode {
-        ResponseCode::NXDomain => Explanation::StaleNoName,
-        _ => Explanation::Stale,
+    response.extended_error = response.extended_error.or(Some(match response.rcode {
+        ResponseCode::NXDomain => ExtendedError::StaleNxDomain,
+        _ => ExtendedError::Stale,
     }));
-    said
+    response
 }

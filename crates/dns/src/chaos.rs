@@ -1,6 +1,6 @@
 //! Class CH: questions about the server itself (RFC 4892, and BIND's older names for the same).
 
-use super::answer::{Answer, Explanation, Question};
+use super::answer::{ExtendedError, Question, Response};
 use super::negative;
 use super::settings::DnsSettings;
 use hickory_proto::rr::rdata::TXT;
@@ -12,8 +12,8 @@ const VERSION: &str = concat!("skyhound ", env!("CARGO_PKG_VERSION"));
 const AUTHORS: &str = concat!("the authors of skyhound, ", env!("CARGO_PKG_REPOSITORY"));
 
 /// One string, which nobody may cache: the next answer may come from another server of the same address.
-pub(super) fn answer(settings: &DnsSettings, question: &Question) -> Answer {
-    let name = question.place.to_string();
+pub(super) fn answer(settings: &DnsSettings, question: &Question) -> Response {
+    let name = question.tree_name.to_string();
     let text = match (name.as_str(), question.qtype) {
         (_, qtype) if qtype != RecordType::TXT => None,
         ("version.bind." | "version.server.", _) => Some(VERSION),
@@ -22,11 +22,11 @@ pub(super) fn answer(settings: &DnsSettings, question: &Question) -> Answer {
         _ => None,
     };
     let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return negative::refused(Explanation::NotSupported);
+        return negative::refused(ExtendedError::NotSupported);
     };
     // A string of a TXT is 255 bytes at most; a host name is shorter (RFC 1035 section 2.3.4).
     let data = RData::TXT(TXT::from_bytes(vec![&text.as_bytes()[..text.len().min(255)]]));
     let mut record = Record::from_rdata(question.name.clone(), 0, data);
     record.dns_class = DNSClass::CH;
-    Answer { authoritative: true, answers: vec![record], ..Answer::default() }
+    Response { authoritative: true, answers: vec![record], ..Response::default() }
 }

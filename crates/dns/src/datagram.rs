@@ -4,11 +4,11 @@
 //! nor what any of the paths says. What the tests and fuzz targets hold against the promises of DNS goes in
 //! here too, so that they see what a client sees.
 
-use super::fast::{Fast, Keeper, View};
-use super::general::{Later, Said, respond};
+use super::fast::{CacheId, FastPath, SnapshotView};
+use super::general::{PendingResponse, ResponseState, respond};
 use super::handler::Handler;
-use super::limit::Rate;
-use super::limit::gate::{Gate, Now};
+use super::limit::RateLimiter;
+use super::limit::gate::{AdmissionGate, BatchGate};
 use super::message::Transport;
 use super::settings::DnsSettings;
 use skyhound_core::catalog::{Catalog, Snapshot};
@@ -17,50 +17,50 @@ use std::sync::Arc;
 
 /// Room for a datagram and for the response in its place: more than any EDNS size in use, and not a multiple
 /// of a page, as then the fronts of all buffers would compete for the same cache lines.
-pub(super) const ROOM: usize = 4096 + 64;
+pub(super) const BUFFER_LEN: usize = 4096 + 64;
 
 /// One thread's paths.
 #[derive(Debug)]
-pub struct Datagrams {
+pub struct DatagramHandler {
     catalog: Arc<Catalog>,
-    fast: Fast,
+    fast: FastPath,
     general: Handler,
-    gate: Gate,
+    gate: AdmissionGate,
 }
 
 /// What a batch of datagrams is answered from: one revision and one moment for all of them.
-pub(super) struct Moment<'s> {
-    view: Option<View<'s>>,
-    gate: Option<Now<'s>>,
+pub(super) struct BatchContext<'s> {
+    view: Option<SnapshotView<'s>>,
+    gate: Option<BatchGate<'s>>,
 }
 
 /// What becomes of a datagram.
-pub(super) enum Response {
+pub(super) enum DatagramResponse {
     /// The response stands in the buffer, so long; 0 for silence.
-    Here(usize),
+    InPlace(usize),
     /// Somebody else has to be asked first.
-    Later(Later),
+    Pending(PendingResponse),
 }
 
-impl Datagrams {
+impl DatagramHandler {
     /// For a thread by itself, with counters of its own.
     pub fn new(catalog: Arc<Catalog>, settings: &DnsSettings) -> Self {
-        let rate = Gate::rate(&settings.rate);
+        let rate = AdmissionGate::rate_limiter(&settings.rate);
         let general = Handler::new(Arc::clone(&catalog), settings.clone());
-        Self::beside(catalog, settings, Keeper::new(), general, rate)
+        Self::for_thread(catalog, settings, CacheId::new(), general, rate)
     }
 
     /// For one of several threads.
-    pub(super) fn beside(
+    pub(super) fn for_thread(
         catalog: Arc<Catalog>,
         settings: &DnsSettings,
-        keeper: Keeper,
+        cache_id: CacheId,
         general: Handler,
-        rate: Option<Arc<Rate>>,
+        rate: Option<Arc<RateLimiter>>,
     ) -> Self {
         let stats = general.stats();
-        let gate = Gate::new(settings.access.clone(), rate, settings.udp_payload_max, &stats);
-        Self { catalog, fast: Fast::new(settings.clone(), keeper, &stats), general, gate }
+        let gate = AdmissionGate::new(settings.access.clone(), rate, settings.udp_payload_max, &stats);
+        Self { catalog, fast: FastPath::new(settings.clone(), cache_id, &stats), general, gate }
     }
 
     /// What is known now.
@@ -69,83 +69,86 @@ impl Datagrams {
     }
 
     /// To answer a batch from this snapshot.
-    pub(super) fn moment<'s>(&'s self, snapshot: &'s Arc<Snapshot>) -> Moment<'s> {
-        Moment { view: self.fast.view(snapshot, self.catalog.health()), gate: self.gate.now() }
+    pub(super) fn batch_context<'s>(&'s self, snapshot: &'s Arc<Snapshot>) -> BatchContext<'s> {
+        BatchContext { view: self.fast.view(snapshot, self.catalog.health()), gate: self.gate.for_batch() }
     }
 
     /// Answers the first `length` bytes of `bytes` in their place. Call it within a tokio runtime if others may
     /// have to be asked.
     pub(super) fn respond(
         &self,
-        moment: &Moment<'_>,
+        batch_context: &BatchContext<'_>,
         bytes: &mut [u8],
         length: usize,
         from: SocketAddr,
         random: u32,
-    ) -> Response {
-        let turned = moment.gate.as_ref().and_then(|gate| gate.turn_away(from.ip(), bytes, length, random));
-        let fast = || moment.view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random));
-        if let Some(here) = turned.or_else(fast) {
-            return Response::Here(here);
+    ) -> DatagramResponse {
+        let rejected = batch_context.gate.as_ref().and_then(|gate| gate.reject(from.ip(), bytes, length, random));
+        let fast =
+            || batch_context.view.as_ref().and_then(|view| self.fast.answer(view, bytes, length, from.ip(), random));
+        if let Some(length) = rejected.or_else(fast) {
+            return DatagramResponse::InPlace(length);
         }
         match respond(&self.general, &bytes[..length], from, Transport::Udp) {
-            Said::Now(response) => Response::Here(response.map_or(0, |response| place(bytes, &response))),
-            Said::Later(later) => Response::Later(later),
+            ResponseState::Ready(response) => {
+                DatagramResponse::InPlace(response.map_or(0, |response| copy_into(bytes, &response)))
+            }
+            ResponseState::Pending(pending) => DatagramResponse::Pending(pending),
         }
     }
 
     /// Counts a response that could not be sent.
-    pub(super) fn was_unsent(&self) {
-        self.fast.was_unsent();
+    pub(super) fn count_unsent(&self) {
+        self.fast.count_unsent();
     }
 
     /// What is sent to `from` for this datagram; `None` for silence, and for what others have to be asked.
-    pub fn say(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
+    pub fn respond_to(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
         let snapshot = self.snapshot();
-        let moment = self.moment(&snapshot);
-        let mut buffer = in_buffer(message)?;
-        match self.respond(&moment, &mut buffer, message.len(), from, random) {
-            Response::Here(length @ 1..) => Some(buffer[..length].to_vec()),
+        let batch_context = self.batch_context(&snapshot);
+        let mut buffer = to_buffer(message)?;
+        match self.respond(&batch_context, &mut buffer, message.len(), from, random) {
+            DatagramResponse::InPlace(length @ 1..) => Some(buffer[..length].to_vec()),
             _ => None,
         }
     }
 
     /// The same by the fast path alone, if it takes the question.
-    pub fn say_fast(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
+    pub fn respond_fast(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
         let snapshot = self.snapshot();
         let view = self.fast.view(&snapshot, self.catalog.health())?;
-        let mut buffer = in_buffer(message)?;
+        let mut buffer = to_buffer(message)?;
         let length = self.fast.answer(&view, &mut buffer, message.len(), from.ip(), random)?;
         Some(buffer[..length].to_vec())
     }
 
     /// The same by the general path alone.
-    pub fn say_general(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+    pub fn respond_general(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         self.general(message, from, Transport::Udp)
     }
 
     /// What would be said to it over a stream.
-    pub fn say_streamed(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+    pub fn respond_as_stream(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         self.general(message, from, Transport::Tcp)
     }
 
-    fn general(&self, message: &[u8], from: SocketAddr, over: Transport) -> Option<Vec<u8>> {
-        match respond(&self.general, message, from, over) {
-            Said::Now(response) => response,
-            Said::Later(_) => None,
+    fn general(&self, message: &[u8], from: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+        match respond(&self.general, message, from, transport) {
+            ResponseState::Ready(response) => response,
+            ResponseState::Pending(_) => None,
         }
     }
 }
 
 /// A datagram as it lies in a buffer; what is behind it is not to be relied on.
-fn in_buffer(message: &[u8]) -> Option<[u8; ROOM]> {
-    let mut buffer = [0xee; ROOM];
+fn to_buffer(message: &[u8]) -> Option<[u8; BUFFER_LEN]> {
+    let mut buffer = [0xee; BUFFER_LEN];
     buffer.get_mut(..message.len())?.copy_from_slice(message);
     Some(buffer)
 }
 
 /// Puts a response into the buffer; 0 when it is larger than any datagram of ours.
-fn place(buffer: &mut [u8], response: &[u8]) -> usize {
+fn copy_into(buffer: &mut [u8], response: &[u8]) -> usize {
     match buffer.get_mut(..response.len()) {
         Some(room) => {
             room.copy_from_slice(response);

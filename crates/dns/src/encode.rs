@@ -15,35 +15,35 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use std::collections::HashMap;
 
 /// Where the pointers end: they have 14 bits (RFC 1035 section 4.1.4).
-const POINTERS: usize = 0x4000;
+const POINTER_LIMIT: usize = 0x4000;
 /// The option code of padding (RFC 7830).
 const PADDING: u16 = 12;
 /// Private answers are padded to a multiple of this (RFC 8467 section 4.1).
-const PADDED_TO: usize = 468;
+const PADDING_BLOCK: usize = 468;
 
 /// Why a record was not written.
 struct DoesNotFit;
 
 /// A message as it grows: the question, then records in the order of the sections.
-pub(super) struct Writer {
+pub(super) struct ResponseWriter {
     bytes: Vec<u8>,
     limit: usize,
     /// Where each name and each end of one was written first. Names to the byte: one in another case is
     /// another name here, since a pointer would change its case.
-    places: HashMap<Box<[u8]>, u16>,
+    name_offsets: HashMap<Box<[u8]>, u16>,
 }
 
-impl Writer {
+impl ResponseWriter {
     /// Begins with the question section in its wire form. `None` if that is over the limit already.
     pub(super) fn new(question: &[u8], limit: u16) -> Option<Self> {
         let limit = usize::from(limit);
         let mut bytes = Vec::with_capacity(512);
         bytes.resize(HEADER, 0);
         bytes.extend_from_slice(question);
-        let mut writer = Self { bytes, limit, places: HashMap::new() };
+        let mut writer = Self { bytes, limit, name_offsets: HashMap::new() };
         // The first name of a message has nothing to point at, and so has the form that names have here.
         let name = question.get(..labels(question)).unwrap_or_default();
-        writer.note(name, name.len(), HEADER);
+        writer.remember(name, name.len(), HEADER);
         (writer.bytes.len() <= limit).then_some(writer)
     }
 
@@ -53,7 +53,7 @@ impl Writer {
             let start = self.bytes.len();
             if self.record(record).is_err() || self.bytes.len() > self.limit {
                 self.bytes.truncate(start);
-                self.places.retain(|_, place| usize::from(*place) < start);
+                self.name_offsets.retain(|_, offset| usize::from(*offset) < start);
                 return written;
             }
         }
@@ -80,11 +80,11 @@ impl Writer {
         self.bytes
     }
 
-    /// Adds the padding that makes the message a multiple of [`PADDED_TO`], or as long as it may be.
+    /// Adds the padding that makes the message a multiple of [`PADDING_BLOCK`], or as long as it may be.
     fn pad(&self, edns: &mut Edns) {
         edns.options_mut().insert(EdnsOption::Unknown(PADDING, Vec::new()));
         let length = self.bytes.len() + edns.to_bytes().map_or(0, |bytes| bytes.len());
-        let padded = length.next_multiple_of(PADDED_TO).min(usize::from(u16::MAX).max(length));
+        let padded = length.next_multiple_of(PADDING_BLOCK).min(usize::from(u16::MAX).max(length));
         edns.options_mut().remove(PADDING.into());
         edns.options_mut().insert(EdnsOption::Unknown(PADDING, vec![0; padded - length]));
     }
@@ -150,32 +150,32 @@ impl Writer {
             wire.push(u8::try_from(label.len()).unwrap_or(0));
             wire.extend_from_slice(label);
         }
-        let known = ends(&wire).find_map(|end| Some((end, *self.places.get(&wire[end..])?)));
+        let earlier = suffixes(&wire).find_map(|end| Some((end, *self.name_offsets.get(&wire[end..])?)));
         let start = self.bytes.len();
-        match known {
-            Some((end, place)) if compress => {
+        match earlier {
+            Some((end, offset)) if compress => {
                 self.bytes.extend_from_slice(&wire[..end]);
-                self.number(place | 0xc000);
+                self.number(offset | 0xc000);
             }
             _ => {
                 self.bytes.extend_from_slice(&wire);
                 self.bytes.push(0);
             }
         }
-        self.note(&wire, known.map_or(wire.len(), |(end, _)| end), start);
+        self.remember(&wire, earlier.map_or(wire.len(), |(end, _)| end), start);
     }
 
     /// Remembers a name that was written at `start`, and its ends that begin before `until`.
-    fn note(&mut self, name: &[u8], until: usize, start: usize) {
-        for end in ends(name).take_while(|end| *end < until && start + end < POINTERS) {
-            let place = u16::try_from(start + end).unwrap_or(0);
-            self.places.entry(name[end..].into()).or_insert(place);
+    fn remember(&mut self, name: &[u8], until: usize, start: usize) {
+        for end in suffixes(name).take_while(|end| *end < until && start + end < POINTER_LIMIT) {
+            let offset = u16::try_from(start + end).unwrap_or(0);
+            self.name_offsets.entry(name[end..].into()).or_insert(offset);
         }
     }
 }
 
 /// Where the labels of a name in wire form begin, the root's not counted.
-fn ends(name: &[u8]) -> impl Iterator<Item = usize> {
+fn suffixes(name: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let label = at;
@@ -205,8 +205,8 @@ mod tests {
         Query::query(name.clone(), RecordType::SRV).to_bytes().unwrap()
     }
 
-    fn written(asked: &Name, records: &[Record], limit: u16) -> (Vec<u8>, usize) {
-        let mut writer = Writer::new(&question(asked), limit).unwrap();
+    fn written(qname: &Name, records: &[Record], limit: u16) -> (Vec<u8>, usize) {
+        let mut writer = ResponseWriter::new(&question(qname), limit).unwrap();
         let count = writer.records(records);
         let counts = HeaderCounts { queries: 1, answers: u16::try_from(count).unwrap(), ..HeaderCounts::default() };
         (writer.finish(Metadata::new(7, MessageType::Response, OpCode::Query), counts, None), count)
@@ -232,35 +232,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_and_never_longer_than_the_library_writes_it(
-            asked in name(), limit in 600u16..,
+        fn encoded_messages_parse_and_are_no_longer_than_hickorys(
+            qname in name(), limit in 600u16..,
             records in prop::collection::vec((name(), data()), 0..300),
         ) {
             let records: Vec<_> = records.into_iter().map(|(name, data)| Record::from_rdata(name, 30, data)).collect();
-            let (bytes, count) = written(&asked, &records, limit);
+            let (bytes, count) = written(&qname, &records, limit);
             prop_assert!(bytes.len() <= usize::from(limit));
             let read = Message::from_vec(&bytes).unwrap();
             prop_assert_eq!(&read.answers, &records[..count], "in their order and case");
             let mut library = read.clone();
             library.answers.truncate(100); // beyond that it compresses no more
-            let (ours, _) = written(&asked, &library.answers, u16::MAX);
+            let (ours, _) = written(&qname, &library.answers, u16::MAX);
             prop_assert!(ours.len() <= library.to_vec().unwrap().len());
         }
     }
 
     #[test]
     fn names_are_compressed_to_the_last() {
-        let asked = Name::from_ascii("Web.skydns.test.").unwrap();
+        let qname = Name::from_ascii("Web.skydns.test.").unwrap();
         let records: Vec<_> = (0..4000u16)
             .map(|i| {
                 Record::from_rdata(
-                    asked.clone(),
+                    qname.clone(),
                     30,
                     RData::A(A([10, 0, i.to_be_bytes()[0], i.to_be_bytes()[1]].into())),
                 )
             })
             .collect();
-        let (bytes, count) = written(&asked, &records, u16::MAX);
+        let (bytes, count) = written(&qname, &records, u16::MAX);
         assert_eq!((count, bytes.len()), (4000, 12 + 17 + 4 + 4000 * 16));
         assert!(
             Message::from_vec(&bytes)
@@ -272,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn a_private_answer_is_padded_to_whole_blocks() {
-        let writer = Writer::new(&question(&Name::from_ascii("web.skydns.test.").unwrap()), u16::MAX).unwrap();
+    fn encrypted_responses_are_padded_to_whole_blocks() {
+        let writer = ResponseWriter::new(&question(&Name::from_ascii("web.skydns.test.").unwrap()), u16::MAX).unwrap();
         let metadata = Metadata::new(7, MessageType::Response, OpCode::Query);
         let bytes =
             writer.finish(metadata, HeaderCounts { queries: 1, ..HeaderCounts::default() }, Some((Edns::new(), true)));
-        assert_eq!(bytes.len(), PADDED_TO);
+        assert_eq!(bytes.len(), PADDING_BLOCK);
         assert!(Message::from_vec(&bytes).unwrap().edns.is_some());
     }
 }

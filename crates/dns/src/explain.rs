@@ -4,14 +4,14 @@
 //! entry makes is found by asking the same code about that entry alone, so that an explanation cannot tell of
 //! rules that are not there.
 
-use super::answer::{Answer, Question, answer, records_of};
-use super::places::Places;
+use super::answer::{Question, Response, answer, records_of};
+use super::lookup_targets::LookupTargets;
 use super::rrset::{Sections, priority};
-use super::search::{Hit, Search, grouped};
-use super::settings::{Addresses, DnsSettings};
+use super::search::{Hit, Search, apply_group_rule};
+use super::settings::{AddressSelection, DnsSettings};
 use super::wire;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
-use skyhound_core::catalog::{Health, Quarantined, Snapshot, Stored};
+use skyhound_core::catalog::{Health, Quarantined, Snapshot, StoredEntry};
 use skyhound_model::{Host, Name};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,26 +22,26 @@ pub const EXPLAIN_MAX: usize = 1000;
 
 /// An answer and where it comes from.
 #[derive(Debug)]
-pub struct Explained {
+pub struct Explanation {
     /// The zone that the name is in.
     pub zone: Option<Name>,
     /// Where its entries were looked for.
-    pub place: Name,
+    pub target: Name,
     /// The answer as DNS gives it, without what other servers would add.
-    pub answer: Answer,
+    pub response: Response,
     /// The entries at the place, in the order of the tree.
-    pub entries: Vec<Account>,
+    pub entries: Vec<EntryExplanation>,
     /// How many entries there are beyond [`EXPLAIN_MAX`].
-    pub more: usize,
+    pub more_entries: usize,
     /// Values there that are no entries.
-    pub unreadable: Vec<Arc<Quarantined>>,
+    pub quarantined: Vec<Arc<Quarantined>>,
 }
 
 /// What became of one entry.
 #[derive(Debug)]
-pub struct Account {
+pub struct EntryExplanation {
     /// The entry.
-    pub stored: Arc<Stored>,
+    pub stored: Arc<StoredEntry>,
     /// Its name.
     pub name: Name,
     /// Its TTL in answers, before the smallest of the section counts for all.
@@ -49,40 +49,40 @@ pub struct Account {
     /// The records of the answer that it made.
     pub records: Vec<Record>,
     /// Why it made none.
-    pub left_out: Option<String>,
+    pub omission: Option<String>,
 }
 
 /// Explains the answer to a question.
-pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, question: &Question) -> Explained {
-    let answer = answer(snapshot, health, settings, question, 0);
-    let mut explained = Explained {
-        zone: settings.zone_of(&question.place).cloned(),
-        place: question.place.clone(),
-        answer,
+pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, question: &Question) -> Explanation {
+    let response = answer(snapshot, health, settings, question, 0);
+    let mut explained = Explanation {
+        zone: settings.zone_of(&question.tree_name).cloned(),
+        target: question.tree_name.clone(),
+        response,
         entries: Vec::new(),
-        more: 0,
-        unreadable: Vec::new(),
+        more_entries: 0,
+        quarantined: Vec::new(),
     };
     let Some(zone) = explained.zone.clone().filter(|_| question.class == DNSClass::IN) else { return explained };
     let few = DnsSettings { entries_max: settings.entries_max.min(EXPLAIN_MAX), ..settings.clone() };
     let search = Search::new(snapshot, &few, 0);
-    let places = Places::of(&few, &zone, question);
-    let (place, _) = places.find(&search);
-    explained.place = place.clone();
-    explained.unreadable = unreadable(snapshot, place);
-    let Some((hits, total)) = search.candidates(place) else { return explained };
-    explained.more = total - hits.len();
-    let kept: BTreeSet<_> = grouped(hits.clone()).iter().map(|hit| hit.stored.key.clone()).collect();
+    let targets = LookupTargets::new(&few, &zone, question);
+    let (target, _) = targets.find(&search);
+    explained.target = target.clone();
+    explained.quarantined = quarantined(snapshot, target);
+    let Some((hits, total)) = search.candidates(target) else { return explained };
+    explained.more_entries = total - hits.len();
+    let grouped_keys: BTreeSet<_> = apply_group_rule(hits.clone()).iter().map(|hit| hit.stored.key.clone()).collect();
     for hit in &hits {
-        let in_group = kept.contains(&hit.stored.key);
-        explained.entries.push(account(&search, question, &places, place, hit, in_group, &explained.answer));
+        let in_group = grouped_keys.contains(&hit.stored.key);
+        explained.entries.push(explain_entry(&search, question, &targets, target, hit, in_group, &explained.response));
     }
     let listed: BTreeSet<_> = hits.iter().map(|hit| &hit.stored.key).collect();
-    for stored in search.own(place).filter(|stored| !listed.contains(&stored.key)) {
-        let hit = Hit { path: place.labels().iter().collect(), stored };
-        let mut own = account(&search, question, &places, place, &hit, true, &explained.answer);
+    for stored in search.own(target).filter(|stored| !listed.contains(&stored.key)) {
+        let hit = Hit { path: target.labels().iter().collect(), stored };
+        let mut own = explain_entry(&search, question, &targets, target, &hit, true, &explained.response);
         if own.records.is_empty() {
-            own.left_out = Some("it stands at the name itself, and the entries below answer for it".into());
+            own.omission = Some("it stands at the name itself, and the entries below answer for it".into());
         }
         explained.entries.push(own);
     }
@@ -90,22 +90,22 @@ pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, ques
 }
 
 /// What became of one entry.
-fn account<'s>(
+fn explain_entry<'s>(
     search: &Search<'s>,
     question: &'s Question,
-    places: &Places<'_>,
-    place: &'s Name,
+    targets: &LookupTargets<'_>,
+    target: &'s Name,
     hit: &Hit<'s>,
     in_group: bool,
-    said: &Answer,
-) -> Account {
-    let alone = records_of(search, question, place, places.name_servers, vec![hit.clone()]);
-    let records = if in_group { made(said, &alone) } else { Vec::new() };
-    let left_out = match (records.is_empty(), in_group) {
+    response: &Response,
+) -> EntryExplanation {
+    let own_records = records_of(search, question, target, targets.name_servers, vec![hit.clone()]);
+    let records = if in_group { records_of_entry(response, &own_records) } else { Vec::new() };
+    let omission = match (records.is_empty(), in_group) {
         (false, _) => None,
         (true, false) => Some(format!("it is of group {:?}, and another group rules here", hit.stored.entry.group)),
-        (true, true) if alone.answers.records().is_empty() => Some(nothing(hit, question)),
-        (true, true) if is_spare(search, question) => Some(format!(
+        (true, true) if own_records.answers.records().is_empty() => Some(missing_record_reason(hit, question)),
+        (true, true) if has_worse_priority(search, question) => Some(format!(
             "others have a better priority than its {}, and --addresses is best",
             priority(&hit.stored.entry)
         )),
@@ -113,24 +113,24 @@ fn account<'s>(
             Some("another entry's record stands in its place, or there are more than an answer takes".into())
         }
     };
-    Account {
+    EntryExplanation {
         stored: Arc::new(hit.stored.clone()),
         name: Name::from_root(hit.path.iter().map(|label| (*label).clone()).collect()).unwrap_or_default(),
         ttl_s: search.settings.ttl_of(hit.stored),
         records,
-        left_out,
+        omission,
     }
 }
 
 /// Whether an entry that would make a record by itself gives way to one of a better priority.
-fn is_spare(search: &Search<'_>, question: &Question) -> bool {
-    search.settings.addresses == Addresses::Best && matches!(question.qtype, RecordType::A | RecordType::AAAA)
+fn has_worse_priority(search: &Search<'_>, question: &Question) -> bool {
+    search.settings.addresses == AddressSelection::Best && matches!(question.qtype, RecordType::A | RecordType::AAAA)
 }
 
 /// The records of the answer that an entry makes when it is alone.
-fn made(said: &Answer, alone: &Sections) -> Vec<Record> {
-    let sections = [(&said.answers, &alone.answers), (&said.additional, &alone.additional)];
-    let of = |(all, own): (&Vec<Record>, &super::rrset::Set)| -> Vec<Record> {
+fn records_of_entry(response: &Response, own_records: &Sections) -> Vec<Record> {
+    let sections = [(&response.answers, &own_records.answers), (&response.additional, &own_records.additional)];
+    let of = |(all, own): (&Vec<Record>, &super::rrset::SectionRecords)| -> Vec<Record> {
         all.iter().filter(|record| own.records().iter().any(|one| same(record, one))).cloned().collect()
     };
     sections.into_iter().flat_map(of).collect()
@@ -146,7 +146,7 @@ fn same(a: &Record, b: &Record) -> bool {
 }
 
 /// Why an entry makes nothing of the asked type.
-fn nothing(hit: &Hit<'_>, question: &Question) -> String {
+fn missing_record_reason(hit: &Hit<'_>, question: &Question) -> String {
     let entry = &hit.stored.entry;
     let qtype = question.qtype;
     match (qtype, &entry.host) {
@@ -170,18 +170,18 @@ fn nothing(hit: &Hit<'_>, question: &Question) -> String {
 }
 
 /// The unreadable values at a place and below it.
-fn unreadable(snapshot: &Snapshot, place: &Name) -> Vec<Arc<Quarantined>> {
-    let within = |bad: &&Arc<Quarantined>| snapshot.name(&bad.key).is_some_and(|name| name.is_within(place));
+fn quarantined(snapshot: &Snapshot, target: &Name) -> Vec<Arc<Quarantined>> {
+    let within = |bad: &&Arc<Quarantined>| snapshot.name(&bad.key).is_some_and(|name| name.is_within(target));
     snapshot.quarantine().filter(within).take(EXPLAIN_MAX).cloned().collect()
 }
 
 /// A question in presentation form, with the type by name or number.
-pub fn question(name: &str, qtype: &str) -> Result<Question, String> {
-    let place = Name::parse(name).map_err(|e| format!("{name:?} {e}"))?;
+pub fn parse_question(name: &str, qtype: &str) -> Result<Question, String> {
+    let tree_name = Name::parse(name).map_err(|e| format!("{name:?} {e}"))?;
     let upper = qtype.to_ascii_uppercase();
     let number = upper.strip_prefix("TYPE").unwrap_or(&upper).parse().map(|number: u16| RecordType::from(number));
     let qtype = number.or_else(|_| upper.parse()).map_err(|_| format!("{qtype:?} is no type such as SRV, A or TXT"))?;
-    Ok(Question { name: wire::name(place.labels().iter()), place, qtype, class: DNSClass::IN })
+    Ok(Question { name: wire::from_labels(tree_name.labels().iter()), tree_name, qtype, class: DNSClass::IN })
 }
 
 #[cfg(test)]
@@ -189,18 +189,18 @@ mod tests {
     use super::super::testing::{lines, settings, snapshot};
     use super::*;
 
-    fn told(tree: &[(&str, &str)], name: &str, qtype: &str) -> Vec<String> {
-        let explained = explain(&snapshot(tree), Health::Following, &settings(), &question(name, qtype).unwrap());
-        let entry = |account: &Account| {
-            let why = account.left_out.clone().unwrap_or_else(|| lines(&account.records).join(", "));
+    fn explanations(tree: &[(&str, &str)], name: &str, qtype: &str) -> Vec<String> {
+        let explained = explain(&snapshot(tree), Health::Current, &settings(), &parse_question(name, qtype).unwrap());
+        let entry = |account: &EntryExplanation| {
+            let why = account.omission.clone().unwrap_or_else(|| lines(&account.records).join(", "));
             format!("{}: {why}", account.name)
         };
-        let bad = explained.unreadable.iter().map(|bad| format!("{}: {}", bad.key, bad.reason));
+        let bad = explained.quarantined.iter().map(|bad| format!("{}: {}", bad.key, bad.reason));
         explained.entries.iter().map(entry).chain(bad).collect()
     }
 
     #[test]
-    fn every_entry_is_accounted_for() {
+    fn explain_accounts_for_every_entry() {
         let tree = [
             ("web/a", r#"{"host":"10.0.0.1","port":80,"group":"g1"}"#),
             ("web/b", r#"{"host":"::1","port":80,"weight":300}"#),
@@ -209,7 +209,7 @@ mod tests {
             ("web", r#"{"host":"10.0.0.9"}"#),
             ("web/bad", "?"),
         ];
-        let srv = told(&tree, "web.skydns.test", "srv");
+        let srv = explanations(&tree, "web.skydns.test", "srv");
         assert_eq!(srv.len(), 6, "{srv:#?}");
         assert_eq!(
             srv[0],
@@ -219,28 +219,30 @@ mod tests {
         assert_eq!(srv[3], "text.web.skydns.test.: it has no host");
         assert_eq!(srv[4], "web.skydns.test.: it stands at the name itself, and the entries below answer for it");
         assert!(srv[5].starts_with("/skydns/test/skydns/web/bad: is not JSON"), "{srv:#?}");
-        let a = told(&tree, "web.skydns.test", "A");
+        let a = explanations(&tree, "web.skydns.test", "A");
         assert_eq!(a[1], "b.web.skydns.test.: its host ::1 is an IPv6 address");
     }
 
     #[test]
-    fn aliases_and_loops_are_told() {
+    fn explain_reports_aliases_and_loops() {
         let tree = [("loop", r#"{"host":"loop.skydns.test"}"#), ("out", r#"{"host":"www.example.org"}"#)];
-        assert!(told(&tree, "loop.skydns.test", "A")[0].contains("loop.skydns.test. leads to nothing of type A"));
+        assert!(
+            explanations(&tree, "loop.skydns.test", "A")[0].contains("loop.skydns.test. leads to nothing of type A")
+        );
         assert_eq!(
-            told(&tree, "out.skydns.test", "A"),
+            explanations(&tree, "out.skydns.test", "A"),
             ["out.skydns.test.: out.skydns.test. 300 CNAME www.example.org."]
         );
-        assert_eq!(told(&tree, "nosuch.skydns.test", "A"), [""; 0]);
-        assert_eq!(told(&tree, "example.org", "A"), [""; 0]);
+        assert_eq!(explanations(&tree, "nosuch.skydns.test", "A"), [""; 0]);
+        assert_eq!(explanations(&tree, "example.org", "A"), [""; 0]);
     }
 
     #[test]
-    fn types_are_read_by_name_and_number() {
-        assert_eq!(question("a.b", "srv").unwrap().qtype, RecordType::SRV);
-        assert_eq!(question("a.b", "TYPE33").unwrap().qtype, RecordType::SRV);
-        assert_eq!(question("a.b", "33").unwrap().qtype, RecordType::SRV);
-        assert_eq!(question("a.b", "web").unwrap_err(), "\"web\" is no type such as SRV, A or TXT");
-        assert_eq!(question("a..b", "A").unwrap_err(), "\"a..b\" has an empty label");
+    fn record_types_parse_by_name_and_number() {
+        assert_eq!(parse_question("a.b", "srv").unwrap().qtype, RecordType::SRV);
+        assert_eq!(parse_question("a.b", "TYPE33").unwrap().qtype, RecordType::SRV);
+        assert_eq!(parse_question("a.b", "33").unwrap().qtype, RecordType::SRV);
+        assert_eq!(parse_question("a.b", "web").unwrap_err(), "\"web\" is no type such as SRV, A or TXT");
+        assert_eq!(parse_question("a..b", "A").unwrap_err(), "\"a..b\" has an empty label");
     }
 }

@@ -13,37 +13,37 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 /// A response that is not there yet.
-pub(super) type Later = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+pub(super) type PendingResponse = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 
 /// What is said to a message.
-pub(super) enum Said {
+pub(super) enum ResponseState {
     /// At once: the answer came from memory. `None` for silence.
-    Now(Option<Vec<u8>>),
+    Ready(Option<Vec<u8>>),
     /// Somebody else has to be asked first. Needs a tokio runtime to go on.
-    Later(Later),
+    Pending(PendingResponse),
 }
 
 /// Answers a message. Call it within a tokio runtime ([`tokio::runtime::Handle::enter`]): an answer that
 /// waits for somebody else has timers.
-pub(super) fn respond(handler: &Handler, message: &[u8], from: SocketAddr, over: Transport) -> Said {
-    let Ok(header) = Header::read(&mut BinDecoder::new(message)) else { return Said::Now(None) };
+pub(super) fn respond(handler: &Handler, message: &[u8], from: SocketAddr, transport: Transport) -> ResponseState {
+    let Ok(header) = Header::read(&mut BinDecoder::new(message)) else { return ResponseState::Ready(None) };
     // Looked at before anything else: two servers that answer each other's errors would go on for ever.
     if header.message_type == MessageType::Response {
-        return Said::Now(None);
+        return ResponseState::Ready(None);
     }
     // A pointer in the question can mean nothing but the header before it (RFC 1035 section 4.1.4), whose bytes
     // are others in the response that repeats the question.
-    let whole = wire::questions_end(message).and_then(|_| Request::read(message, from, over).ok());
+    let whole = wire::questions_end(message).and_then(|_| Request::read(message, from, transport).ok());
     let Some(request) = whole else {
-        handler.stats().unreadable(over);
-        return Said::Now(form_error(&header));
+        handler.stats().count_malformed(transport);
+        return ResponseState::Ready(form_error(&header));
     };
     let handler = handler.clone();
-    let mut answer: Later = Box::pin(async move { handler.respond(&request).await });
+    let mut answer: PendingResponse = Box::pin(async move { handler.respond(&request).await });
     // Polled once here: what is answered from memory is complete then, without a task.
     match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => Said::Now(Some(response)),
-        Poll::Pending => Said::Later(answer),
+        Poll::Ready(response) => ResponseState::Ready(Some(response)),
+        Poll::Pending => ResponseState::Pending(answer),
     }
 }
 

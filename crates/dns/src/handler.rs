@@ -4,13 +4,13 @@
 //! response may be. Does not own: what the answer is ([`super::answer()`]), nor the bytes on either side of it
 //! ([`super::message`], `encode`).
 
-use super::answer::{Answer, Explanation, Question, answer};
+use super::answer::{ExtendedError, Question, Response, answer};
 use super::dnssec::{Dnssec, Signing};
-use super::encode::Writer;
-use super::forward::{Client, Forwarder, hops};
+use super::encode::ResponseWriter;
+use super::forwarder::{Forwarder, Requester, hops};
 use super::message::{Request, Transport};
 use super::settings::DnsSettings;
-use super::size::{Fit, draw, fit};
+use super::size::{Fit, fit, weighted_shuffle};
 use super::stats::DnsStats;
 use super::wire::EDE;
 use hickory_proto::op::{Edns, HeaderCounts, Metadata, OpCode, ResponseCode};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 const KEEPALIVE: u16 = 11;
 /// The largest answer to a client without EDNS (RFC 1035 section 4.2.1), and the least that any EDNS size
 /// counts for (RFC 6891 section 6.2.3).
-pub(super) const UDP_PLAIN: u16 = 512;
+pub(super) const UDP_PAYLOAD_DEFAULT: u16 = 512;
 
 /// Answers requests from a catalog.
 #[derive(Debug, Clone)]
@@ -51,90 +51,100 @@ impl Handler {
     }
 
     /// Whether this client may ask at all.
-    pub(super) fn may_ask(&self, client: IpAddr) -> bool {
-        self.settings.access.may_ask(client)
+    pub(super) fn allows_client(&self, client: IpAddr) -> bool {
+        self.settings.access.allows(client)
     }
 
     /// The answer, or what is wrong with the request.
-    fn decide(&self, request: &Request, rotation: u64) -> Answer {
-        let asked = match &request.queries[..] {
+    fn decide(&self, request: &Request, rotation: u64) -> Response {
+        let queried = match &request.queries[..] {
             [query] => Some(query),
             _ => None,
         };
-        self.stats.asked(asked.map(|query| query.query_type), request.over);
+        self.stats.count_request(queried.map(|query| query.query_type), request.transport);
         // Whatever it came over: listeners may have asked already, and need not.
-        if !self.may_ask(request.from.ip()) {
-            self.stats.was_denied();
-            return Answer::of(ResponseCode::Refused, Some(Explanation::Prohibited));
+        if !self.allows_client(request.from.ip()) {
+            self.stats.count_denied();
+            return Response::empty(ResponseCode::Refused, Some(ExtendedError::Prohibited));
         }
         // The version first: whatever else a later one means is not ours to read (RFC 6891 section 6.1.3).
         if request.version() > 0 {
-            return Answer::of(ResponseCode::BADVERS, None);
+            return Response::empty(ResponseCode::BADVERS, None);
         }
         if request.metadata.op_code != OpCode::Query {
-            return Answer::of(ResponseCode::NotImp, None);
+            return Response::empty(ResponseCode::NotImp, None);
         }
         // One question a message: nobody agrees on what two would mean (RFC 9619).
-        let question = asked.map(|q| Question::new(q.name.clone(), q.query_type, q.query_class));
-        let Some(Ok(question)) = question else { return Answer::of(ResponseCode::FormErr, None) };
+        let question = queried.map(|q| Question::new(q.name.clone(), q.query_type, q.query_class));
+        let Some(Ok(question)) = question else { return Response::empty(ResponseCode::FormErr, None) };
         let health = self.catalog.health();
         if matches!(health, Health::Stale { .. }) {
-            self.stats.was_stale();
+            self.stats.count_stale();
         }
         answer(&self.catalog.snapshot(), health, &self.settings, &question, rotation)
     }
 
     /// The OPT record of the response: there if and only if the request had one (RFC 6891 section 7).
-    fn edns(&self, request: &Request, explanation: Option<Explanation>) -> Option<Edns> {
-        let asked = request.edns.as_ref()?;
+    fn edns(&self, request: &Request, extended_error: Option<ExtendedError>) -> Option<Edns> {
+        let queried = request.edns.as_ref()?;
         let mut edns = Edns::new();
-        edns.set_max_payload(self.settings.udp_payload_max.max(UDP_PLAIN));
-        edns.set_dnssec_ok(asked.flags().dnssec_ok); // RFC 3225 section 3
-        if let Some(explanation) = explanation {
-            let code = (explanation as u16).to_be_bytes().to_vec();
+        edns.set_max_payload(self.settings.udp_payload_max.max(UDP_PAYLOAD_DEFAULT));
+        edns.set_dnssec_ok(queried.flags().dnssec_ok); // RFC 3225 section 3
+        if let Some(extended_error) = extended_error {
+            let code = (extended_error as u16).to_be_bytes().to_vec();
             edns.options_mut().insert(EdnsOption::Unknown(EDE, code));
         }
         // RFC 7828 section 3.3.2: when it is asked for, and where a connection is DNS's own.
-        if matches!(request.over, Transport::Tcp | Transport::Tls) && asked.option(EdnsCode::Keepalive).is_some() {
-            let tenths = u16::try_from(self.settings.streams.idle.as_millis() / 100).unwrap_or(u16::MAX);
+        if matches!(request.transport, Transport::Tcp | Transport::Tls) && queried.option(EdnsCode::Keepalive).is_some()
+        {
+            let tenths = u16::try_from(self.settings.streams.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX);
             edns.options_mut().insert(EdnsOption::Unknown(KEEPALIVE, tenths.to_be_bytes().to_vec()));
         }
         Some(edns)
     }
 
-    /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`cut`, which becomes TC);
+    /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`truncated`, which becomes TC);
     /// over the others there is nothing larger to turn to, so that a part is the answer.
-    fn fitted(&self, said: &mut Answer, request: &Request, room: u16, seed: u64, signing: Option<&Signing<'_>>) -> Fit {
+    fn fit_to_transport(
+        &self,
+        response: &mut Response,
+        request: &Request,
+        max_len: u16,
+        seed: u64,
+        signing: Option<&Signing<'_>>,
+    ) -> Fit {
         let question = &request.question;
-        let udp = request.over == Transport::Udp;
+        let udp = request.transport == Transport::Udp;
         let mut fits = match signing {
-            Some(signing) => signing.fit(said, question, room, udp, seed),
-            None => fit(said, question, room),
+            Some(signing) => signing.fit(response, question, max_len, udp, seed),
+            None => fit(response, question, max_len),
         };
-        if !fits.cut {
+        if !fits.truncated {
             return fits;
         }
         if udp {
-            self.stats.was_truncated();
+            self.stats.count_truncated();
             return fits;
         }
         if signing.is_none() {
-            draw(said, seed);
-            fits = fit(said, question, room);
+            weighted_shuffle(response, seed);
+            fits = fit(response, question, max_len);
         }
-        self.stats.was_subset();
+        self.stats.count_subset();
         if fits.answers == 0 {
             // One record over 64 KiB. An empty success would say that there is none.
-            *said = Answer::of(ResponseCode::ServFail, None);
+            *response = Response::empty(ResponseCode::ServFail, None);
         }
-        Fit { cut: false, ..fits }
+        Fit { truncated: false, ..fits }
     }
 
     /// How many bytes the response may have.
-    fn limit(&self, request: &Request) -> u16 {
-        match (request.over, &request.edns) {
-            (Transport::Udp, Some(edns)) => edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PLAIN),
-            (Transport::Udp, None) => UDP_PLAIN,
+    fn size_limit(&self, request: &Request) -> u16 {
+        match (request.transport, &request.edns) {
+            (Transport::Udp, Some(edns)) => {
+                edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PAYLOAD_DEFAULT)
+            }
+            (Transport::Udp, None) => UDP_PAYLOAD_DEFAULT,
             _ => u16::MAX,
         }
     }
@@ -144,40 +154,40 @@ impl Handler {
         // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
         // share two instances would never change places for either type.
         let rotation = fastrand::u64(..);
-        let client = Client {
+        let client = Requester {
             ip: request.from.ip(),
             recursion_desired: request.metadata.recursion_desired,
             hops: hops(request.edns.as_ref()),
         };
-        let said = self.decide(request, rotation);
-        let signing = self.dnssec.signing(request, &said);
-        let mut said = self.forwarder.complete(said, client).await;
-        let edns = self.edns(request, said.explanation);
+        let response = self.decide(request, rotation);
+        let signing = self.dnssec.signing(request, &response);
+        let mut response = self.forwarder.complete(response, client).await;
+        let edns = self.edns(request, response.extended_error);
         let opt = edns.as_ref().and_then(|edns| edns.to_bytes().ok()).map_or(0, |bytes| bytes.len());
-        let room = self.limit(request).saturating_sub(u16::try_from(opt).unwrap_or(u16::MAX));
-        let fits = self.fitted(&mut said, request, room, rotation, signing.as_ref());
+        let max_len = self.size_limit(request).saturating_sub(u16::try_from(opt).unwrap_or(u16::MAX));
+        let fits = self.fit_to_transport(&mut response, request, max_len, rotation, signing.as_ref());
         let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.truncation = fits.cut;
-        metadata.authoritative = said.authoritative;
-        metadata.recursion_available = self.settings.forward.asks() && self.forwarder.serves(client.ip);
-        metadata.response_code = said.rcode;
-        self.stats.said(said.rcode);
-        encode(request, &said, fits, metadata, edns)
+        metadata.truncation = fits.truncated;
+        metadata.authoritative = response.authoritative;
+        metadata.recursion_available = self.settings.forward.is_enabled() && self.forwarder.allows(client.ip);
+        metadata.response_code = response.rcode;
+        self.stats.count_response(response.rcode);
+        encode(request, &response, fits, metadata, edns)
     }
 }
 
-/// The response in wire form. It is as large as was measured: `fit` writes with the same [`Writer`].
-fn encode(request: &Request, said: &Answer, fits: Fit, metadata: Metadata, edns: Option<Edns>) -> Vec<u8> {
-    let Some(mut writer) = Writer::new(&request.question, u16::MAX) else { return Vec::new() };
+/// The response in wire form. It is as large as was measured: `fit` writes with the same [`ResponseWriter`].
+fn encode(request: &Request, response: &Response, fits: Fit, metadata: Metadata, edns: Option<Edns>) -> Vec<u8> {
+    let Some(mut writer) = ResponseWriter::new(&request.question, u16::MAX) else { return Vec::new() };
     let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap_or(u16::MAX);
     let counts = HeaderCounts {
         queries: u16::try_from(request.queries.len()).unwrap_or(u16::MAX),
-        answers: section(&said.answers[..fits.answers]),
-        authorities: section(&said.authority[..fits.authority]),
-        additionals: section(&said.additional[..fits.additional]),
+        answers: section(&response.answers[..fits.answers]),
+        authorities: section(&response.authority[..fits.authority]),
+        additionals: section(&response.additional[..fits.additional]),
     };
     // RFC 7830 section 4: who pads its questions is answered in kind.
-    let padded =
-        request.over.is_private() && request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
+    let padded = request.transport.is_encrypted()
+        && request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
     writer.finish(metadata, counts, edns.map(|edns| (edns, padded)))
 }

@@ -5,17 +5,17 @@
 //!
 //! ```text
 //! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ encode ─▶ socket
-//!                        ├ places     where the entries of a name stand
+//!                        ├ lookup_targets  the nodes that a name is answered from
 //!                        ├ search     which entries those are
 //!                        ├ rrset      entries → SRV, MX, NS, CNAME, PTR
 //!                        │   └ alias  A, AAAA, TXT; hosts that are names, followed within the zones
-//!                        ├ outside    what other servers would have to be asked
+//!                        ├ upstream   the queries that other servers would have to answer
 //!                        ├ chaos      class CH
 //!                        └ negative   SOA, NXDOMAIN, NODATA, and every refusal
 //! ```
 //! Before any of it, [`limit`] says who may ask at all, and how often over UDP.
 //!
-//! What is left to ask outside, [`handler`] has asked by [`forward`] between answer and size, for clients that
+//! What is left to ask outside, [`handler`] has asked by [`forwarder`] between answer and size, for clients that
 //! may have it done; what is to be signed, [`dnssec`] signs there. [`mod@explain`] tells a person how an answer
 //! came about.
 //!
@@ -41,17 +41,16 @@ mod encode;
 pub mod explain;
 #[cfg(target_os = "linux")]
 pub mod fast;
-pub mod forward;
+pub mod forwarder;
 mod general;
 pub mod handler;
 pub mod https;
 pub mod limit;
+mod lookup_targets;
 pub mod message;
 mod metrics;
 mod negative;
 pub mod network;
-pub mod outside;
-mod places;
 mod rrset;
 mod search;
 pub mod server;
@@ -63,6 +62,7 @@ pub mod stream;
 mod udp;
 #[cfg(any(not(target_os = "linux"), test))]
 mod udp_portable;
+pub mod upstream;
 mod wire;
 
 #[cfg(test)]
@@ -70,8 +70,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Explanation, Question, answer};
+pub use answer::{ExtendedError, Question, Response, answer};
 pub use message::Transport;
 pub use server::{BindError, DnsServer};
-pub use settings::{Addresses, DnsSettings, SrvWeights};
+pub use settings::{AddressSelection, DnsSettings, SrvWeights};
 pub use stats::DnsStats;

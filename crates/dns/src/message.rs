@@ -25,7 +25,7 @@ impl Transport {
     pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
 
     /// As metrics name it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
@@ -35,7 +35,7 @@ impl Transport {
     }
 
     /// Whether nobody else can read it.
-    pub fn is_private(self) -> bool {
+    pub fn is_encrypted(self) -> bool {
         matches!(self, Self::Tls | Self::Https)
     }
 }
@@ -54,12 +54,12 @@ pub struct Request {
     /// Who asks.
     pub from: SocketAddr,
     /// Over what.
-    pub over: Transport,
+    pub transport: Transport,
 }
 
 impl Request {
     /// Reads all of a message. A message that goes wrong only behind its question is wrong as a whole.
-    pub fn read(bytes: &[u8], from: SocketAddr, over: Transport) -> Result<Self, DecodeError> {
+    pub fn read(bytes: &[u8], from: SocketAddr, transport: Transport) -> Result<Self, DecodeError> {
         let mut decoder = BinDecoder::new(bytes);
         let Header { metadata, counts } = Header::read(&mut decoder)?;
         let start = decoder.index();
@@ -75,7 +75,7 @@ impl Request {
         section(counts.answers, false)?;
         section(counts.authorities, false)?;
         let (_, edns, _) = section(counts.additionals, true)?;
-        Ok(Self { metadata, queries, question, edns, from, over })
+        Ok(Self { metadata, queries, question, edns, from, transport })
     }
 
     /// The EDNS version that is asked for.

@@ -2,7 +2,7 @@
 //!
 //! Owns: every rcode but a plain success, and the SOA record. A refusal never touches the catalog.
 
-use super::answer::{Answer, Explanation, Question};
+use super::answer::{ExtendedError, Question, Response};
 use super::settings::DnsSettings;
 use super::wire;
 use hickory_proto::op::ResponseCode;
@@ -17,69 +17,69 @@ const RETRY_S: i32 = 1800;
 const EXPIRE_S: i32 = 86_400;
 
 /// Why a question is answered without looking.
-pub(super) fn refusal(question: &Question) -> Option<Answer> {
+pub(super) fn refusal(question: &Question) -> Option<Response> {
     // CH has answers of its own; nothing is known of other classes, ANY among them.
     if question.class != DNSClass::IN {
-        return Some(refused(Explanation::NotSupported));
+        return Some(refused(ExtendedError::NotSupported));
     }
     match question.qtype {
         // Refused rather than HINFO (RFC 8482 section 4.2), which a resolver would cache as a record of the
         // name and which speaks for a name that may not exist. SkyDNS does the same. Every type is cheap
         // to ask for by itself; "all" over a subtree is a large answer for a small forged question.
-        RecordType::ANY => Some(refused(Explanation::NotSupported)),
+        RecordType::ANY => Some(refused(ExtendedError::NotSupported)),
         // The catalog is not to be had in one piece (RFC 5936 section 2.2.1).
-        RecordType::AXFR | RecordType::IXFR => Some(refused(Explanation::Prohibited)),
+        RecordType::AXFR | RecordType::IXFR => Some(refused(ExtendedError::Prohibited)),
         // OPT belongs into the additional section (RFC 6891 section 6.1.1).
-        RecordType::OPT => Some(Answer::of(ResponseCode::FormErr, None)),
+        RecordType::OPT => Some(Response::empty(ResponseCode::FormErr, None)),
         _ => None,
     }
 }
 
 /// We answer for none of the zones above this name.
-pub(super) fn not_ours() -> Answer {
-    refused(Explanation::NotAuthoritative)
+pub(super) fn not_authoritative() -> Response {
+    refused(ExtendedError::NotAuthoritative)
 }
 
-pub(super) fn refused(explanation: Explanation) -> Answer {
-    Answer::of(ResponseCode::Refused, Some(explanation))
+pub(super) fn refused(extended_error: ExtendedError) -> Response {
+    Response::empty(ResponseCode::Refused, Some(extended_error))
 }
 
 /// The store was never read: what is not known is not "not there", and SERVFAIL is not cached for long
 /// (RFC 2308 section 7.1).
-pub(super) fn not_ready() -> Answer {
-    Answer::of(ResponseCode::ServFail, Some(Explanation::NotReady))
+pub(super) fn not_ready() -> Response {
+    Response::empty(ResponseCode::ServFail, Some(ExtendedError::NotReady))
 }
 
 /// Only unreadable values stand at the name: something is registered there, so that NXDOMAIN would be a lie.
-pub(super) fn unreadable() -> Answer {
-    Answer::of(ResponseCode::ServFail, Some(Explanation::InvalidData))
+pub(super) fn quarantined() -> Response {
+    Response::empty(ResponseCode::ServFail, Some(ExtendedError::InvalidData))
 }
 
 /// Nothing at the name or below it.
-pub(super) fn no_name(soa: Record) -> Answer {
-    Answer { authoritative: true, authority: vec![soa], ..Answer::of(ResponseCode::NXDomain, None) }
+pub(super) fn nxdomain(soa: Record) -> Response {
+    Response { authoritative: true, authority: vec![soa], ..Response::empty(ResponseCode::NXDomain, None) }
 }
 
 /// Something at the name or below it, but nothing of that type (RFC 2308 section 2.2).
-pub(super) fn no_data(soa: Record) -> Answer {
-    Answer { authoritative: true, authority: vec![soa], ..Answer::of(ResponseCode::NoError, None) }
+pub(super) fn nodata(soa: Record) -> Response {
+    Response { authoritative: true, authority: vec![soa], ..Response::empty(ResponseCode::NoError, None) }
 }
 
 /// The SOA of a zone. Its owner repeats the case of the question.
-pub(super) fn soa(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, asked: &WireName) -> Record {
+pub(super) fn soa(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, qname: &WireName) -> Record {
     let below = |labels: &[&[u8]]| {
         // The labels below are constants in the limits; a zone so long that they do not fit names itself.
         let longer = labels.iter().try_fold(zone.clone(), |name, label| name.child(Label::new(label)?));
-        wire::name(longer.as_ref().unwrap_or(zone).labels().iter())
+        wire::from_labels(longer.as_ref().unwrap_or(zone).labels().iter())
     };
     let hostmaster = match &settings.hostmaster {
-        Some(name) => wire::name(name.labels().iter()),
+        Some(name) => wire::from_labels(name.labels().iter()),
         None => below(&[b"hostmaster"]),
     };
     let ttl = settings.negative_ttl_s;
     let soa = SOA::new(below(&[b"dns", b"ns"]), hostmaster, serial(snapshot), REFRESH_S, RETRY_S, EXPIRE_S, ttl);
     // Both the TTL and MINIMUM, as the smaller of the two counts (RFC 2308 section 5).
-    Record::from_rdata(asked.trim_to(zone.labels().len()), ttl, RData::SOA(soa))
+    Record::from_rdata(qname.trim_to(zone.labels().len()), ttl, RData::SOA(soa))
 }
 
 /// The store's revision, which grows with every change; modulo 2³² it still does in the arithmetic of

@@ -18,8 +18,8 @@ const MAPPED: u32 = 96;
 impl Network {
     /// Loopback, private (RFC 1918, RFC 6598), link-local and unique local networks: whoever can ask
     /// from there is one of our own.
-    pub fn nearby() -> Vec<Self> {
-        const NEARBY: [&str; 8] = [
+    pub fn private_ranges() -> Vec<Self> {
+        const PRIVATE_RANGES: [&str; 8] = [
             "127.0.0.0/8",
             "10.0.0.0/8",
             "172.16.0.0/12",
@@ -29,11 +29,11 @@ impl Network {
             "fc00::/7",
             "fe80::/10",
         ];
-        NEARBY.iter().filter_map(|text| text.parse().ok()).collect()
+        PRIVATE_RANGES.iter().filter_map(|text| text.parse().ok()).collect()
     }
 
     /// Whether an address is in it.
-    pub fn holds(self, addr: IpAddr) -> bool {
+    pub fn contains(self, addr: IpAddr) -> bool {
         number(addr) & mask(self.bits) == self.base
     }
 }
@@ -83,18 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_in_a_network_however_it_is_written() {
-        let holds = |net: &str, addr: &str| net.parse::<Network>().unwrap().holds(addr.parse().unwrap());
-        assert!(holds("10.0.0.0/8", "10.255.0.1") && holds("10.0.0.0/8", "::ffff:10.1.2.3"));
-        assert!(!holds("10.0.0.0/8", "11.0.0.1") && !holds("10.0.0.0/8", "::a00:1"));
-        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
-        assert!(holds("any", "192.0.2.7") && holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "2001:db8::1"));
-        assert!(holds("fc00::/7", "fd00::1") && !holds("fc00::/7", "2001:db8::1"));
-        assert_eq!(Network::nearby().len(), 8);
+    fn network_contains_mapped_addresses() {
+        let contains = |net: &str, addr: &str| net.parse::<Network>().unwrap().contains(addr.parse().unwrap());
+        assert!(contains("10.0.0.0/8", "10.255.0.1") && contains("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.1") && !contains("10.0.0.0/8", "::a00:1"));
+        assert!(contains("192.0.2.7", "192.0.2.7") && !contains("192.0.2.7", "192.0.2.8"));
+        assert!(
+            contains("any", "192.0.2.7") && contains("0.0.0.0/0", "1.2.3.4") && !contains("0.0.0.0/0", "2001:db8::1")
+        );
+        assert!(contains("fc00::/7", "fd00::1") && !contains("fc00::/7", "2001:db8::1"));
+        assert_eq!(Network::private_ranges().len(), 8);
     }
 
     #[test]
-    fn what_is_printed_can_be_read_again() {
+    fn networks_round_trip_as_text() {
         for text in ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32", "::/0"] {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
         }

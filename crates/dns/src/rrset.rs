@@ -9,7 +9,7 @@ use super::settings::SrvWeights;
 use super::wire;
 use hickory_proto::rr::rdata::{CNAME, MX, NS, PTR, SRV};
 use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
-use skyhound_core::catalog::Stored;
+use skyhound_core::catalog::StoredEntry;
 use skyhound_model::{Entry, Host, Name};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Seen;
@@ -21,26 +21,26 @@ const WEIGHT: u16 = 100;
 
 /// Records of a section, each once (RFC 2181 section 5).
 #[derive(Default)]
-pub(super) struct Set {
+pub(super) struct SectionRecords {
     records: Vec<Record>,
     /// Where each stands in `records`.
     seen: HashMap<(WireName, RData), usize>,
-    asks: Vec<(WireName, RecordType)>,
+    upstream_needs: Vec<(WireName, RecordType)>,
 }
 
-impl Set {
+impl SectionRecords {
     /// Adds a record; says whether it was new. Of two that differ in their TTL the shorter one counts, whichever
     /// came first: that is where the rotation began.
     pub(super) fn push(&mut self, owner: &WireName, ttl: u32, data: RData) -> bool {
         match self.seen.entry((owner.clone(), data.clone())) {
-            Seen::Vacant(place) => {
-                place.insert(self.records.len());
+            Seen::Vacant(slot) => {
+                slot.insert(self.records.len());
                 self.records.push(Record::from_rdata(owner.clone(), ttl, data));
                 true
             }
-            Seen::Occupied(place) => {
-                if let Some(there) = self.records.get_mut(*place.get()) {
-                    there.ttl = there.ttl.min(ttl);
+            Seen::Occupied(slot) => {
+                if let Some(existing) = self.records.get_mut(*slot.get()) {
+                    existing.ttl = existing.ttl.min(ttl);
                 }
                 false
             }
@@ -51,26 +51,26 @@ impl Set {
         for record in other.records {
             self.push(&record.name, record.ttl, record.data);
         }
-        for (name, rtype) in other.asks {
-            self.ask(&name, rtype);
+        for (name, rtype) in other.upstream_needs {
+            self.need_upstream(&name, rtype);
         }
     }
 
     /// Notes that other servers know more that belongs here.
-    pub(super) fn ask(&mut self, name: &WireName, rtype: RecordType) {
-        if !self.asks.iter().any(|(asked, of)| asked == name && *of == rtype) {
-            self.asks.push((name.clone(), rtype));
+    pub(super) fn need_upstream(&mut self, name: &WireName, rtype: RecordType) {
+        if !self.upstream_needs.iter().any(|(needed, of)| needed == name && *of == rtype) {
+            self.upstream_needs.push((name.clone(), rtype));
         }
     }
 
     /// What other servers know that belongs here.
-    pub(super) fn take_asks(&mut self) -> Vec<(WireName, RecordType)> {
-        std::mem::take(&mut self.asks)
+    pub(super) fn take_upstream_needs(&mut self) -> Vec<(WireName, RecordType)> {
+        std::mem::take(&mut self.upstream_needs)
     }
 
-    /// Keeps the first `most`.
-    pub(super) fn truncate(&mut self, most: usize) {
-        self.records.truncate(most);
+    /// Keeps the first `max`.
+    pub(super) fn truncate(&mut self, max: usize) {
+        self.records.truncate(max);
     }
 
     pub(super) fn records(&self) -> &[Record] {
@@ -80,7 +80,7 @@ impl Set {
     /// The records, all with the smallest TTL of the section, as `SkyDNS` has it. `CoreDNS` keeps each entry's
     /// own; but records of one set have to agree (RFC 2181 section 5.2), and a resolver that got a long
     /// one beside a short one keeps half a service when the short one has gone.
-    pub(super) fn levelled(mut self) -> Vec<Record> {
+    pub(super) fn with_uniform_ttl(mut self) -> Vec<Record> {
         let smallest = self.records.iter().map(|record| record.ttl).min().unwrap_or_default();
         for record in &mut self.records {
             record.ttl = smallest;
@@ -92,8 +92,8 @@ impl Set {
 /// The sections that a question is answered with.
 #[derive(Default)]
 pub(super) struct Sections {
-    pub answers: Set,
-    pub additional: Set,
+    pub answers: SectionRecords,
+    pub additional: SectionRecords,
     /// Beside each SRV record of `answers` the weight of its entry before any rounding.
     pub stored_weights: Vec<u16>,
 }
@@ -186,22 +186,22 @@ pub(super) fn ptr(search: &Search<'_>, owner: &WireName, name: &Name) -> Section
 }
 
 /// The entries exactly at a name whose host is a name, with that name.
-fn named<'s>(search: &Search<'s>, name: &Name) -> impl Iterator<Item = (&'s Stored, WireName)> + use<'s> {
+fn named<'s>(search: &Search<'s>, name: &Name) -> impl Iterator<Item = (&'s StoredEntry, WireName)> + use<'s> {
     search.own(name).filter_map(|stored| match &stored.entry.host {
-        Some(Host::Name(host)) => Some((stored, wire::name(host.labels().iter()))),
+        Some(Host::Name(host)) => Some((stored, wire::from_labels(host.labels().iter()))),
         _ => None,
     })
 }
 
 /// The name that stands for an entry in SRV and NS records; its addresses go into `additional`.
-fn target<'s>(search: &Search<'s>, hit: &Hit<'s>, additional: &mut Set) -> WireName {
+fn target<'s>(search: &Search<'s>, hit: &Hit<'s>, additional: &mut SectionRecords) -> WireName {
     match &hit.stored.entry.host {
         Some(Host::Name(host)) => {
-            alias::of_target(search, host, additional);
-            wire::name(host.labels().iter())
+            alias::add_target_addresses(search, host, additional);
+            wire::from_labels(host.labels().iter())
         }
         Some(Host::Addr(addr)) => {
-            let target = wire::name(stripped(hit).iter().copied());
+            let target = wire::from_labels(stripped(hit).iter().copied());
             additional.push(&target, search.settings.ttl_of(hit.stored), alias::address(*addr));
             target
         }
@@ -211,8 +211,8 @@ fn target<'s>(search: &Search<'s>, hit: &Hit<'s>, additional: &mut Set) -> WireN
 
 /// The entry's own name, `targetstrip` labels cut from its left if that leaves a name.
 fn stripped<'h, 's>(hit: &'h Hit<'s>) -> &'h [&'s skyhound_model::Label] {
-    let keep = hit.path.len().saturating_sub(usize::from(hit.stored.entry.targetstrip));
-    if keep == 0 { &hit.path } else { &hit.path[..keep] }
+    let remaining = hit.path.len().saturating_sub(usize::from(hit.stored.entry.targetstrip));
+    if remaining == 0 { &hit.path } else { &hit.path[..remaining] }
 }
 
 /// Begins a set where the rotation says, so that clients which take the first spread.

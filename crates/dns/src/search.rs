@@ -6,7 +6,7 @@
 //! own: what becomes of the entries ([`super::rrset`]).
 
 use super::settings::DnsSettings;
-use skyhound_core::catalog::{Node, Snapshot, Stored};
+use skyhound_core::catalog::{Node, Snapshot, StoredEntry};
 use skyhound_model::{Label, Name};
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ use std::cell::Cell;
 #[derive(Clone)]
 pub(super) struct Hit<'s> {
     pub path: Box<[&'s Label]>,
-    pub stored: &'s Stored,
+    pub stored: &'s StoredEntry,
 }
 
 /// A node that a name led to, and the labels that lead there.
@@ -45,23 +45,23 @@ pub(super) struct Search<'s> {
 
 /// What of a matched node answers.
 #[derive(Clone, Copy)]
-enum Part {
+enum Coverage {
     /// All below it, or its own when there is nothing below: for a name without wildcards.
-    BelowElseOwn,
+    DescendantsElseOwn,
     /// All below it: the name ended in a wildcard, which has to match a label.
-    Below,
+    Descendants,
     /// Its own and all below it: a wildcard stood further up.
-    All,
+    Subtree,
 }
 
-impl Part {
+impl Coverage {
     /// How many entries that is, and whether the node's own are among them.
     fn of(self, node: &Node) -> (usize, bool) {
         let own = node.own().count();
         match self {
-            Self::All => (node.entries(), true),
-            Self::BelowElseOwn if node.entries() == own => (own, true),
-            Self::BelowElseOwn | Self::Below => (node.entries() - own, false),
+            Self::Subtree => (node.entries(), true),
+            Self::DescendantsElseOwn if node.entries() == own => (own, true),
+            Self::DescendantsElseOwn | Self::Descendants => (node.entries() - own, false),
         }
     }
 }
@@ -74,58 +74,58 @@ impl<'s> Search<'s> {
 
     /// The entries that a name answers with.
     pub(super) fn find(&self, name: &'s Name) -> Found<'s> {
-        let Some((matched, part)) = self.matched(name) else { return Found::Nothing };
-        let hits = self.gather(&matched, part);
-        if hits.is_empty() && matched.iter().any(|(_, node)| node.quarantined() > 0) {
+        let Some((matching_nodes, coverage)) = self.matching_nodes(name) else { return Found::Nothing };
+        let hits = self.collect(&matching_nodes, coverage);
+        if hits.is_empty() && matching_nodes.iter().any(|(_, node)| node.quarantined() > 0) {
             return Found::Quarantined;
         }
-        Found::Entries(grouped(hits))
+        Found::Entries(apply_group_rule(hits))
     }
 
     /// The same before the group rule, and how many there are in all.
     pub(super) fn candidates(&self, name: &'s Name) -> Option<(Vec<Hit<'s>>, usize)> {
-        let (matched, part) = self.matched(name)?;
-        let total = matched.iter().map(|(_, node)| part.of(node).0).sum();
-        Some((self.gather(&matched, part), total))
+        let (matching_nodes, coverage) = self.matching_nodes(name)?;
+        let total = matching_nodes.iter().map(|(_, node)| coverage.of(node).0).sum();
+        Some((self.collect(&matching_nodes, coverage), total))
     }
 
     /// The nodes that a name leads to, with the labels that lead there.
-    fn matched(&self, name: &'s Name) -> Option<(Vec<Match<'s>>, Part)> {
+    fn matching_nodes(&self, name: &'s Name) -> Option<(Vec<Match<'s>>, Coverage)> {
         let labels = name.labels();
         let first_wildcard = labels.iter().position(|label| label.wildcard().is_some());
         let base = first_wildcard.unwrap_or(labels.len());
         let mut path: Vec<&Label> = labels[..base].iter().collect();
-        let node = labels[..base].iter().try_fold(self.snapshot.root(), |node, label| below(node, label))?;
-        let (rest, part) = match (&labels[base..], labels.last()) {
-            ([], _) => (&labels[base..], Part::BelowElseOwn),
+        let node = labels[..base].iter().try_fold(self.snapshot.root(), |node, label| child_of(node, label))?;
+        let (rest, coverage) = match (&labels[base..], labels.last()) {
+            ([], _) => (&labels[base..], Coverage::DescendantsElseOwn),
             // `*.x` is what stands below `x`: no need to visit each of what may be many names there.
-            (rest, Some(last)) if last.wildcard().is_some() => (&rest[..rest.len() - 1], Part::Below),
-            (rest, _) => (rest, Part::All),
+            (rest, Some(last)) if last.wildcard().is_some() => (&rest[..rest.len() - 1], Coverage::Descendants),
+            (rest, _) => (rest, Coverage::Subtree),
         };
-        let mut matched = Vec::new();
-        matches(node, rest, &mut path, &mut matched, self.settings.entries_max);
-        Some((matched, part))
+        let mut matching_nodes = Vec::new();
+        collect_matching(node, rest, &mut path, &mut matching_nodes, self.settings.entries_max);
+        Some((matching_nodes, coverage))
     }
 
     /// The entries at exactly this name.
-    pub(super) fn own(&self, name: &Name) -> impl Iterator<Item = &'s Stored> + use<'s> {
+    pub(super) fn own(&self, name: &Name) -> impl Iterator<Item = &'s StoredEntry> + use<'s> {
         self.snapshot.node(name).into_iter().flat_map(Node::own).map(AsRef::as_ref)
     }
 
     /// All entries of the matched nodes; of more than may be looked at, a window that the rotation moves.
-    fn gather(&self, matched: &[Match<'s>], part: Part) -> Vec<Hit<'s>> {
-        let total: usize = matched.iter().map(|(_, node)| part.of(node).0).sum();
-        let most = total.min(self.settings.entries_max).min(self.budget.get());
-        self.budget.set(self.budget.get().saturating_sub(most + matched.len()));
-        let start = if most < total { usize::try_from(self.rotation % total as u64).unwrap_or(0) } else { 0 };
-        let mut window = Window { skip: start, left: most, hits: Vec::with_capacity(most) };
+    fn collect(&self, matching_nodes: &[Match<'s>], coverage: Coverage) -> Vec<Hit<'s>> {
+        let total: usize = matching_nodes.iter().map(|(_, node)| coverage.of(node).0).sum();
+        let max = total.min(self.settings.entries_max).min(self.budget.get());
+        self.budget.set(self.budget.get().saturating_sub(max + matching_nodes.len()));
+        let start = if max < total { usize::try_from(self.rotation % total as u64).unwrap_or(0) } else { 0 };
+        let mut window = Window { skip: start, remaining: max, hits: Vec::with_capacity(max) };
         for _ in 0..2 {
             // The second round takes from the front what the end of the set had no more of.
-            for (path, node) in matched {
-                window.take(node, &mut path.clone(), part.of(node).1);
+            for (path, node) in matching_nodes {
+                window.take(node, &mut path.clone(), coverage.of(node).1);
             }
             window.skip = 0;
-            if window.left == 0 {
+            if window.remaining == 0 {
                 break;
             }
         }
@@ -133,36 +133,36 @@ impl<'s> Search<'s> {
     }
 }
 
-fn below<'s>(node: &'s Node, label: &Label) -> Option<&'s Node> {
+fn child_of<'s>(node: &'s Node, label: &Label) -> Option<&'s Node> {
     node.child(label.as_bytes()).map(AsRef::as_ref)
 }
 
 /// The nodes that `rest` leads to, wildcards matching any label.
-fn matches<'s>(
+fn collect_matching<'s>(
     node: &'s Node,
     rest: &'s [Label],
     path: &mut Vec<&'s Label>,
-    matched: &mut Vec<Match<'s>>,
-    most: usize,
+    matching_nodes: &mut Vec<Match<'s>>,
+    max: usize,
 ) {
     let Some((first, rest)) = rest.split_first() else {
-        matched.push((path.clone(), node));
+        matching_nodes.push((path.clone(), node));
         return;
     };
     if first.wildcard().is_none() {
-        if let Some(child) = below(node, first) {
+        if let Some(child) = child_of(node, first) {
             path.push(first);
-            matches(child, rest, path, matched, most);
+            collect_matching(child, rest, path, matching_nodes, max);
             path.pop();
         }
         return;
     }
     for (label, child) in node.children() {
-        if matched.len() >= most {
+        if matching_nodes.len() >= max {
             return;
         }
         path.push(label);
-        matches(child, rest, path, matched, most);
+        collect_matching(child, rest, path, matching_nodes, max);
         path.pop();
     }
 }
@@ -170,7 +170,7 @@ fn matches<'s>(
 /// A stretch of the entries in the order of the walk.
 struct Window<'s> {
     skip: usize,
-    left: usize,
+    remaining: usize,
     hits: Vec<Hit<'s>>,
 }
 
@@ -180,14 +180,14 @@ impl<'s> Window<'s> {
             for stored in node.own() {
                 if self.skip > 0 {
                     self.skip -= 1;
-                } else if self.left > 0 {
-                    self.left -= 1;
+                } else if self.remaining > 0 {
+                    self.remaining -= 1;
                     self.hits.push(Hit { path: path.as_slice().into(), stored });
                 }
             }
         }
         for (label, child) in node.children() {
-            if self.left == 0 {
+            if self.remaining == 0 {
                 return;
             }
             // Nodes know their counts, so that what is skipped is not walked.
@@ -204,7 +204,7 @@ impl<'s> Window<'s> {
 
 /// Applies the group rule. Entries without a group always count. When the shallowest entries that have a
 /// group disagree with each other, or none of the shallowest has one, there is no grouping.
-pub(super) fn grouped(mut hits: Vec<Hit<'_>>) -> Vec<Hit<'_>> {
+pub(super) fn apply_group_rule(mut hits: Vec<Hit<'_>>) -> Vec<Hit<'_>> {
     if hits.iter().all(|hit| hit.stored.entry.group.is_empty()) {
         return hits;
     }

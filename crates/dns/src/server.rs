@@ -7,7 +7,7 @@ use super::handler::Handler;
 use super::https;
 use super::settings::DnsSettings;
 use super::stats::DnsStats;
-use super::stream::Streams;
+use super::stream::StreamListeners;
 use skyhound_core::catalog::Catalog;
 use skyhound_net::Route;
 use skyhound_net::tls::Tls;
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 #[cfg(target_os = "linux")]
-use super::udp::{Ports, UdpWorkers};
+use super::udp::{AddressSockets, UdpWorkers};
 #[cfg(not(target_os = "linux"))]
-use tokio::net::UdpSocket as Ports;
+use tokio::net::UdpSocket as AddressSockets;
 
 /// How often another port is tried when the one that TCP got is taken for UDP (port 0 only).
-const PORT_TRIES: usize = 16;
+const PORT_ATTEMPTS: usize = 16;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ fn remedy(address: SocketAddr, error: &io::Error) -> String {
 /// DNS, bound and answering.
 pub struct DnsServer {
     handler: Handler,
-    streams: Streams,
+    streams: StreamListeners,
     #[cfg(target_os = "linux")]
     udp: UdpWorkers,
     #[cfg(not(target_os = "linux"))]
@@ -69,10 +69,10 @@ impl DnsServer {
     pub async fn bind(listen: &[SocketAddr], settings: DnsSettings, catalog: Arc<Catalog>) -> Result<Self, BindError> {
         let mut sockets = Vec::with_capacity(listen.len());
         for address in listen {
-            sockets.push(pair(*address).await?);
+            sockets.push(bind_pair(*address).await?);
         }
         let handler = Handler::new(Arc::clone(&catalog), settings.clone());
-        let mut streams = Streams::new(handler.clone(), settings.streams);
+        let mut streams = StreamListeners::new(handler.clone(), settings.streams);
         let (mut addrs, mut ports) = (Vec::new(), Vec::new());
         for (address, udp, tcp) in sockets {
             addrs.push(address);
@@ -92,7 +92,7 @@ impl DnsServer {
             streams,
             addrs,
             tls_addrs: Vec::new(),
-            streams_max: settings.streams.most,
+            streams_max: settings.streams.max_connections,
         })
     }
 
@@ -100,9 +100,9 @@ impl DnsServer {
     pub async fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
-            let wrong = |error| BindError { address: *address, transport: "TLS", error };
-            let listener = TcpListener::bind(address).await.map_err(wrong)?;
-            listeners.push((listener.local_addr().map_err(wrong)?, listener));
+            let bind_error = |error| BindError { address: *address, transport: "TLS", error };
+            let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+            listeners.push((listener.local_addr().map_err(bind_error)?, listener));
         }
         for (address, listener) in listeners {
             self.tls_addrs.push(address);
@@ -139,7 +139,7 @@ impl DnsServer {
     /// Runs until a part has failed for good, which is a bug. May be dropped and called again.
     pub async fn join(&mut self) {
         #[cfg(target_os = "linux")]
-        let udp = self.udp.ended();
+        let udp = self.udp.finished();
         #[cfg(not(target_os = "linux"))]
         let udp = async {
             if self.udp.join_next().await.is_none() {
@@ -147,7 +147,7 @@ impl DnsServer {
             }
         };
         tokio::select! {
-            () = self.streams.ended() => {}
+            () = self.streams.finished() => {}
             () = udp => {}
         }
     }
@@ -170,20 +170,20 @@ impl std::fmt::Debug for DnsServer {
 }
 
 /// A UDP and a TCP socket on one port.
-async fn pair(address: SocketAddr) -> Result<(SocketAddr, Ports, TcpListener), BindError> {
-    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, TcpListener), BindError> {
+    let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     loop {
-        tries -= 1;
+        attempts -= 1;
         let tcp = TcpListener::bind(address).await.map_err(|error| BindError { address, transport: "TCP", error })?;
-        let got = tcp.local_addr().map_err(|error| BindError { address, transport: "TCP", error })?;
+        let bound = tcp.local_addr().map_err(|error| BindError { address, transport: "TCP", error })?;
         #[cfg(target_os = "linux")]
-        let udp = Ports::bind(got);
+        let udp = AddressSockets::bind(bound);
         #[cfg(not(target_os = "linux"))]
-        let udp = Ports::bind(got).await;
+        let udp = AddressSockets::bind(bound).await;
         match udp {
-            Ok(udp) => return Ok((got, udp, tcp)),
-            Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(BindError { address: got, transport: "UDP", error }),
+            Ok(udp) => return Ok((bound, udp, tcp)),
+            Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(BindError { address: bound, transport: "UDP", error }),
         }
     }
 }

@@ -38,54 +38,54 @@ pub const APEX_MAX: usize = 50;
 /// only makes the choice fairer. Larger sets are seen through a window that moves with the rotation.
 pub const ENTRIES_MAX: usize = 16_384;
 /// How long a TCP connection may be silent. RFC 7766 section 6.2.3 asks for "a few seconds".
-pub const TCP_IDLE: Duration = Duration::from_secs(10);
+pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of TCP and TLS at a time. Each costs a descriptor, of those that the HTTP side leaves alone
 /// ([`skyhound_net::limits::DESCRIPTORS_SPARE`]). Whoever comes then takes the place of who was idle longest.
 pub const STREAMS_MAX: usize = 384;
 /// Connections of one client (an IPv4 address, an IPv6 /64): a third, so that no one of them has all.
-pub const STREAMS_PER_CLIENT: usize = 128;
+pub const STREAMS_PER_CLIENT_MAX: usize = 128;
 /// How long a message may take from its first byte to its last, and a TLS handshake from end to end. One that
 /// is not there in one packet comes within a few round trips; who feeds it byte by byte wants the place.
-pub const STREAM_MESSAGE: Duration = Duration::from_secs(5);
+pub const STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions of one connection that wait for other servers at a time; more are not read until then. Resolvers
 /// that share a connection among their clients have a few dozen open (RFC 7766 section 6.2.1.1).
-pub const STREAM_QUESTIONS: usize = 64;
+pub const STREAM_QUESTIONS_MAX: usize = 64;
 /// Bytes that one connection has unread here before no more of its questions are read: two of the largest
 /// answers. The kernel keeps about as much again.
-pub const STREAM_UNREAD: usize = 128 * 1024;
-/// How long a client may take to read what is there for it. All of [`STREAM_UNREAD`] in this time is 13 KB/s;
+pub const STREAM_UNSENT_MAX: usize = 128 * 1024;
+/// How long a client may take to read what is there for it. All of [`STREAM_UNSENT_MAX`] in this time is 13 KB/s;
 /// slower than that a connection costs more than it gives.
-pub const STREAM_TAKE: Duration = Duration::from_secs(10);
+pub const STREAM_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a client may ask of a connection, over TCP or TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     /// See [`STREAMS_MAX`].
-    pub most: usize,
-    /// See [`STREAMS_PER_CLIENT`].
-    pub per_client: usize,
-    /// See [`TCP_IDLE`].
-    pub idle: Duration,
-    /// See [`STREAM_MESSAGE`].
-    pub message: Duration,
-    /// See [`STREAM_QUESTIONS`].
-    pub questions: usize,
-    /// See [`STREAM_UNREAD`].
-    pub unread: usize,
-    /// See [`STREAM_TAKE`].
-    pub take: Duration,
+    pub max_connections: usize,
+    /// See [`STREAMS_PER_CLIENT_MAX`].
+    pub max_per_client: usize,
+    /// See [`TCP_IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`STREAM_MESSAGE_TIMEOUT`].
+    pub message_timeout: Duration,
+    /// See [`STREAM_QUESTIONS_MAX`].
+    pub max_questions: usize,
+    /// See [`STREAM_UNSENT_MAX`].
+    pub max_unsent_bytes: usize,
+    /// See [`STREAM_SEND_TIMEOUT`].
+    pub send_timeout: Duration,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
         Self {
-            most: STREAMS_MAX,
-            per_client: STREAMS_PER_CLIENT,
-            idle: TCP_IDLE,
-            message: STREAM_MESSAGE,
-            questions: STREAM_QUESTIONS,
-            unread: STREAM_UNREAD,
-            take: STREAM_TAKE,
+            max_connections: STREAMS_MAX,
+            max_per_client: STREAMS_PER_CLIENT_MAX,
+            idle_timeout: TCP_IDLE_TIMEOUT,
+            message_timeout: STREAM_MESSAGE_TIMEOUT,
+            max_questions: STREAM_QUESTIONS_MAX,
+            max_unsent_bytes: STREAM_UNSENT_MAX,
+            send_timeout: STREAM_SEND_TIMEOUT,
         }
     }
 }
@@ -116,7 +116,7 @@ impl std::str::FromStr for SrvWeights {
 /// Whose addresses A and AAAA answer with, of entries with different priorities. SRV says the priority, and who asks
 /// for that needs no choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Addresses {
+pub enum AddressSelection {
     /// Everybody's: what `SkyDNS` and `CoreDNS` answer.
     #[default]
     All,
@@ -125,7 +125,7 @@ pub enum Addresses {
     Best,
 }
 
-impl std::str::FromStr for Addresses {
+impl std::str::FromStr for AddressSelection {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -154,7 +154,7 @@ pub struct ForwardSettings {
     /// Where (`--nameserver`). Empty: nowhere, stub zones excepted.
     pub servers: Vec<SocketAddr>,
     /// Nothing, stub zones included (`--no-rec`).
-    pub off: bool,
+    pub disabled: bool,
     /// See [`NDOTS`].
     pub ndots: u8,
     /// For whom (`--forward-allow`). An open resolver is used to flood others.
@@ -163,19 +163,19 @@ pub struct ForwardSettings {
 
 impl ForwardSettings {
     /// Whether the `nameservers` are asked at all.
-    pub fn asks(&self) -> bool {
-        !self.off && !self.servers.is_empty()
+    pub fn is_enabled(&self) -> bool {
+        !self.disabled && !self.servers.is_empty()
     }
 }
 
 impl Default for ForwardSettings {
     fn default() -> Self {
-        Self { servers: Vec::new(), off: false, ndots: NDOTS, allow: Network::nearby() }
+        Self { servers: Vec::new(), disabled: false, ndots: NDOTS, allow: Network::private_ranges() }
     }
 }
 
 /// A server as typed: `ADDRESS` for port 53, or `ADDRESS:PORT`.
-pub fn nameserver(text: &str) -> Result<SocketAddr, String> {
+pub fn parse_nameserver(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     text.parse().or_else(|_| bare()).map_err(|_| format!("{text:?} is no address such as 10.0.0.2 or 10.0.0.2:53"))
 }
@@ -197,8 +197,8 @@ pub struct DnsSettings {
     pub negative_ttl_s: u32,
     /// See [`SrvWeights`].
     pub srv_weights: SrvWeights,
-    /// See [`Addresses`].
-    pub addresses: Addresses,
+    /// See [`AddressSelection`].
+    pub addresses: AddressSelection,
     /// Who answers for the zone, as the SOA says it: a mail address with its `@` as a dot
     /// (RFC 1035 section 3.3.13). `None` is `hostmaster.<zone>`.
     pub hostmaster: Option<Name>,
@@ -235,7 +235,7 @@ impl DnsSettings {
             stale_ttl_s: STALE_TTL_S,
             negative_ttl_s: NEGATIVE_TTL_S,
             srv_weights: SrvWeights::default(),
-            addresses: Addresses::default(),
+            addresses: AddressSelection::default(),
             hostmaster: None,
             udp_payload_max: UDP_PAYLOAD_MAX,
             apex_max: APEX_MAX,
@@ -269,13 +269,13 @@ impl DnsSettings {
 
     /// How long an entry may be cached: its own `ttl`, but no longer than its lease runs; without either the
     /// default for its kind.
-    pub(super) fn ttl_of(&self, stored: &skyhound_core::catalog::Stored) -> u32 {
-        let term =
-            stored.lease_ttl_s.map(|term| term.get().clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
+    pub(super) fn ttl_of(&self, stored: &skyhound_core::catalog::StoredEntry) -> u32 {
+        let lease_ttl =
+            stored.lease_ttl_s.map(|ttl| ttl.get().clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
         let ttl = match (stored.entry.ttl, stored.lease) {
             (0, None) => self.ttl_s,
-            (0, Some(_)) => term.unwrap_or(self.leased_ttl_s),
-            (own, _) => own.min(term.unwrap_or(own)),
+            (0, Some(_)) => lease_ttl.unwrap_or(self.leased_ttl_s),
+            (own, _) => own.min(lease_ttl.unwrap_or(own)),
         };
         ttl.min(self.ttl_max_s)
     }
@@ -298,10 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_named() {
+    fn enum_settings_parse_by_name() {
         assert_eq!("exact".parse(), Ok(SrvWeights::Exact));
-        assert_eq!("best".parse(), Ok(Addresses::Best));
-        assert_eq!("Best".parse::<Addresses>(), Err("\"Best\" is neither all nor best".to_owned()));
+        assert_eq!("best".parse(), Ok(AddressSelection::Best));
+        assert_eq!("Best".parse::<AddressSelection>(), Err("\"Best\" is neither all nor best".to_owned()));
         assert_eq!("Skydns".parse::<SrvWeights>(), Err("\"Skydns\" is neither skydns nor exact".to_owned()));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns: the order in which things are left out, when TC is set, and which records make the subset that is
 //! sent when not even TCP holds them all. Does not own: the limit of a transport ([`super::handler`]) nor
-//! the encoding: it is measured with the `Writer` that will write it.
+//! the encoding: it is measured with the `ResponseWriter` that will write it.
 
-use super::answer::Answer;
-use super::encode::Writer;
+use super::answer::Response;
+use super::encode::ResponseWriter;
 use skyhound_base::hash;
 
 /// How many records of each section fit, from the front.
@@ -19,20 +19,20 @@ pub struct Fit {
     pub additional: usize,
     /// Whether an answer or authority record was left out. A missing additional record does not count
     /// (RFC 2181 section 9): the client can ask for it, and TC would make it ask everything again.
-    pub cut: bool,
+    pub truncated: bool,
 }
 
 /// Measures an answer behind the `question` section in its wire form. `limit` is what the message may have
 /// in bytes, without the OPT record.
-pub fn fit(answer: &Answer, question: &[u8], limit: u16) -> Fit {
-    let mut fit = Fit { answers: 0, authority: 0, additional: 0, cut: true };
-    let Some(mut writer) = Writer::new(question, limit) else { return fit };
+pub fn fit(answer: &Response, question: &[u8], limit: u16) -> Fit {
+    let mut fit = Fit { answers: 0, authority: 0, additional: 0, truncated: true };
+    let Some(mut writer) = ResponseWriter::new(question, limit) else { return fit };
     fit.answers = writer.records(&answer.answers);
     if fit.answers == answer.answers.len() {
         fit.authority = writer.records(&answer.authority);
-        fit.cut = fit.authority < answer.authority.len();
+        fit.truncated = fit.authority < answer.authority.len();
     }
-    if !fit.cut {
+    if !fit.truncated {
         fit.additional = writer.records(&answer.additional);
     }
     fit
@@ -45,10 +45,12 @@ pub fn fit(answer: &Answer, question: &[u8], limit: u16) -> Fit {
 /// early is proportional to the part of its weight that its SRV record does not say. With the `skydns` rule
 /// more than 100 instances all say 1, so the draw carries their weights; with the exact rule the
 /// records say them in full and the draw is even, or a heavy one would count twice.
-pub fn draw(answer: &mut Answer, seed: u64) {
-    let lots: Vec<_> = (0..answer.answers.len()).map(|at| lot(answer, at, seed)).collect();
+pub fn weighted_shuffle(answer: &mut Response, seed: u64) {
+    let shuffle_keys: Vec<_> = (0..answer.answers.len()).map(|at| shuffle_key(answer, at, seed)).collect();
     let mut order: Vec<usize> = (0..answer.answers.len()).collect();
-    order.sort_by(|a, b| lots[*a].0.cmp(&lots[*b].0).then(lots[*a].1.total_cmp(&lots[*b].1)));
+    order.sort_by(|a, b| {
+        shuffle_keys[*a].0.cmp(&shuffle_keys[*b].0).then(shuffle_keys[*a].1.total_cmp(&shuffle_keys[*b].1))
+    });
     answer.answers = order.iter().map(|at| answer.answers[*at].clone()).collect();
     if answer.stored_weights.len() == order.len() {
         answer.stored_weights = order.iter().map(|at| answer.stored_weights[*at]).collect();
@@ -58,7 +60,7 @@ pub fn draw(answer: &mut Answer, seed: u64) {
 /// The place of a record in the draw: aliases lead to what follows and stay in front, then priority, then
 /// an arrival time of a Poisson process whose rate is the chance (the earliest of several is then each one
 /// with a probability proportional to its rate).
-fn lot(answer: &Answer, at: usize, seed: u64) -> (u32, f64) {
+fn shuffle_key(answer: &Response, at: usize, seed: u64) -> (u32, f64) {
     use hickory_proto::rr::RData;
     let (tier, rate) = match &answer.answers[at].data {
         RData::CNAME(_) => return (0, 0.0),
@@ -97,19 +99,19 @@ mod tests {
         snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
     }
 
-    fn asked(qtype: RecordType) -> Vec<u8> {
+    fn question_bytes(qtype: RecordType) -> Vec<u8> {
         Query::query(Name::from_ascii(NAME).unwrap(), qtype).to_bytes().unwrap()
     }
 
     /// Encodes what fits as the handler does.
-    fn sent(said: &Answer, fits: Fit, qtype: RecordType) -> Vec<u8> {
-        let mut writer = Writer::new(&asked(qtype), u16::MAX).unwrap();
+    fn sent(response: &Response, fits: Fit, qtype: RecordType) -> Vec<u8> {
+        let mut writer = ResponseWriter::new(&question_bytes(qtype), u16::MAX).unwrap();
         let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap();
         let counts = HeaderCounts {
             queries: 1,
-            answers: section(&said.answers[..fits.answers]),
-            authorities: section(&said.authority[..fits.authority]),
-            additionals: section(&said.additional[..fits.additional]),
+            answers: section(&response.answers[..fits.answers]),
+            authorities: section(&response.authority[..fits.authority]),
+            additionals: section(&response.additional[..fits.additional]),
         };
         writer.finish(Metadata::new(1, MessageType::Response, OpCode::Query), counts, None)
     }
@@ -117,7 +119,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn what_is_sent_fits_parses_and_is_true(
+        fn fitted_responses_parse_and_hold_true_records(
             count in 0usize..600, priorities in 1usize..4, limit in 512u16.., seed: u64,
             qtype in prop::sample::select(vec![RecordType::SRV, RecordType::A, RecordType::AAAA]),
         ) {
@@ -125,17 +127,17 @@ mod tests {
                 let (high, low) = (i / 256, i % 256);
                 format!(r#"{{"host":"10.0.{high}.{low}","port":{},"priority":{}}}"#, i + 1, 1 + i % priorities)
             });
-            let mut said = ask(&tree, NAME, qtype);
-            let whole = said.clone();
-            if fit(&said, &asked(qtype), limit).cut {
-                draw(&mut said, seed);
+            let mut response = ask(&tree, NAME, qtype);
+            let whole = response.clone();
+            if fit(&response, &question_bytes(qtype), limit).truncated {
+                weighted_shuffle(&mut response, seed);
             }
-            let fits = fit(&said, &asked(qtype), limit);
-            let bytes = sent(&said, fits, qtype);
+            let fits = fit(&response, &question_bytes(qtype), limit);
+            let bytes = sent(&response, fits, qtype);
             prop_assert!(bytes.len() <= usize::from(limit), "{} bytes of {limit}", bytes.len());
             let read = Message::from_vec(&bytes).unwrap();
-            prop_assert_eq!(fits.cut, read.answers.len() < whole.answers.len() || read.authorities.len() < whole.authority.len());
-            prop_assert!(fits.additional == 0 || !fits.cut, "additional records give way first");
+            prop_assert_eq!(fits.truncated, read.answers.len() < whole.answers.len() || read.authorities.len() < whole.authority.len());
+            prop_assert!(fits.additional == 0 || !fits.truncated, "additional records give way first");
             for record in &read.answers {
                 prop_assert!(whole.answers.contains(record));
             }
@@ -147,7 +149,7 @@ mod tests {
                 _ => None,
             }).collect();
             prop_assert!(order.is_sorted(), "{order:?}");
-            if fits.cut && !order.is_empty() {
+            if fits.truncated && !order.is_empty() {
                 // Nothing of a lower priority was left out for what was sent.
                 let before_last = whole.answers.iter().filter(|r| matches!(&r.data, RData::SRV(s) if s.priority < order[order.len() - 1])).count();
                 prop_assert!(order.len() >= before_last);
@@ -156,15 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn a_large_set_is_left_out_record_by_record() {
+    fn large_sets_truncate_record_by_record() {
         let tree = tree(100, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
-        let said = ask(&tree, NAME, RecordType::SRV);
-        let udp = fit(&said, &asked(RecordType::SRV), 1232);
-        assert!(udp.cut && udp.answers > 10 && udp.additional == 0, "{udp:?}");
-        let tcp = fit(&said, &asked(RecordType::SRV), u16::MAX);
-        assert_eq!(tcp, Fit { answers: 100, authority: 0, additional: 100, cut: false });
-        let between = fit(&said, &asked(RecordType::SRV), 6500);
-        assert!(!between.cut && between.additional < 100, "missing additional records are no cut: {between:?}");
+        let response = ask(&tree, NAME, RecordType::SRV);
+        let udp = fit(&response, &question_bytes(RecordType::SRV), 1232);
+        assert!(udp.truncated && udp.answers > 10 && udp.additional == 0, "{udp:?}");
+        let tcp = fit(&response, &question_bytes(RecordType::SRV), u16::MAX);
+        assert_eq!(tcp, Fit { answers: 100, authority: 0, additional: 100, truncated: false });
+        let between = fit(&response, &question_bytes(RecordType::SRV), 6500);
+        assert!(!between.truncated && between.additional < 100, "missing additional records are no cut: {between:?}");
     }
 
     /// How often each weight's instances are among those sent, over many seeds.
@@ -175,10 +177,10 @@ mod tests {
         let question = super::super::testing::question(NAME, RecordType::SRV);
         let mut sent = BTreeMap::new();
         for seed in 0..10 {
-            let mut said = answer(&tree, Health::Following, &settings, &question, seed);
-            draw(&mut said, seed);
+            let mut response = answer(&tree, Health::Current, &settings, &question, seed);
+            weighted_shuffle(&mut response, seed);
             // Few of many, so that what is drawn first hardly changes what is left.
-            for weight in said.stored_weights.iter().take(200) {
+            for weight in response.stored_weights.iter().take(200) {
                 *sent.entry(*weight).or_default() += 1;
             }
         }
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_carries_the_weight_that_the_records_do_not_say() {
+    fn subsets_are_drawn_by_unstated_weight() {
         let ratio = |sent: BTreeMap<u16, usize>| sent[&300] * 100 / sent[&100];
         let rounded = ratio(sent_by_weight(SrvWeights::Skydns));
         assert!((220..400).contains(&rounded), "every record says 1, so the draw is 3 to 1: {rounded}");

@@ -1,7 +1,7 @@
 //! Counters of what DNS was asked and said. Plain atomics: the metrics module exports them under its names.
 
 use super::message::Transport;
-use super::stream::End;
+use super::stream::CloseReason;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,10 +36,10 @@ pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
 /// that every answer takes away from the other cores.
 #[derive(Debug, Default)]
 pub struct DnsStats {
-    shared: Lane,
-    lanes: Mutex<Vec<Arc<Lane>>>,
+    shared: ThreadCounters,
+    per_thread: Mutex<Vec<Arc<ThreadCounters>>>,
     /// Requests by transport, but for those over UDP.
-    over: [AtomicU64; Transport::ALL.len()],
+    by_transport: [AtomicU64; Transport::ALL.len()],
     subset: AtomicU64,
     signatures: AtomicU64,
     streams: StreamStats,
@@ -49,7 +49,7 @@ pub struct DnsStats {
 #[derive(Debug, Default)]
 pub struct StreamStats {
     open: AtomicU64,
-    ended: [AtomicU64; End::ALL.len()],
+    ended: [AtomicU64; CloseReason::ALL.len()],
     paused: AtomicU64,
 }
 
@@ -61,12 +61,12 @@ impl StreamStats {
 
     /// Connections that ended, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        End::ALL.into_iter().map(|end| (end.word(), self.ended_by(end)))
+        CloseReason::ALL.into_iter().map(|reason| (reason.as_str(), self.ended_by(reason)))
     }
 
     /// Connections that ended for one reason.
-    pub fn ended_by(&self, end: End) -> u64 {
-        self.ended[end as usize].load(Relaxed)
+    pub fn ended_by(&self, reason: CloseReason) -> u64 {
+        self.ended[reason as usize].load(Relaxed)
     }
 
     /// How often a connection was not read for a while because it had as many questions open, or as much
@@ -79,17 +79,17 @@ impl StreamStats {
         self.open.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn closed(&self, end: End) {
+    pub(super) fn closed(&self, reason: CloseReason) {
         self.open.fetch_sub(1, Relaxed);
-        self.refused(end);
+        self.refused(reason);
     }
 
     /// Ended before it was open.
-    pub(super) fn refused(&self, end: End) {
-        self.ended[end as usize].fetch_add(1, Relaxed);
+    pub(super) fn refused(&self, reason: CloseReason) {
+        self.ended[reason as usize].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn was_paused(&self) {
+    pub(super) fn count_paused(&self) {
         self.paused.fetch_add(1, Relaxed);
     }
 }
@@ -97,7 +97,7 @@ impl StreamStats {
 /// Counters that one thread adds to. Padded to two cache lines of its own (processors fetch them in pairs).
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Lane {
+pub(super) struct ThreadCounters {
     types: [AtomicU64; TYPES.len()],
     rcodes: [AtomicU64; RCODES.len()],
     udp: AtomicU64,
@@ -112,29 +112,29 @@ pub(super) struct Lane {
 impl DnsStats {
     /// Questions by type, in the order of [`TYPES`].
     pub fn types(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        TYPES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|lane| &lane.types[at])))
+        TYPES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|counters| &counters.types[at])))
     }
 
     /// Answers by rcode, in the order of [`RCODES`].
     pub fn rcodes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RCODES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|lane| &lane.rcodes[at])))
+        RCODES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|counters| &counters.rcodes[at])))
     }
 
     /// Requests over UDP.
     pub fn udp(&self) -> u64 {
-        self.sum(|lane| &lane.udp)
+        self.sum(|counters| &counters.udp)
     }
 
     /// Requests by transport.
     pub fn transports(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Transport::ALL.into_iter().map(|over| (over.word(), self.over(over)))
+        Transport::ALL.into_iter().map(|transport| (transport.as_str(), self.by_transport(transport)))
     }
 
     /// Requests over one transport.
-    pub fn over(&self, over: Transport) -> u64 {
-        match over {
+    pub fn by_transport(&self, transport: Transport) -> u64 {
+        match transport {
             Transport::Udp => self.udp(),
-            other => self.over[other as usize].load(Relaxed),
+            other => self.by_transport[other as usize].load(Relaxed),
         }
     }
 
@@ -145,7 +145,7 @@ impl DnsStats {
 
     /// UDP answers that were cut, with TC set.
     pub fn truncated(&self) -> u64 {
-        self.sum(|lane| &lane.truncated)
+        self.sum(|counters| &counters.truncated)
     }
 
     /// Answers over the others that hold a part of the records, because 65,535 bytes do not hold them all.
@@ -160,84 +160,84 @@ impl DnsStats {
 
     /// Answers given while the store was away.
     pub fn stale(&self) -> u64 {
-        self.sum(|lane| &lane.stale)
+        self.sum(|counters| &counters.stale)
     }
 
     /// Answers that could not be handed to the socket: its queue was full or the peer is gone.
     pub fn unsent(&self) -> u64 {
-        self.sum(|lane| &lane.unsent)
+        self.sum(|counters| &counters.unsent)
     }
 
     /// Requests of clients that may not ask, refused.
     pub fn denied(&self) -> u64 {
-        self.sum(|lane| &lane.denied)
+        self.sum(|counters| &counters.denied)
     }
 
     /// Requests of networks over their rate that were told to come over TCP.
     pub fn slipped(&self) -> u64 {
-        self.sum(|lane| &lane.slipped)
+        self.sum(|counters| &counters.slipped)
     }
 
     /// Requests of networks over their rate that were not answered.
     pub fn dropped(&self) -> u64 {
-        self.sum(|lane| &lane.dropped)
+        self.sum(|counters| &counters.dropped)
     }
 
     /// Counters for one thread, which are part of every sum from now on.
-    pub(super) fn lane(&self) -> Arc<Lane> {
-        let lane = Arc::<Lane>::default();
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
-        lane
+    pub(super) fn thread_counters(&self) -> Arc<ThreadCounters> {
+        let counters = Arc::<ThreadCounters>::default();
+        self.per_thread.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
     }
 
-    fn sum(&self, of: impl Fn(&Lane) -> &AtomicU64) -> u64 {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.iter().map(AsRef::as_ref).chain([&self.shared]).map(|lane| of(lane).load(Relaxed)).sum()
+    fn sum(&self, of: impl Fn(&ThreadCounters) -> &AtomicU64) -> u64 {
+        let per_thread = self.per_thread.lock().unwrap_or_else(PoisonError::into_inner);
+        per_thread.iter().map(AsRef::as_ref).chain([&self.shared]).map(|counters| of(counters).load(Relaxed)).sum()
     }
 
-    pub(super) fn asked(&self, qtype: Option<RecordType>, over: Transport) {
+    pub(super) fn count_request(&self, qtype: Option<RecordType>, transport: Transport) {
         let at = TYPES.iter().position(|(_, counted)| *counted == qtype).unwrap_or(TYPES.len() - 1);
         self.shared.types[at].fetch_add(1, Relaxed);
-        match over {
+        match transport {
             Transport::Udp => &self.shared.udp,
-            other => &self.over[other as usize],
+            other => &self.by_transport[other as usize],
         }
         .fetch_add(1, Relaxed);
     }
 
-    pub(super) fn said(&self, rcode: ResponseCode) {
+    pub(super) fn count_response(&self, rcode: ResponseCode) {
         let at = RCODES.iter().position(|(_, counted)| *counted == Some(rcode)).unwrap_or(RCODES.len() - 1);
         self.shared.rcodes[at].fetch_add(1, Relaxed);
     }
 
     /// A message that is none, answered with FORMERR.
-    pub(super) fn unreadable(&self, over: Transport) {
-        self.asked(None, over);
-        self.said(ResponseCode::FormErr);
+    pub(super) fn count_malformed(&self, transport: Transport) {
+        self.count_request(None, transport);
+        self.count_response(ResponseCode::FormErr);
     }
 
-    pub(super) fn was_truncated(&self) {
+    pub(super) fn count_truncated(&self) {
         self.shared.truncated.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn was_subset(&self) {
+    pub(super) fn count_subset(&self) {
         self.subset.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn made_signature(&self) {
+    pub(super) fn count_signature(&self) {
         self.signatures.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn was_stale(&self) {
+    pub(super) fn count_stale(&self) {
         self.shared.stale.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn was_denied(&self) {
+    pub(super) fn count_denied(&self) {
         self.shared.denied.fetch_add(1, Relaxed);
     }
 }
 
-impl Lane {
+impl ThreadCounters {
     /// An answer over UDP. `qtype` and `rcode` are places in [`TYPES`] and [`RCODES`].
     pub(super) fn answered(&self, qtype: usize, rcode: usize, truncated: bool) {
         add(&self.types[qtype]);
@@ -249,18 +249,18 @@ impl Lane {
     }
 
     /// A request over UDP from who may not ask. It is not read, so that its type is not known.
-    pub(super) fn was_denied(&self) {
+    pub(super) fn count_denied(&self) {
         add(&self.denied);
         let refused = RCODES.iter().position(|(_, counted)| *counted == Some(ResponseCode::Refused));
         self.answered(TYPES.len() - 1, refused.unwrap_or(RCODES.len() - 1), false);
     }
 
     /// A request over UDP from a network over its rate: counted here and nowhere else.
-    pub(super) fn was_limited(&self, slipped: bool) {
+    pub(super) fn count_limited(&self, slipped: bool) {
         add(if slipped { &self.slipped } else { &self.dropped });
     }
 
-    pub(super) fn was_unsent(&self) {
+    pub(super) fn count_unsent(&self) {
         add(&self.unsent);
     }
 }
@@ -275,21 +275,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_counter_of_its_own_is_other() {
+    fn uncounted_types_and_rcodes_count_as_other() {
         let stats = DnsStats::default();
-        stats.asked(Some(RecordType::SRV), Transport::Udp);
-        stats.asked(Some(RecordType::MX), Transport::Tls);
-        stats.asked(None, Transport::Udp);
-        stats.said(ResponseCode::YXDomain);
+        stats.count_request(Some(RecordType::SRV), Transport::Udp);
+        stats.count_request(Some(RecordType::MX), Transport::Tls);
+        stats.count_request(None, Transport::Udp);
+        stats.count_response(ResponseCode::YXDomain);
         let count = |mut counts: Box<dyn Iterator<Item = (&'static str, u64)> + '_>, name| {
             counts.find(|(counted, _)| *counted == name).unwrap().1
         };
         assert_eq!(count(Box::new(stats.types()), "SRV"), 1);
         assert_eq!(count(Box::new(stats.types()), "other"), 2);
         assert_eq!(count(Box::new(stats.rcodes()), "other"), 1);
-        assert_eq!((stats.udp(), stats.over(Transport::Tls), stats.over(Transport::Tcp)), (2, 1, 0));
-        stats.lane().answered(2, 0, true);
-        stats.lane().answered(2, 0, false);
+        assert_eq!((stats.udp(), stats.by_transport(Transport::Tls), stats.by_transport(Transport::Tcp)), (2, 1, 0));
+        stats.thread_counters().answered(2, 0, true);
+        stats.thread_counters().answered(2, 0, false);
         assert_eq!(count(Box::new(stats.types()), "SRV"), 3);
         assert_eq!((stats.udp(), stats.truncated()), (4, 1), "the sum of all lanes");
     }

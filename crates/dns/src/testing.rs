@@ -1,10 +1,10 @@
 //! What the tests of this part share: a snapshot from a list of keys and values, answers as text.
 
-use super::answer::{Answer, Question, answer};
+use super::answer::{Question, Response, answer};
 use super::settings::DnsSettings;
 use bytes::Bytes;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::{Health, Snapshot};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, LeaseId, Revision};
@@ -20,7 +20,7 @@ pub(super) fn snapshot(items: &[(&str, &str)]) -> Snapshot {
         })
     };
     let batch = Batch { revision: Revision(7), changes: items.iter().map(put).collect() };
-    Snapshot::empty(Places::from(Layout::new("/skydns"))).apply(&batch)
+    Snapshot::empty(Keyspace::from(Layout::new("/skydns"))).apply(&batch)
 }
 
 pub(super) fn settings() -> DnsSettings {
@@ -32,8 +32,8 @@ pub(super) fn question(name: &str, qtype: RecordType) -> Question {
 }
 
 /// Asks with everything at its default.
-pub(super) fn ask(snapshot: &Snapshot, name: &str, qtype: RecordType) -> Answer {
-    answer(snapshot, Health::Following, &settings(), &question(name, qtype), 0)
+pub(super) fn ask(snapshot: &Snapshot, name: &str, qtype: RecordType) -> Response {
+    answer(snapshot, Health::Current, &settings(), &question(name, qtype), 0)
 }
 
 /// Records as `owner TTL TYPE data`, in their order.

@@ -1,11 +1,11 @@
 //! The rules, as tables: entries, a question, what is answered.
 
 use super::testing::{ask, lines, question, settings, snapshot};
-use super::{Addresses, DnsSettings, Explanation, Question, SrvWeights, answer};
+use super::{AddressSelection, DnsSettings, ExtendedError, Question, SrvWeights, answer};
 use hickory_proto::op::ResponseCode as Rc;
 use hickory_proto::rr::{DNSClass, Name as WireName, RecordType as T};
 use skyhound_core::catalog::Health;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_model::{Layout, Name};
 use std::collections::BTreeSet;
 
@@ -127,25 +127,25 @@ fn in_zone(name: &str) -> String {
 }
 
 #[test]
-fn the_rules() {
+fn skydns_rules_table() {
     let tree = snapshot(TREE);
     for (qtype, name, rcode, answers, additional) in TABLE {
         let name = in_zone(name);
-        let said = ask(&tree, &name, *qtype);
+        let response = ask(&tree, &name, *qtype);
         let what = format!("{qtype} {name}");
-        assert_eq!(said.rcode, *rcode, "{what}");
+        assert_eq!(response.rcode, *rcode, "{what}");
         let expected: BTreeSet<_> = answers.iter().map(|line| format!("{name} {line}")).collect();
-        assert_eq!(BTreeSet::from_iter(lines(&said.answers)), expected, "{what}");
+        assert_eq!(BTreeSet::from_iter(lines(&response.answers)), expected, "{what}");
         assert_eq!(
-            BTreeSet::from_iter(lines(&said.additional)),
+            BTreeSet::from_iter(lines(&response.additional)),
             additional.iter().map(ToString::to_string).collect(),
             "{what}"
         );
         let negative = answers.is_empty() && matches!(rcode, Rc::NoError | Rc::NXDomain);
-        let authority: Vec<_> = said.authority.iter().map(|r| (r.name.to_string(), r.record_type())).collect();
+        let authority: Vec<_> = response.authority.iter().map(|r| (r.name.to_string(), r.record_type())).collect();
         let soa = ("skydns.test.".to_owned(), T::SOA);
         assert_eq!(authority, if negative { vec![soa] } else { vec![] }, "{what}");
-        assert_eq!(said.authoritative, matches!(rcode, Rc::NoError | Rc::NXDomain), "{what}");
+        assert_eq!(response.authoritative, matches!(rcode, Rc::NoError | Rc::NXDomain), "{what}");
     }
 }
 
@@ -153,13 +153,16 @@ fn the_rules() {
 fn srv_is_lowest_priority_first_and_rotates_within_one() {
     let tree = snapshot(TREE);
     let order = |rotation| {
-        let said = answer(&tree, Health::Following, &settings(), &question("web.skydns.test.", T::SRV), rotation);
-        lines(&said.answers).iter().map(|line| line.split(' ').next_back().unwrap()[..1].to_owned()).collect::<String>()
+        let response = answer(&tree, Health::Current, &settings(), &question("web.skydns.test.", T::SRV), rotation);
+        lines(&response.answers)
+            .iter()
+            .map(|line| line.split(' ').next_back().unwrap()[..1].to_owned())
+            .collect::<String>()
     };
     assert_eq!([order(0), order(1), order(2)], ["acb", "cab", "acb"]);
     let first = |rotation| {
-        let said = answer(&tree, Health::Following, &settings(), &question("web.skydns.test.", T::A), rotation);
-        said.answers[0].data.to_string()
+        let response = answer(&tree, Health::Current, &settings(), &question("web.skydns.test.", T::A), rotation);
+        response.answers[0].data.to_string()
     };
     assert_eq!([first(0), first(1), first(2)], ["10.0.0.1", "10.0.0.2", "10.0.0.1"]);
 }
@@ -167,14 +170,14 @@ fn srv_is_lowest_priority_first_and_rotates_within_one() {
 #[test]
 fn exact_weights_are_the_registered_ones() {
     let exact = DnsSettings { srv_weights: SrvWeights::Exact, ..settings() };
-    let said = answer(&snapshot(TREE), Health::Following, &exact, &question("web.skydns.test.", T::SRV), 0);
-    let weights: Vec<_> = lines(&said.answers).iter().map(|l| l.split(' ').nth(4).unwrap().to_owned()).collect();
+    let response = answer(&snapshot(TREE), Health::Current, &exact, &question("web.skydns.test.", T::SRV), 0);
+    let weights: Vec<_> = lines(&response.answers).iter().map(|l| l.split(' ').nth(4).unwrap().to_owned()).collect();
     assert_eq!(weights, ["100", "300", "100"]);
-    assert_eq!(said.stored_weights, [100, 300, 100]);
+    assert_eq!(response.stored_weights, [100, 300, 100]);
 }
 
 #[test]
-fn addresses_can_be_those_of_the_best_priority_alone() {
+fn best_priority_addresses_only() {
     let tree = snapshot(&[
         ("db/a", r#"{"host":"10.0.0.1","priority":1}"#),
         ("db/b", r#"{"host":"10.0.0.2","priority":1}"#),
@@ -185,10 +188,10 @@ fn addresses_can_be_those_of_the_best_priority_alone() {
         ("two/first", r#"{"host":"nosuch.skydns.test","priority":1}"#),
         ("two/second", r#"{"host":"db.skydns.test","priority":2}"#),
     ]);
-    let best = DnsSettings { addresses: Addresses::Best, ..settings() };
+    let best = DnsSettings { addresses: AddressSelection::Best, ..settings() };
     let say = |name: &str, qtype| {
-        let said = answer(&tree, Health::Following, &best, &question(&in_zone(name), qtype), 0);
-        let mut data: Vec<_> = said.answers.iter().map(|record| record.data.to_string()).collect();
+        let response = answer(&tree, Health::Current, &best, &question(&in_zone(name), qtype), 0);
+        let mut data: Vec<_> = response.answers.iter().map(|record| record.data.to_string()).collect();
         data.sort();
         data.join(" ")
     };
@@ -209,74 +212,74 @@ fn owner_names_repeat_the_case_that_was_asked() {
 }
 
 #[test]
-fn the_soa_says_who_and_how_new() {
-    let said = ask(&snapshot(TREE), "skydns.test.", T::SOA);
+fn soa_has_hostmaster_and_serial() {
+    let response = ask(&snapshot(TREE), "skydns.test.", T::SOA);
     let soa = "skydns.test. 15 SOA ns.dns.skydns.test. hostmaster.skydns.test. 7 7200 1800 86400 15";
-    assert_eq!(lines(&said.answers), [soa]);
+    assert_eq!(lines(&response.answers), [soa]);
     let named = DnsSettings { hostmaster: Some(Name::parse("ops.example.org").unwrap()), ..settings() };
-    let said = answer(&snapshot(&[]), Health::Following, &named, &question("skydns.test.", T::SOA), 0);
-    assert!(lines(&said.answers)[0].contains("ops.example.org."), "also in a zone that nothing stands in");
+    let response = answer(&snapshot(&[]), Health::Current, &named, &question("skydns.test.", T::SOA), 0);
+    assert!(lines(&response.answers)[0].contains("ops.example.org."), "also in a zone that nothing stands in");
 }
 
 #[test]
-fn an_empty_zone_has_a_name() {
+fn empty_zone_apex_is_nodata() {
     let empty = snapshot(&[]);
     for qtype in [T::A, T::SRV, T::NS, T::TXT] {
-        let said = ask(&empty, "skydns.test.", qtype);
-        assert_eq!((said.rcode, said.authority.len()), (Rc::NoError, 1), "{qtype}");
+        let response = ask(&empty, "skydns.test.", qtype);
+        assert_eq!((response.rcode, response.authority.len()), (Rc::NoError, 1), "{qtype}");
     }
     assert_eq!(ask(&empty, "x.skydns.test.", T::A).rcode, Rc::NXDomain);
 }
 
 #[test]
-fn what_is_not_ours_or_not_known_is_not_denied() {
+fn foreign_names_and_unloaded_stores_get_no_nxdomain() {
     let tree = snapshot(TREE);
-    let said = ask(&tree, "example.org.", T::A);
-    assert_eq!((said.rcode, said.explanation), (Rc::Refused, Some(Explanation::NotAuthoritative)));
-    let empty = skyhound_core::catalog::Snapshot::empty(Places::from(Layout::new("/skydns")));
+    let response = ask(&tree, "example.org.", T::A);
+    assert_eq!((response.rcode, response.extended_error), (Rc::Refused, Some(ExtendedError::NotAuthoritative)));
+    let empty = skyhound_core::catalog::Snapshot::empty(Keyspace::from(Layout::new("/skydns")));
     for (name, rcode) in [("web.skydns.test.", Rc::ServFail), ("skydns.test.", Rc::ServFail), ("org.", Rc::Refused)] {
-        let said = answer(&empty, Health::NeverRead, &settings(), &question(name, T::SOA), 0);
-        assert_eq!((said.rcode, said.authority.len()), (rcode, 0), "{name}");
+        let response = answer(&empty, Health::NeverLoaded, &settings(), &question(name, T::SOA), 0);
+        assert_eq!((response.rcode, response.authority.len()), (rcode, 0), "{name}");
     }
 }
 
 #[test]
-fn a_stale_answer_goes_on_with_a_short_ttl_and_says_so() {
+fn stale_answers_have_a_short_ttl_and_an_extended_error() {
     let stale = Health::Stale { since: tokio::time::Instant::now() };
     let tree = snapshot(TREE);
     for (name, rcode, why) in [
-        ("web.skydns.test.", Rc::NoError, Explanation::Stale),
-        ("nosuch.skydns.test.", Rc::NXDomain, Explanation::StaleNoName),
+        ("web.skydns.test.", Rc::NoError, ExtendedError::Stale),
+        ("nosuch.skydns.test.", Rc::NXDomain, ExtendedError::StaleNxDomain),
     ] {
-        let said = answer(&tree, stale, &settings(), &question(name, T::SRV), 0);
-        assert_eq!((said.rcode, said.explanation), (rcode, Some(why)));
-        let mut all = said.answers.iter().chain(&said.authority).chain(&said.additional);
-        assert!(all.all(|record| record.ttl == 10), "{said:?}");
+        let response = answer(&tree, stale, &settings(), &question(name, T::SRV), 0);
+        assert_eq!((response.rcode, response.extended_error), (rcode, Some(why)));
+        let mut all = response.answers.iter().chain(&response.authority).chain(&response.additional);
+        assert!(all.all(|record| record.ttl == 10), "{response:?}");
     }
 }
 
 #[test]
-fn the_zones_own_name_does_not_answer_with_everything() {
+fn apex_answers_are_bounded() {
     let items: Vec<_> = (0..200).map(|i| (format!("s/{i}"), format!(r#"{{"host":"10.1.0.{i}"}}"#))).collect();
     let tree = snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
     for qtype in [T::A, T::SRV] {
-        let said = ask(&tree, "skydns.test.", qtype);
-        assert_eq!(said.answers.len(), 50, "{qtype}");
-        assert!(said.additional.len() <= 50, "{qtype}");
+        let response = ask(&tree, "skydns.test.", qtype);
+        assert_eq!(response.answers.len(), 50, "{qtype}");
+        assert!(response.additional.len() <= 50, "{qtype}");
         assert_eq!(ask(&tree, "s.skydns.test.", qtype).answers.len(), 200, "{qtype}");
     }
 }
 
 #[test]
-fn a_set_beyond_the_bound_is_seen_through_a_moving_window() {
+fn oversized_sets_rotate_through_a_window() {
     let items: Vec<_> = (0..40).map(|i| (format!("s/{}/{i}", i % 7), format!(r#"{{"host":"10.1.0.{i}"}}"#))).collect();
     let tree = snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
     let few = DnsSettings { entries_max: 15, ..settings() };
     let mut seen = BTreeSet::new();
     for rotation in 0..40 {
-        let said = answer(&tree, Health::Following, &few, &question("s.skydns.test.", T::A), rotation);
-        assert_eq!(said.answers.len(), 15, "rotation {rotation}");
-        seen.extend(said.answers.iter().map(|record| record.data.to_string()));
+        let response = answer(&tree, Health::Current, &few, &question("s.skydns.test.", T::A), rotation);
+        assert_eq!(response.answers.len(), 15, "rotation {rotation}");
+        seen.extend(response.answers.iter().map(|record| record.data.to_string()));
     }
     assert_eq!(seen.len(), 40);
 }
@@ -288,35 +291,35 @@ fn aliases_that_fan_out_are_bounded() {
         .map(|i| (format!("f{}/{}", i / 20, i % 20), format!(r#"{{"host":"f{}.skydns.test"}}"#, i / 20 + 1)))
         .collect();
     let tree = snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
-    let said = ask(&tree, "f0.skydns.test.", T::A);
-    assert_eq!((said.rcode, said.answers.len()), (Rc::NoError, 0));
+    let response = ask(&tree, "f0.skydns.test.", T::A);
+    assert_eq!((response.rcode, response.answers.len()), (Rc::NoError, 0));
 }
 
 #[test]
-fn a_text_is_found_behind_an_alias() {
-    let said = lines(&ask(&snapshot(TREE), "words.skydns.test.", T::TXT).answers);
-    assert_eq!(said.len(), 3, "{said:?}");
-    assert_eq!(said[0], "words.skydns.test. 300 CNAME text.skydns.test.");
+fn txt_follows_aliases() {
+    let response = lines(&ask(&snapshot(TREE), "words.skydns.test.", T::TXT).answers);
+    assert_eq!(response.len(), 3, "{response:?}");
+    assert_eq!(response[0], "words.skydns.test. 300 CNAME text.skydns.test.");
 }
 
 #[test]
-fn local_is_the_name_that_was_given() {
+fn local_name_resolves_to_the_configured_name() {
     let tree = snapshot(TREE);
     let local = DnsSettings { local: Some(Name::parse("a.web.skydns.test").unwrap()), ..settings() };
-    let ask = |settings: &DnsSettings, name| answer(&tree, Health::Following, settings, &question(name, T::A), 0);
-    let said = ask(&local, "Local.dns.skydns.test.");
-    assert_eq!(lines(&said.answers), ["Local.dns.skydns.test. 60 A 10.0.0.1"]);
+    let ask = |settings: &DnsSettings, name| answer(&tree, Health::Current, settings, &question(name, T::A), 0);
+    let response = ask(&local, "Local.dns.skydns.test.");
+    assert_eq!(lines(&response.answers), ["Local.dns.skydns.test. 60 A 10.0.0.1"]);
     assert_eq!(ask(&settings(), "local.dns.skydns.test.").rcode, Rc::NXDomain);
     assert_eq!(ask(&local, "x.local.dns.skydns.test.").rcode, Rc::NXDomain);
 }
 
 #[test]
-fn class_ch_is_about_the_server() {
+fn class_ch_describes_the_server() {
     let named = DnsSettings { server_id: "ns7".into(), ..settings() };
     let ask = |settings: &DnsSettings, name: &str, qtype| {
         let question = Question::new(WireName::from_ascii(name).unwrap(), qtype, DNSClass::CH).unwrap();
-        let said = answer(&snapshot(&[]), Health::NeverRead, settings, &question, 0);
-        (said.rcode, said.answers.first().map(|r| format!("{} {} {} {}", r.name, r.ttl, r.dns_class, r.data)))
+        let response = answer(&snapshot(&[]), Health::NeverLoaded, settings, &question, 0);
+        (response.rcode, response.answers.first().map(|r| format!("{} {} {} {}", r.name, r.ttl, r.dns_class, r.data)))
     };
     let id = (Rc::NoError, Some("ID.server. 0 CH ns7".to_owned()));
     assert_eq!(ask(&named, "ID.server.", T::TXT), id);
@@ -327,13 +330,13 @@ fn class_ch_is_about_the_server() {
 }
 
 #[test]
-fn a_lease_bounds_how_long_an_entry_is_cached() {
-    use skyhound_core::catalog::Stored;
+fn lease_bounds_the_ttl() {
+    use skyhound_core::catalog::StoredEntry;
     use skyhound_model::{Entry, Key};
     use skyhound_store::{LeaseId, Revision};
     use std::num::NonZeroU32;
     let ttl = |own: u32, lease: Option<Option<u32>>| {
-        settings().ttl_of(&Stored {
+        settings().ttl_of(&StoredEntry {
             key: Key::from("/skydns/a"),
             entry: Entry { ttl: own, ..Entry::default() },
             revision: Revision(1),
@@ -349,7 +352,7 @@ fn a_lease_bounds_how_long_an_entry_is_cached() {
 }
 
 #[test]
-fn what_two_entries_say_lives_as_long_as_the_shorter_of_them() {
+fn duplicate_records_get_the_shorter_ttl() {
     let entries = [
         ("web/a", r#"{"host":"10.0.0.1","ttl":60}"#),
         ("web/b", r#"{"host":"10.0.0.1"}"#),
@@ -357,13 +360,13 @@ fn what_two_entries_say_lives_as_long_as_the_shorter_of_them() {
     ];
     let snapshot = snapshot(&entries);
     for rotation in 0..3 {
-        let said = answer(&snapshot, Health::Following, &settings(), &question("web.skydns.test.", T::A), rotation);
-        assert_eq!(lines(&said.answers), ["web.skydns.test. 60 A 10.0.0.1"], "rotation {rotation}");
+        let response = answer(&snapshot, Health::Current, &settings(), &question("web.skydns.test.", T::A), rotation);
+        assert_eq!(lines(&response.answers), ["web.skydns.test. 60 A 10.0.0.1"], "rotation {rotation}");
     }
 }
 
 #[test]
-fn what_is_above_a_service_is_there() {
+fn empty_non_terminals_are_nodata() {
     let snapshot = snapshot(TREE);
     for (name, qtype, rcode) in [
         ("_tcp.skydns.test.", T::A, Rc::NoError),
@@ -372,19 +375,19 @@ fn what_is_above_a_service_is_there() {
         ("_sctp.web.skydns.test.", T::A, Rc::NXDomain),
         ("dns.skydns.test.", T::A, Rc::NoError),
     ] {
-        let said = ask(&snapshot, name, qtype);
-        assert_eq!(said.rcode, rcode, "{name}");
+        let response = ask(&snapshot, name, qtype);
+        assert_eq!(response.rcode, rcode, "{name}");
     }
     let empty = super::testing::snapshot(&[]);
     let local = DnsSettings { local: Some(Name::parse("web.skydns.test").unwrap()), ..settings() };
     for (settings, rcode) in [(settings(), Rc::NXDomain), (local, Rc::NoError)] {
-        let said = answer(&empty, Health::Following, &settings, &question("dns.skydns.test.", T::A), 0);
-        assert_eq!(said.rcode, rcode);
+        let response = answer(&empty, Health::Current, &settings, &question("dns.skydns.test.", T::A), 0);
+        assert_eq!(response.rcode, rcode);
     }
 }
 
 #[test]
-fn a_host_in_a_reverse_zone_is_no_alias() {
+fn reverse_zone_hosts_are_no_aliases() {
     let put = |key: &str, value: &str| {
         skyhound_store::Change::Put(skyhound_store::Item {
             key: skyhound_model::Key::from(format!("/skydns/{key}")),
@@ -398,17 +401,21 @@ fn a_host_in_a_reverse_zone_is_no_alias() {
         put("test/skydns/web", r#"{"host":"10.0.0.1"}"#),
     ];
     let batch = skyhound_store::Batch { revision: skyhound_store::Revision(7), changes };
-    let snapshot = skyhound_core::catalog::Snapshot::empty(Places::from(Layout::new("/skydns"))).apply(&batch);
+    let snapshot = skyhound_core::catalog::Snapshot::empty(Keyspace::from(Layout::new("/skydns"))).apply(&batch);
     let zones = ["10.in-addr.arpa", "skydns.test"].map(|zone| Name::parse(zone).unwrap());
     let settings = DnsSettings::new(zones.to_vec());
-    let ask = |name, qtype| answer(&snapshot, Health::Following, &settings, &question(name, qtype), 0);
+    let ask = |name, qtype| answer(&snapshot, Health::Current, &settings, &question(name, qtype), 0);
     let ptr = ask("1.0.0.10.in-addr.arpa.", T::PTR);
     assert_eq!(lines(&ptr.answers), ["1.0.0.10.in-addr.arpa. 300 PTR web.skydns.test."]);
     assert_eq!(lines(&ask("1.0.0.10.in-addr.arpa.", T::TXT).answers), ["1.0.0.10.in-addr.arpa. 300 TXT rack 7"]);
     for name in ["1.0.0.10.in-addr.arpa.", "0.0.10.in-addr.arpa.", "10.in-addr.arpa."] {
         for qtype in [T::A, T::AAAA, T::CNAME] {
-            let said = ask(name, qtype);
-            assert_eq!((said.rcode, said.answers.len(), said.authority.len()), (Rc::NoError, 0, 1), "{name} {qtype}");
+            let response = ask(name, qtype);
+            assert_eq!(
+                (response.rcode, response.answers.len(), response.authority.len()),
+                (Rc::NoError, 0, 1),
+                "{name} {qtype}"
+            );
         }
     }
 }

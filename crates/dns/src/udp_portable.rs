@@ -2,7 +2,7 @@
 //!
 //! Owns: reading and sending. Does not own: what is answered ([`super::general`]). On Linux it is only tested.
 
-use super::general::{Said, respond};
+use super::general::{ResponseState, respond};
 use super::handler::Handler;
 use super::message::Transport;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 /// The most answers that wait for somebody else at one time. More questions are dropped.
-const WAITING_MAX: usize = 1024;
+const PENDING_MAX: usize = 1024;
 /// The largest question that is read whole.
 const DATAGRAM_MAX: usize = 4096;
 
 /// Answers for ever; drop the future to stop.
 pub(super) async fn answer(socket: UdpSocket, handler: Handler) {
-    let (socket, waiting) = (Arc::new(socket), Arc::new(Semaphore::new(WAITING_MAX)));
+    let (socket, pending_permits) = (Arc::new(socket), Arc::new(Semaphore::new(PENDING_MAX)));
     let mut bytes = vec![0; DATAGRAM_MAX];
     loop {
         // An error is about an earlier answer that did not arrive.
         let Ok((length, from)) = socket.recv_from(&mut bytes).await else { continue };
         match respond(&handler, &bytes[..length], from, Transport::Udp) {
-            Said::Now(None) => {}
-            Said::Now(Some(answer)) => send(&socket, &answer, from).await,
-            Said::Later(later) => {
-                let Ok(seat) = Arc::clone(&waiting).try_acquire_owned() else { continue };
+            ResponseState::Ready(None) => {}
+            ResponseState::Ready(Some(answer)) => send(&socket, &answer, from).await,
+            ResponseState::Pending(pending) => {
+                let Ok(permit) = Arc::clone(&pending_permits).try_acquire_owned() else { continue };
                 let socket = Arc::clone(&socket);
                 tokio::spawn(async move {
-                    send(&socket, &later.await, from).await;
-                    drop(seat);
+                    send(&socket, &pending.await, from).await;
+                    drop(permit);
                 });
             }
         }
@@ -65,8 +65,11 @@ mod tests {
         client.send(&message.to_vec().unwrap()).await.unwrap();
         let mut bytes = [0; 512];
         let length = client.recv(&mut bytes).await.unwrap();
-        let said = Message::from_vec(&bytes[..length]).unwrap();
-        assert_eq!((said.metadata.id, said.metadata.response_code, said.answers.len()), (7, ResponseCode::NoError, 1));
+        let response = Message::from_vec(&bytes[..length]).unwrap();
+        assert_eq!(
+            (response.metadata.id, response.metadata.response_code, response.answers.len()),
+            (7, ResponseCode::NoError, 1)
+        );
         task.abort();
     }
 }

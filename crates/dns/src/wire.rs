@@ -31,14 +31,14 @@ pub(super) mod bits {
 }
 
 /// A name of the tree, from its labels in the order of the walk down.
-pub(super) fn name<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {
+pub(super) fn from_labels<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {
     // The tree's own names are in the limits that hickory checks. The root in place of a name that is not
     // would say "not available" (RFC 2782), which harms less than a panic in the answer path.
     WireName::from_labels(labels.rev().map(Label::as_bytes)).unwrap_or_else(|_| WireName::root())
 }
 
 /// A name as it was asked, as a place in the tree.
-pub(super) fn place(name: &WireName) -> Result<skyhound_model::Name, NameError> {
+pub(super) fn to_tree_name(name: &WireName) -> Result<skyhound_model::Name, NameError> {
     let mut labels = name.iter().map(Label::new).collect::<Result<Vec<_>, _>>()?;
     labels.reverse();
     skyhound_model::Name::from_root(labels)
@@ -72,10 +72,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_goes_there_and_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=63), 0..5)) {
+        fn names_round_trip_between_tree_and_wire(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=63), 0..5)) {
             let labels = labels.into_iter().map(|l| Label::new(l).unwrap()).collect();
             if let Ok(model) = Name::from_root(labels) {
-                prop_assert_eq!(place(&name(model.labels().iter())).unwrap(), model);
+                prop_assert_eq!(to_tree_name(&from_labels(model.labels().iter())).unwrap(), model);
             }
         }
     }

@@ -35,36 +35,36 @@ pub struct App {
     pub limits: Limits,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// See [`limits::HANDSHAKES`].
-    pub turns: Turns,
+    /// See [`limits::CONCURRENT_REGISTRATIONS`].
+    pub registration_permits: RegistrationPermits,
 }
 
 impl App {
     /// What is known; 503 and this sentence if the store was never read. Nothing known is not the same as nothing
     /// there.
-    pub fn known(&self, sentence: &'static str) -> Result<Arc<Snapshot>, HttpError> {
+    pub fn loaded_snapshot(&self, message: &'static str) -> Result<Arc<Snapshot>, HttpError> {
         match self.catalog.health() {
-            Health::NeverRead => Err(HttpError::unavailable(sentence)),
-            Health::Following | Health::Stale { .. } => Ok(self.catalog.snapshot()),
+            Health::NeverLoaded => Err(HttpError::unavailable(message)),
+            Health::Current | Health::Stale { .. } => Ok(self.catalog.snapshot()),
         }
     }
 }
 
 /// Registrations take turns.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct RegistrationPermits(Semaphore);
 
-impl Default for Turns {
+impl Default for RegistrationPermits {
     fn default() -> Self {
-        Self(Semaphore::new(limits::HANDSHAKES))
+        Self(Semaphore::new(limits::CONCURRENT_REGISTRATIONS))
     }
 }
 
-impl Turns {
+impl RegistrationPermits {
     /// A turn, in the order asked; over when dropped.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, HttpError> {
-        match tokio::time::timeout(limits::HANDSHAKE_WAIT, self.0.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
+    pub async fn acquire(&self) -> Result<SemaphorePermit<'_>, HttpError> {
+        match tokio::time::timeout(limits::REGISTRATION_WAIT, self.0.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(HttpError::unavailable("too many registrations are under way; come again")),
         }
     }

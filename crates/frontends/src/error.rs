@@ -2,12 +2,12 @@
 
 use hyper::StatusCode;
 use skyhound_core::registry::RegisterError;
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use skyhound_net::HttpError;
 
 /// A 400 that says why a registration is invalid.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-pub fn invalid(invalid: Invalid) -> HttpError {
+pub fn invalid(invalid: InvalidParameter) -> HttpError {
     HttpError::bad_request(invalid.to_string())
 }
 
@@ -19,7 +19,7 @@ pub fn refused(error: RegisterError) -> HttpError {
         RegisterError::Unavailable(_) | RegisterError::Stopping | RegisterError::Full => {
             HttpError::unavailable(error.to_string())
         }
-        RegisterError::TooManyLasting(_) => HttpError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+        RegisterError::TooManyPersistent(_) => HttpError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
         RegisterError::Rejected(_) => HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

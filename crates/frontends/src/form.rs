@@ -5,7 +5,7 @@
 //! - One that is sent twice contradicts itself and is refused.
 //! - Unknown parameters are passed over: proxies and newer clients add some.
 
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -19,22 +19,22 @@ impl Form {
     pub fn read(
         query: &str,
         known: &[&'static str],
-        mut other: impl FnMut(&str, &str) -> Result<(), Invalid>,
-    ) -> Result<Self, Invalid> {
-        let mut said = BTreeMap::new();
+        mut other: impl FnMut(&str, &str) -> Result<(), InvalidParameter>,
+    ) -> Result<Self, InvalidParameter> {
+        let mut values = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name).map_err(|problem| Invalid::new("query", problem))?;
+            let name = decode(name).map_err(|problem| InvalidParameter::new("query", problem))?;
             let Some(known) = known.iter().copied().find(|known| *known == name) else {
                 other(&name, value)?;
                 continue;
             };
-            let value = decode(value).map_err(|problem| Invalid::new(known, problem))?;
-            if !value.is_empty() && said.insert(known, value).is_some() {
-                return Err(Invalid::new(known, "is said twice"));
+            let value = decode(value).map_err(|problem| InvalidParameter::new(known, problem))?;
+            if !value.is_empty() && values.insert(known, value).is_some() {
+                return Err(InvalidParameter::new(known, "is said twice"));
             }
         }
-        Ok(Self(said))
+        Ok(Self(values))
     }
 
     /// Takes a parameter out.
@@ -43,12 +43,16 @@ impl Form {
     }
 
     /// Takes a whole number out: decimal digits and nothing else, up to `most`.
-    pub fn number<N: FromStr + Display>(&mut self, parameter: &'static str, most: &N) -> Result<Option<N>, Invalid> {
+    pub fn number<N: FromStr + Display>(
+        &mut self,
+        parameter: &'static str,
+        max: &N,
+    ) -> Result<Option<N>, InvalidParameter> {
         let Some(text) = self.0.remove(parameter) else { return Ok(None) };
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
             Ok(number) if digits => Ok(Some(number)),
-            _ => Err(Invalid::new(parameter, format!("is {text:?}; give a whole number from 0 to {most}"))),
+            _ => Err(InvalidParameter::new(parameter, format!("is {text:?}; give a whole number from 0 to {max}"))),
         }
     }
 }

@@ -5,9 +5,9 @@
 //! Errors become answers here, once for all of them.
 
 pub mod app;
+pub mod connection;
 pub mod error;
 pub mod form;
-pub mod hold;
 #[cfg(feature = "hound-dog")]
 pub mod hound_dog;
 #[cfg(feature = "micro")]
@@ -39,8 +39,8 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
 }
 
 /// Begins nothing that the stop would end at once.
-pub fn not_stopping(peer: &Peer) -> Result<(), HttpError> {
-    if peer.seat.is_stopping() {
+pub fn ensure_running(peer: &Peer) -> Result<(), HttpError> {
+    if peer.permit.is_stopping() {
         return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
     }
     Ok(())
@@ -48,7 +48,8 @@ pub fn not_stopping(peer: &Peer) -> Result<(), HttpError> {
 
 /// Registers, in turn, and counts what became of it.
 pub async fn register(app: &App, dialect: &'static str, instance: Instance) -> Result<Claim, HttpError> {
-    let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(dialect, "unavailable"))?;
+    let _permit =
+        app.registration_permits.acquire().await.inspect_err(|_| app.metrics.registration(dialect, "unavailable"))?;
     match app.registry.register(instance).await {
         Ok(claim) => {
             app.metrics.registration(dialect, "ok");
@@ -67,6 +68,6 @@ pub fn outcome(error: &RegisterError) -> &'static str {
         RegisterError::Unavailable(_) => "unavailable",
         RegisterError::Rejected(_) => "rejected",
         RegisterError::Stopping => "stopping",
-        RegisterError::Full | RegisterError::TooManyLasting(_) => "full",
+        RegisterError::Full | RegisterError::TooManyPersistent(_) => "full",
     }
 }

@@ -1,13 +1,13 @@
 //! One instance of several, for dialects that answer with one.
 
-use skyhound_core::catalog::Stored;
+use skyhound_core::catalog::StoredEntry;
 use skyhound_model::instance::{DEFAULT_PRIORITY, DEFAULT_WEIGHT};
 use std::sync::Arc;
 
 /// One of the lowest priority, each as often as its weight says (RFC 2782). What weighs nothing is chosen where
 /// nothing else is left.
-pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<Stored>>) -> Option<&'s Arc<Stored>> {
-    let mut best: Vec<&Arc<Stored>> = Vec::new();
+pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<StoredEntry>>) -> Option<&'s Arc<StoredEntry>> {
+    let mut best: Vec<&Arc<StoredEntry>> = Vec::new();
     for instance in instances {
         match best.first().map(|first| priority(instance).cmp(&priority(first))) {
             Some(std::cmp::Ordering::Greater) => continue,
@@ -20,20 +20,20 @@ pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<Stored>>) -> Option<&'s 
     if all == 0 {
         return fastrand::choice(best);
     }
-    let mut at = fastrand::u64(..all);
+    let mut draw = fastrand::u64(..all);
     best.into_iter().find(|instance| {
-        let here = at < weight(instance);
-        at = at.saturating_sub(weight(instance));
-        here
+        let chosen = draw < weight(instance);
+        draw = draw.saturating_sub(weight(instance));
+        chosen
     })
 }
 
 /// An entry that says none is one of somebody who did not care: as if registered without.
-fn priority(stored: &Stored) -> u16 {
+fn priority(stored: &StoredEntry) -> u16 {
     if stored.entry.priority == 0 && stored.entry.details.is_none() { DEFAULT_PRIORITY } else { stored.entry.priority }
 }
 
-fn weight(stored: &Stored) -> u64 {
+fn weight(stored: &StoredEntry) -> u64 {
     let weight = stored.entry.weight;
     u64::from(if weight == 0 && stored.entry.details.is_none() { DEFAULT_WEIGHT } else { weight })
 }
@@ -45,9 +45,9 @@ mod tests {
     use skyhound_model::{Entry, Key};
     use skyhound_store::Revision;
 
-    fn stored(port: u16, priority: u16, weight: u16) -> Arc<Stored> {
+    fn stored(port: u16, priority: u16, weight: u16) -> Arc<StoredEntry> {
         let details = Some(Details::default());
-        Arc::new(Stored {
+        Arc::new(StoredEntry {
             key: Key::from(port.to_be_bytes()),
             entry: Entry { port, priority, weight, details, ..Entry::default() },
             revision: Revision(1),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_priority_by_weight() {
+    fn the_lowest_priority_is_picked_by_weight() {
         let all = [stored(1, 5, 100), stored(2, 1, 75), stored(3, 1, 25), stored(4, 1, 0)];
         let mut times = [0; 5];
         for _ in 0..4000 {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_what_weighs_nothing() {
+    fn zero_weights_are_picked_evenly() {
         assert!(pick([].iter()).is_none());
         let light = [stored(1, 1, 0), stored(2, 1, 0)];
         let mut seen: Vec<_> = (0..100).map(|_| pick(light.iter()).unwrap().entry.port).collect();

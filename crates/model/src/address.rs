@@ -26,8 +26,8 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
         None => (None, address),
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let (host, port) = split(place)?;
+    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
+    let (host, port) = split(host_port)?;
     let port = match port {
         Some(port) => port.parse().ok().filter(|port| *port != 0)?,
         None => SCHEMES.iter().find(|(known, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(known)))?.1,
@@ -36,13 +36,13 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
 }
 
 /// A host and a port, however that was said, as one text: `10.0.0.5:8080`, `[::1]:80`.
-pub fn joined(host: &str, port: impl Display) -> String {
+pub fn join_host_port(host: &str, port: impl Display) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Host and port as they are written.
-fn split(place: &str) -> Option<(&str, Option<&str>)> {
-    if let Some(rest) = place.strip_prefix('[') {
+fn split(host_port: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = host_port.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         host.parse::<Ipv6Addr>().ok()?;
         return match after {
@@ -50,11 +50,11 @@ fn split(place: &str) -> Option<(&str, Option<&str>)> {
             _ => after.strip_prefix(':').map(|port| (host, Some(port))),
         };
     }
-    match place.rsplit_once(':') {
+    match host_port.rsplit_once(':') {
         // More than one colon without brackets: an IPv6 address, and no telling where a port would begin.
-        Some((host, _)) if host.contains(':') => place.parse::<Ipv6Addr>().ok().map(|_| (place, None)),
+        Some((host, _)) if host.contains(':') => host_port.parse::<Ipv6Addr>().ok().map(|_| (host_port, None)),
         Some((host, port)) => Some((host, Some(port))),
-        None => Some((place, None)),
+        None => Some((host_port, None)),
     }
 }
 
@@ -63,16 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_joined_comes_apart_again() {
+    fn joined_addresses_split_again() {
         for (host, joint) in [("10.0.0.5", "10.0.0.5:80"), ("::1", "[::1]:80"), ("a.example", "a.example:80")] {
-            assert_eq!(joined(host, 80), joint);
+            assert_eq!(join_host_port(host, 80), joint);
             assert_eq!(host_and_port(joint), Some((host, 80)));
         }
     }
 
     #[test]
-    fn addresses_in_all_forms() {
-        for (address, place) in [
+    fn all_address_forms_are_split() {
+        for (address, host_port) in [
             ("10.0.0.5:8080", Some(("10.0.0.5", 8080))),
             ("http://10.0.0.5:8080", Some(("10.0.0.5", 8080))),
             ("http://host.example/path?x=a:1", Some(("host.example", 80))),
@@ -93,7 +93,7 @@ mod tests {
             ("unix:///run/x.sock", None),
             ("", None),
         ] {
-            assert_eq!(host_and_port(address), place, "{address:?}");
+            assert_eq!(host_and_port(address), host_port, "{address:?}");
         }
     }
 }

@@ -55,8 +55,8 @@ impl From<DetailFields> for Details {
         let meta = list(&mut fields.meta.iter().flat_map(|(name, value)| [name, value]));
         let (id, service, dialect) = (fields.id.as_bytes(), fields.service.as_bytes(), fields.dialect.as_bytes());
         let all = [id, service, dialect, &category, fields.version.as_bytes(), fields.address.as_bytes(), &meta];
-        let there = all.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
-        Self(all[..there].join(&FIELD).into())
+        let used = all.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
+        Self(all[..used].join(&FIELD).into())
     }
 }
 
@@ -92,7 +92,7 @@ impl Details {
     }
 
     /// One of [`DetailFields::meta`].
-    pub fn meta_of(&self, name: &str) -> Option<&str> {
+    pub fn meta_value(&self, name: &str) -> Option<&str> {
         self.meta().find(|(held, _)| *held == name).map(|(_, value)| value)
     }
 
@@ -183,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_most_leave_empty_takes_nothing() {
+    fn empty_fields_take_no_memory() {
         let fields =
             DetailFields { id: "1".into(), service: "web".into(), dialect: "skyapi".into(), ..DetailFields::default() };
         assert_eq!(Details::from(fields).0.len(), "1|web|skyapi".len());
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_the_other_fields() {
+    fn change_preserves_the_other_fields() {
         let mut details =
             Details::from(DetailFields { id: "1".into(), service: "web".into(), ..DetailFields::default() });
         details.change(|fields| fields.meta = [("a".into(), String::new())].into());
@@ -202,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_said_is_held(
+        fn fields_round_trip(
             texts in prop::array::uniform5(".{0,9}"),
             category in prop::collection::vec(".{0,9}", 0..3),
             meta in prop::collection::btree_map(".{0,9}", ".{0,9}", 0..3),

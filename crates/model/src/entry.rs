@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 /// The field that holds everything of ours. One object under a name of its own: no other reader looks
 /// at it, and nothing in it can collide with a SkyDNS field (Go's JSON ignores case).
-pub const OURS: &str = "skyhound";
+pub const DETAILS_FIELD: &str = "skyhound";
 /// The largest value that is read or written, in bytes. etcd takes 1.5 MiB a request.
 pub const VALUE_MAX: usize = 64 * 1024;
 
@@ -88,14 +88,14 @@ pub enum EntryError {
     #[error("is JSON, but not an object")]
     NotAnObject,
     /// A field has the wrong type or is out of its range.
-    #[error("has {field:?}: {value}, and that takes {wants}")]
+    #[error("has {field:?}: {value}, and that takes {expected}")]
     Field {
         /// The field.
         field: &'static str,
         /// What it holds.
         value: String,
         /// What it should hold.
-        wants: &'static str,
+        expected: &'static str,
     },
     /// The host is neither an address nor a name.
     #[error("has a host that is no address and, as a name, {0}")]
@@ -127,7 +127,9 @@ impl Entry {
                 "targetstrip" => entry.targetstrip = number("targetstrip", value)?,
                 "group" => entry.group = text("group", value)?.into(),
                 // An odd object under our own name harms nobody but what only we would show.
-                OURS => entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into),
+                DETAILS_FIELD => {
+                    entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into)
+                }
                 _ => {}
             }
         }
@@ -140,10 +142,10 @@ impl Entry {
     }
 
     /// The value to store in place of `old`: fields that we do not know are kept as they are.
-    pub fn encode_over(&self, old: &[u8]) -> Vec<u8> {
+    pub fn encode_replacing(&self, old: &[u8]) -> Vec<u8> {
         match serde_json::from_slice(old) {
             Ok(Value::Object(mut fields)) => {
-                fields.retain(|name, _| !is_known(name));
+                fields.retain(|name, _| !is_known_field(name));
                 self.encode_into(fields)
             }
             _ => self.encode(),
@@ -152,8 +154,8 @@ impl Entry {
 
     fn encode_into(&self, unknown: Map<String, Value>) -> Vec<u8> {
         let mut fields = Map::new();
-        let mut put = |name: &str, value: Value, there: bool| {
-            if there {
+        let mut put = |name: &str, value: Value, present: bool| {
+            if present {
                 fields.insert(name.to_owned(), value);
             }
         };
@@ -166,7 +168,7 @@ impl Entry {
         put("ttl", json!(self.ttl), self.ttl != 0);
         put("targetstrip", json!(self.targetstrip), self.targetstrip != 0);
         put("group", json!(self.group), !self.group.is_empty());
-        put(OURS, json!(self.details), self.details.is_some());
+        put(DETAILS_FIELD, json!(self.details), self.details.is_some());
         fields.extend(unknown);
         // Exact: it is kept for as long as the entry is.
         Value::Object(fields).to_string().into_boxed_str().into_boxed_bytes().into_vec()
@@ -174,18 +176,18 @@ impl Entry {
 }
 
 /// Whether a field, in any case, is one that [`Entry::encode`] writes.
-fn is_known(name: &str) -> bool {
-    const KNOWN: [&str; 10] =
-        ["host", "port", "priority", "weight", "text", "mail", "ttl", "targetstrip", "group", OURS];
-    KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name))
+fn is_known_field(name: &str) -> bool {
+    const FIELDS: [&str; 10] =
+        ["host", "port", "priority", "weight", "text", "mail", "ttl", "targetstrip", "group", DETAILS_FIELD];
+    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-fn wrong(field: &'static str, value: &Value, wants: &'static str) -> EntryError {
+fn wrong(field: &'static str, value: &Value, expected: &'static str) -> EntryError {
     let mut shown = value.to_string();
     if shown.len() > 80 {
         shown = shown.chars().take(80).chain("…".chars()).collect();
     }
-    EntryError::Field { field, value: shown, wants }
+    EntryError::Field { field, value: shown, expected }
 }
 
 fn text<'v>(field: &'static str, value: &'v Value) -> Result<&'v str, EntryError> {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_writers_leave_is_read() {
+    fn entries_of_other_writers_are_read() {
         let external = parsed(
             r#"{"host":"10.0.0.1","port":80,"targetstrip":1,"text":"\"heritage=x\"","setIdentifier":"s","ttl":null}"#,
         );
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_says_why() {
+    fn malformed_entries_are_rejected_with_a_reason() {
         for (value, why) in [
             ("this is not JSON", "is not JSON: expected"),
             (r#"{"host":"10.0.0.1""#, "is not JSON: EOF"),
@@ -258,16 +260,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rewrite_keeps_what_it_does_not_know() {
+    fn a_rewrite_preserves_unknown_fields() {
         let old = br#"{"Host":"10.0.0.1","colour":"blue","port":1,"setIdentifier":"s"}"#;
         let entry = Entry { host: Some(Host::Addr([10, 0, 0, 2].into())), port: 2, ..Entry::default() };
-        let new: Value = serde_json::from_slice(&entry.encode_over(old)).unwrap();
+        let new: Value = serde_json::from_slice(&entry.encode_replacing(old)).unwrap();
         assert_eq!(new, json!({"host": "10.0.0.2", "port": 2, "colour": "blue", "setIdentifier": "s"}));
     }
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(port: u16, priority: u16, weight: u16, ttl: u32, mail: bool, text in ".{0,40}", targetstrip: u8) {
+        fn entries_round_trip(port: u16, priority: u16, weight: u16, ttl: u32, mail: bool, text in ".{0,40}", targetstrip: u8) {
             let entry = Entry {
                 host: Some(Host::parse("a.b").unwrap()), port, priority, weight, ttl, mail, targetstrip,
                 text: text.into(), group: "g".into(),
@@ -277,7 +279,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_entry_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = Entry::parse(&bytes);
         }
     }

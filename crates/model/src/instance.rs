@@ -85,12 +85,12 @@ pub struct Instance {
     /// What is stored.
     pub entry: Entry,
     /// A second key, for programs that read another layout.
-    pub twin: Option<Twin>,
+    pub mirror: Option<MirrorKey>,
 }
 
 /// An entry's second key: what programs read that know another layout. Lives and goes with the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Twin {
+pub struct MirrorKey {
     /// The first is taken if nothing stands there, else the second.
     pub keys: [Key; 2],
     /// What is stored there.
@@ -100,14 +100,14 @@ pub struct Twin {
 /// What is wrong with a registration. Reads as a sentence that names the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{parameter} {problem}")]
-pub struct Invalid {
+pub struct InvalidParameter {
     /// The parameter.
     pub parameter: &'static str,
     /// What is wrong with it.
     pub problem: String,
 }
 
-impl Invalid {
+impl InvalidParameter {
     /// A sentence from its two halves.
     pub fn new(parameter: &'static str, problem: impl std::fmt::Display) -> Self {
         Self { parameter, problem: problem.to_string() }
@@ -116,7 +116,7 @@ impl Invalid {
 
 impl Registration {
     /// Checks everything, and says where the instance belongs. `peer` is the address that it spoke from.
-    pub fn accept(self, naming: &Naming, peer: IpAddr) -> Result<Instance, Invalid> {
+    pub fn accept(self, naming: &Naming, peer: IpAddr) -> Result<Instance, InvalidParameter> {
         let host = self.host(peer)?;
         self.check_numbers()?;
         self.check_texts()?;
@@ -125,13 +125,13 @@ impl Registration {
         } else {
             self.category.clone()
         };
-        let place = match (&host, &self.address) {
+        let location = match (&host, &self.address) {
             (Some(host), _) => host.to_string(),
             (None, address) => address.clone().unwrap_or_default(),
         };
-        let id = self.id(&category, &place)?;
+        let id = self.id(&category, &location)?;
         let name = self.name(naming, &category, &id)?;
-        let key = naming.layout.key(&name).map_err(|e| Invalid::new("service", e))?;
+        let key = naming.layout.key(&name).map_err(|e| InvalidParameter::new("service", e))?;
         let details = DetailFields {
             id: id.to_string(),
             service: self.service,
@@ -153,7 +153,7 @@ impl Registration {
             group: self.group.unwrap_or_default().into(),
             details: Some(details.into()),
         };
-        Ok(Instance { name, key, entry, twin: None })
+        Ok(Instance { name, key, entry, mirror: None })
     }
 
     /// Whether DNS cannot say where it is.
@@ -161,44 +161,49 @@ impl Registration {
         self.port == 0 && self.host.is_empty() && self.address.as_ref().is_some_and(|address| !address.is_empty())
     }
 
-    fn host(&self, peer: IpAddr) -> Result<Option<Host>, Invalid> {
+    fn host(&self, peer: IpAddr) -> Result<Option<Host>, InvalidParameter> {
         if self.is_opaque() {
             return Ok(None);
         }
         if matches!(self.host.as_str(), "" | "0.0.0.0" | "::") {
             return Ok(Some(Host::Addr(peer.to_canonical())));
         }
-        let host = Host::parse(&self.host).map_err(|e| Invalid::new("host", e))?;
+        let host = Host::parse(&self.host).map_err(|e| InvalidParameter::new("host", e))?;
         if let Host::Name(name) = &host {
             for label in name.labels() {
-                registered("host", &label.to_string())?;
+                registrable_label("host", &label.to_string())?;
             }
         }
         Ok(Some(host))
     }
 
-    fn check_numbers(&self) -> Result<(), Invalid> {
+    fn check_numbers(&self) -> Result<(), InvalidParameter> {
         if self.port == 0 && !self.is_opaque() {
-            return Err(Invalid::new("port", "is 0; give the port that the service listens on, 1 to 65535"));
+            return Err(InvalidParameter::new("port", "is 0; give the port that the service listens on, 1 to 65535"));
         }
         match self.ttl {
             Some(ttl) if !(1..=TTL_MAX).contains(&ttl) => {
-                Err(Invalid::new("ttl", format!("is {ttl}; give seconds from 1 to {TTL_MAX}")))
+                Err(InvalidParameter::new("ttl", format!("is {ttl}; give seconds from 1 to {TTL_MAX}")))
             }
             _ => Ok(()),
         }
     }
 
-    fn check_texts(&self) -> Result<(), Invalid> {
-        let bounded = |parameter, text: &str, most: usize| match text.len() {
-            length if length > most => Err(Invalid::new(parameter, format!("is {length} bytes; {most} is the most"))),
+    fn check_texts(&self) -> Result<(), InvalidParameter> {
+        let bounded = |parameter, text: &str, max: usize| match text.len() {
+            length if length > max => {
+                Err(InvalidParameter::new(parameter, format!("is {length} bytes; {max} is the most")))
+            }
             _ => Ok(()),
         };
         bounded("text", self.text.as_deref().unwrap_or_default(), TEXT_MAX)?;
         bounded("address", self.address.as_deref().unwrap_or_default(), ADDRESS_MAX)?;
         bounded("group", self.group.as_deref().unwrap_or_default(), META_VALUE_MAX)?;
         if self.meta.len() > META_MAX {
-            return Err(Invalid::new("meta", format!("has {} fields; {META_MAX} is the most", self.meta.len())));
+            return Err(InvalidParameter::new(
+                "meta",
+                format!("has {} fields; {META_MAX} is the most", self.meta.len()),
+            ));
         }
         for (name, value) in &self.meta {
             bounded("meta", name, META_VALUE_MAX)?;
@@ -207,46 +212,47 @@ impl Registration {
         match &self.version {
             Some(version) => match semver::Version::parse(version) {
                 Ok(_) => Ok(()),
-                Err(e) => {
-                    Err(Invalid::new("version", format!("is {version:?}, and that is no version such as 1.2.3: {e}")))
-                }
+                Err(e) => Err(InvalidParameter::new(
+                    "version",
+                    format!("is {version:?}, and that is no version such as 1.2.3: {e}"),
+                )),
             },
             None => Ok(()),
         }
     }
 
     /// The last label: skyapi's hash, so that the same process has the same key whoever writes it.
-    fn id(&self, category: &[String], host: &str) -> Result<Label, Invalid> {
+    fn id(&self, category: &[String], host: &str) -> Result<Label, InvalidParameter> {
         let hash = skyapi_id(&self.service, category, host, self.port);
         match self.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-            None => registered("prefix", &hash),
-            Some(prefix) => registered("prefix", &format!("{prefix}-{}", &hash[..20])),
+            None => registrable_label("prefix", &hash),
+            Some(prefix) => registrable_label("prefix", &format!("{prefix}-{}", &hash[..20])),
         }
     }
 
-    fn name(&self, naming: &Naming, category: &[String], id: &Label) -> Result<Name, Invalid> {
+    fn name(&self, naming: &Naming, category: &[String], id: &Label) -> Result<Name, InvalidParameter> {
         let mut labels = naming.root.labels().to_vec();
         for part in category.iter().rev() {
-            labels.extend(path("category", part)?);
+            labels.extend(registrable_labels("category", part)?);
         }
         if self.service.is_empty() {
-            return Err(Invalid::new("service", "is missing; say which service this process offers"));
+            return Err(InvalidParameter::new("service", "is missing; say which service this process offers"));
         }
-        labels.extend(path("service", &self.service)?);
+        labels.extend(registrable_labels("service", &self.service)?);
         labels.push(id.clone());
-        Name::from_root(labels).map_err(|e| Invalid::new("service", format!("with its category and id {e}")))
+        Name::from_root(labels).map_err(|e| InvalidParameter::new("service", format!("with its category and id {e}")))
     }
 }
 
 /// Labels that a peer may register, from dotted text, root first.
-fn path(parameter: &'static str, dotted: &str) -> Result<Vec<Label>, Invalid> {
-    dotted.split('.').rev().map(|label| registered(parameter, label)).collect()
+fn registrable_labels(parameter: &'static str, dotted: &str) -> Result<Vec<Label>, InvalidParameter> {
+    dotted.split('.').rev().map(|label| registrable_label(parameter, label)).collect()
 }
 
-fn registered(parameter: &'static str, label: &str) -> Result<Label, Invalid> {
-    Label::registered(label).map_err(|error| match error {
-        NameError::Wildcard(_) => Invalid::new(parameter, error),
-        _ => Invalid::new(parameter, format!("{label:?} {error}")),
+fn registrable_label(parameter: &'static str, label: &str) -> Result<Label, InvalidParameter> {
+    Label::registrable(label).map_err(|error| match error {
+        NameError::Wildcard(_) => InvalidParameter::new(parameter, error),
+        _ => InvalidParameter::new(parameter, format!("{label:?} {error}")),
     })
 }
 
@@ -276,10 +282,15 @@ pub fn sha1_hex(text: impl AsRef<[u8]>) -> String {
 impl Instance {
     /// The same instance under another last label, for dialects whose peers say who they are themselves. What is wrong
     /// with the name then is said of `parameter`.
-    pub fn placed(mut self, label: Label, parameter: &'static str, naming: &Naming) -> Result<Self, Invalid> {
+    pub fn with_id_label(
+        mut self,
+        label: Label,
+        parameter: &'static str,
+        naming: &Naming,
+    ) -> Result<Self, InvalidParameter> {
         let above = self.name.ancestor(1).unwrap_or_default();
-        self.name = above.child(label).map_err(|e| Invalid::new(parameter, e))?;
-        self.key = naming.layout.key(&self.name).map_err(|e| Invalid::new(parameter, e))?;
+        self.name = above.child(label).map_err(|e| InvalidParameter::new(parameter, e))?;
+        self.key = naming.layout.key(&self.name).map_err(|e| InvalidParameter::new(parameter, e))?;
         Ok(self)
     }
 }
@@ -322,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_tried_example() {
+    fn the_skyapi_example_has_the_original_key() {
         let instance = foo().accept(&naming(), PEER).unwrap();
         assert_eq!(
             instance.key,
@@ -335,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn several_categories_and_a_prefix() {
+    fn several_categories_and_a_prefix_are_in_the_name() {
         let registration = Registration {
             category: vec!["services".into(), "production".into()],
             prefix: Some("blue".into()),
@@ -349,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_host_is_the_peers_address() {
+    fn a_missing_host_defaults_to_the_peer_address() {
         for host in ["", "0.0.0.0", "::"] {
             let instance = Registration { host: host.into(), ..foo() }.accept(&naming(), PEER).unwrap();
             assert_eq!(instance.entry.host, Some(Host::Addr(PEER)), "{host:?}");
@@ -357,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_dns_cannot_say_has_no_host() {
+    fn an_address_without_dns_form_has_no_host() {
         let address = Some("unix:///run/x".to_owned());
         let opaque = Registration { host: String::new(), port: 0, address: address.clone(), ..foo() };
         let instance = opaque.accept(&naming(), PEER).unwrap();
@@ -374,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_registered_is_named() {
+    fn invalid_registrations_name_the_parameter() {
         let long = "x".repeat(64);
         let bad: [(Registration, &str); 16] = [
             (Registration { port: 0, address: Some(String::new()), ..foo() }, "port is 0"),

@@ -43,7 +43,7 @@ impl fmt::Debug for Key {
 pub enum KeyError {
     /// The key does not begin with the prefix and a slash.
     #[error("is not below the prefix {0}")]
-    Outside(String),
+    OutsidePrefix(String),
     /// The key's path does not spell a name.
     #[error("as a name {0}")]
     Name(#[from] NameError),
@@ -93,7 +93,8 @@ impl Layout {
 
     /// The name of a key. One slash at the key's end is passed over, as CoreDNS does.
     pub fn name(&self, key: &[u8]) -> Result<Name, KeyError> {
-        let path = key.strip_prefix(self.prefix.as_bytes()).ok_or_else(|| KeyError::Outside(self.prefix.clone()))?;
+        let path =
+            key.strip_prefix(self.prefix.as_bytes()).ok_or_else(|| KeyError::OutsidePrefix(self.prefix.clone()))?;
         let path = path.strip_suffix(b"/").unwrap_or(path);
         if path.is_empty() {
             return Ok(Name::root());
@@ -109,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_manuals_example() {
+    fn the_manual_example_maps_both_ways() {
         let layout = Layout::new("/skydns");
         let name = Name::parse("1.rails.production.east.skydns.local.").unwrap();
         let key = layout.key(&name).unwrap();
@@ -118,22 +119,22 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_of_any_number_of_parts() {
+    fn prefixes_are_normalized() {
         for (typed, clean) in [("/skydns", "/skydns/"), ("a//b/", "/a/b/"), ("", "/"), ("/", "/")] {
             assert_eq!(Layout::new(typed).prefix(), clean);
         }
     }
 
     #[test]
-    fn keys_that_are_no_place_of_a_name() {
+    fn keys_without_a_name_are_rejected() {
         let layout = Layout::new("/skydns");
-        assert_eq!(layout.name(b"/skydnsx/a"), Err(KeyError::Outside("/skydns/".into())));
+        assert_eq!(layout.name(b"/skydnsx/a"), Err(KeyError::OutsidePrefix("/skydns/".into())));
         assert_eq!(layout.name(b"/skydns/a//b"), Err(KeyError::Name(NameError::EmptyLabel)));
         assert_eq!(layout.key(&Name::parse("a/b.local").unwrap()), Err(KeyError::Slash));
     }
 
     #[test]
-    fn what_other_writers_leave_is_read() {
+    fn keys_of_other_writers_are_read() {
         let layout = Layout::new("/skydns");
         assert_eq!(layout.name(b"/skydns/local/Foo/").unwrap().to_string(), "foo.local.");
         assert_eq!(layout.name(b"/skydns/local/host:web:8080").unwrap().to_string(), "host:web:8080.local.");

@@ -38,18 +38,18 @@ pub enum NameError {
 }
 
 /// One label: 1 to 63 bytes, ASCII letters in lower case. Any other byte may occur, as in DNS itself;
-/// what a *registration* may use is narrower, see [`Label::registered`].
+/// what a *registration* may use is narrower, see [`Label::registrable`].
 ///
 /// A short one, as nearly all are, is held in place: a tree of a million names is searched by comparing
 /// labels, and each that is elsewhere in memory is a cache miss.
 #[derive(Clone)]
-pub struct Label(Held);
+pub struct Label(LabelRepr);
 
 /// The longest label that is held in place; makes 24 bytes with its length and the tag.
 const SHORT_MAX: usize = 22;
 
 #[derive(Clone)]
-enum Held {
+enum LabelRepr {
     Short(u8, [u8; SHORT_MAX]),
     Long(Box<[u8]>),
 }
@@ -64,9 +64,9 @@ impl Label {
                 let mut short = [0; SHORT_MAX];
                 short[..length].copy_from_slice(bytes);
                 short.make_ascii_lowercase();
-                Ok(Self(Held::Short(u8::try_from(length).unwrap_or_default(), short)))
+                Ok(Self(LabelRepr::Short(u8::try_from(length).unwrap_or_default(), short)))
             }
-            length if length <= LABEL_MAX => Ok(Self(Held::Long(bytes.to_ascii_lowercase().into()))),
+            length if length <= LABEL_MAX => Ok(Self(LabelRepr::Long(bytes.to_ascii_lowercase().into()))),
             long => Err(NameError::LabelTooLong(long)),
         }
     }
@@ -74,7 +74,7 @@ impl Label {
     /// A label that a peer may register: letters, digits, `-`, `_`; neither `*` nor `any`. Everything
     /// else either breaks readers (Go, c-ares and systemd-resolved refuse odd bytes) or writes outside
     /// its place (`/`, `..`).
-    pub fn registered(text: &str) -> Result<Self, NameError> {
+    pub fn registrable(text: &str) -> Result<Self, NameError> {
         if let Some(odd) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*'))) {
             return Err(NameError::BadCharacter(odd));
         }
@@ -89,8 +89,8 @@ impl Label {
     /// The label's bytes, lower case.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Held::Short(length, bytes) => &bytes[..usize::from(*length)],
-            Held::Long(bytes) => bytes,
+            LabelRepr::Short(length, bytes) => &bytes[..usize::from(*length)],
+            LabelRepr::Long(bytes) => bytes,
         }
     }
 
@@ -209,7 +209,7 @@ impl Name {
     }
 
     /// `foo.x` for `_foo._tcp.x`, the name by which RFC 2782 asks for a service; `None` for any other name.
-    pub fn of_service(&self) -> Option<Self> {
+    pub fn srv_service(&self) -> Option<Self> {
         let (service, above) = self.0.split_last()?;
         let (protocol, above) = above.split_last()?;
         if !matches!(protocol.as_bytes(), b"_tcp" | b"_udp") {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_its_bytes_however_it_is_held() {
+    fn labels_compare_by_bytes_in_both_representations() {
         assert_eq!(size_of::<Label>(), 24);
         let label = |length: usize| Label::new("x".repeat(length)).unwrap();
         for length in 1..=LABEL_MAX {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_holds_whole_labels_only() {
+    fn is_within_compares_whole_labels() {
         let zone = Name::parse("foo.local").unwrap();
         assert!(Name::parse("a.foo.local").unwrap().is_within(&zone));
         assert!(zone.is_within(&zone) && zone.is_within(&Name::root()));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_says_why() {
+    fn malformed_names_are_rejected() {
         for (text, why) in [
             ("", NameError::EmptyLabel),
             ("a..b", NameError::EmptyLabel),
@@ -328,26 +328,26 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_may_register_is_narrower() {
-        assert!(Label::registered("_http-2").is_ok());
+    fn registrable_labels_are_narrower() {
+        assert!(Label::registrable("_http-2").is_ok());
         for odd in ["a/b", "..", "a b", "ä", "a:1", "a*"] {
-            assert!(matches!(Label::registered(odd), Err(NameError::BadCharacter(_))), "{odd}");
+            assert!(matches!(Label::registrable(odd), Err(NameError::BadCharacter(_))), "{odd}");
         }
-        assert_eq!(Label::registered("*"), Err(NameError::Wildcard("*")));
-        assert_eq!(Label::registered("Any"), Err(NameError::Wildcard("any")));
-        assert_eq!(Label::registered(""), Err(NameError::EmptyLabel));
+        assert_eq!(Label::registrable("*"), Err(NameError::Wildcard("*")));
+        assert_eq!(Label::registrable("Any"), Err(NameError::Wildcard("any")));
+        assert_eq!(Label::registrable(""), Err(NameError::EmptyLabel));
     }
 
     proptest! {
         #[test]
-        fn presentation_form_reads_back(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..8)) {
+        fn presentation_form_round_trips(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..8)) {
             let labels = labels.into_iter().map(|l| Label::new(l).unwrap()).collect();
             let name = Name::from_root(labels).unwrap();
             prop_assert_eq!(Name::parse(&name.to_string()).unwrap(), name);
         }
 
         #[test]
-        fn any_text_is_a_name_or_an_error(text in ".{0,300}") {
+        fn arbitrary_text_never_panics(text in ".{0,300}") {
             if let Ok(name) = Name::parse(&text) {
                 prop_assert!(name.wire_len() <= NAME_MAX);
             }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_or_not_it_is_its_text() {
+    fn text_dereferences_to_its_content() {
         for text in ["", "x"] {
             let held = Text::from(text);
             assert_eq!((&*held, held.to_string(), held.0.is_some()), (text, text.to_owned(), !text.is_empty()));

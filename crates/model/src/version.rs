@@ -9,12 +9,12 @@ use nodejs_semver::{Range, Version};
 
 /// A range of versions.
 #[derive(Debug, Clone)]
-pub struct Versions(Range);
+pub struct VersionRange(Range);
 
 /// Longer texts are no range: reading one costs more than its length.
 const RANGE_MAX: usize = 256;
 
-impl Versions {
+impl VersionRange {
     /// Reads a range. A single version is one as well; the empty text is every version.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -26,7 +26,7 @@ impl Versions {
     }
 
     /// Whether a version is in it. A text that is no version is in none.
-    pub fn hold(&self, version: &str) -> bool {
+    pub fn contains(&self, version: &str) -> bool {
         Version::parse(version.trim()).is_ok_and(|version| self.0.satisfies(&version))
     }
 }
@@ -57,7 +57,7 @@ impl VersionLabel {
 
     /// Whether a version is one of these. What is not released yet (`1.2.3-rc.1`) is only meant where it is named, and
     /// a label cannot name it.
-    pub fn holds(&self, version: &str) -> bool {
+    pub fn matches(&self, version: &str) -> bool {
         Version::parse(version.trim()).is_ok_and(|version| {
             !version.is_prerelease()
                 && version.major() == self.major
@@ -72,8 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_labels() {
-        let holds = |label: &str, version: &str| VersionLabel::parse(label.as_bytes()).unwrap().holds(version);
+    fn version_labels_match_versions() {
+        let holds = |label: &str, version: &str| VersionLabel::parse(label.as_bytes()).unwrap().matches(version);
         assert!(holds("v1", "1.2.3") && holds("v1-2", "1.2.3") && holds("v1-2-3", "1.2.3") && holds("v0", "0.9.0"));
         assert!(!holds("v1", "2.0.0") && !holds("v1-2", "1.3.0") && !holds("v1-2-3", "1.2.4"));
         assert!(!holds("v1", "1.2.3-rc.1") && !holds("v1", "") && !holds("v1", "one"));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_npms() {
+    fn ranges_follow_npm() {
         for (range, holds, not) in [
             ("1.2.3", "1.2.3", "1.2.4"),
             ("=1.2.3", "1.2.3", "1.2.2"),
@@ -106,13 +106,13 @@ mod tests {
             (">=1.2.3-beta.2", "1.2.3-beta.4", "1.2.4-beta.1"),
             ("1.2.x", "1.2.3", "1.2.3-beta"),
         ] {
-            let versions = Versions::parse(range).unwrap();
-            assert!(versions.hold(holds), "{range:?} {holds:?}");
-            assert!(!versions.hold(not), "{range:?} {not:?}");
+            let versions = VersionRange::parse(range).unwrap();
+            assert!(versions.contains(holds), "{range:?} {holds:?}");
+            assert!(!versions.contains(not), "{range:?} {not:?}");
         }
         for none in ["one", "1.2.3.4.", ">>1"] {
-            assert!(Versions::parse(none).is_err(), "{none:?}");
+            assert!(VersionRange::parse(none).is_err(), "{none:?}");
         }
-        assert!(Versions::parse(&"1 || ".repeat(100)).is_err());
+        assert!(VersionRange::parse(&"1 || ".repeat(100)).is_err());
     }
 }

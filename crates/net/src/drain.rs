@@ -1,6 +1,6 @@
 //! Who is connected, and stopping without losing anyone.
 //!
-//! Every connection has a [`Seat`] from accept to close. A websocket takes its seat along when it leaves
+//! Every connection has a [`ConnectionPermit`] from accept to close. A websocket takes its seat along when it leaves
 //! hyper, because hyper's own graceful shutdown does not know of upgraded sockets. Owns: the count, the
 //! limit of it, the stop signal. Does not own: what a connection does when it hears the signal.
 
@@ -12,35 +12,35 @@ use tokio::sync::{Notify, watch};
 /// All seats.
 #[derive(Debug)]
 pub struct Drain {
-    most: usize,
-    taken: watch::Sender<usize>,
+    max: usize,
+    in_use: watch::Sender<usize>,
     stopping: watch::Sender<bool>,
 }
 
 impl Drain {
-    /// `most` seats at a time.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: watch::Sender::new(0), stopping: watch::Sender::new(false) })
+    /// A limit of `max` connections at a time.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, in_use: watch::Sender::new(0), stopping: watch::Sender::new(false) })
     }
 
     /// A seat; `None` when all are taken.
-    pub fn seat(self: &Arc<Self>) -> Option<Arc<Seat>> {
-        let taken = self.taken.send_if_modified(|taken| {
-            let free = *taken < self.most;
-            *taken += usize::from(free);
+    pub fn try_acquire(self: &Arc<Self>) -> Option<Arc<ConnectionPermit>> {
+        let in_use = self.in_use.send_if_modified(|in_use| {
+            let free = *in_use < self.max;
+            *in_use += usize::from(free);
             free
         });
-        taken.then(|| Arc::new(Seat { drain: Arc::clone(self), cut: Notify::new() }))
+        in_use.then(|| Arc::new(ConnectionPermit { drain: Arc::clone(self), disconnect: Notify::new() }))
     }
 
     /// How many seats are taken.
-    pub fn taken(&self) -> usize {
-        *self.taken.borrow()
+    pub fn in_use(&self) -> usize {
+        *self.in_use.borrow()
     }
 
     /// How many seats there are.
-    pub fn most(&self) -> usize {
-        self.most
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// Tells everybody to stop, once and for all.
@@ -49,22 +49,22 @@ impl Drain {
     }
 
     /// Waits until all seats are free, at most for `deadline`. Returns how many are not.
-    pub async fn empty(&self, deadline: Duration) -> usize {
-        let mut taken = self.taken.subscribe();
+    pub async fn wait_until_idle(&self, deadline: Duration) -> usize {
+        let mut in_use = self.in_use.subscribe();
         // The sender lives as long as `self`, so that only the deadline can end the wait early.
-        let _ = tokio::time::timeout(deadline, taken.wait_for(|taken| *taken == 0)).await;
-        self.taken()
+        let _ = tokio::time::timeout(deadline, in_use.wait_for(|in_use| *in_use == 0)).await;
+        self.in_use()
     }
 }
 
 /// One connection's place. Dropping the last reference frees it.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ConnectionPermit {
     drain: Arc<Drain>,
-    cut: Notify,
+    disconnect: Notify,
 }
 
-impl Seat {
+impl ConnectionPermit {
     /// Waits for the stop signal.
     pub async fn stopping(&self) {
         let _ = self.drain.stopping.subscribe().wait_for(|stopping| *stopping).await;
@@ -76,20 +76,20 @@ impl Seat {
     }
 
     /// Ends the connection without another word: its peer does not take any.
-    pub fn cut(&self) {
+    pub fn disconnect(&self) {
         // Leaves a permit, so that it does not matter who comes first.
-        self.cut.notify_one();
+        self.disconnect.notify_one();
     }
 
     /// Waits until somebody cuts the connection. For the one task that serves it.
-    pub(super) async fn is_cut(&self) {
-        self.cut.notified().await;
+    pub(super) async fn disconnect_requested(&self) {
+        self.disconnect.notified().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.drain.taken.send_modify(|taken| *taken -= 1);
+        self.drain.in_use.send_modify(|in_use| *in_use -= 1);
     }
 }
 
@@ -99,7 +99,7 @@ pub struct Peer {
     /// Its address.
     pub addr: SocketAddr,
     /// Its seat. Whatever outlives the request and keeps the socket keeps this as well.
-    pub seat: Arc<Seat>,
+    pub permit: Arc<ConnectionPermit>,
 }
 
 #[cfg(test)]
@@ -107,18 +107,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn seats_are_counted_limited_and_waited_for() {
+    async fn permits_are_counted_limited_and_awaited() {
         let drain = Drain::new(2);
-        let one = drain.seat().unwrap();
-        let two = drain.seat().unwrap();
-        assert!(drain.seat().is_none(), "over the limit");
+        let one = drain.try_acquire().unwrap();
+        let two = drain.try_acquire().unwrap();
+        assert!(drain.try_acquire().is_none(), "over the limit");
         drop(one);
-        let three = drain.seat().unwrap();
-        assert_eq!(drain.empty(Duration::from_secs(1)).await, 2, "the deadline ends the wait");
+        let three = drain.try_acquire().unwrap();
+        assert_eq!(drain.wait_until_idle(Duration::from_secs(1)).await, 2, "the deadline ends the wait");
         assert!(!two.is_stopping());
         drain.stop();
         two.stopping().await;
-        let waiting = tokio::spawn(async move { drain.empty(Duration::from_secs(60)).await });
+        let waiting = tokio::spawn(async move { drain.wait_until_idle(Duration::from_secs(60)).await });
         drop((two, three));
         assert_eq!(waiting.await.unwrap(), 0);
     }

@@ -8,33 +8,33 @@ use std::borrow::Cow;
 
 /// An answer that is not the one asked for. The sentence is the body, as plain text.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{status}: {sentence}")]
+#[error("{status}: {message}")]
 pub struct HttpError {
     status: StatusCode,
-    sentence: Cow<'static, str>,
+    message: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl HttpError {
     /// A status and the sentence that goes with it.
-    pub fn new(status: StatusCode, sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, sentence: sentence.into(), headers: Vec::new() }
+    pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into(), headers: Vec::new() }
     }
 
     /// 400: the peer has to ask differently.
-    pub fn bad_request(sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, sentence)
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
     }
 
     /// 503: the same question is right a little later. `Retry-After` says when, each time anew.
-    pub fn unavailable(sentence: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         let seconds = HeaderValue::from(fastrand::u16(1..=RETRY_AFTER_MAX));
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence).with(RETRY_AFTER, seconds)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, seconds)
     }
 
     /// 426: this is for websockets (RFC 9110 section 15.5.22 wants the `Upgrade` header).
-    pub fn upgrade_required(sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::UPGRADE_REQUIRED, sentence)
+    pub fn upgrade_required(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, message)
             .with(UPGRADE, HeaderValue::from_static("websocket"))
             .with(CONNECTION, HeaderValue::from_static("Upgrade"))
     }
@@ -52,13 +52,13 @@ impl HttpError {
     }
 
     /// The sentence, without the line's end.
-    pub fn sentence(&self) -> &str {
-        &self.sentence
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// As it goes to the peer.
     pub fn into_reply(self) -> Reply {
-        let mut reply = text(self.status, &format!("{}\n", self.sentence));
+        let mut reply = text(self.status, &format!("{}\n", self.message));
         reply.headers_mut().extend(self.headers);
         reply
     }

@@ -26,47 +26,56 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Bytes of replies that wait on one HTTP/2 connection for a peer that does not read, for each request.
-const HTTP2_BUFFER: usize = 64 * 1024;
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct HttpService {
     routes: Routes,
     limits: Limits,
     metrics: Arc<Metrics>,
-    one: http1::Builder,
-    two: http2::Builder<TokioExecutor>,
+    http1_builder: http1::Builder,
+    http2_builder: http2::Builder<TokioExecutor>,
     refusals: Arc<Semaphore>,
 }
 
-impl Service {
+impl HttpService {
     pub(super) fn new(routes: Routes, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        let mut one = http1::Builder::new();
+        let mut http1_builder = http1::Builder::new();
         // hyper answers a head over its own limits with a bare status. At twice ours, most of those who
         // go over ours are read, and hear a sentence from `check_head`.
-        one.timer(TokioTimer::new())
+        http1_builder
+            .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers * 2)
             .max_header_size(limits.head_bytes * 2)
             .max_buf_size((limits.head_bytes * 2).max(8192));
-        let mut two = http2::Builder::new(TokioExecutor::new());
-        two.timer(TokioTimer::new())
+        let mut http2_builder = http2::Builder::new(TokioExecutor::new());
+        http2_builder
+            .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(u32::try_from(limits.head_bytes * 2).unwrap_or(u32::MAX))
-            .max_send_buf_size(HTTP2_BUFFER);
-        Arc::new(Self { routes, limits, metrics, one, two, refusals: Arc::new(Semaphore::new(REFUSALS)) })
+            .max_send_buf_size(HTTP2_SEND_BUFFER);
+        Arc::new(Self {
+            routes,
+            limits,
+            metrics,
+            http1_builder,
+            http2_builder,
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+        })
     }
 
     /// Every request gets an answer.
-    async fn answer(&self, request: Request, peer: Peer) -> Reply {
+    async fn handle(&self, request: Request, peer: Peer) -> Reply {
         let found =
             check_head(&request, &self.limits).and_then(|()| self.routes.find(request.method(), request.uri().path()));
         let (path, answer) = match found {
-            Ok(route) => (route.path(), route.answer(request, peer).await),
+            Ok(route) => (route.path(), route.handle(request, peer).await),
             Err(error) => ("none", Err(error)),
         };
         let reply = answer.unwrap_or_else(|error| {
-            tracing::debug!(path, status = error.status().as_u16(), sentence = error.sentence(), "refused");
+            tracing::debug!(path, status = error.status().as_u16(), reason = error.message(), "refused");
             error.into_reply()
         });
         self.metrics.request(path, reply.status().as_u16());
@@ -75,18 +84,18 @@ impl Service {
 }
 
 /// A connection that was accepted, within TLS if its listener has it; `None` when there is none with this peer.
-pub(super) async fn secured(
+pub(super) async fn accept_tls(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
     peer: &Peer,
-    service: &Service,
+    service: &HttpService,
 ) -> Option<Stream> {
     let Some(tls) = tls else { return Some(Stream::Plain(stream)) };
-    let shaken = tokio::select! {
-        shaken = timeout(service.limits.head_timeout, tls.accept(stream)) => shaken,
-        () = peer.seat.stopping() => return None,
+    let handshake = tokio::select! {
+        handshake = timeout(service.limits.head_timeout, tls.accept(stream)) => handshake,
+        () = peer.permit.stopping() => return None,
     };
-    match shaken {
+    match handshake {
         Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => tracing::debug!(peer = %peer.addr, %error, "no TLS"),
         Err(_) => tracing::debug!(peer = %peer.addr, "no TLS in time"),
@@ -96,27 +105,27 @@ pub(super) async fn secured(
 }
 
 /// Serves a connection until it ends, or a route has taken its socket over.
-pub(super) async fn serve(stream: Stream, peer: Peer, service: Arc<Service>) {
-    if stream.is_http2() { serve_two(stream, peer, service).await } else { serve_one(stream, peer, service).await }
+pub(super) async fn serve(stream: Stream, peer: Peer, service: Arc<HttpService>) {
+    if stream.is_http2() { serve_http2(stream, peer, service).await } else { serve_http1(stream, peer, service).await }
 }
 
-async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
-    let seat = Arc::clone(&peer.seat);
-    let answering = Arc::clone(&service);
+async fn serve_http1(stream: Stream, peer: Peer, service: Arc<HttpService>) {
+    let permit = Arc::clone(&peer.permit);
+    let handling = Arc::clone(&service);
     let answer = hyper::service::service_fn(move |request| {
-        let (service, peer) = (Arc::clone(&answering), peer.clone());
-        async move { Ok::<_, Infallible>(service.answer(request, peer).await) }
+        let (service, peer) = (Arc::clone(&handling), peer.clone());
+        async move { Ok::<_, Infallible>(service.handle(request, peer).await) }
     });
-    let mut connection = service.one.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    let mut connection = service.http1_builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
     let end = tokio::select! {
         end = &mut connection => end,
-        () = seat.is_cut() => return,
-        () = seat.stopping() => {
+        () = permit.disconnect_requested() => return,
+        () = permit.stopping() => {
             // Idle: closes now. Answering: closes after the answer.
             Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 end = &mut connection => end,
-                () = seat.is_cut() => return,
+                () = permit.disconnect_requested() => return,
             }
         }
     };
@@ -126,8 +135,8 @@ async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
     let stream = parts.io.into_inner();
     if error.is_timeout() && !parts.read_buf.is_empty() {
         service.metrics.request("none", StatusCode::REQUEST_TIMEOUT.as_u16());
-        let sentence = format!("the request's head did not arrive within {:?}", service.limits.head_timeout);
-        last_words(stream, HttpError::new(StatusCode::REQUEST_TIMEOUT, sentence)).await;
+        let message = format!("the request's head did not arrive within {:?}", service.limits.head_timeout);
+        send_final_response(stream, HttpError::new(StatusCode::REQUEST_TIMEOUT, message)).await;
     } else if error.is_parse() {
         // hyper has said what it has to say.
         linger(stream).await;
@@ -136,74 +145,74 @@ async fn serve_one(stream: Stream, peer: Peer, service: Arc<Service>) {
 
 /// HTTP/2. hyper has no clock for its connections: one that asks nothing for as long as a head may take is told
 /// to go, and closed a moment later.
-async fn serve_two(stream: Stream, peer: Peer, service: Arc<Service>) {
-    let seat = Arc::clone(&peer.seat);
-    let asked = Arc::new(AtomicUsize::new(0));
-    let (answering, counted) = (Arc::clone(&service), Arc::clone(&asked));
+async fn serve_http2(stream: Stream, peer: Peer, service: Arc<HttpService>) {
+    let permit = Arc::clone(&peer.permit);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (handling, counter) = (Arc::clone(&service), Arc::clone(&requests));
     let answer = hyper::service::service_fn(move |request| {
-        let (service, peer, open) = (Arc::clone(&answering), peer.clone(), Arc::clone(&counted));
-        open.fetch_add(1, Relaxed);
+        let (service, peer, in_flight) = (Arc::clone(&handling), peer.clone(), Arc::clone(&counter));
+        in_flight.fetch_add(1, Relaxed);
         async move {
-            let mut reply = service.answer(request, peer).await;
+            let mut reply = service.handle(request, peer).await;
             // An answer that is made while it is read goes on.
-            reply.body_mut().hold(open);
+            reply.body_mut().attach_guard(in_flight);
             Ok::<_, Infallible>(reply)
         }
     });
-    let mut connection = pin!(service.two.serve_connection(TokioIo::new(stream), answer));
+    let mut connection = pin!(service.http2_builder.serve_connection(TokioIo::new(stream), answer));
     let idle = async {
-        let mut before = usize::MAX;
+        let mut previous = usize::MAX;
         loop {
-            let now = asked.load(Relaxed);
+            let now = requests.load(Relaxed);
             // Two references are the connection's own; the others are requests being answered.
-            if now == before && Arc::strong_count(&asked) == 2 {
+            if now == previous && Arc::strong_count(&requests) == 2 {
                 return;
             }
-            before = now;
+            previous = now;
             tokio::time::sleep(service.limits.head_timeout).await;
         }
     };
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = seat.is_cut() => return,
-        () = seat.stopping() => {}
+        () = permit.disconnect_requested() => return,
+        () = permit.stopping() => {}
         () = idle => {}
     }
     connection.as_mut().graceful_shutdown();
     // Once for the last bytes of an answer, and again as long as one is being made. A peer that does not answer
     // the farewell is not waited for.
-    let farewell =
-        async { while timeout(LINGER, connection.as_mut()).await.is_err() && Arc::strong_count(&asked) > 2 {} };
+    let draining =
+        async { while timeout(LINGER, connection.as_mut()).await.is_err() && Arc::strong_count(&requests) > 2 {} };
     tokio::select! {
-        () = farewell => {}
-        () = seat.is_cut() => {}
+        () = draining => {}
+        () = permit.disconnect_requested() => {}
     }
 }
 
 /// Tells a connection over the limit that it is, if not too many are being told. Within TLS nothing can be
 /// said without a handshake, and that is what there is no room for.
-pub(super) fn refuse(stream: TcpStream, tls: bool, service: &Arc<Service>, most: usize) {
+pub(super) fn refuse(stream: TcpStream, tls: bool, service: &Arc<HttpService>, max: usize) {
     service.metrics.request("none", StatusCode::SERVICE_UNAVAILABLE.as_u16());
     if tls {
         return;
     }
-    let Ok(turn) = Arc::clone(&service.refusals).try_acquire_owned() else { return };
-    let error = HttpError::unavailable(format!("this daemon holds {most} connections, and that is its limit"));
+    let Ok(refusal_permit) = Arc::clone(&service.refusals).try_acquire_owned() else { return };
+    let error = HttpError::unavailable(format!("this daemon holds {max} connections, and that is its limit"));
     tokio::spawn(async move {
-        last_words(stream, error).await;
-        drop(turn);
+        send_final_response(stream, error).await;
+        drop(refusal_permit);
     });
 }
 
 /// Says an error to a peer that hyper does not serve (any more), and closes.
-async fn last_words(mut stream: impl AsyncRead + AsyncWrite + Unpin, error: HttpError) {
+async fn send_final_response(mut stream: impl AsyncRead + AsyncWrite + Unpin, error: HttpError) {
     let reply = error.clone().into_reply();
     let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", reply.status());
     for (name, value) in reply.headers() {
         // Ours, all of them, and ASCII.
         head.extend([name.as_str(), ": ", value.to_str().unwrap_or_default(), "\r\n"]);
     }
-    let body = error.sentence();
+    let body = error.message();
     let whole = format!("{head}content-length: {}\r\n\r\n{body}\n", body.len() + 1);
     if matches!(timeout(LINGER, stream.write_all(whole.as_bytes())).await, Ok(Ok(()))) {
         linger(stream).await;
@@ -212,11 +221,11 @@ async fn last_words(mut stream: impl AsyncRead + AsyncWrite + Unpin, error: Http
 
 /// Closes so that what was written arrives: see [`LINGER`].
 pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let quiet = async {
+    let discarding = async {
         stream.shutdown().await?;
         let mut left = LINGER_BYTES;
         while left > 0 {
-            match drop_some(&mut stream).await? {
+            match discard_some(&mut stream).await? {
                 0 => break,
                 read => left = left.saturating_sub(read),
             }
@@ -224,11 +233,11 @@ pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         std::io::Result::Ok(())
     };
     // An error is as good an end as any: the peer is gone.
-    let _ = timeout(LINGER, quiet).await;
+    let _ = timeout(LINGER, discarding).await;
 }
 
 /// Reads and drops what is there; says how much it was.
-async fn drop_some(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+async fn discard_some(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
     std::future::poll_fn(|cx| {
         // Not across the wait: every connection that ends would carry it.
         let mut bytes = [0; 4096];
@@ -241,7 +250,7 @@ async fn drop_some(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usi
 
 /// A request's head against the limits.
 fn check_head(request: &Request, limits: &Limits) -> Result<(), HttpError> {
-    let too_large = |sentence| Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence));
+    let too_large = |message| Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     let headers = request.headers().len();
     if headers > limits.headers {
         return too_large(format!("the request has {headers} headers; {} is the most", limits.headers));
@@ -261,7 +270,7 @@ fn head_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
 }
 
 /// Reads a request's whole body, within the limits.
-pub async fn body(request: Request, limits: &Limits) -> Result<Bytes, HttpError> {
+pub async fn read_body(request: Request, limits: &Limits) -> Result<Bytes, HttpError> {
     let whole = Limited::new(request.into_body(), limits.body_bytes).collect();
     match timeout(limits.body_timeout, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

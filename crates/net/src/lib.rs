@@ -1,6 +1,6 @@
 //! Bytes in and out: listening, HTTP, websockets, limits, and the way out of them all.
 //!
-//! The line of one connection: [`listen`] accepts it and gives it a [`Seat`] → [`tls`], where the listener has
+//! The line of one connection: [`listen`] accepts it and gives it a [`ConnectionPermit`] → [`tls`], where the listener has
 //! it → [`http`] reads requests and finds their [`route`] → a route answers ([`body`]), or takes the socket
 //! over ([`websocket`]) and keeps the seat as long as it holds it → [`drain`] waits for the last seat.
 //! Protocols of lines over bare TCP have [`lines`] in the place of HTTP.
@@ -36,15 +36,15 @@ pub mod tls;
 pub mod websocket;
 
 #[cfg(feature = "server")]
-pub use body::{Body, Outlet, Unread};
+pub use body::{Body, BodySendError, BodySender};
 #[cfg(feature = "server")]
-pub use drain::{Peer, Seat};
+pub use drain::{ConnectionPermit, Peer};
 #[cfg(feature = "server")]
 pub use error::HttpError;
 #[cfg(feature = "server")]
 pub use limits::Limits;
 #[cfg(feature = "server")]
-pub use lines::{LineServer, Lines};
+pub use lines::{LineConnection, LineServer};
 #[cfg(feature = "server")]
 pub use listen::BindError;
 #[cfg(feature = "server")]

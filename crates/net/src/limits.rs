@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const CONNECTIONS: usize = 15_000;
 /// Descriptors that connections leave alone: the store, DNS sockets, DNS connections
 /// (`skyhound_dns::settings::STREAMS_MAX`), listeners, logs, and [`REFUSALS`].
-pub const DESCRIPTORS_SPARE: usize = 512;
+pub const RESERVED_DESCRIPTORS: usize = 512;
 /// Connections that wait in the kernel to be accepted, for each listener. The kernel cuts it to
 /// `net.core.somaxconn`; Linux has 4096 there since 5.4.
 pub const BACKLOG: i32 = 4096;
@@ -34,9 +34,9 @@ pub const BODY_MAX: usize = 64 * 1024;
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a peer may read nothing of an answer that is made while it is read, before its connection is cut.
-pub const STALL_MAX: Duration = Duration::from_secs(30);
+pub const BODY_SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pieces of such an answer that wait for the peer, of some 16 KiB each.
-pub const PIECES: usize = 2;
+pub const BODY_CHUNKS: usize = 2;
 
 /// Bytes of a websocket frame, and of a message in several.
 pub const FRAME_MAX: usize = 16 * 1024;
@@ -44,12 +44,12 @@ pub const FRAME_MAX: usize = 16 * 1024;
 pub const BAD_FRAMES_MAX: u32 = 16;
 /// How long a peer may take nothing of a text that it is sent (or half the timeout, if that is less). One that
 /// is still there reads within milliseconds; what it does not take is kept for it alone.
-pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Registrations under way at a time. The others wait for their turn: a storm of reconnecting peers costs
 /// them time, and the store sees full group commits instead of all of them at once.
-pub const HANDSHAKES: usize = 1024;
+pub const CONCURRENT_REGISTRATIONS: usize = 1024;
 /// How long a registration waits for its turn.
-pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+pub const REGISTRATION_WAIT: Duration = Duration::from_secs(10);
 /// How long a connection that is over is kept so that its last words arrive: closing a socket with unread
 /// bytes resets it, and a reset may overtake them (RFC 9112 section 9.6).
 pub const LINGER: Duration = Duration::from_secs(1);
@@ -76,8 +76,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// See [`FRAME_MAX`].
     pub frame_bytes: usize,
-    /// See [`STALL_MAX`].
-    pub stall: Duration,
+    /// See [`BODY_SEND_TIMEOUT`].
+    pub body_send_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -90,7 +90,7 @@ impl Default for Limits {
             body_bytes: BODY_MAX,
             body_timeout: BODY_TIMEOUT,
             frame_bytes: FRAME_MAX,
-            stall: STALL_MAX,
+            body_send_timeout: BODY_SEND_TIMEOUT,
         }
     }
 }
@@ -99,9 +99,9 @@ impl Limits {
     /// Lowers the limit of connections to what the system gives this process in descriptors, having raised
     /// the process's own (soft) limit as far as it may. Says so in the log when it is lower.
     #[must_use]
-    pub fn fitted(mut self) -> Self {
-        if let Some(descriptors) = descriptors(self.connections + DESCRIPTORS_SPARE) {
-            let fit = descriptors.saturating_sub(DESCRIPTORS_SPARE).max(1);
+    pub fn fitted_to_descriptors(mut self) -> Self {
+        if let Some(descriptors) = descriptors(self.connections + RESERVED_DESCRIPTORS) {
+            let fit = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
             if fit < self.connections {
                 tracing::warn!(
                     wanted = self.connections,
@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn connections_fit_the_descriptors_there_are() {
         let few = Limits { connections: 10, ..Limits::default() };
-        assert_eq!(few.fitted(), few);
-        let many = Limits { connections: usize::MAX / 2, ..Limits::default() }.fitted();
+        assert_eq!(few.fitted_to_descriptors(), few);
+        let many = Limits { connections: usize::MAX / 2, ..Limits::default() }.fitted_to_descriptors();
         let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         if let Some(hard) = hard {
             assert!(many.connections < usize::try_from(hard).unwrap(), "{many:?}");

@@ -36,42 +36,47 @@ fn remedy(error: &io::Error) -> &'static str {
 
 /// Listeners that accept, and who came in through them. No more are accepted once it is dropped or shut down.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Listener {
     drain: Arc<Drain>,
     metrics: Arc<Metrics>,
     acceptors: JoinSet<()>,
 }
 
-impl Doors {
+impl Listener {
     /// No listener yet. All of them have `most` seats together, which are measured under this name.
-    pub(super) fn new(most: usize, metrics: &Arc<Metrics>, measure: String, help: &'static str) -> Self {
-        let drain = Drain::new(most);
-        let seats = Arc::clone(&drain);
+    pub(super) fn new(max: usize, metrics: &Arc<Metrics>, metric: String, help: &'static str) -> Self {
+        let drain = Drain::new(max);
+        let connections = Arc::clone(&drain);
         metrics.collect(move |scrape| {
-            scrape.gauges(&measure, help, "of", [("taken", seats.taken()), ("most", seats.most())]);
+            scrape.gauges(&metric, help, "of", [("taken", connections.in_use()), ("most", connections.max())]);
         });
         Self { drain, metrics: Arc::clone(metrics), acceptors: JoinSet::new() }
     }
 
-    /// Listens on all addresses or on none, and says where. `begin` is called with each connection and must not block;
+    /// Listens on all addresses or on none, and says where. `on_connection` is called with each connection and must not block;
     /// there is no peer when all seats are taken.
-    pub(super) fn open(
+    pub(super) fn listen(
         &mut self,
         addrs: &[SocketAddr],
-        begin: impl Fn(TcpStream, Option<Peer>) + Clone + Send + 'static,
+        on_connection: impl Fn(TcpStream, Option<Peer>) + Clone + Send + 'static,
     ) -> Result<Vec<SocketAddr>, BindError> {
         let only_v6 = addrs.iter().any(SocketAddr::is_ipv4);
-        let listen_on = |addr: &SocketAddr| {
-            let listener = listener(*addr, only_v6)?;
-            Ok((listener.local_addr()?, listener))
+        let bind = |addr: &SocketAddr| {
+            let socket = bind_socket(*addr, only_v6)?;
+            Ok((socket.local_addr()?, socket))
         };
         let bound: Result<Vec<_>, _> =
-            addrs.iter().map(|addr| listen_on(addr).map_err(|source| BindError { addr: *addr, source })).collect();
-        let (at, listeners): (Vec<_>, Vec<_>) = bound?.into_iter().unzip();
+            addrs.iter().map(|addr| bind(addr).map_err(|source| BindError { addr: *addr, source })).collect();
+        let (local_addrs, listeners): (Vec<_>, Vec<_>) = bound?.into_iter().unzip();
         for listener in listeners {
-            self.acceptors.spawn(accept(listener, Arc::clone(&self.drain), Arc::clone(&self.metrics), begin.clone()));
+            self.acceptors.spawn(accept(
+                listener,
+                Arc::clone(&self.drain),
+                Arc::clone(&self.metrics),
+                on_connection.clone(),
+            ));
         }
-        Ok(at)
+        Ok(local_addrs)
     }
 
     pub(super) fn drain(&self) -> &Arc<Drain> {
@@ -88,13 +93,13 @@ impl Doors {
     pub(super) async fn shutdown(mut self, deadline: Duration) -> usize {
         self.acceptors.shutdown().await;
         self.drain.stop();
-        self.drain.empty(deadline).await
+        self.drain.wait_until_idle(deadline).await
     }
 }
 
 /// A listener. `SO_REUSEADDR`, so that a restart need not wait for the connections of before to be
 /// forgotten. An IPv6 socket takes IPv4 peers too unless `only_v6`.
-fn listener(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+fn bind_socket(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(only_v6)?;
@@ -111,21 +116,21 @@ async fn accept(
     listener: TcpListener,
     drain: Arc<Drain>,
     metrics: Arc<Metrics>,
-    begin: impl Fn(TcpStream, Option<Peer>),
+    on_connection: impl Fn(TcpStream, Option<Peer>),
 ) {
-    let mut short = false;
+    let mut exhausted = false;
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
-                short = false;
-                begin(stream, drain.seat().map(|seat| Peer { addr, seat }));
+                exhausted = false;
+                on_connection(stream, drain.try_acquire().map(|permit| Peer { addr, permit }));
             }
-            Err(error) if is_the_peers(&error) => {}
+            Err(error) if is_peer_error(&error) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog and accept would fail at
             // once, again and again. Connections that end free what is missing, so wait for that.
             Err(error) => {
-                if !std::mem::replace(&mut short, true) {
-                    tracing::warn!(%error, connections = drain.taken(), "cannot accept connections; pausing between attempts");
+                if !std::mem::replace(&mut exhausted, true) {
+                    tracing::warn!(%error, connections = drain.in_use(), "cannot accept connections; pausing between attempts");
                 }
                 metrics.accept_failed();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -135,7 +140,7 @@ async fn accept(
 }
 
 /// The peer was gone before it was accepted (accept(2), "Error handling").
-fn is_the_peers(error: &io::Error) -> bool {
+fn is_peer_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

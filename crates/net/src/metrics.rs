@@ -47,10 +47,10 @@ pub struct Metrics {
     registrations: Family<DialectLabels, Counter>,
     releases: Family<DialectLabels, Counter>,
     websocket_errors: Family<CodeLabels, Counter>,
-    cut_off: Family<DialectLabels, Counter>,
+    slow_consumer: Family<DialectLabels, Counter>,
     websockets: Gauge,
     watchers: Gauge,
-    watchers_cut: Counter,
+    slow_watchers: Counter,
 }
 
 impl Metrics {
@@ -65,10 +65,10 @@ impl Metrics {
             registrations: Family::default(),
             releases: Family::default(),
             websocket_errors: Family::default(),
-            cut_off: Family::default(),
+            slow_consumer: Family::default(),
             websockets: Gauge::default(),
             watchers: Gauge::default(),
-            watchers_cut: Counter::default(),
+            slow_watchers: Counter::default(),
         };
         {
             let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,13 +91,17 @@ impl Metrics {
                 "Websockets closed because of what their peer sent",
                 metrics.websocket_errors.clone(),
             );
-            r.register("skyhound_cut_off", "Listeners closed because they read too slowly", metrics.cut_off.clone());
+            r.register(
+                "skyhound_cut_off",
+                "Listeners closed because they read too slowly",
+                metrics.slow_consumer.clone(),
+            );
             r.register("skyhound_websockets", "Websockets held", metrics.websockets.clone());
             r.register("skyhound_watchers", "Readers of /v1/watch", metrics.watchers.clone());
             r.register(
                 "skyhound_watchers_cut",
                 "Readers of /v1/watch cut off because they did not read",
-                metrics.watchers_cut.clone(),
+                metrics.slow_watchers.clone(),
             );
         }
         metrics
@@ -112,7 +116,7 @@ impl Metrics {
     }
 
     /// Requests answered so far, by the first digit of their status.
-    pub fn classes(&self) -> [u64; 6] {
+    pub fn status_classes(&self) -> [u64; 6] {
         self.classes.each_ref().map(|class| class.load(Relaxed))
     }
 
@@ -142,33 +146,33 @@ impl Metrics {
     }
 
     /// A listener is closed because it took nothing for too long (`stalled`), or fell too far behind (`behind`).
-    pub fn cut_off(&self, dialect: &'static str, outcome: &'static str) {
-        self.cut_off.get_or_create(&DialectLabels { dialect, outcome }).inc();
+    pub fn slow_consumer(&self, dialect: &'static str, outcome: &'static str) {
+        self.slow_consumer.get_or_create(&DialectLabels { dialect, outcome }).inc();
     }
 
     /// A websocket is held, until this is dropped.
     #[must_use]
-    pub fn websocket(&self) -> Held {
+    pub fn websocket(&self) -> GaugeGuard {
         self.websockets.inc();
-        Held(self.websockets.clone())
+        GaugeGuard(self.websockets.clone())
     }
 
     /// Somebody reads `/v1/watch`, until this is dropped.
     #[must_use]
-    pub fn watcher(&self) -> Held {
+    pub fn watcher(&self) -> GaugeGuard {
         self.watchers.inc();
-        Held(self.watchers.clone())
+        GaugeGuard(self.watchers.clone())
     }
 
     /// A reader of `/v1/watch` was cut off because it did not read.
-    pub fn watcher_cut(&self) {
-        self.watchers_cut.inc();
+    pub fn slow_watcher(&self) {
+        self.slow_watchers.inc();
     }
 
     /// Adds somebody who is asked at each scrape. Must be quick, and must not scrape.
-    pub fn collect(&self, ask: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
+    pub fn collect(&self, collector: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(Asked(Box::new(ask))));
+        registry.register_collector(Box::new(ScrapeCollector(Box::new(collector))));
     }
 
     /// All of it as the text of a scrape, in the format of `OpenMetrics`.
@@ -180,14 +184,14 @@ impl Metrics {
     }
 
     /// The same in Prometheus's own text format, version 0.0.4, which everything that scrapes reads.
-    pub fn render_plain(&self) -> String {
-        plain(&self.render())
+    pub fn render_prometheus(&self) -> String {
+        to_prometheus_text(&self.render())
     }
 }
 
 /// Prometheus's own text format differs in two things: a counter's help and type stand under the name that its samples
 /// have, `_total` included, and the end is not marked.
-fn plain(open: &str) -> String {
+fn to_prometheus_text(open: &str) -> String {
     let counters: HashSet<&str> =
         open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open.len() + open.len() / 16);
@@ -220,25 +224,25 @@ impl fmt::Debug for Metrics {
 
 /// See [`Metrics::websocket`] and [`Metrics::watcher`].
 #[derive(Debug)]
-pub struct Held(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-type Ask = Box<dyn Fn(&mut Scrape<'_>) + Send + Sync>;
+type CollectFn = Box<dyn Fn(&mut Scrape<'_>) + Send + Sync>;
 
-struct Asked(Ask);
+struct ScrapeCollector(CollectFn);
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for ScrapeCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asked")
+        f.write_str("ScrapeCollector")
     }
 }
 
-impl Collector for Asked {
+impl Collector for ScrapeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut scrape = Scrape { encoder, failed: Ok(()) };
         (self.0)(&mut scrape);
@@ -319,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scrape_has_what_was_counted_and_what_was_asked() {
+    fn a_scrape_contains_counters_and_collected_values() {
         let metrics = Metrics::new();
         metrics.request("/version", 200);
         metrics.request("/version", 200);
@@ -340,21 +344,21 @@ mod tests {
             r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
             "# EOF",
         ] {
-            assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
+            assert!(text.lines().any(|present| present == line), "{line} is not in\n{text}");
         }
-        let plain = metrics.render_plain();
+        let plain = metrics.render_prometheus();
         for line in [
             "# HELP skyhound_dns_answers_total Answers by rcode",
             "# TYPE skyhound_dns_answers_total counter",
             r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
             "# TYPE skyhound_entries gauge",
         ] {
-            assert!(plain.lines().any(|there| there == line), "{line} is not in\n{plain}");
+            assert!(plain.lines().any(|present| present == line), "{line} is not in\n{plain}");
         }
         assert!(!plain.contains("# EOF"));
         drop(held);
         assert!(metrics.render().contains("skyhound_websockets 0"));
         metrics.request("none", 404);
-        assert_eq!(metrics.classes(), [0, 0, 2, 0, 1, 0]);
+        assert_eq!(metrics.status_classes(), [0, 0, 2, 0, 1, 0]);
     }
 }

@@ -18,9 +18,9 @@ pub type Request = hyper::Request<Incoming>;
 /// An answer, whole or made while it is read.
 pub type Reply = Response<Body>;
 /// Who answers.
-type Handler = Box<dyn Fn(Request, Peer) -> Answer + Send + Sync>;
+type Handler = Box<dyn Fn(Request, Peer) -> ResponseFuture + Send + Sync>;
 /// An answer to come. Dropped when the client goes away first.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Reply, HttpError>> + Send>>;
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Reply, HttpError>> + Send>>;
 
 /// One row of the table.
 pub struct Route {
@@ -69,18 +69,18 @@ impl Route {
     }
 
     /// Answers.
-    pub(super) fn answer(&self, request: Request, peer: Peer) -> Answer {
+    pub(super) fn handle(&self, request: Request, peer: Peer) -> ResponseFuture {
         (self.handler)(request, peer)
     }
 
-    fn is_for(&self, path: &str) -> bool {
+    fn matches_path(&self, path: &str) -> bool {
         match self.path.strip_suffix('*') {
             Some(above) => path.len() > above.len() && path.starts_with(above),
             None => path == self.path,
         }
     }
 
-    fn takes(&self, method: &Method) -> bool {
+    fn accepts_method(&self, method: &Method) -> bool {
         self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
     }
 }
@@ -106,20 +106,20 @@ impl Routes {
     /// Who answers that; otherwise 404 with what there is, or 405 with what the path takes.
     pub fn find(&self, method: &Method, path: &str) -> Result<&Route, HttpError> {
         let mut allowed = Vec::new();
-        for route in self.0.iter().filter(|route| route.is_for(path)) {
-            if route.takes(method) {
+        for route in self.0.iter().filter(|route| route.matches_path(path)) {
+            if route.accepts_method(method) {
                 return Ok(route);
             }
             allowed.push(route.method.as_str());
         }
-        if allowed.is_empty() { Err(self.nothing_at(path)) } else { Err(wrong_method(method, path, allowed)) }
+        if allowed.is_empty() { Err(self.not_found(path)) } else { Err(wrong_method(method, path, allowed)) }
     }
 
-    fn nothing_at(&self, path: &str) -> HttpError {
-        let mut there: Vec<_> = self.0.iter().map(|route| format!("{route:?}")).collect();
-        there.sort_unstable();
-        let sentence = format!("there is nothing at {}; there is: {}", shown(path), there.join(", "));
-        HttpError::new(StatusCode::NOT_FOUND, sentence)
+    fn not_found(&self, path: &str) -> HttpError {
+        let mut available: Vec<_> = self.0.iter().map(|route| format!("{route:?}")).collect();
+        available.sort_unstable();
+        let message = format!("there is nothing at {}; there is: {}", excerpt(path), available.join(", "));
+        HttpError::new(StatusCode::NOT_FOUND, message)
     }
 }
 
@@ -128,8 +128,8 @@ fn wrong_method(method: &Method, path: &str, mut allowed: Vec<&str>) -> HttpErro
         allowed.push("HEAD");
     }
     let allowed = allowed.join(", ");
-    let sentence = format!("{} does not take {}; it takes {allowed}", shown(path), shown(method.as_str()));
-    let error = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, sentence);
+    let message = format!("{} does not take {}; it takes {allowed}", excerpt(path), excerpt(method.as_str()));
+    let error = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message);
     match HeaderValue::from_str(&allowed) {
         Ok(value) => error.with(ALLOW, value),
         // Names of methods are tokens, which every header may hold.
@@ -138,9 +138,9 @@ fn wrong_method(method: &Method, path: &str, mut allowed: Vec<&str>) -> HttpErro
 }
 
 /// The beginning of what a peer sent, to say it back.
-pub fn shown(text: &str) -> Cow<'_, str> {
-    const MOST: usize = 100;
-    match text.char_indices().nth(MOST) {
+pub fn excerpt(text: &str) -> Cow<'_, str> {
+    const MAX_CHARS: usize = 100;
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
         None => text.into(),
     }
@@ -174,20 +174,20 @@ pub fn stream(content_type: &'static str, body: Body) -> Reply {
 mod tests {
     use super::*;
 
-    fn table() -> Routes {
-        let nobody = |_, _| async { Ok(text(StatusCode::OK, "")) };
+    fn sample_routes() -> Routes {
+        let ok_handler = |_, _| async { Ok(text(StatusCode::OK, "")) };
         Routes::default().with([
-            Route::get("/here", nobody),
-            Route::get("/both", nobody),
-            Route::post("/both", nobody),
-            Route::get("/below/*", nobody),
+            Route::get("/here", ok_handler),
+            Route::get("/both", ok_handler),
+            Route::post("/both", ok_handler),
+            Route::get("/below/*", ok_handler),
         ])
     }
 
     #[test]
-    fn the_first_match_answers() {
-        let table = table();
-        let found = |method, path| table.find(&method, path).map(|route| format!("{route:?}"));
+    fn the_first_matching_route_is_found() {
+        let routes = sample_routes();
+        let found = |method, path| routes.find(&method, path).map(|route| format!("{route:?}"));
         assert_eq!(found(Method::GET, "/here").unwrap(), "GET /here");
         assert_eq!(found(Method::HEAD, "/here").unwrap(), "GET /here");
         assert_eq!(found(Method::POST, "/both").unwrap(), "POST /both");
@@ -195,17 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_with_what_is() {
-        let table = table();
-        let missed = |method, path| table.find(&method, path).unwrap_err().to_string();
+    fn an_error_lists_the_available_routes_or_methods() {
+        let routes = sample_routes();
+        let error_text = |method, path| routes.find(&method, path).unwrap_err().to_string();
         assert_eq!(
-            missed(Method::GET, "/below/"),
+            error_text(Method::GET, "/below/"),
             "404 Not Found: there is nothing at /below/; there is: GET /below/*, GET /both, GET /here, POST /both"
         );
         assert_eq!(
-            missed(Method::DELETE, "/both"),
+            error_text(Method::DELETE, "/both"),
             "405 Method Not Allowed: /both does not take DELETE; it takes GET, POST, HEAD"
         );
-        assert!(missed(Method::GET, &format!("/{}", "é".repeat(5000))).len() < 500, "not all of it is said back");
+        assert!(error_text(Method::GET, &format!("/{}", "é".repeat(5000))).len() < 500, "not all of it is said back");
     }
 }

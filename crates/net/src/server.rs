@@ -1,9 +1,9 @@
 //! The HTTP server: bind, run, shut down.
 
 use super::drain::{Drain, Peer};
-use super::http::{self, Service};
+use super::http::{self, HttpService};
 use super::limits::Limits;
-use super::listen::{BindError, Doors};
+use super::listen::{BindError, Listener};
 use super::route::Routes;
 use super::tls::Tls;
 use crate::metrics::Metrics;
@@ -25,7 +25,7 @@ pub struct HttpSettings {
 #[derive(Debug)]
 pub struct HttpServer {
     addrs: Vec<SocketAddr>,
-    doors: Doors,
+    listener: Listener,
     limits: Limits,
     metrics: Arc<Metrics>,
 }
@@ -41,24 +41,24 @@ impl HttpServer {
         routes: Routes,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BindError> {
-        let limits = settings.limits.fitted();
+        let limits = settings.limits.fitted_to_descriptors();
         let help = "TCP connections of the HTTP side, and their limit";
-        let doors = Doors::new(limits.connections, metrics, "skyhound_connections".to_owned(), help);
-        let mut server = Self { addrs: Vec::new(), doors, limits, metrics: Arc::clone(metrics) };
-        server.addrs = server.also(addrs, settings.tls.as_ref(), routes)?;
+        let listener = Listener::new(limits.connections, metrics, "skyhound_connections".to_owned(), help);
+        let mut server = Self { addrs: Vec::new(), listener, limits, metrics: Arc::clone(metrics) };
+        server.addrs = server.bind_more(addrs, settings.tls.as_ref(), routes)?;
         Ok(server)
     }
 
     /// Listens on further addresses, with routes of their own and seats from the same count. Says where.
-    pub fn also(
+    pub fn bind_more(
         &mut self,
         addrs: &[SocketAddr],
         tls: Option<&Arc<Tls>>,
         routes: Routes,
     ) -> Result<Vec<SocketAddr>, BindError> {
-        let service = Service::new(routes, self.limits, Arc::clone(&self.metrics));
-        let (tls, most) = (tls.cloned(), self.doors.drain().most());
-        self.doors.open(addrs, move |stream, peer| begin(stream, peer, tls.as_ref(), &service, most))
+        let service = HttpService::new(routes, self.limits, Arc::clone(&self.metrics));
+        let (tls, max) = (tls.cloned(), self.listener.drain().max());
+        self.listener.listen(addrs, move |stream, peer| serve_connection(stream, peer, tls.as_ref(), &service, max))
     }
 
     /// Where it listens, in the order asked for, ports filled in.
@@ -68,29 +68,35 @@ impl HttpServer {
 
     /// Who is connected.
     pub fn drain(&self) -> &Arc<Drain> {
-        self.doors.drain()
+        self.listener.drain()
     }
 
     /// Serves for ever. Returns only if an acceptor failed, which is a bug; drop the future to go on to
     /// [`HttpServer::shutdown`].
     pub async fn run_until_done(&mut self) {
-        self.doors.run_until_done().await;
+        self.listener.run_until_done().await;
     }
 
     /// Stops accepting, tells every connection and every held socket, and waits for them to end, at most for
     /// `deadline`. Returns how many did not.
     pub async fn shutdown(self, deadline: Duration) -> usize {
-        self.doors.shutdown(deadline).await
+        self.listener.shutdown(deadline).await
     }
 }
 
-fn begin(stream: TcpStream, peer: Option<Peer>, tls: Option<&Arc<Tls>>, service: &Arc<Service>, most: usize) {
+fn serve_connection(
+    stream: TcpStream,
+    peer: Option<Peer>,
+    tls: Option<&Arc<Tls>>,
+    service: &Arc<HttpService>,
+    max: usize,
+) {
     // Answers are small and whole; Nagle's algorithm would hold them back. Fails only if the peer is gone.
     let _ = stream.set_nodelay(true);
-    let Some(peer) = peer else { return http::refuse(stream, tls.is_some(), service, most) };
+    let Some(peer) = peer else { return http::refuse(stream, tls.is_some(), service, max) };
     let (tls, service) = (tls.cloned(), Arc::clone(service));
     tokio::spawn(async move {
-        if let Some(stream) = http::secured(stream, tls, &peer, &service).await {
+        if let Some(stream) = http::accept_tls(stream, tls, &peer, &service).await {
             http::serve(stream, peer, service).await;
         }
     });

@@ -4,7 +4,7 @@
 //! is spoken within (the caller names it, ALPN), nor how long a handshake may take.
 //!
 //! A certificate that is renewed is used from the next handshake on, without a restart. Files are looked at
-//! by handshakes, at most once in [`LOOK_EVERY`]: nothing watches them while nobody comes. What cannot be
+//! by handshakes, at most once in [`CHECK_INTERVAL`]: nothing watches them while nobody comes. What cannot be
 //! used is logged once, and the certificate of before goes on.
 
 use rustls::client::WantsClientCert;
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 /// How often handshakes look whether the files have changed. A renewal has days of time; three calls of
 /// `stat` a second cost nothing.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// HTTP over TLS: version 2, which DNS over HTTPS wants, and 1.1, which websockets need.
 pub const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// DNS over TLS (RFC 7858; the name is registered).
@@ -65,7 +65,7 @@ pub enum TlsError {
     },
     /// Each is what it should be, but they do not belong together.
     #[error("--{certs} and --{keys} cannot be used together: {problem}")]
-    Together {
+    Mismatch {
         /// The certificate's flag.
         certs: &'static str,
         /// The key's flag.
@@ -76,28 +76,32 @@ pub enum TlsError {
 }
 
 /// When each of a listener's files was written, and how long it is.
-type Written = [Option<(SystemTime, u64)>; 3];
+type FileStamps = [Option<(SystemTime, u64)>; 3];
 
 /// The server's side of TLS.
 pub struct Tls {
     files: TlsFiles,
     alpn: &'static [&'static [u8]],
-    now: Mutex<Now>,
+    loaded: Mutex<LoadedConfig>,
 }
 
-struct Now {
+struct LoadedConfig {
     config: Arc<ServerConfig>,
-    written: Written,
-    looked: Instant,
+    stamps: FileStamps,
+    checked_at: Instant,
 }
 
 impl Tls {
     /// Reads the files.
     pub fn load(files: TlsFiles, alpn: &'static [&'static [u8]]) -> Result<Arc<Self>, TlsError> {
         // In this order: what is written in between is read again.
-        let written = files.written();
+        let stamps = files.stamps();
         let config = files.config(alpn)?;
-        Ok(Arc::new(Self { files, alpn, now: Mutex::new(Now { config, written, looked: Instant::now() }) }))
+        Ok(Arc::new(Self {
+            files,
+            alpn,
+            loaded: Mutex::new(LoadedConfig { config, stamps, checked_at: Instant::now() }),
+        }))
     }
 
     /// Shakes hands.
@@ -107,16 +111,16 @@ impl Tls {
 
     /// The certificate of now. Small files of this machine are read where they are needed: once a renewal.
     fn config(&self) -> Arc<ServerConfig> {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.looked.elapsed() >= LOOK_EVERY {
-            now.looked = Instant::now();
-            let written = self.files.written();
-            if written != now.written {
-                now.written = written;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.checked_at.elapsed() >= CHECK_INTERVAL {
+            loaded.checked_at = Instant::now();
+            let stamps = self.files.stamps();
+            if stamps != loaded.stamps {
+                loaded.stamps = stamps;
                 match self.files.config(self.alpn) {
                     Ok(config) => {
                         info!(file = %self.files.cert.display(), "the certificate was read again");
-                        now.config = config;
+                        loaded.config = config;
                     }
                     Err(error) => {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -125,7 +129,7 @@ impl Tls {
                 }
             }
         }
-        Arc::clone(&now.config)
+        Arc::clone(&loaded.config)
     }
 }
 
@@ -136,28 +140,29 @@ impl std::fmt::Debug for Tls {
 }
 
 impl TlsFiles {
-    fn written(&self) -> Written {
-        let written = |path: &Path| {
+    fn stamps(&self) -> FileStamps {
+        let stamp = |path: &Path| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         };
-        [written(&self.cert), written(&self.key), self.client_ca.as_deref().and_then(written)]
+        [stamp(&self.cert), stamp(&self.key), self.client_ca.as_deref().and_then(stamp)]
     }
 
     fn config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         let (certs, key) = (certificates("tls-cert-file", &self.cert)?, private_key("tls-key-file", &self.key)?);
-        let together = |problem: rustls::Error| TlsError::Together {
+        let mismatch = |problem: rustls::Error| TlsError::Mismatch {
             certs: "tls-cert-file",
             keys: "tls-key-file",
             problem: problem.to_string(),
         };
-        let config =
-            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(together)?;
+        let config = ServerConfig::builder_with_provider(crypto_provider())
+            .with_safe_default_protocol_versions()
+            .map_err(mismatch)?;
         let config = match &self.client_ca {
             None => config.with_no_client_auth(),
             Some(path) => {
                 let roots = Arc::new(authorities("tls-client-ca", path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, crypto_provider()).build();
                 config.with_client_cert_verifier(verifier.map_err(|_| TlsError::NotPem {
                     setting: "tls-client-ca",
                     path: path.clone(),
@@ -165,7 +170,7 @@ impl TlsFiles {
                 })?)
             }
         };
-        let mut config = config.with_single_cert(certs, key).map_err(together)?;
+        let mut config = config.with_single_cert(certs, key).map_err(mismatch)?;
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
@@ -177,7 +182,7 @@ pub struct ClientFiles {
     /// The authorities that may have signed the server's certificate. Without it, the system's.
     pub ca_cert: Option<PathBuf>,
     /// Our own certificate and its key, for servers that ask for one.
-    pub own: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl ClientFiles {
@@ -188,10 +193,10 @@ impl ClientFiles {
 
     /// Reads them.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let config = trusting("cacert", self.ca_cert.as_deref())?;
-        let Some((cert, key)) = &self.own else { return Ok(Arc::new(config.with_no_client_auth())) };
-        let own = config.with_client_auth_cert(certificates("cert", cert)?, private_key("key", key)?);
-        own.map(Arc::new).map_err(|problem| TlsError::Together {
+        let config = client_with_roots("cacert", self.ca_cert.as_deref())?;
+        let Some((cert, key)) = &self.identity else { return Ok(Arc::new(config.with_no_client_auth())) };
+        let identity = config.with_client_auth_cert(certificates("cert", cert)?, private_key("key", key)?);
+        identity.map(Arc::new).map_err(|problem| TlsError::Mismatch {
             certs: "cert",
             keys: "key",
             problem: problem.to_string(),
@@ -201,11 +206,11 @@ impl ClientFiles {
 
 /// A client without a certificate of its own, of servers that these authorities vouch for: those in the file that a
 /// setting names, or the system's.
-pub fn client(setting: &'static str, ca_cert: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
-    Ok(Arc::new(trusting(setting, ca_cert)?.with_no_client_auth()))
+pub fn client_config(setting: &'static str, ca_cert: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    Ok(Arc::new(client_with_roots(setting, ca_cert)?.with_no_client_auth()))
 }
 
-fn trusting(
+fn client_with_roots(
     setting: &'static str,
     ca_cert: Option<&Path>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
@@ -215,17 +220,17 @@ fn trusting(
     } else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let config = ClientConfig::builder_with_provider(crypto_provider()).with_safe_default_protocol_versions();
     let problem =
-        |problem: rustls::Error| TlsError::Together { certs: setting, keys: setting, problem: problem.to_string() };
+        |problem: rustls::Error| TlsError::Mismatch { certs: setting, keys: setting, problem: problem.to_string() };
     Ok(config.map_err(problem)?.with_root_certificates(roots))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+fn read_file(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { setting, path: path.into(), source })
 }
 
@@ -234,7 +239,7 @@ fn not_pem(setting: &'static str, path: &Path, wanted: &'static str) -> TlsError
 }
 
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let content = read(setting, path)?;
+    let content = read_file(setting, path)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     all.ok().filter(|all| !all.is_empty()).ok_or_else(|| not_pem(setting, path, "certificate"))
 }
@@ -248,5 +253,5 @@ fn authorities(setting: &'static str, path: &Path) -> Result<RootCertStore, TlsE
 }
 
 fn private_key(setting: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(setting, path)?).map_err(|_| not_pem(setting, path, "private key"))
+    PrivateKeyDer::from_pem_slice(&read_file(setting, path)?).map_err(|_| not_pem(setting, path, "private key"))
 }

@@ -37,7 +37,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 /// Bytes read at a time. What peers send is mostly pongs, of 6 bytes; a longer frame gets a buffer of its length.
 const READ_BUFFER: usize = 256;
 /// Bytes of pings, pongs and closes that wait for a peer that does not read; with more the socket fails. Texts do
-/// not wait there: see [`Sending`].
+/// not wait there: see [`PendingText`].
 const WRITE_BUFFER_MAX: usize = 16 * 1024;
 /// The first byte of a text in one frame: FIN, and the opcode (RFC 6455 section 5.2).
 const TEXT: u8 = 0x81;
@@ -81,13 +81,13 @@ impl Handshake {
 
     /// The 101, to be sent by returning it, and the socket that there will be once it is sent.
     pub fn accept(self) -> (Reply, Upgrade) {
-        let mut switch = reply(StatusCode::SWITCHING_PROTOCOLS, "", Bytes::new());
-        let headers = switch.headers_mut();
+        let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "", Bytes::new());
+        let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
-        (switch, Upgrade(self.upgrade))
+        (response, Upgrade(self.upgrade))
     }
 }
 
@@ -123,122 +123,133 @@ impl Upgrade {
             .max_frame_size(Some(frame_bytes));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
         let inner = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
-        Some(Socket { inner: Box::new(inner), frame_bytes, sending: None })
+        Some(Socket { inner: Box::new(inner), frame_bytes, pending: None })
     }
 }
 
 /// What a peer did.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum SocketEvent {
     /// It sent a text.
     Text(Utf8Bytes),
     /// It sent bytes that need not be text.
-    Bytes(Bytes),
+    Binary(Bytes),
     /// It sent a ping (which is answered) or a pong.
-    Alive,
+    PingPong,
     /// It has taken the rest of a text that it did not take at once. The next one may be said.
-    Taken,
+    TextSent,
     /// It closed in order.
     Closed,
     /// It is gone: the connection ended or was reset without a close frame.
-    Gone,
+    Disconnected,
     /// It did what it may not; close with this code and sentence.
-    Broke(CloseCode, Cow<'static, str>),
+    ProtocolViolation(CloseCode, Cow<'static, str>),
 }
 
 /// A websocket. Its writes never wait. A text that the peer does not take at once is sent on while it is listened
-/// to, and until then nothing else is read or said ([`Socket::stalled`] says for how long it takes nothing).
+/// to, and until then nothing else is read or said ([`Socket::send_blocked_for`] says for how long it takes nothing).
 #[derive(Debug)]
 pub struct Socket {
     /// Boxed because the compiler keeps a copy of whatever moves in every future that it moves through.
     inner: Box<WebSocketStream<Stream>>,
     frame_bytes: usize,
-    sending: Option<Box<Sending>>,
+    pending: Option<Box<PendingText>>,
 }
 
 /// A text that is not wholly sent. It goes past tungstenite, which would copy it into a buffer of each socket and
 /// keep that buffer: 10,000 sockets are sent the same bytes.
 #[derive(Debug)]
-struct Sending {
+struct PendingText {
     head: ([u8; 10], usize),
     text: Bytes,
     /// Bytes of head and text that are sent.
     sent: usize,
     /// When the peer took some last.
-    since: Instant,
+    last_progress: Instant,
 }
 
 impl Socket {
-    /// What the peer does next. Safe to cancel. After anything but `Text`, `Bytes`, `Alive` and `Taken` only
+    /// What the peer does next. Safe to cancel. After anything but `Text`, `Binary`, `PingPong` and `TextSent` only
     /// [`Socket::close`] makes sense.
-    pub async fn hear(&mut self) -> Heard {
-        if self.sending.is_some() {
+    pub async fn next_event(&mut self) -> SocketEvent {
+        if self.pending.is_some() {
             // Boxed because it is rare: what it takes would be every socket's.
-            return if Box::pin(self.send_on()).await { Heard::Taken } else { Heard::Gone };
+            return if Box::pin(self.flush_pending()).await {
+                SocketEvent::TextSent
+            } else {
+                SocketEvent::Disconnected
+            };
         }
         match self.inner.next().await {
-            Some(Ok(Message::Text(text))) => Heard::Text(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Alive,
-            Some(Ok(Message::Binary(bytes))) => Heard::Bytes(bytes),
-            Some(Ok(Message::Frame(_))) => Heard::Broke(CloseCode::Protocol, "a frame that is no message".into()),
-            Some(Ok(Message::Close(_))) => Heard::Closed,
-            Some(Err(error)) => self.failed(&error),
-            None => Heard::Gone,
+            Some(Ok(Message::Text(text))) => SocketEvent::Text(text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => SocketEvent::PingPong,
+            Some(Ok(Message::Binary(bytes))) => SocketEvent::Binary(bytes),
+            Some(Ok(Message::Frame(_))) => {
+                SocketEvent::ProtocolViolation(CloseCode::Protocol, "a frame that is no message".into())
+            }
+            Some(Ok(Message::Close(_))) => SocketEvent::Closed,
+            Some(Err(error)) => self.error_event(&error),
+            None => SocketEvent::Disconnected,
         }
     }
 
-    fn failed(&self, error: &Error) -> Heard {
+    fn error_event(&self, error: &Error) -> SocketEvent {
         match error {
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => Heard::Gone,
-            Error::Capacity(_) => Heard::Broke(
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => SocketEvent::Disconnected,
+            Error::Capacity(_) => SocketEvent::ProtocolViolation(
                 CloseCode::Size,
                 format!("a frame is over {} bytes, and that is the most", self.frame_bytes).into(),
             ),
-            Error::Utf8(_) => Heard::Broke(CloseCode::Invalid, "a text is not UTF-8".into()),
-            other => Heard::Broke(CloseCode::Protocol, other.to_string().into()),
+            Error::Utf8(_) => SocketEvent::ProtocolViolation(CloseCode::Invalid, "a text is not UTF-8".into()),
+            other => SocketEvent::ProtocolViolation(CloseCode::Protocol, other.to_string().into()),
         }
     }
 
     /// Sends a ping; not into the middle of a text.
     pub fn ping(&mut self) {
-        if self.sending.is_none() {
-            self.send(Message::Ping(Bytes::new()));
+        if self.pending.is_none() {
+            self.send_frame(Message::Ping(Bytes::new()));
         }
     }
 
     /// Sends a text, which is UTF-8; `false` if the peer does not take all of it at once. Not to be called before
-    /// [`Heard::Taken`] then: the text would be dropped.
-    pub fn say(&mut self, text: impl Into<Bytes>) -> bool {
-        debug_assert!(self.sending.is_none(), "one text at a time");
-        if self.sending.is_some() {
+    /// [`SocketEvent::TextSent`] then: the text would be dropped.
+    pub fn send_text(&mut self, text: impl Into<Bytes>) -> bool {
+        debug_assert!(self.pending.is_none(), "one text at a time");
+        if self.pending.is_some() {
             return false;
         }
         let text = text.into();
-        self.sending = Some(Box::new(Sending { head: head(text.len()), text, sent: 0, since: Instant::now() }));
-        let _ = self.send_on().now_or_never();
-        self.sending.is_none()
+        self.pending = Some(Box::new(PendingText {
+            head: text_frame_head(text.len()),
+            text,
+            sent: 0,
+            last_progress: Instant::now(),
+        }));
+        let _ = self.flush_pending().now_or_never();
+        self.pending.is_none()
     }
 
     /// For how long the peer has taken nothing of what it is being sent; `None` when it has taken everything.
-    pub fn stalled(&self) -> Option<Duration> {
-        self.sending.as_ref().map(|sending| sending.since.elapsed())
+    pub fn send_blocked_for(&self) -> Option<Duration> {
+        self.pending.as_ref().map(|pending| pending.last_progress.elapsed())
     }
 
     /// Sends the rest of the text; `false` if the connection is gone. Safe to cancel.
-    async fn send_on(&mut self) -> bool {
-        let Self { inner, sending, .. } = self;
-        let Some(rest) = sending else { return true };
+    async fn flush_pending(&mut self) -> bool {
+        let Self { inner, pending, .. } = self;
+        let Some(pending_text) = pending else { return true };
         // What tungstenite still has goes first. It gets nothing more before the text is out, as nothing is read.
-        if rest.sent == 0 && inner.flush().await.is_err() {
+        if pending_text.sent == 0 && inner.flush().await.is_err() {
             return false;
         }
         let stream = inner.get_mut();
-        while let Some(left) = rest.left() {
-            match poll_fn(|cx| Pin::new(&mut *stream).poll_write_vectored(cx, &left)).await {
+        while let Some(unsent) = pending_text.unsent() {
+            match poll_fn(|cx| Pin::new(&mut *stream).poll_write_vectored(cx, &unsent)).await {
                 Ok(0) | Err(_) => return false,
-                Ok(taken) => {
-                    rest.sent += taken;
-                    rest.since = Instant::now();
+                Ok(written) => {
+                    pending_text.sent += written;
+                    pending_text.last_progress = Instant::now();
                 }
             }
         }
@@ -246,20 +257,20 @@ impl Socket {
         if poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await.is_err() {
             return false;
         }
-        *sending = None;
+        *pending = None;
         true
     }
 
     /// Closes with a code and a sentence, or answers the peer's own close; waits a moment for the peer to
     /// see it. Who does not take the rest of a text in that moment cannot be told anything.
     pub async fn close(mut self, frame: Option<(CloseCode, &str)>) {
-        if self.sending.is_some() && !matches!(timeout(LINGER, self.send_on()).await, Ok(true)) {
+        if self.pending.is_some() && !matches!(timeout(LINGER, self.flush_pending()).await, Ok(true)) {
             return;
         }
         match frame {
             Some((code, reason)) => {
-                let reason = Utf8Bytes::from(fitting(reason));
-                self.send(Message::Close(Some(CloseFrame { code, reason })));
+                let reason = Utf8Bytes::from(truncate_reason(reason));
+                self.send_frame(Message::Close(Some(CloseFrame { code, reason })));
             }
             // tungstenite has the answer ready.
             None => drop(self.inner.flush().now_or_never()),
@@ -270,28 +281,28 @@ impl Socket {
 
     /// What cannot be written at once stays in the buffer, up to [`WRITE_BUFFER_MAX`]; an error shows again
     /// when the socket is read next.
-    fn send(&mut self, message: Message) {
+    fn send_frame(&mut self, message: Message) {
         drop(self.inner.send(message).now_or_never());
     }
 }
 
-impl Sending {
+impl PendingText {
     /// What is not sent yet, of the head and of the text; `None` when all is.
-    fn left(&self) -> Option<[IoSlice<'_>; 2]> {
+    fn unsent(&self) -> Option<[IoSlice<'_>; 2]> {
         let (head, text) = (&self.head.0[..self.head.1], &self.text[..]);
-        let of_head = self.sent.min(head.len());
-        let (head, text) = (&head[of_head..], &text[self.sent - of_head..]);
+        let head_sent = self.sent.min(head.len());
+        let (head, text) = (&head[head_sent..], &text[self.sent - head_sent..]);
         (!head.is_empty() || !text.is_empty()).then(|| [IoSlice::new(head), IoSlice::new(text)])
     }
 }
 
 /// The head of a text of this length in one frame, and its own length. A server masks nothing (RFC 6455 section 5.1).
-fn head(length: usize) -> ([u8; 10], usize) {
+fn text_frame_head(length: usize) -> ([u8; 10], usize) {
     let mut head = [0; 10];
     head[0] = TEXT;
     let length = length as u64;
     let [.., high, low] = length.to_be_bytes();
-    let own = match length {
+    let length_bytes = match length {
         short @ 0..126 => {
             head[1] = short.to_be_bytes()[7];
             2
@@ -306,11 +317,11 @@ fn head(length: usize) -> ([u8; 10], usize) {
             10
         }
     };
-    (head, own)
+    (head, length_bytes)
 }
 
 /// As much of a reason as a close frame takes, in whole characters.
-fn fitting(reason: &str) -> &str {
+fn truncate_reason(reason: &str) -> &str {
     let most = reason.len().min(REASON_MAX);
     (0..=most).rev().find_map(|end| reason.get(..end)).unwrap_or_default()
 }
@@ -320,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_answered_as_the_rfc_has_it_or_refused() {
+    fn an_accept_key_follows_the_rfc_or_is_refused() {
         let key = |text: &'static str| {
             accept_key(&HeaderMap::from_iter([(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static(text))]))
         };
@@ -331,22 +342,22 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_text_is_said_in_one_three_or_nine_bytes() {
-        let said = |length| {
-            let (head, own) = head(length);
-            head[..own].to_vec()
+    fn a_frame_length_takes_one_three_or_nine_bytes() {
+        let encoded_length = |length| {
+            let (head, length_bytes) = text_frame_head(length);
+            head[..length_bytes].to_vec()
         };
-        assert_eq!(said(0), [0x81, 0]);
-        assert_eq!(said(125), [0x81, 125]);
-        assert_eq!(said(126), [0x81, 126, 0, 126]);
-        assert_eq!(said(0xffff), [0x81, 126, 0xff, 0xff]);
-        assert_eq!(said(0x1_0000), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(encoded_length(0), [0x81, 0]);
+        assert_eq!(encoded_length(125), [0x81, 125]);
+        assert_eq!(encoded_length(126), [0x81, 126, 0, 126]);
+        assert_eq!(encoded_length(0xffff), [0x81, 126, 0xff, 0xff]);
+        assert_eq!(encoded_length(0x1_0000), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]
-    fn a_reason_is_cut_between_characters() {
-        assert_eq!(fitting("short"), "short");
-        assert_eq!(fitting(&"é".repeat(100)), "é".repeat(61));
+    fn a_reason_is_truncated_between_characters() {
+        assert_eq!(truncate_reason("short"), "short");
+        assert_eq!(truncate_reason(&"é".repeat(100)), "é".repeat(61));
     }
 
     #[test]

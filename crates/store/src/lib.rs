@@ -13,7 +13,7 @@
 //!    below `prefix` with a revision above `after` is told once, in order, all changes of a revision in
 //!    one [`Batch`]. On any doubt it ends with an error; the reader lists again and resumes there.
 //! 4. *A lease that is kept does not expire; one that is not takes all its keys at one revision,* within
-//!    its term and [`LEASE_SLACK`].
+//!    its term and [`LEASE_EXPIRY_SLACK`].
 //! 5. *An error is not an outcome.* [`StoreError::outcome_unknown`] says whether the commit may have
 //!    happened all the same.
 
@@ -35,10 +35,10 @@ pub const COMMIT_MAX: usize = 100;
 /// The most guards, and the most operations, in one [`Write`].
 pub const WRITE_MAX: usize = 16;
 /// How much later than its term a lease may expire: etcd looks every 500 ms, and waits for its leader.
-pub const LEASE_SLACK: Duration = Duration::from_secs(1);
+pub const LEASE_EXPIRY_SLACK: Duration = Duration::from_secs(1);
 
 /// How often within its term a lease is kept alive: two calls may fail before one is due in time.
-pub const KEEPS_PER_TERM: u32 = 3;
+pub const RENEWALS_PER_TTL: u32 = 3;
 /// Batches that a feed holds for a reader who is behind. With more, and no reading for a moment, the feed ends.
 pub const FEED_BACKLOG: usize = 4096;
 
@@ -58,19 +58,19 @@ pub struct LeaseId(pub i64);
 
 /// The bits that mark a lease as a skyhound's, and what stands in them. etcd draws the ids of others from its
 /// member's number and the time, or takes theirs: one in 16 million would look like ours.
-const OURS_MASK: i64 = 0x7fff_ff00_0000_0000;
-const OURS: i64 = 0x5b48_4f00_0000_0000;
+const SKYHOUND_MASK: i64 = 0x7fff_ff00_0000_0000;
+const SKYHOUND_BITS: i64 = 0x5b48_4f00_0000_0000;
 
 impl LeaseId {
     /// A new id that says that the lease is a skyhound's: what hangs on it was written by one of our nodes, as
     /// every other node can tell from the id alone.
     pub fn random() -> Self {
-        Self(OURS | fastrand::i64(1..) & !OURS_MASK)
+        Self(SKYHOUND_BITS | fastrand::i64(1..) & !SKYHOUND_MASK)
     }
 
     /// Whether a skyhound granted it.
     pub fn is_ours(self) -> bool {
-        self.0 & OURS_MASK == OURS
+        self.0 & SKYHOUND_MASK == SKYHOUND_BITS
     }
 }
 
@@ -115,11 +115,11 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// The key was last put at exactly this revision.
-    At(Revision),
+    AtRevision(Revision),
     /// The key was last put at this revision or before, or is not there. `NotAfter(Revision(0))`: it is not there.
     NotAfter(Revision),
     /// The key is there and hangs on this lease.
-    On(LeaseId),
+    OnLease(LeaseId),
 }
 
 /// One operation.
@@ -203,8 +203,8 @@ impl Feed {
 
     /// The same, for a feed that begins with batches known already. They do not count as backlog.
     pub fn resume(past: Vec<Batch>) -> (mpsc::Sender<Result<Batch, StoreError>>, Self) {
-        let (tell, batches) = mpsc::channel(FEED_BACKLOG + 1);
-        (tell, Self { past: past.into_iter(), batches })
+        let (sender, batches) = mpsc::channel(FEED_BACKLOG + 1);
+        (sender, Self { past: past.into_iter(), batches })
     }
 
     /// The next batch. After an error the feed is over.
@@ -226,7 +226,7 @@ pub struct Status {
     /// The store's revision now.
     pub revision: Revision,
     /// Where it is: the file, or the member that answered.
-    pub place: String,
+    pub location: String,
     /// The member that answered and the leader it follows; `None` for a store of one.
     pub member: Option<Member>,
     /// What it complains of in its own words: etcd's alarms, a file that somebody removed.
@@ -258,7 +258,7 @@ pub enum StoreError {
     Denied(String),
     /// A put named a lease that is gone. Nothing of the commit happened.
     #[error("a lease that was named is gone")]
-    NoLease,
+    LeaseNotFound,
     /// It takes no writes now (no space left), and will when that is mended. Nothing of the commit happened.
     #[error("the store takes no writes now: {0}")]
     Unwritable(String),
@@ -284,7 +284,7 @@ impl StoreError {
 
     /// Whether a commit may have failed so because of one of its writes (too large; a key that etcd's user may not
     /// write) and not because of the store: without that one the others would go through.
-    pub fn may_be_about_one_write(&self) -> bool {
+    pub fn may_concern_one_write(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::Denied(_))
     }
 }
@@ -301,17 +301,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// A new lease of this term, in whole seconds, at least one, whose id [is ours](LeaseId::is_ours). The store
     /// may give a longer one.
-    async fn grant(&self, term: Duration) -> Result<LeaseId, StoreError>;
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
     /// Gives each lease a fresh term; says in the same order which are still there. An error says
     /// nothing about any of them.
-    async fn keep(&self, leases: &[LeaseId]) -> Result<Vec<bool>, StoreError>;
+    async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<bool>, StoreError>;
 
     /// Ends a lease now, and removes its keys. No error when it is gone already.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// The term that a lease was granted; `None` when there is no such lease, or the store does not say.
-    async fn lease_term(&self, _lease: LeaseId) -> Result<Option<Duration>, StoreError> {
+    async fn lease_ttl(&self, _lease: LeaseId) -> Result<Option<Duration>, StoreError> {
         Ok(None)
     }
 

@@ -1,6 +1,6 @@
 //! One question over HTTP, with TLS where the daemon has it.
 
-use super::Failure;
+use super::MicroError;
 use crate::cli::tls::TlsArgs;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -32,7 +32,7 @@ pub(super) struct Proxy {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct HttpAnswer {
     /// Whether the status says so.
     pub(super) good: bool,
     pub(super) body: String,
@@ -45,26 +45,26 @@ pub(super) fn encoded(text: &str) -> String {
 
 impl Proxy {
     /// Asks for JSON; anything but a success is what the daemon says.
-    pub(super) async fn json(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failure> {
+    pub(super) async fn json(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, MicroError> {
         let asked = self.ask(method, path, body).await?;
         if !asked.good {
-            return Err(Failure::Said(asked.body.trim().to_owned()));
+            return Err(MicroError::Refused(asked.body.trim().to_owned()));
         }
-        let none = |e| Failure::NoAnswer(format!("{} answered something that is no JSON: {e}", self.server));
+        let none = |e| MicroError::NoAnswer(format!("{} answered something that is no JSON: {e}", self.server));
         serde_json::from_str(&asked.body).map_err(none)
     }
 
     /// Asks.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Asked, Failure> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<HttpAnswer, MicroError> {
         let asked = timeout(WITHIN, self.fetch(method, path, body)).await;
-        let late = || Failure::NoAnswer(format!("{} did not answer within {WITHIN:?}", self.server));
+        let late = || MicroError::NoAnswer(format!("{} did not answer within {WITHIN:?}", self.server));
         asked.map_err(|_| late())?.map_err(|error| {
             let why = crate::cli::with_sources(error.as_ref());
-            Failure::NoAnswer(format!("cannot ask {}: {why}", self.server))
+            MicroError::NoAnswer(format!("cannot ask {}: {why}", self.server))
         })
     }
 
-    async fn fetch(&self, method: Method, path: &str, body: Option<String>) -> Result<Asked, Box<dyn Error>> {
+    async fn fetch(&self, method: Method, path: &str, body: Option<String>) -> Result<HttpAnswer, Box<dyn Error>> {
         let stream = TcpStream::connect((self.server.host(), self.server.port())).await?;
         if !self.server.tls() {
             return self.over(stream, method, path, body).await;
@@ -80,7 +80,7 @@ impl Proxy {
         method: Method,
         path: &str,
         body: Option<String>,
-    ) -> Result<Asked, Box<dyn Error>> {
+    ) -> Result<HttpAnswer, Box<dyn Error>> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::builder()
@@ -93,6 +93,6 @@ impl Proxy {
         let good = reply.status().is_success();
         let body = Limited::new(reply.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Asked { good, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(HttpAnswer { good, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }

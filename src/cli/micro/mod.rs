@@ -5,8 +5,8 @@
 mod ask;
 mod print;
 
-use super::{say, tls::TlsArgs};
-use ask::{Asked, Proxy};
+use super::{progress, tls::TlsArgs};
+use ask::{HttpAnswer, Proxy};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -56,12 +56,12 @@ pub struct MicroArgs {
 
     #[command(subcommand)]
     #[allow(missing_docs, reason = "its variants are documented")]
-    pub act: Act,
+    pub command: MicroCommand,
 }
 
 /// What is done.
 #[derive(Debug, Subcommand)]
-pub enum Act {
+pub enum MicroCommand {
     /// List what there is
     List {
         /// Of what
@@ -78,13 +78,13 @@ pub enum Act {
     Register {
         /// What
         #[command(subcommand)]
-        what: Said,
+        what: ServiceArg,
     },
     /// Remove a registration
     Deregister {
         /// What
         #[command(subcommand)]
-        what: Said,
+        what: ServiceArg,
     },
     /// Call a method of a service
     Query {
@@ -122,7 +122,7 @@ pub enum Get {
 
 /// What is registered or removed.
 #[derive(Debug, Subcommand)]
-pub enum Said {
+pub enum ServiceArg {
     /// A service
     Service {
         /// The service, as JSON
@@ -136,81 +136,81 @@ pub async fn run(args: MicroArgs) -> ExitCode {
         Ok(()) => Proxy { server: args.proxy_address, tls: args.tls },
         Err(error) => return failed(&super::with_sources(&error), NO_ANSWER),
     };
-    let done = match args.act {
-        Act::List { what: List::Services } => list(&proxy).await,
-        Act::Get { what: Get::Service { name } } => get(&proxy, &name).await,
-        Act::Register { what: Said::Service { json } } => said(&proxy, Method::POST, &json).await,
-        Act::Deregister { what: Said::Service { json } } => said(&proxy, Method::DELETE, &json).await,
-        Act::Query { service, method, request } => query(&proxy, &service, &method, &request.join(" ")).await,
-        Act::Health { service } => health(&proxy, &service).await,
+    let done = match args.command {
+        MicroCommand::List { what: List::Services } => list(&proxy).await,
+        MicroCommand::Get { what: Get::Service { name } } => get(&proxy, &name).await,
+        MicroCommand::Register { what: ServiceArg::Service { json } } => said(&proxy, Method::POST, &json).await,
+        MicroCommand::Deregister { what: ServiceArg::Service { json } } => said(&proxy, Method::DELETE, &json).await,
+        MicroCommand::Query { service, method, request } => query(&proxy, &service, &method, &request.join(" ")).await,
+        MicroCommand::Health { service } => health(&proxy, &service).await,
     };
     match done {
         Ok(text) => super::print(text.as_bytes()),
-        Err(Failure::Said(sentence)) => failed(&sentence, 1),
-        Err(Failure::Unwell(text)) => {
+        Err(MicroError::Refused(sentence)) => failed(&sentence, 1),
+        Err(MicroError::Unhealthy(text)) => {
             super::print(text.as_bytes());
             ExitCode::FAILURE
         }
-        Err(Failure::NoAnswer(sentence)) => failed(&sentence, NO_ANSWER),
+        Err(MicroError::NoAnswer(sentence)) => failed(&sentence, NO_ANSWER),
     }
 }
 
 fn failed(sentence: &str, status: u8) -> ExitCode {
-    say::failed(sentence);
+    progress::error(sentence);
     ExitCode::from(status)
 }
 
 /// Why it came to nothing.
 #[derive(Debug)]
-enum Failure {
+enum MicroError {
     /// The daemon says so.
-    Said(String),
+    Refused(String),
     /// Not every node is well; this is what is printed.
-    Unwell(String),
+    Unhealthy(String),
     /// There is no daemon, or no answer.
     NoAnswer(String),
 }
 
-async fn list(proxy: &Proxy) -> Result<String, Failure> {
+async fn list(proxy: &Proxy) -> Result<String, MicroError> {
     let services = proxy.json(Method::GET, "/registry", None).await?;
     let mut names: Vec<_> = list_of(&services).iter().filter_map(|one| one["name"].as_str()).collect();
     names.sort_unstable();
     Ok(names.into_iter().flat_map(|name| [name, "\n"]).collect())
 }
 
-async fn get(proxy: &Proxy, name: &str) -> Result<String, Failure> {
+async fn get(proxy: &Proxy, name: &str) -> Result<String, MicroError> {
     let versions = versions(proxy, name).await?;
     Ok(print::service(name, list_of(&versions)))
 }
 
-async fn versions(proxy: &Proxy, name: &str) -> Result<Value, Failure> {
+async fn versions(proxy: &Proxy, name: &str) -> Result<Value, MicroError> {
     let path = format!("/registry?service={}", ask::encoded(name));
     proxy.json(Method::GET, &path, None).await
 }
 
-async fn said(proxy: &Proxy, method: Method, json: &[String]) -> Result<String, Failure> {
+async fn said(proxy: &Proxy, method: Method, json: &[String]) -> Result<String, MicroError> {
     let body = json.join(" ");
     match proxy.ask(method, "/registry", Some(body)).await? {
-        Asked { good: true, .. } => Ok("ok\n".into()),
-        Asked { body, .. } => Err(Failure::Said(body.trim().to_owned())),
+        HttpAnswer { good: true, .. } => Ok("ok\n".into()),
+        HttpAnswer { body, .. } => Err(MicroError::Refused(body.trim().to_owned())),
     }
 }
 
-async fn query(proxy: &Proxy, service: &str, method: &str, request: &str) -> Result<String, Failure> {
-    let wrong = |e| Failure::Said(format!("the request is no JSON: {e}"));
+async fn query(proxy: &Proxy, service: &str, method: &str, request: &str) -> Result<String, MicroError> {
+    let wrong = |e| MicroError::Refused(format!("the request is no JSON: {e}"));
     let request: Box<serde_json::value::RawValue> = serde_json::from_str(request).map_err(wrong)?;
     let (of, called) = (Value::from(service), Value::from(method));
     let body = format!(r#"{{"service":{of},"method":{called},"request":{request}}}"#);
     let asked = proxy.ask(Method::POST, "/rpc", Some(body)).await?;
     match serde_json::from_str::<Value>(&asked.body) {
         Ok(result) if asked.good => Ok(format!("{}\n", print::indented(&result))),
-        Ok(error) => Err(Failure::Said(format!("error calling {service}.{method}: {}", print::detail(&error)))),
-        Err(_) => Err(Failure::Said(format!("error calling {service}.{method}: {}", asked.body.trim()))),
+        Ok(error) => Err(MicroError::Refused(format!("error calling {service}.{method}: {}", print::detail(&error)))),
+        Err(_) => Err(MicroError::Refused(format!("error calling {service}.{method}: {}", asked.body.trim()))),
     }
 }
 
 /// As the original: every node by its address, one after the other.
-async fn health(proxy: &Proxy, service: &str) -> Result<String, Failure> {
+async fn health(proxy: &Proxy, service: &str) -> Result<String, MicroError> {
     let versions = versions(proxy, service).await?;
     let (mut text, mut well) = (format!("service  {service}\n"), true);
     for version in list_of(&versions) {
@@ -229,7 +229,7 @@ async fn health(proxy: &Proxy, service: &str) -> Result<String, Failure> {
             let _ = writeln!(text, "{}\t\t{address}\t\t{status}", print::text(&node["id"]));
         }
     }
-    if well { Ok(text) } else { Err(Failure::Unwell(text)) }
+    if well { Ok(text) } else { Err(MicroError::Unhealthy(text)) }
 }
 
 fn list_of(value: &Value) -> &[Value] {

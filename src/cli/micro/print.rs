@@ -3,7 +3,7 @@
 use super::list_of;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
-use skyhound_model::address::joined;
+use skyhound_model::address::join_host_port;
 use std::fmt::Write;
 
 /// A service: its versions with their nodes, then its endpoints.
@@ -37,7 +37,7 @@ pub(super) fn health_head(version: &Value) -> String {
 
 /// `HOST:PORT` of a node.
 pub(super) fn authority(node: &Value) -> String {
-    joined(&text_of(node, "address"), &node["port"])
+    join_host_port(&text_of(node, "address"), &node["port"])
 }
 
 /// What an error says: its detail, or all of it.

@@ -1,7 +1,7 @@
 //! `skyhound seaport listen`: a daemon whose first purpose is to be a hub.
 
 use crate::cli::serve;
-use crate::config::Typed;
+use crate::config::RawSettings;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,23 +20,23 @@ pub(super) struct ListenArgs {
     keys: Vec<PathBuf>,
 
     #[command(flatten)]
-    typed: Typed,
+    raw: RawSettings,
 }
 
 pub(super) async fn run(args: ListenArgs) -> ExitCode {
     let own = if args.port.contains(':') { args.port } else { format!(":{}", args.port) };
     let keys = args.keys.iter().map(|key| key.display().to_string());
-    let somewhere = !args.typed.etcd_api.is_empty() || args.typed.data_dir.is_some();
-    let defaults = Typed {
+    let somewhere = !args.raw.etcd_api.is_empty() || args.raw.data_dir.is_some();
+    let defaults = RawSettings {
         listen: vec!["127.0.0.1:0".into()],
         dns_listen: vec!["off".into()],
         in_memory: (!somewhere).then_some(true),
-        ..Typed::default()
+        ..RawSettings::default()
     };
-    let mut typed = args.typed.or(defaults);
-    typed.seaport_listen.insert(0, own);
-    typed.seaport_key.extend(keys);
-    match typed.settle() {
+    let mut raw = args.raw.or(defaults);
+    raw.seaport_listen.insert(0, own);
+    raw.seaport_key.extend(keys);
+    match raw.resolve() {
         Ok(settings) => serve::with(settings).await,
         Err(error) => serve::failed(&error, serve::BAD_SETTINGS),
     }

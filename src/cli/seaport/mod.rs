@@ -3,7 +3,7 @@
 //! Owns: the arguments, in the original's spelling. Does not own: the protocol ([`skyhound_frontends::seaport`]).
 
 mod listen;
-mod look;
+mod query;
 mod register;
 
 use clap::{Args, Subcommand};
@@ -42,9 +42,9 @@ pub struct SeaportArgs {
 enum Verb {
     Listen(Box<listen::ListenArgs>),
     /// Print everything that a hub knows, as JSON
-    Show(look::ShowArgs),
-    Query(look::QueryArgs),
-    Watch(look::WatchArgs),
+    Show(query::ShowArgs),
+    Query(query::QueryArgs),
+    Watch(query::WatchArgs),
     Register(register::RegisterArgs),
 }
 
@@ -64,7 +64,7 @@ impl HubArgs {
     fn key(&self) -> Result<Option<Arc<KeyPair>>, ExitCode> {
         let read = |path: &Path| read_pair(path).map(Arc::new);
         self.key.as_deref().map(read).transpose().map_err(|error| {
-            super::say::failed(&format!("--key: {error}"));
+            super::progress::error(&format!("--key: {error}"));
             ExitCode::from(super::serve::BAD_SETTINGS)
         })
     }
@@ -97,9 +97,9 @@ pub(super) fn arguments(mut given: Vec<OsString>) -> Vec<OsString> {
 pub async fn run(args: SeaportArgs) -> ExitCode {
     match args.verb {
         Verb::Listen(args) => Box::pin(listen::run(*args)).await,
-        Verb::Show(args) => look::show(args).await,
-        Verb::Query(args) => look::query(args).await,
-        Verb::Watch(args) => look::watch(args).await,
+        Verb::Show(args) => query::show(args).await,
+        Verb::Query(args) => query::query(args).await,
+        Verb::Watch(args) => query::watch(args).await,
         Verb::Register(args) => register::run(args).await,
     }
 }

@@ -1,14 +1,14 @@
 //! `skyhound seaport register`: run a command on a port that is free, registered as long as this runs.
 
 use super::{HubArgs, RETRY};
-use crate::cli::command::{self, Running, Signals};
-use crate::cli::say;
+use crate::cli::command::{self, RunningCommand, Signals};
+use crate::cli::progress;
 use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use skyhound_frontends::seaport::client::{Client, Known};
+use skyhound_frontends::seaport::client::{Client, KnownServices};
 use skyhound_frontends::seaport::keys::KeyPair;
-use skyhound_frontends::seaport::meta::Said;
+use skyhound_frontends::seaport::meta::ServiceMeta;
 use skyhound_frontends::seaport::row::Row;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -80,7 +80,7 @@ pub(super) async fn run(args: RegisterArgs) -> ExitCode {
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT, Signal::HUP]) {
         Ok(signals) => signals,
         Err(error) => {
-            say::failed(&format!("cannot take over signals: {error}"));
+            progress::error(&format!("cannot take over signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -91,29 +91,29 @@ pub(super) async fn run(args: RegisterArgs) -> ExitCode {
     };
     let Some(port) = free_port(args.range.clone(), first.as_ref()) else {
         let (from, to) = args.range.into_inner();
-        say::failed(&format!("no port from {from} to {to} is free here and not registered; give another --range"));
+        progress::error(&format!("no port from {from} to {to} is free here and not registered; give another --range"));
         return ExitCode::FAILURE;
     };
     let service = Service::new(&args, port);
-    say::note(&format!("{} gets port {port}", args.name));
+    progress::info(&format!("{} gets port {port}", args.name));
     let (stop, stopped) = watch::channel(false);
     let holding = tokio::spawn(service.hold(args.hub.hub.clone(), key, first, stopped));
-    let code = keep_running(&args.command, port, &mut signals).await;
+    let code = run_repeatedly(&args.command, port, &mut signals).await;
     stop.send_replace(true);
     let _ = timeout(ASK_WITHIN, holding).await;
     code
 }
 
 fn lost(hub: &str, problem: &str) -> Option<Hub> {
-    say::trouble(&format!("{hub}: {problem}; a port is chosen without it"));
+    progress::warning(&format!("{hub}: {problem}; a port is chosen without it"));
     None
 }
 
 /// Runs the command again and again, until a signal.
-async fn keep_running(command: &[OsString], port: u16, signals: &mut Signals) -> ExitCode {
+async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) -> ExitCode {
     let words: Vec<OsString> = command.iter().cloned().chain([port.to_string().into()]).collect();
     loop {
-        let mut running = match Running::start(&words) {
+        let mut running = match RunningCommand::start(&words) {
             Ok(running) => running,
             Err(error) => return command::cannot_run(&words[0], &error),
         };
@@ -130,7 +130,7 @@ async fn keep_running(command: &[OsString], port: u16, signals: &mut Signals) ->
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        say::trouble(&format!("{} ended ({code}); starting it again in {RETRY:?}", words[0].display()));
+        progress::warning(&format!("{} ended ({code}); starting it again in {RETRY:?}", words[0].display()));
         tokio::select! {
             () = sleep(RETRY) => {}
             _ = signals.next() => return ExitCode::SUCCESS,
@@ -142,10 +142,11 @@ async fn keep_running(command: &[OsString], port: u16, signals: &mut Signals) ->
 fn free_port(range: RangeInclusive<u16>, hub: Option<&Hub>) -> Option<u16> {
     let registered = |port: u16| {
         hub.is_some_and(|hub| {
-            let here = |said: &Said| said.get("host").is_some_and(|host| *host == hub.client.addr.as_str());
+            let here = |meta: &ServiceMeta| meta.get("host").is_some_and(|host| *host == hub.client.addr.as_str());
             let text = port.to_string();
-            let same = |said: &Said| said.get("port").is_some_and(|known| *known == port || *known == text.as_str());
-            hub.known.services().any(|(_, said)| here(said) && same(said))
+            let same =
+                |meta: &ServiceMeta| meta.get("port").is_some_and(|known| *known == port || *known == text.as_str());
+            hub.known.services().any(|(_, meta)| here(meta) && same(meta))
         })
     };
     let free = |port: u16| {
@@ -163,7 +164,7 @@ fn free_port(range: RangeInclusive<u16>, hub: Option<&Hub>) -> Option<u16> {
 }
 
 /// Waits until it is to stop.
-async fn over(stop: &mut watch::Receiver<bool>) {
+async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Without a sender it is over as well.
     let _ = stop.wait_for(|stop| *stop).await;
 }
@@ -171,18 +172,18 @@ async fn over(stop: &mut watch::Receiver<bool>) {
 /// A connection that has heard all.
 struct Hub {
     client: Client,
-    known: Known,
+    known: KnownServices,
 }
 
 impl Hub {
     async fn join(hub: &str, key: Option<&Arc<KeyPair>>) -> Result<Self, String> {
         let mut client = Client::connect(hub, key.cloned()).await?;
-        let mut known = Known::default();
+        let mut known = KnownServices::default();
         loop {
             match client.next().await? {
                 Row::Synced => return Ok(Self { client, known }),
-                Row::Error(_, sentence) => say::trouble(&sentence),
-                row => drop(known.take(&row)),
+                Row::Error(_, sentence) => progress::warning(&sentence),
+                row => drop(known.apply(&row)),
             }
         }
     }
@@ -191,28 +192,28 @@ impl Hub {
 /// What is registered.
 struct Service {
     id: String,
-    said: Said,
+    meta: ServiceMeta,
 }
 
 impl Service {
     fn new(args: &RegisterArgs, port: u16) -> Self {
-        let mut said: Said = args.meta.iter().cloned().collect();
+        let mut meta: ServiceMeta = args.meta.iter().cloned().collect();
         let (role, version) = match args.name.split_once('@') {
             Some((role, version)) => (role, Some(version)),
             None => (args.name.as_str(), None),
         };
-        let id = match said.get("id").and_then(Value::as_str) {
+        let id = match meta.get("id").and_then(Value::as_str) {
             Some(id) => id.to_owned(),
             // 39 digits, as the original's.
             None => format!("{:032X}{:07X}", fastrand::u128(..), fastrand::u32(..1 << 28)),
         };
-        said.insert("role".into(), json!(role));
+        meta.insert("role".into(), json!(role));
         if let Some(version) = version {
-            said.insert("version".into(), json!(version));
+            meta.insert("version".into(), json!(version));
         }
-        said.insert("port".into(), json!(port));
-        said.insert("id".into(), json!(id));
-        Self { id, said }
+        meta.insert("port".into(), json!(port));
+        meta.insert("id".into(), json!(id));
+        Self { id, meta }
     }
 
     /// Holds the registration, at this hub or at another that it has told of, until it is to stop.
@@ -231,15 +232,15 @@ impl Service {
             } else {
                 tokio::select! {
                     hub = Hub::join(&at, key.as_ref()) => hub,
-                    () = over(&mut stop) => return,
+                    () = stopped(&mut stop) => return,
                 }
             };
             let problem = match hub {
                 Ok(mut hub) => {
                     let problem = tokio::select! {
                         problem = self.registered(&at, &mut hub) => problem,
-                        () = over(&mut stop) => {
-                            hub.client.say(&Row::Free(self.id.clone()));
+                        () = stopped(&mut stop) => {
+                            hub.client.send(&Row::Free(self.id.clone()));
                             return hub.client.close().await;
                         }
                     };
@@ -248,30 +249,30 @@ impl Service {
                 }
                 Err(problem) => problem,
             };
-            say::trouble(&format!("{at}: {problem}; trying again in {RETRY:?}"));
+            progress::warning(&format!("{at}: {problem}; trying again in {RETRY:?}"));
             turn += 1;
             tokio::select! {
                 () = sleep(RETRY) => {}
-                () = over(&mut stop) => return,
+                () = stopped(&mut stop) => return,
             }
         }
     }
 
     /// Registers, and listens until the connection is lost.
     async fn registered(&mut self, at: &str, hub: &mut Hub) -> String {
-        let mut said = self.said.clone();
+        let mut meta = self.meta.clone();
         // The original's hub does not fill it in.
-        said.entry("host").or_insert_with(|| hub.client.addr.as_str().into());
-        hub.client.say(&Row::Register(self.id.clone(), said));
-        hub.client.say(&Row::Synced);
-        say::note(&format!("registered {} with {at}", self.id));
+        meta.entry("host").or_insert_with(|| hub.client.addr.as_str().into());
+        hub.client.send(&Row::Register(self.id.clone(), meta));
+        hub.client.send(&Row::Synced);
+        progress::info(&format!("registered {} with {at}", self.id));
         loop {
             match hub.client.next().await {
-                Ok(Row::Error(_, sentence)) => say::trouble(&format!("{at} reports: {sentence}")),
-                Ok(Row::Free(id)) if id == self.id => say::trouble("another peer has freed this service"),
+                Ok(Row::Error(_, sentence)) => progress::warning(&format!("{at} reports: {sentence}")),
+                Ok(Row::Free(id)) if id == self.id => progress::warning("another peer has freed this service"),
                 // Another peer describes it anew.
-                Ok(Row::Register(id, said)) if id == self.id => self.said = said,
-                Ok(row) => drop(hub.known.take(&row)),
+                Ok(Row::Register(id, meta)) if id == self.id => self.meta = meta,
+                Ok(row) => drop(hub.known.apply(&row)),
                 Err(problem) => return problem,
             }
         }

@@ -4,12 +4,12 @@ use super::message;
 use super::world::{Client, datagrams};
 use hickory_proto::op::Message;
 use hickory_proto::rr::Record;
-use skyhound_dns::datagram::Datagrams;
+use skyhound_dns::datagram::DatagramHandler;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 thread_local! {
-    static WORLD: OnceCell<Datagrams> = const { OnceCell::new() };
+    static WORLD: OnceCell<DatagramHandler> = const { OnceCell::new() };
 }
 
 /// No panic, silence to responses and to what has no header, one right answer to everything else.
@@ -24,9 +24,9 @@ pub fn holds(datagram: &[u8]) {
 }
 
 /// The law for one client. `random` is where sets begin.
-pub fn one(world: &Datagrams, datagram: &[u8], client: Client, random: u32) {
+pub fn one(world: &DatagramHandler, datagram: &[u8], client: Client, random: u32) {
     let from = client.addr();
-    let said = world.say(datagram, from, random);
+    let said = world.respond_to(datagram, from, random);
     if datagram.len() < 12 || datagram[2] & 0x80 != 0 {
         assert_eq!(said, None, "silence");
         return;
@@ -41,12 +41,12 @@ pub fn one(world: &Datagrams, datagram: &[u8], client: Client, random: u32) {
     let (may, rcode) = (message::rcodes(datagram), said.metadata.response_code);
     // By number: 16 has two names.
     assert!(may.iter().any(|may| u16::from(*may) == u16::from(rcode)), "{rcode} is none of {may:?}");
-    let stream = world.say_streamed(datagram, from).expect("a stream answers as well");
+    let stream = world.respond_as_stream(datagram, from).expect("a stream answers as well");
     let whole = message::holds(datagram, &stream, false);
     assert_eq!(said.metadata.response_code, whole.metadata.response_code, "the rcode of both transports");
-    let general = world.say_general(datagram, from).expect("the general path takes everything");
+    let general = world.respond_general(datagram, from).expect("the general path takes everything");
     let general = message::holds(datagram, &general, true);
-    if let Some(fast) = world.say_fast(datagram, from, random) {
+    if let Some(fast) = world.respond_fast(datagram, from, random) {
         assert_eq!(fast, response, "what the fast path takes it answers");
         agree(&said, &general, &whole);
     }

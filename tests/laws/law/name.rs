@@ -24,7 +24,7 @@ pub fn holds(bytes: &[u8]) {
             assert!(there_and_back(&layout, &name), "what came from a key has a key");
         }
     }
-    if let Ok(label) = Label::registered(text) {
+    if let Ok(label) = Label::registrable(text) {
         let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
         assert!(label.as_bytes().iter().all(plain) && label.wildcard().is_none());
     }

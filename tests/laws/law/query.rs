@@ -4,10 +4,10 @@ use super::value::question;
 use super::world::Client;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::{Catalog, Snapshot};
 use skyhound_dns::DnsSettings;
-use skyhound_dns::datagram::Datagrams;
+use skyhound_dns::datagram::DatagramHandler;
 use skyhound_frontends::skyapi::query;
 use skyhound_model::{Entry, Layout, Name, Naming};
 use skyhound_store::{Batch, Change, Item, Revision};
@@ -43,12 +43,12 @@ pub fn holds(bytes: &[u8]) {
     assert_eq!(Entry::parse(&value).as_ref(), Ok(&instance.entry), "what is stored can be read");
     let item = Item { key: instance.key.clone(), value: value.into(), revision: Revision(1), lease: None };
     let batch = Batch { revision: Revision(1), changes: vec![Change::Put(item)] };
-    let snapshot = Snapshot::empty(Places::from(naming.layout.clone())).apply(&batch);
+    let snapshot = Snapshot::empty(Keyspace::from(naming.layout.clone())).apply(&batch);
     let settings = DnsSettings::new(vec![naming.root]);
-    let world = Datagrams::new(Catalog::fixed(Arc::new(snapshot)), &settings);
+    let world = DatagramHandler::new(Catalog::fixed(Arc::new(snapshot)), &settings);
     // The longest name twice does not fit into 512 bytes.
     let asked = question(&instance.name.to_string(), RecordType::SRV, Some(1232));
-    let said = Message::from_vec(&world.say(&asked, Client::Near.addr(), 1).unwrap()).unwrap();
+    let said = Message::from_vec(&world.respond_to(&asked, Client::Near.addr(), 1).unwrap()).unwrap();
     assert_eq!(said.metadata.response_code, ResponseCode::NoError, "{said}");
     assert_eq!(said.answers.len(), 1, "what was registered is found: {said}");
 }

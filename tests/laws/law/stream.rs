@@ -30,7 +30,7 @@ fn server() -> SocketAddr {
     static SERVER: OnceLock<Running> = OnceLock::new();
     let start = || {
         let runtime = Runtime::new().unwrap();
-        let streams = StreamLimits { idle: IDLE, message: IDLE, ..StreamLimits::default() };
+        let streams = StreamLimits { idle_timeout: IDLE, message_timeout: IDLE, ..StreamLimits::default() };
         let settings = DnsSettings { streams, ..settings() };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = runtime.block_on(DnsServer::bind(&[listen], settings, catalog(&[]))).unwrap();

@@ -50,7 +50,7 @@ pub fn holds(value: &[u8]) {
     let read = Entry::parse(value);
     if let Ok(entry) = &read {
         assert_eq!(Entry::parse(&entry.encode()).as_ref(), Ok(entry), "written and read again");
-        let over = entry.encode_over(value);
+        let over = entry.encode_replacing(value);
         assert_eq!(Entry::parse(&over).as_ref(), Ok(entry), "written over what was there");
     }
     let known = snapshot(&[(KEY, value)]);

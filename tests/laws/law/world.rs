@@ -1,10 +1,10 @@
 //! A store of every kind of entry, and who answers from it.
 
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::{Catalog, Snapshot};
-use skyhound_dns::datagram::Datagrams;
+use skyhound_dns::datagram::DatagramHandler;
 use skyhound_dns::limit::Access;
-use skyhound_dns::{DnsSettings, Explanation};
+use skyhound_dns::{DnsSettings, ExtendedError};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, LeaseId, Revision};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ pub const ZONES: [&str; 4] = ["deep.skydns.test.", "skydns.test.", "10.in-addr.a
 /// The largest UDP answer, whatever a client says it takes.
 pub const PAYLOAD_MAX: u16 = skyhound_dns::settings::UDP_PAYLOAD_MAX;
 /// Why a client that may not ask is refused.
-pub const PROHIBITED: u16 = Explanation::Prohibited as u16;
+pub const PROHIBITED: u16 = ExtendedError::Prohibited as u16;
 
 /// Keys below `/skydns/`.
 const ENTRIES: &[(&str, &str)] = &[
@@ -94,7 +94,7 @@ pub fn snapshot(more: &[(&str, &[u8])]) -> Snapshot {
     let long = format!(r#"{{"text":"{}"}}"#, "0123456789".repeat(90));
     changes.push(put("test/skydns/long", long.as_bytes()));
     changes.extend(more.iter().map(|(key, value)| put(key, value)));
-    Snapshot::empty(Places::from(Layout::new("/skydns"))).apply(&Batch { revision: Revision(7), changes })
+    Snapshot::empty(Keyspace::from(Layout::new("/skydns"))).apply(&Batch { revision: Revision(7), changes })
 }
 
 /// A catalog of that.
@@ -103,6 +103,6 @@ pub fn catalog(more: &[(&str, &[u8])]) -> Arc<Catalog> {
 }
 
 /// Who answers datagrams from it.
-pub fn datagrams(more: &[(&str, &[u8])]) -> Datagrams {
-    Datagrams::new(catalog(more), &settings())
+pub fn datagrams(more: &[(&str, &[u8])]) -> DatagramHandler {
+    DatagramHandler::new(catalog(more), &settings())
 }

@@ -9,7 +9,7 @@ async fn etcd_may_be_away_at_the_start() {
     is_unreachable(store.list(b"/t/").await);
     is_unreachable(commit(&store, put("a", None)).await);
     is_unreachable(store.feed(b"/t/", Revision(0)).await);
-    is_unreachable(store.keep(&[LeaseId(1)]).await);
+    is_unreachable(store.renew(&[LeaseId(1)]).await);
     etcd.restart().await;
     commit(&store, put("a", None)).await.unwrap();
     assert_eq!(names(&store).await, ["a"]);
@@ -23,14 +23,14 @@ async fn a_lease_survives_a_restart_of_etcd() {
     commit(&store, put("a", Some(lease))).await.unwrap();
     let listing = store.list(b"/t/").await.unwrap();
     let mut feed = store.feed(b"/t/", listing.revision).await.unwrap();
-    assert_eq!(store.keep(&[lease]).await.unwrap(), [true]);
+    assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
     etcd.stop().await;
     assert!(matches!(end(&mut feed).await, StoreError::FeedLost(_)));
     is_unreachable(commit(&store, put("b", None)).await);
-    is_unreachable(store.keep(&[lease]).await);
+    is_unreachable(store.renew(&[lease]).await);
     is_unreachable(store.status().await);
     etcd.restart().await;
-    assert_eq!(store.keep(&[lease]).await.unwrap(), [true]);
+    assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
     assert_eq!(store.list(b"/t/").await.unwrap().items, listing.items);
     let mut feed = store.feed(b"/t/", listing.revision).await.unwrap();
     let put = commit(&store, put("b", None)).await.unwrap();
@@ -43,13 +43,13 @@ async fn an_etcd_that_hangs_is_noticed() {
     let store = etcd.store().await;
     let settings = etcd.settings();
     let lease = store.grant(TERM * 30).await.unwrap();
-    assert_eq!(store.keep(&[lease]).await.unwrap(), [true]);
+    assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
     let mut feed = store.feed(b"/t/", Revision(0)).await.unwrap();
     etcd.pause();
     let paused = Instant::now();
     let leases = [lease];
     let (commit_result, list, keep, end) =
-        tokio::join!(commit(&store, put("a", None)), store.list(b"/t/"), store.keep(&leases), end(&mut feed));
+        tokio::join!(commit(&store, put("a", None)), store.list(b"/t/"), store.renew(&leases), end(&mut feed));
     // For a busy machine. Who does not notice waits for ever.
     let slack = Duration::from_secs(6);
     let most = settings.request_timeout + settings.probe_interval * 2 + slack;
@@ -60,7 +60,7 @@ async fn an_etcd_that_hangs_is_noticed() {
     assert!(matches!(end, StoreError::FeedLost(_)), "{end:?}");
     etcd.resume();
     commit_at_last(&store, "a").await;
-    assert_eq!(store.keep(&[lease]).await.unwrap(), [true]);
+    assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_dead_endpoint_fails_no_call() {
         let store = Etcd::connect(EtcdSettings { endpoints: endpoints.clone(), ..etcd.settings() }).await.unwrap();
         commit(&store, put("a", None)).await.unwrap();
         store.feed(b"/t/", Revision(0)).await.unwrap();
-        assert_eq!(store.status().await.unwrap().place, etcd.endpoint());
+        assert_eq!(store.status().await.unwrap().location, etcd.endpoint());
     }
 }
 
@@ -117,7 +117,7 @@ async fn the_loss_of_the_leader_loses_no_change() {
     }
     let keeping = async {
         // Through the first moments in which the new leader may not know its leases.
-        while store.keep(&[lease]).await.ok() != Some(vec![true]) {
+        while store.renew(&[lease]).await.ok() != Some(vec![true]) {
             sleep(GLANCE).await;
         }
     };

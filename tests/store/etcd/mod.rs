@@ -95,6 +95,6 @@ async fn all_calls_work(store: &Etcd, lease: LeaseId) {
     let mut feed = store.feed(b"/t/", store.list(b"/t/").await.unwrap().revision).await.unwrap();
     let revision = commit(store, put("a", Some(lease))).await.unwrap();
     assert_eq!(next(&mut feed).await.revision, revision);
-    assert_eq!(store.keep(&[lease]).await.unwrap(), [true]);
+    assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
     store.revoke(store.grant(TERM).await.unwrap()).await.unwrap();
 }

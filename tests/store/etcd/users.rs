@@ -24,7 +24,7 @@ async fn tokens_that_expire_are_renewed() {
         match first {
             0 => drop(commit(&store, put("b", None)).await.unwrap()),
             1 => drop(store.feed(b"/t/", Revision(0)).await.unwrap()),
-            2 => assert_eq!(store.keep(&[lease]).await.unwrap(), [true]),
+            2 => assert_eq!(store.renew(&[lease]).await.unwrap(), [true]),
             _ => drop(store.list(b"/t/").await.unwrap()),
         }
         all_calls_work(&store, lease).await;
@@ -89,7 +89,7 @@ async fn who_may_not_is_denied() {
         is_denied(store.list(b"/t/").await);
         is_denied(commit(&store, put("a", None)).await);
         is_denied(store.feed(b"/t/", Revision(0)).await);
-        is_denied(store.keep(&[LeaseId(1)]).await);
+        is_denied(store.renew(&[LeaseId(1)]).await);
     }
     let store = as_user(&etcd).await;
     store.list(b"/t/").await.unwrap();

@@ -33,7 +33,7 @@ pub(crate) async fn a_commit_that_changes_nothing_has_no_revision_of_its_own(bed
 pub(crate) async fn a_refused_write_leaves_the_others_alone(bed: Bed) {
     let put = bed.commit([bed.put("a", "1")]).await;
     let absent = Guard { key: bed.key("a"), expect: Expect::NotAfter(Revision(0)) };
-    let present = Guard { key: bed.key("a"), expect: Expect::At(put) };
+    let present = Guard { key: bed.key("a"), expect: Expect::AtRevision(put) };
     let commit = bed.store.commit(vec![
         write([bed.put("b", "1")]),
         // One guard that holds does not make up for one that does not.
@@ -50,12 +50,12 @@ pub(crate) async fn guard_at_holds_at_exactly_that_revision(bed: Bed) {
     let first = bed.commit([bed.put("a", "1")]).await;
     let second = bed.commit([bed.put("a", "2")]).await;
     for wrong in [Revision(0), first, Revision(second.0 + 1)] {
-        let commit = bed.guarded("a", Expect::At(wrong), bed.put("a", "no")).await;
+        let commit = bed.guarded("a", Expect::AtRevision(wrong), bed.put("a", "no")).await;
         assert_eq!(commit.outcomes, [Outcome::Refused], "at {wrong}");
     }
-    let absent = bed.guarded("none", Expect::At(second), bed.put("none", "no")).await;
+    let absent = bed.guarded("none", Expect::AtRevision(second), bed.put("none", "no")).await;
     assert_eq!(absent.outcomes, [Outcome::Refused]);
-    let commit = bed.guarded("a", Expect::At(second), bed.delete("a")).await;
+    let commit = bed.guarded("a", Expect::AtRevision(second), bed.delete("a")).await;
     assert_eq!(commit.outcomes, [Outcome::Done]);
     assert_eq!(bed.plain().await, BTreeMap::new());
 }
@@ -78,10 +78,10 @@ pub(crate) async fn guard_on_holds_while_the_key_hangs_on_the_lease(bed: Bed) {
     let lease = bed.store.grant(TERM * 10).await.unwrap();
     let other = bed.store.grant(TERM * 10).await.unwrap();
     bed.commit([bed.put_on(lease, "a", "1"), bed.put("free", "1")]).await;
-    let on = Expect::On(lease);
+    let on = Expect::OnLease(lease);
     assert_eq!(bed.guarded("none", on, bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
     assert_eq!(bed.guarded("free", on, bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
-    assert_eq!(bed.guarded("a", Expect::On(other), bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
+    assert_eq!(bed.guarded("a", Expect::OnLease(other), bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
     assert_eq!(bed.guarded("a", on, bed.put_on(other, "a", "2")).await.outcomes, [Outcome::Done]);
     assert_eq!(bed.guarded("a", on, bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
     for lease in [lease, other] {
@@ -112,7 +112,7 @@ pub(crate) async fn guards_decide_between_concurrent_writers(bed: Bed) {
                 let item = bed.list().await.items.remove(0);
                 let count: usize = text(&item.value).parse().unwrap();
                 let raise = bed.put("count", (count + 1).to_string());
-                let commit = bed.guarded("count", Expect::At(item.revision), raise).await;
+                let commit = bed.guarded("count", Expect::AtRevision(item.revision), raise).await;
                 done += usize::from(commit.outcomes == [Outcome::Done]);
             }
         });

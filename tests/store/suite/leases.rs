@@ -10,7 +10,7 @@ pub(crate) async fn a_lease_that_is_kept_stays(bed: Bed) {
     let mut feed = bed.feed(bed.commit([bed.put_on(lease, "a", "1")]).await).await;
     let granted = Instant::now();
     while granted.elapsed() < TERM * 3 {
-        assert_eq!(bed.store.keep(&[lease]).await.unwrap(), [true]);
+        assert_eq!(bed.store.renew(&[lease]).await.unwrap(), [true]);
         nothing(&mut feed).await;
     }
     assert_eq!(bed.plain().await.len(), 1);
@@ -30,7 +30,7 @@ pub(crate) async fn a_lease_that_is_not_kept_takes_all_its_keys_at_one_revision(
     assert_eq!(keys, ["a", "b", "c"].map(|name| Change::Delete(bed.key(name))));
     assert!(gone.revision > put);
     assert_eq!(bed.plain().await.into_keys().collect::<Vec<_>>(), ["free"]);
-    assert_eq!(bed.store.keep(&[lease]).await.unwrap(), [false]);
+    assert_eq!(bed.store.renew(&[lease]).await.unwrap(), [false]);
 }
 
 pub(crate) async fn a_revoked_lease_takes_all_its_keys_at_one_revision(bed: Bed) {
@@ -51,8 +51,8 @@ pub(crate) async fn keep_says_in_order_which_leases_are_there(bed: Bed) {
     }
     assert!(leases.iter().all(|lease| lease.0 != 0));
     bed.store.revoke(leases[1]).await.unwrap();
-    assert_eq!(bed.store.keep(&leases).await.unwrap(), [true, false, true]);
-    assert_eq!(bed.store.keep(&[]).await.unwrap(), [false; 0]);
+    assert_eq!(bed.store.renew(&leases).await.unwrap(), [true, false, true]);
+    assert_eq!(bed.store.renew(&[]).await.unwrap(), [false; 0]);
     for lease in leases {
         bed.store.revoke(lease).await.unwrap();
     }
@@ -63,7 +63,7 @@ pub(crate) async fn a_put_on_a_lease_that_is_gone_undoes_the_whole_commit(bed: B
     bed.store.revoke(lease).await.unwrap();
     let writes = vec![write([bed.put("a", "1")]), write([bed.put("b", "1"), bed.put_on(lease, "c", "1")])];
     let outcome = bed.store.commit(writes).await;
-    assert!(matches!(outcome, Err(StoreError::NoLease)), "{outcome:?}");
+    assert!(matches!(outcome, Err(StoreError::LeaseNotFound)), "{outcome:?}");
     assert_eq!(bed.plain().await, BTreeMap::new());
 }
 

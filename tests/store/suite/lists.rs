@@ -72,5 +72,5 @@ pub(crate) async fn the_status_is_no_older_than_the_last_commit(bed: Bed) {
     let put = bed.commit([bed.put("a", "1")]).await;
     let status = bed.store.status().await.unwrap();
     assert!(status.revision >= put, "{status:?}");
-    assert!(!status.kind.is_empty() && !status.version.is_empty() && !status.place.is_empty(), "{status:?}");
+    assert!(!status.kind.is_empty() && !status.version.is_empty() && !status.location.is_empty(), "{status:?}");
 }

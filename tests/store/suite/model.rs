@@ -15,9 +15,9 @@ impl Model {
     fn holds(&self, guard: &Guard) -> bool {
         let item = self.items.get(&guard.key);
         match guard.expect {
-            Expect::At(revision) => item.is_some_and(|item| item.revision == revision),
+            Expect::AtRevision(revision) => item.is_some_and(|item| item.revision == revision),
             Expect::NotAfter(revision) => item.is_none_or(|item| item.revision <= revision),
-            Expect::On(lease) => item.is_some_and(|item| item.lease == Some(lease)),
+            Expect::OnLease(lease) => item.is_some_and(|item| item.lease == Some(lease)),
         }
     }
 
@@ -62,11 +62,11 @@ fn random_writes(bed: &Bed, random: &mut fastrand::Rng, model: &Model, leases: &
         let key = bed.key(random.usize(..10).to_string());
         let stands = model.items.get(&key).map_or(Revision(0), |item| item.revision);
         let expect = match random.u8(..5) {
-            0 => Expect::At(stands),
-            1 => Expect::At(Revision(stands.0 + 1)),
+            0 => Expect::AtRevision(stands),
+            1 => Expect::AtRevision(Revision(stands.0 + 1)),
             2 => Expect::NotAfter(stands),
             3 => Expect::NotAfter(Revision(stands.0.saturating_sub(1))),
-            _ => Expect::On(leases[random.usize(..leases.len())]),
+            _ => Expect::OnLease(leases[random.usize(..leases.len())]),
         };
         write.guards.push(Guard { key, expect });
     }

@@ -33,14 +33,14 @@ impl Default for Children {
 impl Children {
     pub(super) fn get(&self, label: &[u8]) -> Option<&Arc<Node>> {
         match self {
-            Self::Few(few) => place(few, label).ok().map(|at| &few[at].1),
+            Self::Few(few) => find(few, label).ok().map(|at| &few[at].1),
             Self::Many(many) => many.get(label),
         }
     }
 
     pub(super) fn get_mut(&mut self, label: &[u8]) -> Option<&mut Arc<Node>> {
         match self {
-            Self::Few(few) => place(few, label).ok().map(|at| &mut few[at].1),
+            Self::Few(few) => find(few, label).ok().map(|at| &mut few[at].1),
             Self::Many(many) => many.get_mut(label),
         }
     }
@@ -49,14 +49,14 @@ impl Children {
     pub(super) fn get_or_new(&mut self, label: &Label) -> &mut Arc<Node> {
         if let Self::Few(few) = self
             && few.len() >= FEW
-            && place(few, label.as_bytes()).is_err()
+            && find(few, label.as_bytes()).is_err()
         {
             *self = Self::Many(Box::new(std::mem::take(few).into_vec().into_iter().collect()));
         }
         match self {
             Self::Many(many) => many.entry(label.clone()).or_default(),
             Self::Few(few) => {
-                let at = place(few, label.as_bytes()).unwrap_or_else(|at| {
+                let at = find(few, label.as_bytes()).unwrap_or_else(|at| {
                     change(few, |few| {
                         few.reserve_exact(1);
                         few.insert(at, (label.clone(), Arc::default()));
@@ -71,7 +71,7 @@ impl Children {
     pub(super) fn remove(&mut self, label: &[u8]) {
         match self {
             Self::Few(few) => {
-                if let Ok(at) = place(few, label) {
+                if let Ok(at) = find(few, label) {
                     change(few, |few| drop(few.remove(at)));
                 }
             }
@@ -97,7 +97,7 @@ fn change(few: &mut Few, change: impl FnOnce(&mut Vec<(Label, Arc<Node>)>)) {
 }
 
 /// Where a label stands, or would.
-fn place(few: &[(Label, Arc<Node>)], label: &[u8]) -> Result<usize, usize> {
+fn find(few: &[(Label, Arc<Node>)], label: &[u8]) -> Result<usize, usize> {
     few.binary_search_by(|(held, _)| held.as_bytes().cmp(label))
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn few_or_many_they_are_a_map(ops in prop::collection::vec((0u8..40, any::<bool>()), 0..120)) {
+        fn children_behave_like_a_map(ops in prop::collection::vec((0u8..40, any::<bool>()), 0..120)) {
             let mut children = Children::default();
             let mut model = BTreeSet::new();
             for (label, put) in ops {

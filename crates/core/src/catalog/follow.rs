@@ -5,11 +5,11 @@
 //! hear what changed meanwhile, once, whatever happened to the feed.
 
 use super::history::Part;
-use super::places::unmarked;
-use super::terms::Terms;
-use super::{Catalog, Health, Snapshot, saved};
+use super::keyspace::reason_without_tombstone;
+use super::lease_ttls::LeaseTtls;
+use super::{Catalog, Health, Snapshot, snapshot_file};
 use skyhound_base::Backoff;
-use skyhound_model::{Departure, Key};
+use skyhound_model::{Key, RemovalReason};
 use skyhound_store::{Batch, Change, Feed, LeaseId, Listing, Revision, Store, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,17 +43,17 @@ impl Follow {
     /// Follows for ever; drop the future to end it.
     pub async fn run(self, catalog: Arc<Catalog>) {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-        let (mut tried, mut said) = (false, false);
-        let mut terms = Terms::new(Arc::clone(&self.store));
+        let (mut file_tried, mut logged) = (false, false);
+        let mut ttls = LeaseTtls::new(Arc::clone(&self.store));
         loop {
             let began = Instant::now();
-            let Err(error) = self.until_lost(&catalog, &mut terms).await;
-            lost(&catalog, &error, !std::mem::replace(&mut said, true));
-            if catalog.health() == Health::NeverRead
-                && let Some(saved) = catalog.saved.get().filter(|_| !tried)
+            let Err(error) = self.until_lost(&catalog, &mut ttls).await;
+            mark_stale(&catalog, &error, !std::mem::replace(&mut logged, true));
+            if catalog.health() == Health::NeverLoaded
+                && let Some(file) = catalog.snapshot_file.get().filter(|_| !file_tried)
             {
-                tried = true;
-                saved::take_up(saved, &catalog).await;
+                file_tried = true;
+                snapshot_file::restore(file, &catalog).await;
             }
             // A feed that held for a while was lost by chance; one that never holds is a store in trouble.
             if began.elapsed() > RETRY_MAX {
@@ -67,12 +67,12 @@ impl Follow {
     async fn until_lost(
         &self,
         catalog: &Arc<Catalog>,
-        terms: &mut Terms,
+        ttls: &mut LeaseTtls,
     ) -> Result<std::convert::Infallible, StoreError> {
-        let mut own = self.begin(Part::Own, catalog, terms).await?;
-        let mut foreign = self.begin_foreign(catalog, terms).await?;
-        let before = catalog.health.send_replace(Health::Following);
-        if before != Health::Following {
+        let mut own = self.begin(Part::Own, catalog, ttls).await?;
+        let mut foreign = self.begin_foreign(catalog, ttls).await?;
+        let before = catalog.health.send_replace(Health::Current);
+        if before != Health::Current {
             let (entries, revision) = (catalog.snapshot().root().entries(), catalog.snapshot().revision().0);
             info!(entries, revision, "following the store");
         }
@@ -80,18 +80,18 @@ impl Follow {
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = own.next() => self.told(Part::Own, catalog, &batch?, terms).await,
-                batch = next_of(&mut foreign) => self.told(Part::Foreign, catalog, &batch?, terms).await,
-                learnt = terms.learn() => if !learnt.is_empty() {
-                    let next = catalog.current.load().as_ref().clone().with_terms(&learnt);
+                batch = own.next() => self.apply(Part::Own, catalog, &batch?, ttls).await,
+                batch = next_of(&mut foreign) => self.apply(Part::Foreign, catalog, &batch?, ttls).await,
+                learnt = ttls.next_learnt() => if !learnt.is_empty() {
+                    let next = catalog.current.load().as_ref().clone().with_ttls(&learnt);
                     catalog.current.store(Arc::new(next));
                 },
                 _ = compare.tick() => {
                     let listing = self.list(Part::Own, catalog).await?;
-                    self.compare_with(Part::Own, catalog, listing, terms).await;
+                    self.compare_with(Part::Own, catalog, listing, ttls).await;
                     if foreign.is_some() {
                         let listing = self.list(Part::Foreign, catalog).await?;
-                        self.compare_with(Part::Foreign, catalog, listing, terms).await;
+                        self.compare_with(Part::Foreign, catalog, listing, ttls).await;
                     }
                 }
             }
@@ -100,8 +100,8 @@ impl Follow {
 
     /// A feed, and a catalog that is where it begins. A feed that was lost is taken up where it ended as long as the
     /// store remembers: it says what is gone and why, in order. The listing has the last word all the same.
-    async fn begin(&self, part: Part, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Feed, StoreError> {
-        let resumed = self.resume(part, catalog, terms).await?;
+    async fn begin(&self, part: Part, catalog: &Arc<Catalog>, ttls: &mut LeaseTtls) -> Result<Feed, StoreError> {
+        let resumed = self.resume(part, catalog, ttls).await?;
         let listing = self.list(part, catalog).await?;
         let feed = if let Some(feed) = resumed {
             feed
@@ -109,15 +109,15 @@ impl Follow {
             let prefix = prefix(&catalog.snapshot(), part);
             self.store.feed(prefix.as_bytes(), listing.revision).await?
         };
-        self.compare_with(part, catalog, listing, terms).await;
+        self.compare_with(part, catalog, listing, ttls).await;
         Ok(feed)
     }
 
     /// The same for the keys of hound-dog's peers, if anybody reads them. A user of etcd's that may not read them is no
     /// reason to know nothing of all others.
-    async fn begin_foreign(&self, catalog: &Arc<Catalog>, terms: &mut Terms) -> Result<Option<Feed>, StoreError> {
-        let Some(prefix) = catalog.snapshot().places().foreign_prefix().map(str::to_owned) else { return Ok(None) };
-        match self.begin(Part::Foreign, catalog, terms).await {
+    async fn begin_foreign(&self, catalog: &Arc<Catalog>, ttls: &mut LeaseTtls) -> Result<Option<Feed>, StoreError> {
+        let Some(prefix) = catalog.snapshot().keyspace().foreign_prefix().map(str::to_owned) else { return Ok(None) };
+        match self.begin(Part::Foreign, catalog, ttls).await {
             Ok(feed) => Ok(Some(feed)),
             Err(StoreError::Denied(reason)) => {
                 warn!(prefix, reason, "hound-dog's peers are passed over: etcd lets this user not read their keys");
@@ -128,7 +128,7 @@ impl Follow {
     }
 
     /// The feed from where the catalog is, having told what happened since; `None` when the store does not remember.
-    async fn resume(&self, part: Part, catalog: &Catalog, terms: &mut Terms) -> Result<Option<Feed>, StoreError> {
+    async fn resume(&self, part: Part, catalog: &Catalog, ttls: &mut LeaseTtls) -> Result<Option<Feed>, StoreError> {
         let after = catalog.snapshot().position().part(part);
         if after == Revision(0) || !matches!(catalog.health(), Health::Stale { .. }) {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Follow {
             let mut feed = self.store.feed(prefix.as_bytes(), after).await?;
             while catalog.snapshot().position().part(part) < until {
                 let Ok(batch) = timeout(CATCH_UP, feed.next()).await else { break };
-                self.told(part, catalog, &batch?, terms).await;
+                self.apply(part, catalog, &batch?, ttls).await;
             }
             Ok(feed)
         };
@@ -156,50 +156,50 @@ impl Follow {
     }
 
     /// Applies a batch that a feed told. A comparison may have been ahead of it.
-    async fn told(&self, part: Part, catalog: &Catalog, batch: &Batch, terms: &mut Terms) {
+    async fn apply(&self, part: Part, catalog: &Catalog, batch: &Batch, ttls: &mut LeaseTtls) {
         let now = catalog.snapshot();
         if batch.revision <= now.position().part(part) {
             return;
         }
-        let gone = self.why(&now, batch).await;
-        let next = now.after(part, batch, &terms.known());
-        terms.ask_about(batch);
-        catalog.publish(next, (part, batch), false, |key| gone.why(key));
+        let removals = self.removals(&now, batch).await;
+        let next = now.after(part, batch, &ttls.known());
+        ttls.query_batch(batch);
+        catalog.publish(next, (part, batch), false, |key| removals.reason(key));
     }
 
     /// Applies what differs from a full listing. The listing is never behind the catalog unless the store
     /// went back in its own history (restored from a backup); then it is right all the same.
-    async fn compare_with(&self, part: Part, catalog: &Arc<Catalog>, listing: Listing, terms: &mut Terms) {
-        terms.ask_first(&listing).await;
-        let (known, known_terms) = (catalog.snapshot(), terms.known());
+    async fn compare_with(&self, part: Part, catalog: &Arc<Catalog>, listing: Listing, ttls: &mut LeaseTtls) {
+        ttls.query_listing(&listing).await;
+        let (known, known_ttls) = (catalog.snapshot(), ttls.known());
         // With a million entries this takes seconds, in which the executor has questions to answer. Nobody
         // else writes the catalog meanwhile.
         let compared = tokio::task::spawn_blocking(move || {
             let batch = known.difference(part, &listing);
-            let had = known.position().part(part);
-            let news = !batch.changes.is_empty() || had != listing.revision;
-            news.then(|| (had, known.after(part, &batch, &known_terms), batch))
+            let previous = known.position().part(part);
+            let changed = !batch.changes.is_empty() || previous != listing.revision;
+            changed.then(|| (previous, known.after(part, &batch, &known_ttls), batch))
         });
         let compared = compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // Cancelled: the runtime is ending, and so is this task.
             Err(_) => None,
         });
-        let Some((had, next, batch)) = compared else { return };
-        if had > batch.revision {
-            warn!(had = had.0, has = batch.revision.0, "the store went back in its history");
+        let Some((previous, next, batch)) = compared else { return };
+        if previous > batch.revision {
+            warn!(had = previous.0, has = batch.revision.0, "the store went back in its history");
         }
         debug!(changes = batch.changes.len(), revision = batch.revision.0, "compared with a full listing");
-        let gone = self.why(&catalog.snapshot(), &batch).await;
-        terms.ask_about(&batch);
-        catalog.publish(next, (part, &batch), true, |key| gone.why(key));
+        let removals = self.removals(&catalog.snapshot(), &batch).await;
+        ttls.query_batch(&batch);
+        catalog.publish(next, (part, &batch), true, |key| removals.reason(key));
     }
 
     /// Why the entries left that a batch removes: a marker says it, or else what became of their leases.
-    async fn why(&self, before: &Snapshot, batch: &Batch) -> Gone {
-        let marker = before.places().departed(batch);
-        if marker.is_some() {
-            return Gone { marker, ..Gone::default() };
+    async fn removals(&self, before: &Snapshot, batch: &Batch) -> Removals {
+        let tombstone = before.keyspace().tombstone(batch);
+        if tombstone.is_some() {
+            return Removals { tombstone, ..Removals::default() };
         }
         let mut leases: HashMap<Key, LeaseId> = HashMap::new();
         for change in &batch.changes {
@@ -209,47 +209,47 @@ impl Follow {
                 leases.insert(key.clone(), lease);
             }
         }
-        let asked: HashSet<LeaseId> = leases.values().copied().collect();
-        let there = async {
-            let mut there = HashSet::new();
-            for lease in asked {
+        let queried: HashSet<LeaseId> = leases.values().copied().collect();
+        let alive = async {
+            let mut alive = HashSet::new();
+            for lease in queried {
                 // Without an answer it counts as gone: the store is in trouble, and nobody said goodbye.
-                if let Ok(Some(_)) = self.store.lease_term(lease).await {
-                    there.insert(lease);
+                if let Ok(Some(_)) = self.store.lease_ttl(lease).await {
+                    alive.insert(lease);
                 }
             }
-            there
+            alive
         };
-        let there = timeout(LEASE_WAIT, there).await.unwrap_or_default();
-        Gone { marker, leases, there }
+        let alive = timeout(LEASE_WAIT, alive).await.unwrap_or_default();
+        Removals { tombstone, leases, alive }
     }
 }
 
 /// What is known of entries that a batch removes.
 #[derive(Debug, Default)]
-struct Gone {
-    marker: Option<skyhound_model::departure::Departed>,
+struct Removals {
+    tombstone: Option<skyhound_model::removal::Tombstone>,
     /// The leases on which they hung.
     leases: HashMap<Key, LeaseId>,
     /// Those of them that are still there.
-    there: HashSet<LeaseId>,
+    alive: HashSet<LeaseId>,
 }
 
-impl Gone {
-    fn why(&self, key: &Key) -> Departure {
-        match (&self.marker, self.leases.get(key)) {
-            (Some(marker), _) => marker.why(key),
-            (None, Some(lease)) => unmarked(self.there.contains(lease)),
+impl Removals {
+    fn reason(&self, key: &Key) -> RemovalReason {
+        match (&self.tombstone, self.leases.get(key)) {
+            (Some(tombstone), _) => tombstone.reason(key),
+            (None, Some(lease)) => reason_without_tombstone(self.alive.contains(lease)),
             // It stood there for good until somebody removed it.
-            (None, None) => Departure::Left,
+            (None, None) => RemovalReason::Deregistered,
         }
     }
 }
 
 fn prefix(snapshot: &Snapshot, part: Part) -> String {
     match part {
-        Part::Own => snapshot.places().prefix().to_owned(),
-        Part::Foreign => snapshot.places().foreign_prefix().unwrap_or_default().to_owned(),
+        Part::Own => snapshot.keyspace().prefix().to_owned(),
+        Part::Foreign => snapshot.keyspace().foreign_prefix().unwrap_or_default().to_owned(),
     }
 }
 
@@ -262,17 +262,17 @@ async fn next_of(feed: &mut Option<Feed>) -> Result<Batch, StoreError> {
 }
 
 /// Says so, once: a store that stays away is asked every other second.
-fn lost(catalog: &Catalog, error: &StoreError, is_first: bool) {
-    let news = catalog.health.send_if_modified(|health| match health {
-        Health::Following => {
+fn mark_stale(catalog: &Catalog, error: &StoreError, is_first: bool) {
+    let changed = catalog.health.send_if_modified(|health| match health {
+        Health::Current => {
             *health = Health::Stale { since: Instant::now() };
             true
         }
         _ => false,
     });
-    match (news, catalog.health()) {
+    match (changed, catalog.health()) {
         (true, _) => warn!(%error, "the store is lost; answering from what is known"),
-        (false, Health::NeverRead) if is_first => warn!(%error, "the store cannot be read yet"),
+        (false, Health::NeverLoaded) if is_first => warn!(%error, "the store cannot be read yet"),
         (false, _) => debug!(%error, "the store is still lost"),
     }
 }

@@ -6,11 +6,11 @@
 //! Owns: which batch makes which changes, and the window of those that are remembered. Does not own: who listens
 //! ([`crate::events`]). Synchronous; no clock.
 
-use super::mark::Marks;
-use super::node::Stored;
+use super::digest::DigestHistory;
+use super::node::StoredEntry;
 use super::snapshot::Snapshot;
-use skyhound_model::{Departure, Key, Name};
-use skyhound_store::{Batch, Change as Written, Revision};
+use skyhound_model::{Key, Name, RemovalReason};
+use skyhound_store::{Batch, Change as StoreChange, Revision};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,8 +41,8 @@ pub struct Position {
     pub own: Revision,
     /// Of hound-dog's keys; 0 when they are not followed.
     pub foreign: Revision,
-    /// The mark of both (`mark`).
-    pub mark: u64,
+    /// The digest of both (`digest`).
+    pub digest: u64,
 }
 
 impl Position {
@@ -68,15 +68,15 @@ impl Position {
 
     /// The nearest position that covers both, without its mark.
     fn and(self, other: Self) -> Self {
-        Self { own: self.own.max(other.own), foreign: self.foreign.max(other.foreign), mark: 0 }
+        Self { own: self.own.max(other.own), foreign: self.foreign.max(other.foreign), digest: 0 }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.foreign {
-            Revision(0) => write!(f, "{}.{:x}", self.own, self.mark),
-            foreign => write!(f, "{}-{foreign}.{:x}", self.own, self.mark),
+            Revision(0) => write!(f, "{}.{:x}", self.own, self.digest),
+            foreign => write!(f, "{}-{foreign}.{:x}", self.own, self.digest),
         }
     }
 }
@@ -85,24 +85,24 @@ impl FromStr for Position {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no position of a feed");
-        let number = |text: &str| text.parse().map(Revision).map_err(|_| wrong());
-        let (revisions, mark) = text.split_once('.').ok_or_else(wrong)?;
-        let mark = u64::from_str_radix(mark, 16).map_err(|_| wrong())?;
+        let invalid = || format!("{text:?} is no position of a feed");
+        let number = |text: &str| text.parse().map(Revision).map_err(|_| invalid());
+        let (revisions, digest) = text.split_once('.').ok_or_else(invalid)?;
+        let digest = u64::from_str_radix(digest, 16).map_err(|_| invalid())?;
         Ok(match revisions.split_once('-') {
-            Some((own, foreign)) => Self { own: number(own)?, foreign: number(foreign)?, mark },
-            None => Self { own: number(revisions)?, foreign: Revision(0), mark },
+            Some((own, foreign)) => Self { own: number(own)?, foreign: number(foreign)?, digest },
+            None => Self { own: number(revisions)?, foreign: Revision(0), digest },
         })
     }
 }
 
 /// What happened to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ChangeKind {
     /// It appeared, or describes itself anew.
     Put,
     /// It is gone, for this reason.
-    Gone(Departure),
+    Removed(RemovalReason),
 }
 
 /// A change of one instance.
@@ -119,9 +119,9 @@ pub struct Change {
     /// The service.
     pub service: Arc<str>,
     /// What happened.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The instance, as it is now, or as it was last.
-    pub instance: Arc<Stored>,
+    pub instance: Arc<StoredEntry>,
 }
 
 /// The changes that are remembered.
@@ -131,8 +131,8 @@ pub struct History {
     /// Where a reader has to be to be told the window and nothing else.
     since: Position,
     jumps: VecDeque<Jump>,
-    own: Marks,
-    foreign: Marks,
+    own: DigestHistory,
+    foreign: DigestHistory,
 }
 
 /// See [`History::jump`].
@@ -144,24 +144,24 @@ struct Jump {
 }
 
 impl Jump {
-    fn is_over(&self, at: Position) -> bool {
+    fn spans(&self, at: Position) -> bool {
         self.from < at.part(self.part) && at.part(self.part) < self.to
     }
 }
 
 /// A reader's position is not in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outside;
+pub struct NotRemembered;
 
 impl History {
     /// What changed after a position, in order.
-    pub fn after(&self, at: Position, now: Position) -> Result<impl Iterator<Item = &Arc<Change>>, Outside> {
-        if !at.covers(self.since) || !now.covers(at) || self.jumps.iter().any(|jump| jump.is_over(at)) {
-            return Err(Outside);
+    pub fn after(&self, at: Position, now: Position) -> Result<impl Iterator<Item = &Arc<Change>>, NotRemembered> {
+        if !at.covers(self.since) || !now.covers(at) || self.jumps.iter().any(|jump| jump.spans(at)) {
+            return Err(NotRemembered);
         }
-        let marks = self.own.at(at.own).zip(self.foreign.at(at.foreign));
-        if marks.is_none_or(|(own, foreign)| own.with(foreign) != at.mark) {
-            return Err(Outside);
+        let digests = self.own.at(at.own).zip(self.foreign.at(at.foreign));
+        if digests.is_none_or(|(own, foreign)| own.combine(foreign) != at.digest) {
+            return Err(NotRemembered);
         }
         Ok(self.window.iter().filter(move |change| change.revision > at.part(change.part)))
     }
@@ -205,55 +205,57 @@ impl History {
     }
 
     /// What a part of the snapshot comes to, that is about to be the current one.
-    pub(super) fn mark(&mut self, part: Part, now: &Snapshot) {
-        let marks = match part {
+    pub(super) fn record_digest(&mut self, part: Part, now: &Snapshot) {
+        let digests = match part {
             Part::Own => &mut self.own,
             Part::Foreign => &mut self.foreign,
         };
-        marks.push(now.position().part(part), now.mark(part));
+        digests.push(now.position().part(part), now.digest(part));
     }
 
     /// Forgets everything: whoever comes back takes the whole set of `now`.
-    pub(super) fn start_over(&mut self, now: &Snapshot) {
+    pub(super) fn reset(&mut self, now: &Snapshot) {
         self.window.clear();
         self.jumps.clear();
         self.since = now.position();
-        self.own = Marks::from(self.since.own, now.mark(Part::Own));
-        self.foreign = Marks::from(self.since.foreign, now.mark(Part::Foreign));
+        self.own = DigestHistory::from(self.since.own, now.digest(Part::Own));
+        self.foreign = DigestHistory::from(self.since.foreign, now.digest(Part::Foreign));
     }
 }
 
-/// The changes that lead from one snapshot to the next, which has `batch` of `part`. `why` is asked about what is
+/// The changes that lead from one snapshot to the next, which has `batch` of `part`. `reason` is asked about what is
 /// gone.
 pub(super) fn changes(
     before: &Snapshot,
     after: &Snapshot,
     part: Part,
     batch: &Batch,
-    why: impl Fn(&Key) -> Departure,
+    reason: impl Fn(&Key) -> RemovalReason,
 ) -> Vec<Arc<Change>> {
     let mut number = before.changes();
     let mut all = Vec::new();
     for name in names(before, after, batch) {
         let pairs = pairs(own(before, &name), own(after, &name));
         // What somebody else's key says now, at the same place, is not gone.
-        let is_said = |place| pairs.iter().any(|(_, is)| is.is_some_and(|is| is.place() == place));
-        let gone = pairs.iter().filter_map(|pair| match pair {
-            (Some(was), None) if !is_said(was.place()) => Some((Kind::Gone(why(&was.key)), was)),
+        let is_present = |location| pairs.iter().any(|(_, is)| is.is_some_and(|is| is.location() == location));
+        let removed = pairs.iter().filter_map(|pair| match pair {
+            (Some(was), None) if !is_present(was.location()) => Some((ChangeKind::Removed(reason(&was.key)), was)),
             _ => None,
         });
         // Rewritten into an instance of another service, or into none.
         let moved = pairs.iter().filter_map(|pair| match pair {
-            (Some(was), Some(is)) if was.service != is.service => Some((Kind::Gone(Departure::Left), was)),
+            (Some(was), Some(is)) if was.service != is.service => {
+                Some((ChangeKind::Removed(RemovalReason::Deregistered), was))
+            }
             _ => None,
         });
         let put = pairs.iter().filter_map(|pair| match pair {
-            (Some(was), Some(is)) => (was.entry != is.entry).then_some((Kind::Put, is)),
-            (None, Some(is)) => Some((Kind::Put, is)),
+            (Some(was), Some(is)) => (was.entry != is.entry).then_some((ChangeKind::Put, is)),
+            (None, Some(is)) => Some((ChangeKind::Put, is)),
             _ => None,
         });
         // Gone first: what takes its place at one name is the last word.
-        for (kind, stored) in gone.chain(moved).chain(put) {
+        for (kind, stored) in removed.chain(moved).chain(put) {
             let Some(service) = &stored.service else { continue };
             number += 1;
             all.push(Arc::new(Change {
@@ -271,11 +273,14 @@ pub(super) fn changes(
 }
 
 /// What stood under a key, and what stands there now.
-type Pair<'s> = (Option<&'s Arc<Stored>>, Option<&'s Arc<Stored>>);
+type Pair<'s> = (Option<&'s Arc<StoredEntry>>, Option<&'s Arc<StoredEntry>>);
 
 /// One pair for each key. Both come in the order of keys, so that the cost grows with their number, however many keys
 /// spell one name (a thousand can, in upper and lower case); nearly always there is one.
-fn pairs<'s>(was: impl Iterator<Item = &'s Arc<Stored>>, is: impl Iterator<Item = &'s Arc<Stored>>) -> Vec<Pair<'s>> {
+fn pairs<'s>(
+    was: impl Iterator<Item = &'s Arc<StoredEntry>>,
+    is: impl Iterator<Item = &'s Arc<StoredEntry>>,
+) -> Vec<Pair<'s>> {
     let (mut was, mut is) = (was.peekable(), is.peekable());
     let mut pairs = Vec::new();
     loop {
@@ -297,7 +302,7 @@ fn pairs<'s>(was: impl Iterator<Item = &'s Arc<Stored>>, is: impl Iterator<Item 
 fn names(before: &Snapshot, after: &Snapshot, batch: &Batch) -> Vec<Name> {
     let mut names = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
-        let (Written::Delete(key) | Written::Put(skyhound_store::Item { key, .. })) = change;
+        let (StoreChange::Delete(key) | StoreChange::Put(skyhound_store::Item { key, .. })) = change;
         // A key of the SkyDNS layout always spells the same; one of hound-dog's may have moved.
         let (was, is) = (before.name(key), after.name(key));
         names.extend(was.clone());
@@ -310,7 +315,7 @@ fn names(before: &Snapshot, after: &Snapshot, batch: &Batch) -> Vec<Name> {
     names
 }
 
-fn own<'s>(snapshot: &'s Snapshot, name: &Name) -> impl Iterator<Item = &'s Arc<Stored>> {
+fn own<'s>(snapshot: &'s Snapshot, name: &Name) -> impl Iterator<Item = &'s Arc<StoredEntry>> {
     snapshot.node(name).into_iter().flat_map(super::node::Node::own)
 }
 
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn between_the_ends_of_a_jump_nobody_goes_on() {
+    fn no_position_within_a_jump_is_resumed() {
         let mut history = History::default();
         history.jump(Part::Own, Revision(10), Revision(20));
         history.jump(Part::Foreign, Revision(1), Revision(500));
@@ -338,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn jumps_that_are_forgotten_are_not_passed_over() {
+    fn positions_within_forgotten_jumps_are_not_resumed() {
         let mut history = History::default();
         for n in 0..=JUMPS_MAX as u64 {
             history.jump(Part::Own, Revision(n * 10), Revision(n * 10 + 5));
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_comparison_mended_is_told_to_everybody_who_is_there() {
+    fn a_repair_by_comparison_resets_every_reader() {
         let mut history = History::default();
         history.jump(Part::Own, Revision(10), Revision(10));
         assert!(!knows(&history, 10) && knows(&history, 11));
@@ -355,32 +360,35 @@ mod tests {
 
     /// Three keys that spell one name: one goes, one changes, one comes.
     #[test]
-    fn changes_at_a_name_of_several_keys() {
+    fn changes_at_a_name_with_several_keys_are_ordered() {
         let item = |key: &str, port: u16, revision| skyhound_store::Item {
             key: Key::from(format!("/skydns/local/skydns/services/web/{key}")),
             value: format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into(),
             revision: Revision(revision),
             lease: None,
         };
-        let put = |key, port, revision| Written::Put(item(key, port, revision));
+        let put = |key, port, revision| StoreChange::Put(item(key, port, revision));
         let batch = |revision, changes| Batch { revision: Revision(revision), changes };
-        let places = Arc::new(super::super::Places::new(skyhound_model::Naming::example(), None));
-        let before = Snapshot::empty(places).apply(&batch(1, vec![put("A", 1, 1), put("B", 2, 1), put("b", 3, 1)]));
-        let gone = Written::Delete(item("A", 1, 1).key);
-        let next = batch(2, vec![gone, put("a", 4, 2), put("B", 5, 2), put("b", 3, 2), put("b/", 6, 2)]);
-        let changes = changes(&before, &before.apply(&next), Part::Own, &next, |_| Departure::Expired);
-        let told: Vec<_> =
+        let keyspace = Arc::new(super::super::Keyspace::new(skyhound_model::Naming::example(), None));
+        let before = Snapshot::empty(keyspace).apply(&batch(1, vec![put("A", 1, 1), put("B", 2, 1), put("b", 3, 1)]));
+        let removed = StoreChange::Delete(item("A", 1, 1).key);
+        let next = batch(2, vec![removed, put("a", 4, 2), put("B", 5, 2), put("b", 3, 2), put("b/", 6, 2)]);
+        let changes = changes(&before, &before.apply(&next), Part::Own, &next, |_| RemovalReason::Expired);
+        let changed: Vec<_> =
             changes.iter().map(|change| (change.number, change.kind, change.instance.entry.port)).collect();
-        let gone = Kind::Gone(Departure::Expired);
-        assert_eq!(told, [(1, gone, 1), (2, Kind::Put, 4), (3, Kind::Put, 5), (4, Kind::Put, 6)]);
+        let removed = ChangeKind::Removed(RemovalReason::Expired);
+        assert_eq!(
+            changed,
+            [(1, removed, 1), (2, ChangeKind::Put, 4), (3, ChangeKind::Put, 5), (4, ChangeKind::Put, 6)]
+        );
         // Somebody else's key says the same place now: nothing is gone.
-        let next = batch(2, vec![Written::Delete(item("b", 3, 1).key), put("b/", 3, 2)]);
-        let changes = super::changes(&before, &before.apply(&next), Part::Own, &next, |_| Departure::Left);
-        assert_eq!(changes.iter().map(|change| change.kind).collect::<Vec<_>>(), [Kind::Put]);
+        let next = batch(2, vec![StoreChange::Delete(item("b", 3, 1).key), put("b/", 3, 2)]);
+        let changes = super::changes(&before, &before.apply(&next), Part::Own, &next, |_| RemovalReason::Deregistered);
+        assert_eq!(changes.iter().map(|change| change.kind).collect::<Vec<_>>(), [ChangeKind::Put]);
     }
 
     #[test]
-    fn positions_read_back() {
+    fn positions_round_trip() {
         for text in ["107.0", "107-95.ffffffffffffffff"] {
             assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
         }

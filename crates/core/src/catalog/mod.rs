@@ -3,30 +3,30 @@
 //! Owns: the current snapshot, when it was last heard to be true, and waiting for a revision. Reading
 //! takes no lock and never calls the store. [`follow`] is the only writer.
 
+pub mod answer_slot;
 mod children;
+mod digest;
 pub mod follow;
 pub mod history;
-pub mod kept;
-mod mark;
+pub mod keyspace;
+mod lease_ttls;
 pub mod node;
-mod offers;
-pub mod places;
 pub mod quarantine;
-pub mod saved;
+mod service_index;
 pub mod snapshot;
-mod terms;
+pub mod snapshot_file;
 mod values;
 
-pub use history::{Change, History, Kind, Position};
-pub use node::{Node, Stored};
-pub use places::Places;
+pub use history::{Change, ChangeKind, History, Position};
+pub use keyspace::Keyspace;
+pub use node::{Node, StoredEntry};
 pub use quarantine::Quarantined;
-pub use saved::Saved;
 pub use snapshot::Snapshot;
+pub use snapshot_file::SnapshotFile;
 
 use arc_swap::ArcSwap;
 use history::{Part, WINDOW};
-use skyhound_model::{Departure, Key};
+use skyhound_model::{Key, RemovalReason};
 use skyhound_store::{Batch, Revision};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -37,9 +37,9 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// The store was never read: the snapshot is empty because nothing is known, not because nothing is there.
-    NeverRead,
+    NeverLoaded,
     /// The store's changes are being followed.
-    Following,
+    Current,
     /// The store does not answer: the snapshot is what was true at that time.
     Stale {
         /// When it was last heard to be true.
@@ -51,24 +51,24 @@ impl Health {
     /// How long ago the snapshot was last heard to be true; `None` when it never was.
     pub fn age(self) -> Option<Duration> {
         match self {
-            Self::NeverRead => None,
-            Self::Following => Some(Duration::ZERO),
+            Self::NeverLoaded => None,
+            Self::Current => Some(Duration::ZERO),
             Self::Stale { since } => Some(since.elapsed()),
         }
     }
 
     /// As the operator's routes say it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::NeverRead => "never read",
-            Self::Following => "following",
+            Self::NeverLoaded => "never read",
+            Self::Current => "following",
             Self::Stale { .. } => "stale",
         }
     }
 }
 
 /// Hears of every batch of the SkyDNS layout, in order, after the snapshot has it. Must not block.
-pub type Listener = Box<dyn Fn(&Batch) + Send + Sync>;
+pub type BatchObserver = Box<dyn Fn(&Batch) + Send + Sync>;
 
 /// The current snapshot.
 pub struct Catalog {
@@ -79,20 +79,20 @@ pub struct Catalog {
     history: Mutex<History>,
     /// The number of the last change.
     changed: watch::Sender<u64>,
-    listener: OnceLock<Listener>,
-    saved: OnceLock<Saved>,
+    observer: OnceLock<BatchObserver>,
+    snapshot_file: OnceLock<SnapshotFile>,
 }
 
 impl Catalog {
     /// An empty catalog that was never read.
-    pub fn new(places: impl Into<Arc<Places>>) -> Arc<Self> {
-        Arc::new(Self::with(Snapshot::empty(places), Health::NeverRead))
+    pub fn new(keyspace: impl Into<Arc<Keyspace>>) -> Arc<Self> {
+        Arc::new(Self::with(Snapshot::empty(keyspace), Health::NeverLoaded))
     }
 
     /// A catalog that is followed and never changes: for asking about one snapshot what would be asked about
     /// the current one.
     pub fn fixed(snapshot: Arc<Snapshot>) -> Arc<Self> {
-        let catalog = Self::with(snapshot.as_ref().clone(), Health::Following);
+        let catalog = Self::with(snapshot.as_ref().clone(), Health::Current);
         catalog.current.store(snapshot);
         Arc::new(catalog)
     }
@@ -104,8 +104,8 @@ impl Catalog {
             health: watch::Sender::new(health),
             history: Mutex::default(),
             changed: watch::Sender::new(0),
-            listener: OnceLock::new(),
-            saved: OnceLock::new(),
+            observer: OnceLock::new(),
+            snapshot_file: OnceLock::new(),
         }
     }
 
@@ -127,12 +127,12 @@ impl Catalog {
 
     /// Waits until the store was read once.
     pub async fn ready(&self) {
-        let _ = self.health.subscribe().wait_for(|health| *health != Health::NeverRead).await;
+        let _ = self.health.subscribe().wait_for(|health| *health != Health::NeverLoaded).await;
     }
 
     /// Sets which copy is taken up when the store cannot be read at the start. Before [`follow`] begins.
-    pub fn may_take_up(&self, saved: Saved) {
-        let taken = self.saved.set(saved);
+    pub fn set_snapshot_file(&self, snapshot_file: SnapshotFile) {
+        let taken = self.snapshot_file.set(snapshot_file);
         debug_assert!(taken.is_ok(), "the catalog has a copy already");
     }
 
@@ -155,7 +155,7 @@ impl Catalog {
         let snapshot = snapshot.with_changes(before + WINDOW + 1);
         let number = snapshot.changes();
         let mut history = self.lock();
-        history.start_over(&snapshot);
+        history.reset(&snapshot);
         self.current.store(Arc::new(snapshot));
         drop(history);
         self.changed.send_replace(number);
@@ -166,8 +166,8 @@ impl Catalog {
     }
 
     /// Sets who hears of batches. One listener, set before [`follow`] begins; a second is not taken.
-    pub fn listen(&self, listener: Listener) {
-        let taken = self.listener.set(listener);
+    pub fn observe_batches(&self, observer: BatchObserver) {
+        let taken = self.observer.set(observer);
         debug_assert!(taken.is_ok(), "the catalog has a listener already");
     }
 
@@ -178,24 +178,30 @@ impl Catalog {
         self.health.send_replace(health);
     }
 
-    /// Publishes the snapshot after a batch, which a feed told or a listing came to. `why` is asked about entries that
+    /// Publishes the snapshot after a batch, which a feed told or a listing came to. `reason` is asked about entries that
     /// are gone.
-    fn publish(&self, next: Snapshot, (part, batch): (Part, &Batch), listed: bool, why: impl Fn(&Key) -> Departure) {
+    fn publish(
+        &self,
+        next: Snapshot,
+        (part, batch): (Part, &Batch),
+        listed: bool,
+        reason: impl Fn(&Key) -> RemovalReason,
+    ) {
         let before = self.snapshot();
         // The first reading, or what was missed in an hour: nobody wants to hear that one by one.
         let too_many = batch.changes.len() > WINDOW;
-        let changes = if too_many { Vec::new() } else { history::changes(&before, &next, part, batch, why) };
+        let changes = if too_many { Vec::new() } else { history::changes(&before, &next, part, batch, reason) };
         // With a gap in the numbers: who counts on all of them takes the whole set.
         let next = next.with_changes(if too_many { WINDOW + 1 } else { changes.len() });
         let number = next.changes();
-        let (had, has) = (before.position().part(part), next.position().part(part));
+        let (previous, has) = (before.position().part(part), next.position().part(part));
         let mut history = self.lock();
-        if too_many || has < had {
-            history.start_over(&next);
+        if too_many || has < previous {
+            history.reset(&next);
         } else if listed {
-            history.jump(part, had, has);
+            history.jump(part, previous, has);
         }
-        history.mark(part, &next);
+        history.record_digest(part, &next);
         history.add(&changes);
         self.current.store(Arc::new(next));
         drop(history);
@@ -206,9 +212,9 @@ impl Catalog {
             self.changed.send_replace(number);
         }
         if part == Part::Own
-            && let Some(listener) = self.listener.get()
+            && let Some(observer) = self.observer.get()
         {
-            listener(batch);
+            observer(batch);
         }
     }
 

@@ -4,8 +4,8 @@
 //! from the root to its place and shares all others, so applying one costs O(depth × log siblings) and
 //! readers hold what they began with.
 
+use super::answer_slot::AnswerSlot;
 use super::children::Children;
-use super::kept::Kept;
 use super::values::{Value, Values};
 use skyhound_model::{Entry, Key, Label};
 use skyhound_store::{LeaseId, Revision};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// An entry with what the store knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredEntry {
     /// Its key.
     pub key: Key,
     /// What stands there.
@@ -31,9 +31,9 @@ pub struct Stored {
     pub foreign: bool,
 }
 
-impl Stored {
+impl StoredEntry {
     /// Whether it was registered here to stay until it is removed.
-    pub fn is_lasting(&self) -> bool {
+    pub fn is_persistent(&self) -> bool {
         self.lease.is_none() && !self.foreign && self.entry.details.is_some()
     }
 }
@@ -46,13 +46,13 @@ pub struct Node {
     /// Narrow: there are as many nodes as entries, and not four billion of either.
     entries: u32,
     quarantined: u32,
-    kept: Kept,
+    answer_slot: AnswerSlot,
 }
 
 impl Node {
     /// The entries at this very name, in the order of their keys. What a peer of hound-dog's wrote says a name with
     /// what it is, so that two such at one name are one instance, and nothing beside an entry of the SkyDNS layout.
-    pub fn own(&self) -> impl Iterator<Item = &Arc<Stored>> {
+    pub fn own(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
         let values = self.values.as_slice();
         let entries = || {
             values.iter().filter_map(|value| match value {
@@ -86,8 +86,8 @@ impl Node {
     }
 
     /// What a reader keeps with this node until anything at it or below it changes.
-    pub fn kept(&self) -> &Kept {
-        &self.kept
+    pub fn answer_slot(&self) -> &AnswerSlot {
+        &self.answer_slot
     }
 
     pub(super) fn values(&self) -> &[Value] {
@@ -96,7 +96,7 @@ impl Node {
 
     /// Puts a value at the end of `path`; says what stood under its key before.
     pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
-        let node = self.changing();
+        let node = self.make_mut();
         if let Some((first, rest)) = path.split_first() {
             let child = node.children.get_or_new(first);
             let counts = (child.entries, child.quarantined);
@@ -115,16 +115,16 @@ impl Node {
     pub(super) fn remove(self: &mut Arc<Self>, path: &[Label], key: &Key) -> Option<Value> {
         // Looks before it copies: a delete of what is not here must not touch the path.
         let before = self.at(path)?.values().iter().find(|held| held.key() == key)?.clone();
-        self.cut(path, key);
+        self.remove_existing(path, key);
         Some(before)
     }
 
-    fn cut(self: &mut Arc<Self>, path: &[Label], key: &Key) {
-        let node = self.changing();
+    fn remove_existing(self: &mut Arc<Self>, path: &[Label], key: &Key) {
+        let node = self.make_mut();
         if let Some((first, rest)) = path.split_first() {
             let Some(child) = node.children.get_mut(first.as_bytes()) else { return };
             let counts = (child.entries, child.quarantined);
-            child.cut(rest, key);
+            child.remove_existing(rest, key);
             let now = (child.entries, child.quarantined);
             if now == (0, 0) {
                 node.children.remove(first.as_bytes());
@@ -138,10 +138,10 @@ impl Node {
     }
 
     /// This node, to be changed: a copy where others hold it too, and without what was kept with it.
-    fn changing(self: &mut Arc<Self>) -> &mut Self {
+    fn make_mut(self: &mut Arc<Self>) -> &mut Self {
         let node = Arc::make_mut(self);
         // A copy has none already. A node that only this change holds is not copied.
-        node.kept = Kept::default();
+        node.answer_slot = AnswerSlot::default();
         node
     }
 

@@ -4,13 +4,13 @@
 //! a full listing is compared with what is known. Synchronous; no clock. Does not own: where batches come
 //! from ([`super::follow`]), nor what DNS makes of the tree (`skyhound_dns`).
 
+use super::digest::StateDigest;
 use super::history::{Part, Position};
-use super::mark::Mark;
-use super::node::{Node, Stored};
-use super::offers::{Homes, Offers};
-use super::places::Places;
+use super::keyspace::Keyspace;
+use super::lease_ttls::KnownTtls;
+use super::node::{Node, StoredEntry};
 use super::quarantine::Quarantined;
-use super::terms::Known;
+use super::service_index::{ServiceIndex, ServiceNodes};
 use super::values::Value;
 use imbl::OrdMap;
 use skyhound_model::{Key, Name};
@@ -22,17 +22,17 @@ use std::sync::Arc;
 /// The state of the tree at one revision. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    places: Arc<Places>,
+    keyspace: Arc<Keyspace>,
     /// Without its mark, which is that of the two below.
     position: Position,
-    own: Mark,
-    theirs: Mark,
+    own_digest: StateDigest,
+    foreign_digest: StateDigest,
     /// How many changes a listener could have heard of up to here.
     changes: u64,
     root: Arc<Node>,
     /// How many entries of ours nobody holds, and no lease takes away.
-    lasting: usize,
-    offers: Offers,
+    persistent: usize,
+    services: ServiceIndex,
     /// The names of the items of hound-dog's peers: their keys do not say them.
     foreign: OrdMap<Key, Name>,
     quarantine: OrdMap<Key, Arc<Quarantined>>,
@@ -40,16 +40,16 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Nothing, before the first revision.
-    pub fn empty(places: impl Into<Arc<Places>>) -> Self {
+    pub fn empty(keyspace: impl Into<Arc<Keyspace>>) -> Self {
         Self {
-            places: places.into(),
+            keyspace: keyspace.into(),
             position: Position::default(),
-            own: Mark::default(),
-            theirs: Mark::default(),
+            own_digest: StateDigest::default(),
+            foreign_digest: StateDigest::default(),
             changes: 0,
             root: Arc::default(),
-            lasting: 0,
-            offers: Offers::default(),
+            persistent: 0,
+            services: ServiceIndex::default(),
             foreign: OrdMap::new(),
             quarantine: OrdMap::new(),
         }
@@ -62,14 +62,14 @@ impl Snapshot {
 
     /// The revisions of both parts of the store, and their mark.
     pub fn position(&self) -> Position {
-        Position { mark: self.own.with(self.theirs), ..self.position }
+        Position { digest: self.own_digest.combine(self.foreign_digest), ..self.position }
     }
 
     /// What the items of a part come to.
-    pub(super) fn mark(&self, part: Part) -> Mark {
+    pub(super) fn digest(&self, part: Part) -> StateDigest {
         match part {
-            Part::Own => self.own,
-            Part::Foreign => self.theirs,
+            Part::Own => self.own_digest,
+            Part::Foreign => self.foreign_digest,
         }
     }
 
@@ -90,33 +90,33 @@ impl Snapshot {
 
     /// The name under which an item stands; `None` when its key spells none.
     pub fn name(&self, key: &Key) -> Option<Name> {
-        if self.places.is_foreign(key) { self.foreign.get(key).cloned() } else { self.places.name(key) }
+        if self.keyspace.is_foreign(key) { self.foreign.get(key).cloned() } else { self.keyspace.name(key) }
     }
 
     /// The entry under a key, as far as anybody is shown it.
-    pub fn entry(&self, key: &Key) -> Option<&Arc<Stored>> {
+    pub fn entry(&self, key: &Key) -> Option<&Arc<StoredEntry>> {
         self.node(&self.name(key)?)?.own().find(|stored| stored.key == *key)
     }
 
     /// How many entries there are that were registered here to stay until they are removed.
-    pub fn lasting(&self) -> usize {
-        self.lasting
+    pub fn persistent(&self) -> usize {
+        self.persistent
     }
 
     /// Every service that has an instance, in order.
     pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.offers.services()
+        self.services.services()
     }
 
     /// The instances of a service, whatever the case of its name.
-    pub fn instances(&self, service: &str) -> impl Iterator<Item = &Arc<Stored>> {
+    pub fn instances(&self, service: &str) -> impl Iterator<Item = &Arc<StoredEntry>> {
         let service = service.to_ascii_lowercase();
-        let homes = self.offers.homes(&service);
-        let usual = homes.filter(|homes| homes.has_usual()).and_then(|_| self.places.usual_home(&service));
-        let others = homes.into_iter().flat_map(Homes::others).filter_map(|home| self.node(home));
-        let homes: Vec<&Node> = usual.and_then(|home| self.node(&home)).into_iter().chain(others).collect();
+        let nodes = self.services.nodes(&service);
+        let default = nodes.filter(|nodes| nodes.has_default()).and_then(|_| self.keyspace.default_node(&service));
+        let others = nodes.into_iter().flat_map(ServiceNodes::others).filter_map(|node| self.node(node));
+        let nodes: Vec<&Node> = default.and_then(|node| self.node(&node)).into_iter().chain(others).collect();
         let found =
-            homes.into_iter().flat_map(|home| home.own().chain(home.children().flat_map(|(_, child)| child.own())));
+            nodes.into_iter().flat_map(|node| node.own().chain(node.children().flat_map(|(_, child)| child.own())));
         found.filter(move |stored| stored.service.as_deref() == Some(&*service))
     }
 
@@ -127,25 +127,25 @@ impl Snapshot {
 
     /// Below which keys hound-dog's peers register; `None` when nobody reads them.
     pub fn foreign_prefix(&self) -> Option<&str> {
-        self.places.foreign_prefix()
+        self.keyspace.foreign_prefix()
     }
 
-    pub(super) fn places(&self) -> &Arc<Places> {
-        &self.places
+    pub(super) fn keyspace(&self) -> &Arc<Keyspace> {
+        &self.keyspace
     }
 
     /// The snapshot after a batch of the SkyDNS layout. Whatever the batch holds, the rest stays as it is.
     #[must_use]
     pub fn apply(&self, batch: &Batch) -> Self {
-        self.after(Part::Own, batch, &Known::default())
+        self.after(Part::Own, batch, &KnownTtls::default())
     }
 
     /// The snapshot after a batch of one part, with the terms of its leases that are known.
-    pub(super) fn after(&self, part: Part, batch: &Batch, terms: &Known) -> Self {
+    pub(super) fn after(&self, part: Part, batch: &Batch, ttls: &KnownTtls) -> Self {
         let mut next = self.clone();
         for change in &batch.changes {
             match change {
-                Change::Put(item) => next.put(item, terms),
+                Change::Put(item) => next.put(item, ttls),
                 Change::Delete(key) => next.delete(key),
             }
         }
@@ -166,9 +166,9 @@ impl Snapshot {
         let mut known = BTreeMap::new();
         revisions(&self.root, &mut known);
         known.extend(self.quarantine.iter().map(|(key, bad)| (key, bad.revision)));
-        known.retain(|key, _| self.places.is_foreign(key) == (part == Part::Foreign));
+        known.retain(|key, _| self.keyspace.is_foreign(key) == (part == Part::Foreign));
         let mut changes = Vec::new();
-        for item in listing.items.iter().filter(|item| !self.places.is_note(item)) {
+        for item in listing.items.iter().filter(|item| !self.keyspace.is_internal(item)) {
             if known.remove(&item.key) != Some(item.revision) {
                 changes.push(Change::Put(item.clone()));
             }
@@ -180,40 +180,40 @@ impl Snapshot {
     /// The same snapshot, with the terms of the leases that these entries hang on, in seconds. What was put
     /// again since is left as it is.
     #[must_use]
-    pub(super) fn with_terms(mut self, terms: &[((Key, Revision), NonZeroU32)]) -> Self {
-        for ((key, revision), term) in terms {
+    pub(super) fn with_ttls(mut self, ttls: &[((Key, Revision), NonZeroU32)]) -> Self {
+        for ((key, revision), ttl) in ttls {
             let Some(name) = self.name(key) else { continue };
             let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
-            let known = Stored { lease_ttl_s: Some(*term), ..Stored::clone(stored) };
+            let known = StoredEntry { lease_ttl_s: Some(*ttl), ..StoredEntry::clone(stored) };
             self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
         }
         self
     }
 
-    fn put(&mut self, item: &Item, terms: &Known) {
-        if self.places.is_note(item) {
+    fn put(&mut self, item: &Item, ttls: &KnownTtls) {
+        if self.keyspace.is_internal(item) {
             return self.delete(&item.key);
         }
-        let read = self.places.read(item);
-        if self.places.is_foreign(&item.key) {
+        let read = self.keyspace.read(item);
+        if self.keyspace.is_foreign(&item.key) {
             // Its value says where it stands, and may say otherwise than before.
             self.delete(&item.key);
         }
         let bad = self.quarantine.remove(&item.key).map(|bad| bad.revision);
         let before = match read {
             Ok((name, mut stored)) => {
-                let home = self.places.home(&name);
-                stored.lease_ttl_s = stored.lease.and_then(|lease| terms.get(&lease).copied());
+                let node = self.keyspace.service_node(&name);
+                stored.lease_ttl_s = stored.lease.and_then(|lease| ttls.get(&lease).copied());
                 stored.service = stored.service.map(|service| {
-                    let other = self.unusual(&service, &home);
-                    self.offers.add(&service, other)
+                    let other = self.non_default(&service, &node);
+                    self.services.add(&service, other)
                 });
                 if stored.foreign {
                     self.foreign.insert(item.key.clone(), name.clone());
                 }
-                self.lasting += usize::from(stored.is_lasting());
+                self.persistent += usize::from(stored.is_persistent());
                 let before = self.root.put(name.labels(), &Value::Entry(Arc::new(stored)));
-                self.withdraw(&home, before.as_ref());
+                self.withdraw(&node, before.as_ref());
                 before
             }
             Err((name, reason)) => {
@@ -221,48 +221,48 @@ impl Snapshot {
                 self.quarantine.insert(item.key.clone(), Arc::clone(&bad));
                 name.and_then(|name| {
                     let before = self.root.put(name.labels(), &Value::Bad(bad));
-                    self.withdraw(&self.places.home(&name), before.as_ref());
+                    self.withdraw(&self.keyspace.service_node(&name), before.as_ref());
                     before
                 })
             }
         };
-        self.count(&item.key, before.map(|before| before.revision()).or(bad), Some(item.revision));
+        self.update_digest(&item.key, before.map(|before| before.revision()).or(bad), Some(item.revision));
     }
 
     fn delete(&mut self, key: &Key) {
         let bad = self.quarantine.remove(key).map(|bad| bad.revision);
         let before = self.name(key).and_then(|name| {
             let before = self.root.remove(name.labels(), key);
-            self.withdraw(&self.places.home(&name), before.as_ref());
+            self.withdraw(&self.keyspace.service_node(&name), before.as_ref());
             self.foreign.remove(key);
             before
         });
-        self.count(key, before.map(|before| before.revision()).or(bad), None);
+        self.update_digest(key, before.map(|before| before.revision()).or(bad), None);
     }
 
     /// What was put at one revision is gone, and put at another.
-    fn count(&mut self, key: &Key, was: Option<Revision>, is: Option<Revision>) {
-        let mark = if self.places.is_foreign(key) { &mut self.theirs } else { &mut self.own };
+    fn update_digest(&mut self, key: &Key, was: Option<Revision>, is: Option<Revision>) {
+        let digest = if self.keyspace.is_foreign(key) { &mut self.foreign_digest } else { &mut self.own_digest };
         if let Some(put) = was {
-            mark.take(key, put);
+            digest.remove(key, put);
         }
         if let Some(put) = is {
-            mark.add(key, put);
+            digest.add(key, put);
         }
     }
 
     /// A home, if it is not where the service's name says.
-    fn unusual<'h>(&self, service: &str, home: &'h Name) -> Option<&'h Name> {
-        Some(home).filter(|home| !self.places.is_usual(home, service))
+    fn non_default<'h>(&self, service: &str, node: &'h Name) -> Option<&'h Name> {
+        Some(node).filter(|node| !self.keyspace.is_default_node(node, service))
     }
 
     /// What stood somewhere does not any more.
-    fn withdraw(&mut self, home: &Name, before: Option<&Value>) {
+    fn withdraw(&mut self, node: &Name, before: Option<&Value>) {
         let Some(Value::Entry(before)) = before else { return };
-        self.lasting -= usize::from(before.is_lasting());
+        self.persistent -= usize::from(before.is_persistent());
         if let Some(service) = &before.service {
-            let other = self.unusual(service, home);
-            self.offers.remove(service, other);
+            let other = self.non_default(service, node);
+            self.services.remove(service, other);
         }
     }
 }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn empty() -> Snapshot {
-        Snapshot::empty(Places::from(Layout::new("/skydns")))
+        Snapshot::empty(Keyspace::from(Layout::new("/skydns")))
     }
 
     fn batch(revision: u64, changes: Vec<Change>) -> Batch {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_the_snapshot_that_readers_hold() {
+    fn a_change_does_not_alter_earlier_snapshots() {
         let put = |key, revision| Change::Put(item(key, r#"{"host":"10.0.0.1"}"#, revision));
         let one = empty().apply(&batch(1, vec![put("/skydns/local/a/1", 1)]));
         let two = one.apply(&batch(2, vec![put("/skydns/local/a/2", 2), put("/skydns/local/b", 2)]));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_quarantined_alone_and_healed_by_a_good_one() {
+    fn a_bad_value_is_quarantined_alone_until_replaced() {
         let good = Change::Put(item("/skydns/local/t/good", r#"{"host":"10.0.0.1"}"#, 1));
         let bad = Change::Put(item("/skydns/local/t/bad", "not JSON", 1));
         let nowhere = Change::Put(item("/skydns/local//x", r#"{"host":"10.0.0.1"}"#, 1));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_spell_one_name_stand_side_by_side() {
+    fn keys_of_one_name_coexist() {
         let puts = ["/skydns/local/A", "/skydns/local/a", "/skydns/local/a/"]
             .map(|key| Change::Put(item(key, r#"{"host":"10.0.0.1"}"#, 1)));
         let one = empty().apply(&batch(1, puts.to_vec()));
@@ -349,7 +349,7 @@ mod tests {
     fn model(ops: Vec<(u8, u8, u8)>) {
         let mut map: BTreeMap<Key, Item> = BTreeMap::new();
         let mut snapshot = empty();
-        let mut behind = empty();
+        let mut lagging = empty();
         for (at, (a, b, kind)) in ops.into_iter().enumerate() {
             let revision = at as u64 + 1;
             let key = match b % 5 {
@@ -373,16 +373,16 @@ mod tests {
             assert_eq!(snapshot.root().entries(), good);
             assert_eq!(snapshot.quarantine().count(), map.len() - good);
             if kind % 7 == 0 {
-                behind = behind.apply(&behind.difference(Part::Own, &listing));
-                assert_eq!(behind.difference(Part::Own, &listing).changes, []);
-                assert_eq!(behind.position(), snapshot.position(), "whatever the way");
+                lagging = lagging.apply(&lagging.difference(Part::Own, &listing));
+                assert_eq!(lagging.difference(Part::Own, &listing).changes, []);
+                assert_eq!(lagging.position(), snapshot.position(), "whatever the way");
             }
         }
     }
 
     proptest! {
         #[test]
-        fn the_tree_is_a_plain_map(ops in prop::collection::vec((0u8..4, 0u8..8, any::<u8>()), 1..80)) {
+        fn the_tree_behaves_like_a_map(ops in prop::collection::vec((0u8..4, 0u8..8, any::<u8>()), 1..80)) {
             model(ops);
         }
     }

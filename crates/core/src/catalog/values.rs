@@ -3,7 +3,7 @@
 //! Owns: that the common case costs no memory of its own, and the order of keys. Does not own: which of them
 //! readers are shown ([`super::node`]).
 
-use super::node::Stored;
+use super::node::StoredEntry;
 use super::quarantine::Quarantined;
 use skyhound_model::Key;
 use skyhound_store::Revision;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// An entry, or a value that is none.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    Entry(Arc<Stored>),
+    Entry(Arc<StoredEntry>),
     Bad(Arc<Quarantined>),
 }
 
@@ -73,9 +73,9 @@ impl Values {
             Self::None => None,
             Self::One(value) => Some(value),
             Self::Several(mut values) => {
-                let gone = values.remove(at);
+                let removed = values.remove(at);
                 *self = Self::of(*values);
-                Some(gone)
+                Some(removed)
             }
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn one_for_each_key_in_their_order() {
+    fn values_are_ordered_and_unique_by_key() {
         let mut values = Values::default();
         for (key, revision, before) in [("b", 1, None), ("c", 2, None), ("a", 3, None), ("b", 4, Some(1))] {
             assert_eq!(values.put(bad(key, revision)).map(|value| value.revision().0), before);

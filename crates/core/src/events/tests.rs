@@ -1,35 +1,35 @@
 use super::*;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::catalog::{Places, history::WINDOW};
-use skyhound_model::departure::Departed;
-use skyhound_model::{Departure, Layout, Naming};
+use crate::catalog::{Keyspace, history::WINDOW};
+use skyhound_model::removal::Tombstone;
+use skyhound_model::{Layout, Naming, RemovalReason};
 use skyhound_store::embedded::Embedded;
 use skyhound_store::{LeaseId, Op, Revision, Store, Write};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// A catalog that follows a store in memory, and its listeners.
-struct Place {
+struct Fixture {
     store: Arc<Embedded>,
     catalog: Arc<Catalog>,
     events: Arc<Events>,
     layout: Layout,
-    places: Arc<Places>,
+    keyspace: Arc<Keyspace>,
 }
 
-async fn place() -> Place {
+async fn fixture() -> Fixture {
     let naming = Naming::example();
     let layout = naming.layout.clone();
     let store = Arc::new(Embedded::in_memory().unwrap());
-    let places = Arc::new(Places::new(naming, Some("service")));
-    let catalog = Catalog::new(Arc::clone(&places));
+    let keyspace = Arc::new(Keyspace::new(naming, Some("service")));
+    let catalog = Catalog::new(Arc::clone(&keyspace));
     let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
     tokio::spawn(follow.run(Arc::clone(&catalog)));
     timeout(Duration::from_secs(10), catalog.ready()).await.unwrap();
-    Place { events: Events::start(Arc::clone(&catalog)), store, catalog, layout, places }
+    Fixture { events: Events::start(Arc::clone(&catalog)), store, catalog, layout, keyspace }
 }
 
-impl Place {
+impl Fixture {
     fn key(service: &str, id: &str) -> Key {
         Key::from(format!("/skydns/local/skydns/services/{service}/{id}"))
     }
@@ -56,7 +56,7 @@ impl Place {
     /// The catalog's position when both parts are where the store is. Each comes by a feed of its own.
     async fn position(&self) -> Position {
         let revision = self.store.status().await.unwrap().revision;
-        let here = Position { own: revision, foreign: revision, mark: 0 };
+        let here = Position { own: revision, foreign: revision, digest: 0 };
         let arrived = async {
             while !self.catalog.snapshot().position().covers(here) {
                 tokio::task::yield_now().await;
@@ -67,148 +67,152 @@ impl Place {
     }
 }
 
-async fn event(listener: &mut Listener) -> Arc<Event> {
-    match timeout(Duration::from_secs(10), listener.next()).await.expect("an event") {
-        Heard::Event(event) => event,
-        Heard::Behind => panic!("behind"),
+async fn event(subscription: &mut EventSubscription) -> Arc<Event> {
+    match timeout(Duration::from_secs(10), subscription.next()).await.expect("an event") {
+        Notification::Event(event) => event,
+        Notification::Lagged => panic!("behind"),
     }
 }
 
 /// Service, kind, and the ports of the set.
-async fn heard(listener: &mut Listener) -> (String, Kind, Vec<u16>) {
-    let event = event(listener).await;
+async fn received(subscription: &mut EventSubscription) -> (String, ChangeKind, Vec<u16>) {
+    let event = event(subscription).await;
     let ports = event.set.iter().flat_map(|set| set.iter().map(|stored| stored.entry.port)).collect();
     (event.change.service.to_string(), event.change.kind, ports)
 }
 
-const LEFT: Kind = Kind::Gone(Departure::Left);
-const EXPIRED: Kind = Kind::Gone(Departure::Expired);
+const DEREGISTERED: ChangeKind = ChangeKind::Removed(RemovalReason::Deregistered);
+const EXPIRED: ChangeKind = ChangeKind::Removed(RemovalReason::Expired);
 
 #[tokio::test]
 async fn each_change_comes_once_in_order_with_the_set_after_it() {
-    let place = place().await;
-    place.put("web", "1", 1).await;
-    let (mut listener, now) = place.events.listen(Selection::Services(vec!["WEB".into(), "web".into()]), true);
+    let fixture = fixture().await;
+    fixture.put("web", "1", 1).await;
+    let (mut subscription, now) = fixture.events.subscribe(Selection::Services(vec!["WEB".into(), "web".into()]), true);
     assert_eq!(now.instances("web").count(), 1, "what was there is in the snapshot");
-    place.put("web", "2", 2).await;
-    place.put("other", "1", 9).await;
+    fixture.put("web", "2", 2).await;
+    fixture.put("other", "1", 9).await;
     // The same once more says nothing new.
-    place.put("web", "2", 2).await;
-    place.put("web", "1", 7).await;
-    place.delete("web", "1").await;
-    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![1, 2]));
-    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![7, 2]));
-    assert_eq!(heard(&mut listener).await, ("web".into(), LEFT, vec![2]));
-    assert!(listener.try_next().is_none());
-    drop(listener);
-    assert_eq!(place.events.listeners(), 0);
+    fixture.put("web", "2", 2).await;
+    fixture.put("web", "1", 7).await;
+    fixture.delete("web", "1").await;
+    assert_eq!(received(&mut subscription).await, ("web".into(), ChangeKind::Put, vec![1, 2]));
+    assert_eq!(received(&mut subscription).await, ("web".into(), ChangeKind::Put, vec![7, 2]));
+    assert_eq!(received(&mut subscription).await, ("web".into(), DEREGISTERED, vec![2]));
+    assert!(subscription.try_next().is_none());
+    drop(subscription);
+    assert_eq!(fixture.events.subscriptions(), 0);
 }
 
 #[tokio::test]
-async fn left_and_expired_are_told_apart() {
-    let place = place().await;
-    let (mut listener, _) = place.events.listen(Selection::All, false);
-    let lease = place.store.grant(Duration::from_secs(60)).await.unwrap();
+async fn deregistered_and_expired_are_distinguished() {
+    let fixture = fixture().await;
+    let (mut subscription, _) = fixture.events.subscribe(Selection::All, false);
+    let lease = fixture.store.grant(Duration::from_secs(60)).await.unwrap();
     for id in ["a", "b", "c", "d"] {
-        place.put_on("web", id, 1, Some(lease)).await;
-        assert_eq!(heard(&mut listener).await.1, Kind::Put);
+        fixture.put_on("web", id, 1, Some(lease)).await;
+        assert_eq!(received(&mut subscription).await.1, ChangeKind::Put);
     }
     // By hand, with its lease still there.
-    place.delete("web", "a").await;
-    assert_eq!(heard(&mut listener).await.1, LEFT);
+    fixture.delete("web", "a").await;
+    assert_eq!(received(&mut subscription).await.1, DEREGISTERED);
     // By a node, which says why.
-    let mut marker = Departed::default();
-    marker.add(&Place::key("web", "b"), Departure::Expired);
-    marker.add(&Place::key("web", "c"), Departure::Left);
-    let key = Departed::key(&place.layout);
-    place
+    let mut tombstone = Tombstone::default();
+    tombstone.add(&Fixture::key("web", "b"), RemovalReason::Expired);
+    tombstone.add(&Fixture::key("web", "c"), RemovalReason::Deregistered);
+    let key = Tombstone::key(&fixture.layout);
+    fixture
         .commit(vec![
-            Op::Delete { key: Place::key("web", "b") },
-            Op::Delete { key: Place::key("web", "c") },
-            Op::Put { key, value: marker.encode().into(), lease: None },
+            Op::Delete { key: Fixture::key("web", "b") },
+            Op::Delete { key: Fixture::key("web", "c") },
+            Op::Put { key, value: tombstone.encode().into(), lease: None },
         ])
         .await;
-    let mut both = [heard(&mut listener).await.1, heard(&mut listener).await.1];
+    let mut both = [received(&mut subscription).await.1, received(&mut subscription).await.1];
     both.sort_unstable();
-    assert_eq!(both, [LEFT, EXPIRED]);
+    assert_eq!(both, [DEREGISTERED, EXPIRED]);
     // With its lease.
-    place.store.revoke(lease).await.unwrap();
-    assert_eq!(heard(&mut listener).await.1, EXPIRED);
-    assert_eq!(place.catalog.snapshot().services().count(), 0, "the marker is no entry");
+    fixture.store.revoke(lease).await.unwrap();
+    assert_eq!(received(&mut subscription).await.1, EXPIRED);
+    assert_eq!(fixture.catalog.snapshot().services().count(), 0, "the marker is no entry");
 }
 
 #[tokio::test]
-async fn who_comes_back_hears_what_it_missed() {
-    let place = place().await;
-    place.put("web", "1", 1).await;
-    let (mut listener, _) = place.events.listen(Selection::All, false);
-    place.put("web", "2", 2).await;
-    let at = event(&mut listener).await.change.at;
-    drop(listener);
-    place.put("web", "3", 3).await;
-    place.put("api", "1", 4).await;
-    place.delete("web", "1").await;
-    let mut listener = place.events.resume(Selection::Services(vec!["web".into()]), at).unwrap();
-    place.put("web", "4", 5).await;
+async fn a_resumed_subscription_receives_what_it_missed() {
+    let fixture = fixture().await;
+    fixture.put("web", "1", 1).await;
+    let (mut subscription, _) = fixture.events.subscribe(Selection::All, false);
+    fixture.put("web", "2", 2).await;
+    let at = event(&mut subscription).await.change.at;
+    drop(subscription);
+    fixture.put("web", "3", 3).await;
+    fixture.put("api", "1", 4).await;
+    fixture.delete("web", "1").await;
+    let mut subscription = fixture.events.resume(Selection::Services(vec!["web".into()]), at).unwrap();
+    fixture.put("web", "4", 5).await;
     let mut ports = Vec::new();
     for _ in 0..3 {
-        ports.push(event(&mut listener).await.change.instance.entry.port);
+        ports.push(event(&mut subscription).await.change.instance.entry.port);
     }
     assert_eq!(ports, [3, 1, 5]);
     let ahead = Position { own: Revision(1_000_000), ..at };
-    assert!(place.events.resume(Selection::All, ahead).is_none(), "of another history");
-    let other = Position { mark: at.mark + 1, ..at };
-    assert!(place.events.resume(Selection::All, other).is_none(), "of another history at the same revision");
+    assert!(fixture.events.resume(Selection::All, ahead).is_none(), "of another history");
+    let other = Position { digest: at.digest + 1, ..at };
+    assert!(fixture.events.resume(Selection::All, other).is_none(), "of another history at the same revision");
 }
 
 #[tokio::test]
-async fn who_does_not_read_loses_its_place_and_nobody_else_does() {
-    let place = place().await;
-    let (mut slow, _) = place.events.listen(Selection::All, false);
-    let (mut quick, before) = place.events.listen(Selection::All, false);
+async fn a_slow_consumer_lags_alone() {
+    let fixture = fixture().await;
+    let (mut slow, _) = fixture.events.subscribe(Selection::All, false);
+    let (mut quick, before) = fixture.events.subscribe(Selection::All, false);
     for port in 1..=u16::try_from(QUEUE_MAX).unwrap() + 1 {
-        place.put("web", "1", port).await;
+        fixture.put("web", "1", port).await;
         assert_eq!(event(&mut quick).await.change.instance.entry.port, port);
     }
-    assert!(matches!(slow.next().await, Heard::Behind));
+    assert!(matches!(slow.next().await, Notification::Lagged));
     for port in 1..=u16::try_from(WINDOW).unwrap() {
-        place.put("web", "1", port).await;
+        fixture.put("web", "1", port).await;
     }
-    assert!(place.events.resume(Selection::All, before.position()).is_none(), "that long ago is forgotten");
+    assert!(fixture.events.resume(Selection::All, before.position()).is_none(), "that long ago is forgotten");
 }
 
 /// What the next event says, and whether a reader who has it is at its position.
-async fn told(listener: &mut Listener) -> (Kind, u16, bool) {
-    let event = event(listener).await;
-    (event.change.kind, event.change.instance.entry.port, !listener.is_before(event.change.at))
+async fn received_at(subscription: &mut EventSubscription) -> (ChangeKind, u16, bool) {
+    let event = event(subscription).await;
+    (event.change.kind, event.change.instance.entry.port, !subscription.has_more_at(event.change.at))
 }
 
 #[tokio::test]
-async fn a_batch_is_heard_whole_and_its_position_is_behind_its_last_change() {
-    let place = place().await;
-    let (mut listener, _) = place.events.listen(Selection::Services(vec!["web".into()]), false);
+async fn a_batch_is_delivered_whole_before_its_position() {
+    let fixture = fixture().await;
+    let (mut subscription, _) = fixture.events.subscribe(Selection::Services(vec!["web".into()]), false);
     let put = |service, id, port: u16| {
         let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into();
-        Op::Put { key: Place::key(service, id), value, lease: None }
+        Op::Put { key: Fixture::key(service, id), value, lease: None }
     };
     // The last change of the batch is not for this listener.
-    place.commit(vec![put("web", "1", 1), put("web", "2", 2), put("zoo", "1", 3)]).await;
-    place.put("web", "3", 4).await;
-    let heard = [told(&mut listener).await, told(&mut listener).await, told(&mut listener).await];
-    assert_eq!(heard, [(Kind::Put, 1, false), (Kind::Put, 2, true), (Kind::Put, 4, true)]);
+    fixture.commit(vec![put("web", "1", 1), put("web", "2", 2), put("zoo", "1", 3)]).await;
+    fixture.put("web", "3", 4).await;
+    let received = [
+        received_at(&mut subscription).await,
+        received_at(&mut subscription).await,
+        received_at(&mut subscription).await,
+    ];
+    assert_eq!(received, [(ChangeKind::Put, 1, false), (ChangeKind::Put, 2, true), (ChangeKind::Put, 4, true)]);
 }
 
 #[tokio::test]
-async fn who_was_told_before_the_first_reading_takes_the_whole_set() {
-    let place = place().await;
-    place.put("web", "1", 1).await;
-    let early = place.position().await;
-    place.delete("web", "1").await;
-    place.put("web", "2", 2).await;
-    let now = place.position().await;
+async fn a_position_before_the_first_listing_is_not_resumed() {
+    let fixture = fixture().await;
+    fixture.put("web", "1", 1).await;
+    let early = fixture.position().await;
+    fixture.delete("web", "1").await;
+    fixture.put("web", "2", 2).await;
+    let now = fixture.position().await;
     // Another daemon on the same store, or this one after a restart.
-    let other = Catalog::new(Arc::clone(&place.places));
-    let follow = Follow { store: place.store.clone(), compare_every: COMPARE_EVERY };
+    let other = Catalog::new(Arc::clone(&fixture.keyspace));
+    let follow = Follow { store: fixture.store.clone(), compare_every: COMPARE_EVERY };
     tokio::spawn(follow.run(Arc::clone(&other)));
     timeout(Duration::from_secs(10), other.ready()).await.unwrap();
     let events = Events::start(Arc::clone(&other));
@@ -217,17 +221,17 @@ async fn who_was_told_before_the_first_reading_takes_the_whole_set() {
 }
 
 #[tokio::test]
-async fn what_is_no_instance_any_more_is_gone() {
-    let place = place().await;
-    place.put("web", "1", 1).await;
-    let (mut listener, _) = place.events.listen(Selection::All, false);
-    let key = Place::key("web", "1");
-    place.commit(vec![Op::Put { key: key.clone(), value: r#"{"text":"only"}"#.into(), lease: None }]).await;
-    assert_eq!(heard(&mut listener).await, ("web".into(), LEFT, vec![]));
+async fn an_entry_that_is_no_instance_any_more_is_removed() {
+    let fixture = fixture().await;
+    fixture.put("web", "1", 1).await;
+    let (mut subscription, _) = fixture.events.subscribe(Selection::All, false);
+    let key = Fixture::key("web", "1");
+    fixture.commit(vec![Op::Put { key: key.clone(), value: r#"{"text":"only"}"#.into(), lease: None }]).await;
+    assert_eq!(received(&mut subscription).await, ("web".into(), DEREGISTERED, vec![]));
     let as_another = r#"{"host":"10.0.0.1","skyhound":{"service":"api"}}"#;
-    place.commit(vec![Op::Put { key: key.clone(), value: as_another.into(), lease: None }]).await;
-    assert_eq!(heard(&mut listener).await, ("api".into(), Kind::Put, vec![]));
-    place.put("web", "1", 1).await;
-    assert_eq!(heard(&mut listener).await, ("api".into(), LEFT, vec![]));
-    assert_eq!(heard(&mut listener).await, ("web".into(), Kind::Put, vec![]));
+    fixture.commit(vec![Op::Put { key: key.clone(), value: as_another.into(), lease: None }]).await;
+    assert_eq!(received(&mut subscription).await, ("api".into(), ChangeKind::Put, vec![]));
+    fixture.put("web", "1", 1).await;
+    assert_eq!(received(&mut subscription).await, ("api".into(), DEREGISTERED, vec![]));
+    assert_eq!(received(&mut subscription).await, ("web".into(), ChangeKind::Put, vec![]));
 }

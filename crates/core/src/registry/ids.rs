@@ -1,19 +1,19 @@
 //! Ids that any node accepts: what is kept of each in the store, and where.
 //!
 //! Owns: which text is an id, the record's place and its text. Does not own: how a dialect makes ids, nor which node
-//! holds the claim behind one ([`super::beats`]).
+//! holds the claim behind one ([`super::heartbeats`]).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skyhound_model::{Key, Layout, Twin};
+use skyhound_model::{Key, Layout, MirrorKey};
 use std::time::Duration;
 
 /// The term of the leases that records hang on: so long an id outlives the daemon that knew it, or the whole cluster.
-pub const RECORD_TERM: Duration = Duration::from_secs(60 * 60);
+pub const RECORD_TTL: Duration = Duration::from_secs(60 * 60);
 /// The longest id, in bytes. A UUID takes 36.
 pub const ID_MAX: usize = 128;
 /// Where the records stand.
-const PLACE: &str = "/skyhound/ids/";
+const KEY_PREFIX: &str = "/skyhound/ids/";
 
 /// Whether a text can be an id: visible ASCII without a slash. Nothing else is ever looked for.
 pub(super) fn is_id(id: &str) -> bool {
@@ -22,35 +22,36 @@ pub(super) fn is_id(id: &str) -> bool {
 
 /// The key of an id's record. It ends in a slash: reading it reads this id alone, and not all that begin so.
 pub(super) fn key(id: &str) -> Key {
-    Key::from(format!("{PLACE}{id}/"))
+    Key::from(format!("{KEY_PREFIX}{id}/"))
 }
 
 /// The id of a record's key.
 pub(super) fn id(key: &Key) -> Option<&str> {
-    std::str::from_utf8(key.as_bytes()).ok()?.strip_prefix(PLACE)?.strip_suffix('/')
+    std::str::from_utf8(key.as_bytes()).ok()?.strip_prefix(KEY_PREFIX)?.strip_suffix('/')
 }
 
 /// What is kept of an id: enough to register its instance again, at any node, in no dialect's spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct IdRecord {
     pub(super) key: Key,
     pub(super) value: Bytes,
-    pub(super) twin: Option<Twin>,
-    pub(super) silence: Duration,
+    pub(super) mirror: Option<MirrorKey>,
+    pub(super) ttl: Duration,
 }
 
 /// As it is stored.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct RecordJson {
     key: String,
     value: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    twin: Option<StoredTwin>,
-    silence_ms: u64,
+    #[serde(default, rename = "twin", skip_serializing_if = "Option::is_none")]
+    mirror: Option<MirrorJson>,
+    #[serde(rename = "silence_ms")]
+    ttl_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredTwin {
+struct MirrorJson {
     keys: [String; 2],
     value: String,
 }
@@ -60,29 +61,31 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-impl Known {
+impl IdRecord {
     pub(super) fn encode(&self) -> Bytes {
-        let stored = Stored {
+        let json = RecordJson {
             key: text(self.key.as_bytes()),
             value: text(&self.value),
-            twin: self.twin.as_ref().map(|twin| StoredTwin {
-                keys: [text(twin.keys[0].as_bytes()), text(twin.keys[1].as_bytes())],
-                value: text(&twin.value),
+            mirror: self.mirror.as_ref().map(|mirror| MirrorJson {
+                keys: [text(mirror.keys[0].as_bytes()), text(mirror.keys[1].as_bytes())],
+                value: text(&mirror.value),
             }),
-            silence_ms: u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX),
+            ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
         };
         // Plain texts and numbers always become JSON.
-        serde_json::to_vec(&stored).unwrap_or_default().into()
+        serde_json::to_vec(&json).unwrap_or_default().into()
     }
 
     /// Reads a record; `None` if it is not one, or names an entry that is not below the prefix.
     pub(super) fn parse(value: &[u8], layout: &Layout) -> Option<Self> {
-        let stored: Stored = serde_json::from_slice(value).ok()?;
-        stored.key.starts_with(layout.prefix()).then(|| Self {
-            key: Key::from(stored.key),
-            value: stored.value.into(),
-            twin: stored.twin.map(|twin| Twin { keys: twin.keys.map(Key::from), value: twin.value.into() }),
-            silence: Duration::from_millis(stored.silence_ms),
+        let json: RecordJson = serde_json::from_slice(value).ok()?;
+        json.key.starts_with(layout.prefix()).then(|| Self {
+            key: Key::from(json.key),
+            value: json.value.into(),
+            mirror: json
+                .mirror
+                .map(|mirror| MirrorKey { keys: mirror.keys.map(Key::from), value: mirror.value.into() }),
+            ttl: Duration::from_millis(json.ttl_ms),
         })
     }
 }
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_id() {
+    fn valid_ids_are_recognized() {
         assert!(is_id("550e8400-e29b-41d4-a716-446655440000") && is_id(&"x".repeat(ID_MAX)));
         for bad in ["", "a/b", "../x", "a b", "a\0", "ä", &"x".repeat(ID_MAX + 1)] {
             assert!(!is_id(bad), "{bad:?}");
@@ -102,16 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_reads_back() {
-        let known = Known {
+    fn records_round_trip() {
+        let record = IdRecord {
             key: Key::from("/skydns/local/a"),
             value: Bytes::from_static(b"{\"port\":1}"),
-            twin: Some(Twin { keys: [Key::from("service/a/1"), Key::from("service/a/1:2")], value: "1:2".into() }),
-            silence: Duration::from_millis(1500),
+            mirror: Some(MirrorKey {
+                keys: [Key::from("service/a/1"), Key::from("service/a/1:2")],
+                value: "1:2".into(),
+            }),
+            ttl: Duration::from_millis(1500),
         };
         let layout = Layout::new("/skydns");
-        assert_eq!(Known::parse(&known.encode(), &layout), Some(known.clone()));
-        assert_eq!(Known::parse(&known.encode(), &Layout::new("/other")), None);
-        assert_eq!(Known::parse(b"{}", &layout), None);
+        assert_eq!(IdRecord::parse(&record.encode(), &layout), Some(record.clone()));
+        assert_eq!(IdRecord::parse(&record.encode(), &Layout::new("/other")), None);
+        assert_eq!(IdRecord::parse(b"{}", &layout), None);
     }
 }

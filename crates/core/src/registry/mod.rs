@@ -4,9 +4,9 @@
 //! lives; the last to leave removes it, and removes only what this registry wrote. Several workers may
 //! claim one host and port; who spoke last describes it.
 //!
-//! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`twin`), the session's leases
-//! ([`session`]), group commits and their retries ([`writer`]), claims held by heartbeats under an id ([`beats`],
-//! [`ids`]), entries that nobody holds (`lasting`). Does not own: what an instance is ([`skyhound_model::instance`]), nor
+//! Owns: claims, what the store should have of each entry (`slot`) and of its second key (`mirror`), the session's leases
+//! ([`session`]), group commits and their retries ([`writer`]), claims held by heartbeats under an id ([`heartbeats`],
+//! [`ids`]), entries that nobody holds (`persistent`). Does not own: what an instance is ([`skyhound_model::instance`]), nor
 //! when a peer is dead (its dialect).
 //!
 //! The write path never asks the catalog what to write. It meets it three times: to wait until this node answers what
@@ -16,26 +16,26 @@
 //! Two daemons on one etcd that hold claims on one key do not know of each other's: when the one that
 //! wrote last lets go, the key is removed, the other one hears it from the feed and puts it again.
 
-pub mod beats;
 mod claim;
+pub mod heartbeats;
 pub mod ids;
-mod lasting;
+mod mirror;
 mod on_stop;
+mod persistent;
 mod records;
 pub mod session;
 mod slot;
-mod twin;
 pub mod writer;
 
 pub use claim::Claim;
-pub use lasting::LASTING_MAX;
 pub use on_stop::OnStop;
+pub use persistent::MAX_PERSISTENT;
 
 use crate::catalog::Catalog;
-use beats::Beats;
 use bytes::Bytes;
+use heartbeats::Heartbeats;
 use session::Leases;
-use skyhound_model::departure::Departure;
+use skyhound_model::removal::RemovalReason;
 use skyhound_model::{Instance, Key, Layout};
 use skyhound_store::{Batch, Change, LeaseId, Revision, Status, Store, StoreError};
 use slot::{ClaimId, Slot};
@@ -58,14 +58,14 @@ pub enum RegisterError {
     /// The store answered that it cannot hold this.
     #[error("{0}")]
     Rejected(String),
-    /// This daemon holds [`beats::BEATING_MAX`] claims by heartbeats. Trying another one is right.
+    /// This daemon holds [`heartbeats::HEARTBEATS_MAX`] claims by heartbeats. Trying another one is right.
     #[error("this daemon holds as many instances by heartbeats as it takes")]
     Full,
-    /// There are [`RegistrySettings::lasting_max`] entries that nobody holds. Some have to be removed first.
+    /// There are [`RegistrySettings::max_persistent`] entries that nobody holds. Some have to be removed first.
     #[error(
         "{0} entries stay until they are removed, and that is the most (--lasting-max); remove some, or give this one a ttl"
     )]
-    TooManyLasting(u32),
+    TooManyPersistent(u32),
     /// This daemon is stopping. Trying another one, or this one again, is right.
     #[error("this daemon is stopping")]
     Stopping,
@@ -84,12 +84,12 @@ impl From<&StoreError> for RegisterError {
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
     /// The term of the session's leases (`--timeout`): so long an entry outlives a daemon that died.
-    pub term: Duration,
+    pub ttl: Duration,
     /// See [`REGISTER_DEADLINE`].
     pub deadline: Duration,
-    /// See [`LASTING_MAX`].
-    pub lasting_max: u32,
-    /// Where the entries are: the marker of removals ([`skyhound_model::departure`]) stands beside them.
+    /// See [`MAX_PERSISTENT`].
+    pub max_persistent: u32,
+    /// Where the entries are: the marker of removals ([`skyhound_model::removal`]) stands beside them.
     pub layout: Layout,
 }
 
@@ -122,9 +122,9 @@ pub struct Registry {
     /// The writer or the keeping alive ended: only a bug ends them before the registry stops.
     ended: Notify,
     stats: RegistryStats,
-    beating: beats::Shell,
+    heartbeat_sync: heartbeats::HeartbeatSync,
     /// Entries that nobody holds, on their way to the store.
-    lasting: lasting::Lasting,
+    persistent: persistent::PersistentWrites,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -138,15 +138,15 @@ struct State {
     record_leases: Leases,
     /// Leases of a history that the store has lost. What the store brought back on them may be nobody's any more: what
     /// lives moves to others, and then they are ended.
-    former: HashSet<LeaseId>,
-    beats: Beats,
+    former_leases: HashSet<LeaseId>,
+    heartbeats: Heartbeats,
     next_claim: ClaimId,
     claims: usize,
     stopping: bool,
-    /// Entries were left to their lease ([`Claim::leave`]): what nobody here claims is not ours to remove.
-    left: bool,
+    /// Entries were left to their lease ([`Claim::leave_to_lease`]): what nobody here claims is not ours to remove.
+    has_abandoned: bool,
     /// The revision of the last batch that the catalog told.
-    heard: Revision,
+    last_revision: Revision,
     last_error: Option<String>,
 }
 
@@ -164,23 +164,23 @@ impl Registry {
             drained: Notify::new(),
             ended: Notify::new(),
             stats: RegistryStats::default(),
-            beating: beats::Shell::default(),
-            lasting: lasting::Lasting::default(),
+            heartbeat_sync: heartbeats::HeartbeatSync::default(),
+            persistent: persistent::PersistentWrites::default(),
             tasks: Mutex::default(),
         });
-        let listener = Arc::downgrade(&registry);
-        registry.catalog.listen(Box::new(move |batch| {
-            if let Some(registry) = listener.upgrade() {
-                registry.heard(batch);
+        let weak = Arc::downgrade(&registry);
+        registry.catalog.observe_batches(Box::new(move |batch| {
+            if let Some(registry) = weak.upgrade() {
+                registry.on_batch(batch);
             }
         }));
         let mut tasks = registry.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(told_when_over(Arc::clone(&registry), writer::run(Arc::clone(&registry))));
+        tasks.spawn(notify_when_done(Arc::clone(&registry), writer::run(Arc::clone(&registry))));
         for leases in [session::ENTRIES, session::RECORDS] {
-            let keeping = session::keep_alive(Arc::clone(&registry), leases);
-            tasks.spawn(told_when_over(Arc::clone(&registry), keeping));
+            let task = session::keep_alive(Arc::clone(&registry), leases);
+            tasks.spawn(notify_when_done(Arc::clone(&registry), task));
         }
-        tasks.spawn(told_when_over(Arc::clone(&registry), beats::watch(Arc::clone(&registry))));
+        tasks.spawn(notify_when_done(Arc::clone(&registry), heartbeats::expire_overdue(Arc::clone(&registry))));
         drop(tasks);
         registry
     }
@@ -198,15 +198,15 @@ impl Registry {
             state.claims += 1;
             state.next_claim
         };
-        let twin = instance.twin.clone();
-        let (_, outcome) = self.say(&instance.key, id, value, |slot| {
-            if let Some(twin) = twin {
-                slot.say_twin(id, twin);
+        let mirror = instance.mirror.clone();
+        let (_, outcome) = self.set_value(&instance.key, id, value, |slot| {
+            if let Some(mirror) = mirror {
+                slot.set_mirror(id, mirror);
             }
         });
         // From here on the claim exists: whatever ends this future gives it up.
-        let claim = Claim { registry: Arc::clone(self), id, instance: Box::new(instance), over: false };
-        self.visible(outcome).await?;
+        let claim = Claim { registry: Arc::clone(self), id, instance: Box::new(instance), finished: false };
+        self.wait_visible(outcome).await?;
         Ok(claim)
     }
 
@@ -241,7 +241,7 @@ impl Registry {
     }
 
     /// Takes no further registrations, writes what is left to write within `deadline`, and ends the
-    /// keeping alive. Entries whose claims left ([`Claim::leave`]), or are held by heartbeats, stay until their lease
+    /// keeping alive. Entries whose claims left ([`Claim::leave_to_lease`]), or are held by heartbeats, stay until their lease
     /// runs out; so do the records of their ids.
     pub async fn stop(&self, deadline: Duration) {
         self.lock().stopping = true;
@@ -255,13 +255,19 @@ impl Registry {
 
     /// A claim's word, and what it says beside the value. Returns what it wanted before, and where to hear what
     /// comes of it.
-    fn say(&self, key: &Key, claim: ClaimId, value: Bytes, also: impl FnOnce(&mut Slot)) -> (Option<Bytes>, Outcome) {
-        let (tell, outcome) = oneshot::channel();
+    fn set_value(
+        &self,
+        key: &Key,
+        claim: ClaimId,
+        value: Bytes,
+        also: impl FnOnce(&mut Slot),
+    ) -> (Option<Bytes>, Outcome) {
+        let (reply, outcome) = oneshot::channel();
         let mut state = self.lock();
         let slot = state.slots.entry(key.clone()).or_insert_with(Slot::new);
-        let before = slot.say(claim, value);
+        let before = slot.set_value(claim, value);
         also(slot);
-        slot.waiters.push(tell);
+        slot.waiters.push(reply);
         state.enqueue(key);
         drop(state);
         self.wake.notify_one();
@@ -269,13 +275,13 @@ impl Registry {
     }
 
     /// Ends a claim.
-    fn drop_claim(&self, key: &Key, claim: ClaimId, why: Departure) -> Outcome {
-        let (tell, outcome) = oneshot::channel();
+    fn drop_claim(&self, key: &Key, claim: ClaimId, reason: RemovalReason) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
         let mut state = self.lock();
         if let Some(slot) = state.slots.get_mut(key)
-            && slot.drop_claim(claim, why).is_some()
+            && slot.drop_claim(claim, reason).is_some()
         {
-            slot.waiters.push(tell);
+            slot.waiters.push(reply);
             state.claims -= 1;
             state.enqueue(key);
         }
@@ -285,13 +291,13 @@ impl Registry {
     }
 
     /// Ends a claim without a word to the store.
-    fn leave(&self, key: &Key, claim: ClaimId) {
+    fn leave_to_lease(&self, key: &Key, claim: ClaimId) {
         let mut state = self.lock();
         let Some(slot) = state.slots.get_mut(key) else { return };
-        if slot.leave(claim).is_some() {
+        if slot.remove_claim(claim).is_some() {
             let last = slot.claims() == 0;
             state.claims -= 1;
-            state.left = true;
+            state.has_abandoned = true;
             if last {
                 state.slots.remove(key);
             }
@@ -299,7 +305,7 @@ impl Registry {
     }
 
     /// Waits until a change is committed and this node's snapshot has it.
-    async fn visible(&self, outcome: Outcome) -> Result<(), RegisterError> {
+    async fn wait_visible(&self, outcome: Outcome) -> Result<(), RegisterError> {
         let both = async {
             // Dropped without a word: there was nothing to do.
             let revision = outcome.await.unwrap_or(Ok(Revision::default()))?;
@@ -315,14 +321,14 @@ impl Registry {
     }
 
     /// The catalog's news: entries that vanished under a living claim are due again.
-    fn heard(&self, batch: &Batch) {
+    fn on_batch(&self, batch: &Batch) {
         let mut state = self.lock();
         let state = &mut *state;
-        let before = std::mem::replace(&mut state.heard, batch.revision);
+        let before = std::mem::replace(&mut state.last_revision, batch.revision);
         // Restored from a backup: revisions are told anew; or they were, and have been passed meanwhile. Then there is
         // something from a time of which all was known, and it is new.
-        let again = |change: &Change| matches!(change, Change::Put(item) if item.revision <= before);
-        let mut work = batch.revision < before || batch.changes.iter().any(again);
+        let is_repeated = |change: &Change| matches!(change, Change::Put(item) if item.revision <= before);
+        let mut work = batch.revision < before || batch.changes.iter().any(is_repeated);
         if work {
             state.history_lost();
         }
@@ -330,26 +336,26 @@ impl Registry {
             match change {
                 Change::Delete(key) => {
                     if let Some(slot) = state.slots.get_mut(key)
-                        && slot.saw_delete(batch.revision)
+                        && slot.on_delete(batch.revision)
                     {
                         self.stats.lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         state.enqueue(key);
                         work = true;
                     }
                 }
-                Change::Put(item) => match item.lease.filter(|lease| state.leases.holds(*lease)) {
-                    Some(_) if state.left && !state.slots.contains_key(&item.key) => {}
+                Change::Put(item) => match item.lease.filter(|lease| state.leases.contains(*lease)) {
+                    Some(_) if state.has_abandoned && !state.slots.contains_key(&item.key) => {}
                     Some(lease) => {
                         // Without a slot nobody here wants it: it comes from a commit that was given up.
                         let slot = state.slots.entry(item.key.clone()).or_insert_with(Slot::new);
-                        if slot.saw_put_of_ours(item.revision, lease, item.value.clone()) {
+                        if slot.on_own_put(item.revision, lease, item.value.clone()) {
                             state.enqueue(&item.key);
                             work = true;
                         }
                     }
                     None => {
                         if let Some(slot) = state.slots.get_mut(&item.key)
-                            && slot.saw_put_of_another(item.revision)
+                            && slot.on_foreign_put(item.revision)
                         {
                             state.enqueue(&item.key);
                             work = true;
@@ -370,14 +376,14 @@ impl Registry {
 }
 
 /// Runs a task of the registry, and tells when it is over, be it by a panic.
-async fn told_when_over(registry: Arc<Registry>, task: impl Future<Output = ()>) {
-    struct Tell(Arc<Registry>);
-    impl Drop for Tell {
+async fn notify_when_done(registry: Arc<Registry>, task: impl Future<Output = ()>) {
+    struct NotifyOnDrop(Arc<Registry>);
+    impl Drop for NotifyOnDrop {
         fn drop(&mut self) {
             self.0.ended.notify_one();
         }
     }
-    let _tell = Tell(registry);
+    let _notify = NotifyOnDrop(registry);
     task.await;
 }
 
@@ -392,7 +398,7 @@ impl State {
 
     /// A round failed. Where the store takes no writes, who wants something put is told at once, and may be taken
     /// elsewhere; who lives is put once it takes them again, and removals go on being tried.
-    fn trouble(&mut self, error: &StoreError) {
+    fn round_failed(&mut self, error: &StoreError) {
         self.last_error = Some(error.to_string());
         if !matches!(error, StoreError::Unwritable(_)) {
             return;
@@ -411,16 +417,16 @@ impl State {
     }
 
     /// Those among the next slots of the queue that are so.
-    fn next_where(&self, most: usize, so: impl Fn(&Slot) -> bool) -> Vec<Key> {
-        let next = self.queue.iter().take(most);
-        next.filter(|key| self.slots.get(*key).is_some_and(&so)).cloned().collect()
+    fn next_where(&self, max: usize, predicate: impl Fn(&Slot) -> bool) -> Vec<Key> {
+        let next = self.queue.iter().take(max);
+        next.filter(|key| self.slots.get(*key).is_some_and(&predicate)).cloned().collect()
     }
 
     /// Drops a slot that nobody is interested in; whoever waits for that hears it.
     fn forget(&mut self, key: &Key) {
         if let Some(slot) = self.slots.remove(key) {
             if let Some(lease) = slot.lease {
-                self.leases.give_back(lease);
+                self.leases.release_place(lease);
             }
             for waiter in slot.waiters {
                 let _ = waiter.send(Ok(Revision::default()));
@@ -433,38 +439,40 @@ impl State {
     fn history_lost(&mut self) {
         tracing::warn!(slots = self.slots.len(), "the store went back in its history; everything is written again");
         for lease in self.leases.all() {
-            self.former.insert(lease);
+            self.former_leases.insert(lease);
             self.lease_lost(lease);
         }
         for lease in self.record_leases.all() {
-            self.former.insert(lease);
+            self.former_leases.insert(lease);
             self.record_lease_lost(lease);
         }
-        self.slots.values_mut().for_each(Slot::unknown);
+        self.slots.values_mut().for_each(Slot::mark_unknown);
         for key in self.slots.keys().cloned().collect::<Vec<_>>() {
             self.enqueue(&key);
         }
     }
 
     /// Reading a key of a slot, its own or one beside it, showed this.
-    fn looked(&mut self, key: &Key, place: &Key, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
+    fn observe(&mut self, key: &Key, read: &Key, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Some(id) = ids::id(place) else {
-            let former = |lease: &LeaseId| self.former.contains(lease);
+        let Some(id) = ids::id(read) else {
+            let former = |lease: &LeaseId| self.former_leases.contains(lease);
             return match found {
-                Some((revision, Some(lease), _)) if place == key && former(&lease) => slot.looked_at_former(revision),
-                found if place == key => slot.looked(found, at),
-                found => slot.looked_beside(found),
+                Some((revision, Some(lease), _)) if read == key && former(&lease) => {
+                    slot.observe_on_former_lease(revision)
+                }
+                found if read == key => slot.observe(found, at),
+                found => slot.observe_companion(found),
             };
         };
-        let Some((claim, lease)) = slot.records.looked(place, found.and_then(|(_, lease, _)| lease)) else { return };
+        let Some((claim, lease)) = slot.records.observe(read, found.and_then(|(_, lease, _)| lease)) else { return };
         // Another node holds the claim now, or has ended it.
         if slot.taken_over(claim) {
             self.claims -= 1;
         }
-        self.beats.gone(id, claim);
+        self.heartbeats.remove_claim(id, claim);
         if let Some(lease) = lease {
-            self.record_leases.give_back(lease);
+            self.record_leases.release_place(lease);
         }
     }
 

@@ -11,7 +11,7 @@ use skyhound_model::Key;
 use skyhound_store::{Expect, Guard, LeaseId, Op, Outcome, Write};
 
 /// The most records of one slot in one commit: so that many ids on one entry leave room for others.
-const RECORDS_A_COMMIT: usize = 32;
+const RECORDS_PER_COMMIT: usize = 32;
 
 #[derive(Debug)]
 struct Record {
@@ -20,10 +20,10 @@ struct Record {
     value: Bytes,
     /// Where it has a place. It may stand there as soon as it has one.
     lease: Option<LeaseId>,
-    written: bool,
+    present: bool,
     wanted: bool,
     /// Another node has written the entry: the record may be its by now.
-    doubted: bool,
+    uncertain: bool,
 }
 
 /// One write about a record.
@@ -47,18 +47,18 @@ pub(super) struct Records(Vec<Record>);
 
 impl Records {
     /// A claim wants a record, for the first time or anew.
-    pub(super) fn say(&mut self, claim: ClaimId, key: Key, value: Bytes) {
+    pub(super) fn set(&mut self, claim: ClaimId, key: Key, value: Bytes) {
         let lease = match self.0.iter().position(|record| record.key == key) {
             Some(at) => self.0.swap_remove(at).lease,
             None => None,
         };
-        self.0.push(Record { claim, key, value, lease, written: false, wanted: true, doubted: false });
+        self.0.push(Record { claim, key, value, lease, present: false, wanted: true, uncertain: false });
     }
 
     /// A claim wants its record put anew.
-    pub(super) fn renew(&mut self, claim: ClaimId) {
+    pub(super) fn mark_dirty(&mut self, claim: ClaimId) {
         for record in self.0.iter_mut().filter(|record| record.claim == claim) {
-            (record.written, record.doubted) = (false, false);
+            (record.present, record.uncertain) = (false, false);
         }
     }
 
@@ -76,32 +76,32 @@ impl Records {
         self.0.swap_remove(at).lease
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the store has what is wanted.
-    pub(super) fn is_settled(&self) -> bool {
-        self.0.iter().all(|record| record.wanted && record.written)
+    pub(super) fn is_synced(&self) -> bool {
+        self.0.iter().all(|record| record.wanted && record.present)
     }
 
-    pub(super) fn is_written(&self, claim: ClaimId) -> bool {
-        self.0.iter().any(|record| record.claim == claim && record.written)
+    pub(super) fn is_present(&self, claim: ClaimId) -> bool {
+        self.0.iter().any(|record| record.claim == claim && record.present)
     }
 
-    fn homeless(&mut self) -> impl Iterator<Item = &mut Record> {
-        self.0.iter_mut().filter(|record| record.wanted && record.lease.is_none()).take(RECORDS_A_COMMIT)
+    fn without_lease(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.0.iter_mut().filter(|record| record.wanted && record.lease.is_none()).take(RECORDS_PER_COMMIT)
     }
 
     /// How many places the next commit needs.
-    pub(super) fn needs(&self) -> usize {
-        self.0.iter().filter(|record| record.wanted && record.lease.is_none()).count().min(RECORDS_A_COMMIT)
+    pub(super) fn leases_needed(&self) -> usize {
+        self.0.iter().filter(|record| record.wanted && record.lease.is_none()).count().min(RECORDS_PER_COMMIT)
     }
 
     /// Takes these places. Says whether there were enough.
-    pub(super) fn take_places(&mut self, leases: &mut Leases) -> bool {
-        for record in self.homeless() {
-            record.lease = leases.take();
+    pub(super) fn assign_leases(&mut self, leases: &mut Leases) -> bool {
+        for record in self.without_lease() {
+            record.lease = leases.reserve();
             if record.lease.is_none() {
                 return false;
             }
@@ -109,42 +109,42 @@ impl Records {
         true
     }
 
-    pub(super) fn doubt(&mut self) {
-        for record in self.0.iter_mut().filter(|record| record.wanted && record.written) {
-            record.doubted = true;
+    pub(super) fn mark_uncertain(&mut self) {
+        for record in self.0.iter_mut().filter(|record| record.wanted && record.present) {
+            record.uncertain = true;
         }
     }
 
     /// The keys to read before anything can be done.
-    pub(super) fn look(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter().filter(|record| record.doubted && record.wanted).map(|record| &record.key)
+    pub(super) fn keys_to_read(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().filter(|record| record.uncertain && record.wanted).map(|record| &record.key)
     }
 
     /// Reading a record's key showed this. Returns the claim that another node took over, or ended, and the place
     /// that is free.
-    pub(super) fn looked(&mut self, key: &Key, found: Option<LeaseId>) -> Option<(ClaimId, Option<LeaseId>)> {
-        let at = self.0.iter().position(|record| record.key == *key && record.doubted && record.wanted)?;
+    pub(super) fn observe(&mut self, key: &Key, found: Option<LeaseId>) -> Option<(ClaimId, Option<LeaseId>)> {
+        let at = self.0.iter().position(|record| record.key == *key && record.uncertain && record.wanted)?;
         if found.is_some() && found == self.0[at].lease {
-            self.0[at].doubted = false;
+            self.0[at].uncertain = false;
             return None;
         }
-        let gone = self.0.swap_remove(at);
-        Some((gone.claim, gone.lease))
+        let removed = self.0.swap_remove(at);
+        Some((removed.claim, removed.lease))
     }
 
     pub(super) fn lease_lost(&mut self, lease: LeaseId) -> bool {
         let mut lost = false;
         for record in self.0.iter_mut().filter(|record| record.lease == Some(lease)) {
-            (record.lease, record.written, lost) = (None, false, true);
+            (record.lease, record.present, lost) = (None, false, true);
         }
         self.0.retain(|record| record.wanted || record.lease.is_some());
         lost
     }
 
     pub(super) fn writes(&self) -> Vec<(RecordWrite, Write)> {
-        let due = self.0.iter().filter(|record| !(record.wanted && record.written));
+        let due = self.0.iter().filter(|record| !(record.wanted && record.present));
         due.filter_map(|record| Some((record, record.lease?)))
-            .take(RECORDS_A_COMMIT)
+            .take(RECORDS_PER_COMMIT)
             .map(|(record, lease)| {
                 let key = record.key.clone();
                 if record.wanted {
@@ -152,7 +152,7 @@ impl Records {
                     (RecordWrite::Put(key), Write { guards: Vec::new(), ops: vec![put] })
                 } else {
                     // On another node's lease it is that node's.
-                    let guards = vec![Guard { key: key.clone(), expect: Expect::On(lease) }];
+                    let guards = vec![Guard { key: key.clone(), expect: Expect::OnLease(lease) }];
                     let ops = vec![Op::Delete { key: key.clone() }];
                     (RecordWrite::Delete(key), Write { guards, ops })
                 }
@@ -161,11 +161,11 @@ impl Records {
     }
 
     /// What became of a write. Returns the place that is free.
-    pub(super) fn done(&mut self, write: &RecordWrite, outcome: Outcome) -> Option<LeaseId> {
+    pub(super) fn complete(&mut self, write: &RecordWrite, outcome: Outcome) -> Option<LeaseId> {
         let at = self.0.iter().position(|record| record.key == *write.key())?;
         match write {
             RecordWrite::Put(_) => {
-                self.0[at].written = outcome == Outcome::Done;
+                self.0[at].present = outcome == Outcome::Done;
                 None
             }
             // Unless it is wanted again by now.

@@ -6,11 +6,11 @@
 //! the same case.
 
 use super::RegisterError;
+use super::mirror::{MirrorState, MirrorWrite};
 use super::records::{RecordWrite, Records};
-use super::twin::{TwinPlace, TwinWrite};
 use bytes::Bytes;
-use skyhound_model::departure::Departure;
-use skyhound_model::{Key, Twin};
+use skyhound_model::removal::RemovalReason;
+use skyhound_model::{Key, MirrorKey};
 use skyhound_store::{Expect, LeaseId, Outcome, Revision, Write};
 use tokio::sync::oneshot;
 
@@ -21,41 +21,43 @@ pub(super) type Waiter = oneshot::Sender<Result<Revision, RegisterError>>;
 
 /// What the store has of a slot, as far as this node knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Written {
+enum Observed {
     /// Never written.
-    Nothing,
+    Absent,
     /// Ours, put at this revision.
-    At { revision: Revision, value: Bytes },
+    Present { revision: Revision, value: Bytes },
     /// It was there and is not any more, though nobody here let go: its lease ran out, or somebody removed
     /// it. Nothing newer than `after` is ours to replace.
     Lost { after: Revision },
     /// Another node has put it anew; theirs is newer.
-    Overtaken { at: Revision },
+    Superseded { at: Revision },
     /// A commit failed without an answer: it may have happened, on our lease.
     Unknown,
 }
 
-impl Written {
+impl Observed {
     /// The revision up to which it is known.
     fn seen(&self) -> Option<Revision> {
         match self {
-            Self::Nothing | Self::Unknown => None,
-            Self::At { revision: seen, .. } | Self::Lost { after: seen } | Self::Overtaken { at: seen } => Some(*seen),
+            Self::Absent | Self::Unknown => None,
+            Self::Present { revision: seen, .. } | Self::Lost { after: seen } | Self::Superseded { at: seen } => {
+                Some(*seen)
+            }
         }
     }
 }
 
 /// A write that goes in the entry's transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Beside {
-    Twin(TwinWrite),
+pub(super) enum CompanionWrite {
+    Mirror(MirrorWrite),
     Record(RecordWrite),
 }
 
-impl Beside {
+impl CompanionWrite {
     pub(super) fn key(&self) -> &Key {
         match self {
-            Self::Twin(write) => write.key(),
+            Self::Mirror(write) => write.key(),
             Self::Record(write) => write.key(),
         }
     }
@@ -65,7 +67,7 @@ impl Beside {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing: the store has what is wanted since this revision.
-    Rest(Revision),
+    Idle(Revision),
     /// Nothing, and nobody is interested any more.
     Forget,
     /// Put the value on the slot's lease.
@@ -76,7 +78,7 @@ pub(super) enum Step {
     /// Remove it.
     Delete { guard: Expect },
     /// Read the key to learn what the last commit did.
-    Look,
+    Read,
 }
 
 /// One entry with the claims on it.
@@ -85,16 +87,16 @@ pub(super) struct Slot {
     /// In the order in which they spoke last; the last one's value is the one that is wanted.
     claims: Vec<(ClaimId, Bytes)>,
     /// Why the last one ended.
-    departure: Departure,
-    written: Written,
+    removal_reason: RemovalReason,
+    observed: Observed,
     /// A peer has spoken since the last write. Its word replaces whatever stands there, whoever wrote it;
     /// without it a write only restores, and must not replace anything newer.
-    pub(super) fresh: bool,
+    pub(super) dirty: bool,
     /// The last thing that the feed told of the key. It may be heard before the answer to an earlier commit
     /// of ours, and counts more than that.
-    heard: Written,
+    last_event: Observed,
     /// The entry's second key, if a claim ever wanted one.
-    pub(super) twin: Option<Box<TwinPlace>>,
+    pub(super) mirror: Option<Box<MirrorState>>,
     /// The records of the ids under which claims are held.
     pub(super) records: Records,
     /// The lease where the entry has a place.
@@ -109,11 +111,11 @@ impl Slot {
         Self {
             // Nearly always it stays at one; the first push into an empty one makes room for four.
             claims: Vec::with_capacity(1),
-            departure: Departure::Left,
-            written: Written::Nothing,
-            fresh: false,
-            heard: Written::Nothing,
-            twin: None,
+            removal_reason: RemovalReason::Deregistered,
+            observed: Observed::Absent,
+            dirty: false,
+            last_event: Observed::Absent,
+            mirror: None,
             records: Records::default(),
             lease: None,
             waiters: Vec::new(),
@@ -122,97 +124,102 @@ impl Slot {
     }
 
     /// A claim says what it wants, for the first time or anew. Returns what it wanted before.
-    pub(super) fn say(&mut self, claim: ClaimId, value: Bytes) -> Option<Bytes> {
-        let before = self.leave(claim);
+    pub(super) fn set_value(&mut self, claim: ClaimId, value: Bytes) -> Option<Bytes> {
+        let before = self.remove_claim(claim);
         self.claims.push((claim, value));
-        self.fresh = true;
+        self.dirty = true;
         before
     }
 
     /// A claim ends. Returns what it wanted.
-    pub(super) fn drop_claim(&mut self, claim: ClaimId, why: Departure) -> Option<Bytes> {
-        self.departure = why;
-        if let Some(twin) = &mut self.twin {
-            twin.end(claim);
+    pub(super) fn drop_claim(&mut self, claim: ClaimId, reason: RemovalReason) -> Option<Bytes> {
+        self.removal_reason = reason;
+        if let Some(mirror) = &mut self.mirror {
+            mirror.end(claim);
         }
         self.records.end(claim);
-        self.leave(claim)
+        self.remove_claim(claim)
     }
 
     /// A claim is another node's now. Says whether it was one.
     pub(super) fn taken_over(&mut self, claim: ClaimId) -> bool {
-        if let Some(twin) = &mut self.twin {
-            twin.end(claim);
+        if let Some(mirror) = &mut self.mirror {
+            mirror.end(claim);
         }
-        self.leave(claim).is_some()
+        self.remove_claim(claim).is_some()
     }
 
     /// Why nobody wants the entry any more.
-    pub(super) fn departure(&self) -> Departure {
-        self.departure
+    pub(super) fn removal_reason(&self) -> RemovalReason {
+        self.removal_reason
     }
 
     /// A claim ends without a reason that anybody is told.
-    pub(super) fn leave(&mut self, claim: ClaimId) -> Option<Bytes> {
+    pub(super) fn remove_claim(&mut self, claim: ClaimId) -> Option<Bytes> {
         let at = self.claims.iter().position(|(id, _)| *id == claim)?;
         Some(self.claims.remove(at).1)
     }
 
     /// A claim wants a second key, as long as it lives.
-    pub(super) fn say_twin(&mut self, claim: ClaimId, twin: Twin) {
-        self.twin.get_or_insert_default().say(claim, twin);
+    pub(super) fn set_mirror(&mut self, claim: ClaimId, mirror: MirrorKey) {
+        self.mirror.get_or_insert_default().set(claim, mirror);
     }
 
     /// What is to be written beside the step.
-    pub(super) fn beside(&self, step: &Step) -> Vec<(Beside, Write)> {
-        let records = self.records.writes().into_iter().map(|(write, how)| (Beside::Record(write), how));
-        let (Some(twin), Some(lease)) = (&self.twin, self.lease) else { return records.collect() };
-        let stands = matches!(step, Step::Put { .. } | Step::Confirm { .. })
-            || !self.claims.is_empty() && matches!(self.written, Written::At { .. });
-        twin.writes(lease, stands).into_iter().map(|(write, how)| (Beside::Twin(write), how)).chain(records).collect()
+    pub(super) fn companion_writes(&self, step: &Step) -> Vec<(CompanionWrite, Write)> {
+        let records = self.records.writes().into_iter().map(|(write, how)| (CompanionWrite::Record(write), how));
+        let (Some(mirror), Some(lease)) = (&self.mirror, self.lease) else { return records.collect() };
+        let entry_present = matches!(step, Step::Put { .. } | Step::Confirm { .. })
+            || !self.claims.is_empty() && matches!(self.observed, Observed::Present { .. });
+        mirror
+            .writes(lease, entry_present)
+            .into_iter()
+            .map(|(write, how)| (CompanionWrite::Mirror(write), how))
+            .chain(records)
+            .collect()
     }
 
     /// A write beside the step is on its way.
-    pub(super) fn planned_beside(&mut self, write: &Beside) {
-        if let (Some(twin), Beside::Twin(write)) = (&mut self.twin, write) {
-            twin.planned(write);
+    pub(super) fn companion_sent(&mut self, write: &CompanionWrite) {
+        if let (Some(mirror), CompanionWrite::Mirror(write)) = (&mut self.mirror, write) {
+            mirror.sent(write);
         }
     }
 
     /// What became of a write beside the step. Returns the place of a record that is free.
-    pub(super) fn done_beside(&mut self, write: Beside, outcome: Outcome) -> Option<LeaseId> {
-        match (write, &mut self.twin) {
-            (Beside::Twin(write), Some(twin)) => twin.done(write, outcome),
-            (Beside::Twin(_), None) => {}
-            (Beside::Record(write), _) => return self.records.done(&write, outcome),
+    pub(super) fn companion_done(&mut self, write: CompanionWrite, outcome: Outcome) -> Option<LeaseId> {
+        match (write, &mut self.mirror) {
+            (CompanionWrite::Mirror(write), Some(mirror)) => mirror.complete(write, outcome),
+            (CompanionWrite::Mirror(_), None) => {}
+            (CompanionWrite::Record(write), _) => return self.records.complete(&write, outcome),
         }
         None
     }
 
     /// A claim that lives is told again to what stands there, if another has written it since. Says whether there is
     /// something to do.
-    pub(super) fn say_again(&mut self, claim: ClaimId) -> bool {
-        if !matches!(self.written, Written::Overtaken { .. }) {
+    pub(super) fn reassert(&mut self, claim: ClaimId) -> bool {
+        if !matches!(self.observed, Observed::Superseded { .. }) {
             return false;
         }
-        let Some(value) = self.leave(claim) else { return false };
-        self.say(claim, value);
-        self.records.renew(claim);
+        let Some(value) = self.remove_claim(claim) else { return false };
+        self.set_value(claim, value);
+        self.records.mark_dirty(claim);
         true
     }
 
     /// Reading a key that is not the entry's own showed this.
-    pub(super) fn looked_beside(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>) {
-        if let Some(twin) = &mut self.twin {
-            twin.looked(found, self.lease);
+    pub(super) fn observe_companion(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.observe(found, self.lease);
         }
     }
 
     /// The keys to read before the next step can be done.
-    pub(super) fn look(&self, own: &Key) -> Vec<Key> {
-        let entry = (self.entry_step() == Step::Look).then_some(own);
-        let twin = self.twin.as_ref().and_then(|twin| twin.look());
-        entry.into_iter().chain(twin).chain(self.records.look()).cloned().collect()
+    pub(super) fn keys_to_read(&self, own: &Key) -> Vec<Key> {
+        let entry = (self.entry_step() == Step::Read).then_some(own);
+        let mirror = self.mirror.as_ref().and_then(|mirror| mirror.key_to_read());
+        entry.into_iter().chain(mirror).chain(self.records.keys_to_read()).cloned().collect()
     }
 
     pub(super) fn claims(&self) -> usize {
@@ -221,13 +228,15 @@ impl Slot {
 
     pub(super) fn step(&self) -> Step {
         // Before what vanished is put again: its claim may have been taken over, and ended, by another node.
-        if self.records.look().next().is_some() {
-            return Step::Look;
+        if self.records.keys_to_read().next().is_some() {
+            return Step::Read;
         }
         match self.entry_step() {
-            Step::Forget if !self.records.is_over() => Step::Rest(Revision::default()),
-            Step::Forget if self.twin.as_ref().is_some_and(|twin| !twin.is_over()) => Step::Rest(Revision::default()),
-            Step::Rest(_) if self.twin.as_ref().is_some_and(|twin| twin.look().is_some()) => Step::Look,
+            Step::Forget if !self.records.is_empty() => Step::Idle(Revision::default()),
+            Step::Forget if self.mirror.as_ref().is_some_and(|mirror| !mirror.is_empty()) => {
+                Step::Idle(Revision::default())
+            }
+            Step::Idle(_) if self.mirror.as_ref().is_some_and(|mirror| mirror.key_to_read().is_some()) => Step::Read,
             step => step,
         }
     }
@@ -235,110 +244,114 @@ impl Slot {
     /// The step of the entry alone.
     fn entry_step(&self) -> Step {
         let Some((_, wanted)) = self.claims.last() else {
-            return match (&self.written, self.lease) {
-                (Written::At { revision, .. }, _) => Step::Delete { guard: Expect::At(*revision) },
+            return match (&self.observed, self.lease) {
+                (Observed::Present { revision, .. }, _) => Step::Delete { guard: Expect::AtRevision(*revision) },
                 // What hangs on our lease is ours: nobody else has it.
-                (Written::Unknown, Some(lease)) => Step::Delete { guard: Expect::On(lease) },
+                (Observed::Unknown, Some(lease)) => Step::Delete { guard: Expect::OnLease(lease) },
                 _ => Step::Forget,
             };
         };
         let put = |guard| Step::Put { value: wanted.clone(), guard };
-        match &self.written {
-            Written::At { revision, value } if value == wanted && self.fresh => Step::Confirm { revision: *revision },
-            Written::At { revision, value } if value == wanted => Step::Rest(*revision),
-            _ if self.fresh => put(None),
-            Written::Nothing => put(None),
-            Written::At { revision, .. } => put(Some(Expect::NotAfter(*revision))),
-            Written::Lost { after } => put(Some(Expect::NotAfter(*after))),
-            Written::Overtaken { .. } => Step::Rest(Revision::default()),
-            Written::Unknown => Step::Look,
+        match &self.observed {
+            Observed::Present { revision, value } if value == wanted && self.dirty => {
+                Step::Confirm { revision: *revision }
+            }
+            Observed::Present { revision, value } if value == wanted => Step::Idle(*revision),
+            _ if self.dirty => put(None),
+            Observed::Absent => put(None),
+            Observed::Present { revision, .. } => put(Some(Expect::NotAfter(*revision))),
+            Observed::Lost { after } => put(Some(Expect::NotAfter(*after))),
+            Observed::Superseded { .. } => Step::Idle(Revision::default()),
+            Observed::Unknown => Step::Read,
         }
     }
 
     /// The put happened. What was heard of the key after that revision counts more.
     pub(super) fn put_done(&mut self, revision: Revision, value: Bytes) {
-        self.written = match std::mem::replace(&mut self.heard, Written::Nothing) {
-            heard if heard.seen().is_some_and(|seen| seen > revision) => heard,
-            _ => Written::At { revision, value },
+        self.observed = match std::mem::replace(&mut self.last_event, Observed::Absent) {
+            last_event if last_event.seen().is_some_and(|seen| seen > revision) => last_event,
+            _ => Observed::Present { revision, value },
         };
     }
 
     /// A guard did not hold: something newer stands there.
-    pub(super) fn overtaken(&mut self, revision: Revision) {
-        self.written = Written::Overtaken { at: revision };
-        self.doubt();
+    pub(super) fn superseded(&mut self, revision: Revision) {
+        self.observed = Observed::Superseded { at: revision };
+        self.mark_uncertain();
     }
 
     /// Another has written the entry.
-    fn doubt(&mut self) {
-        self.records.doubt();
-        if let Some(twin) = &mut self.twin {
-            twin.doubt();
+    fn mark_uncertain(&mut self) {
+        self.records.mark_uncertain();
+        if let Some(mirror) = &mut self.mirror {
+            mirror.mark_uncertain();
         }
     }
 
     /// The removal happened at this revision.
-    pub(super) fn deleted(&mut self, revision: Revision) {
-        let heard = std::mem::replace(&mut self.heard, Written::Nothing);
-        self.written = match heard {
-            Written::At { revision: seen, .. } if seen > revision => heard,
-            _ => Written::Nothing,
+    pub(super) fn delete_done(&mut self, revision: Revision) {
+        let last_event = std::mem::replace(&mut self.last_event, Observed::Absent);
+        self.observed = match last_event {
+            Observed::Present { revision: seen, .. } if seen > revision => last_event,
+            _ => Observed::Absent,
         };
     }
 
     /// The removal was refused, because something else stands there: not ours, unless the feed has said so
     /// since the removal was planned (it still says so to whoever has no slot).
-    pub(super) fn not_deleted(&mut self, guard: Expect) {
+    pub(super) fn delete_refused(&mut self, guard: Expect) {
         if self.step() == (Step::Delete { guard }) {
-            self.written = Written::Nothing;
+            self.observed = Observed::Absent;
         }
     }
 
     /// What the store has is not known: a commit got no answer, or the store lost its history.
-    pub(super) fn unknown(&mut self) {
-        self.written = Written::Unknown;
+    pub(super) fn mark_unknown(&mut self) {
+        self.observed = Observed::Unknown;
     }
 
-    /// Reading the key showed this; settles [`Step::Look`].
-    pub(super) fn looked(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
-        self.written = match found {
-            None => Written::Lost { after: at },
-            Some((revision, lease, value)) if lease.is_some() && lease == self.lease => Written::At { revision, value },
-            Some((revision, ..)) => Written::Overtaken { at: revision },
+    /// Reading the key showed this; settles [`Step::Read`].
+    pub(super) fn observe(&mut self, found: Option<(Revision, Option<LeaseId>, Bytes)>, at: Revision) {
+        self.observed = match found {
+            None => Observed::Lost { after: at },
+            Some((revision, lease, value)) if lease.is_some() && lease == self.lease => {
+                Observed::Present { revision, value }
+            }
+            Some((revision, ..)) => Observed::Superseded { at: revision },
         };
-        if matches!(self.written, Written::Overtaken { .. }) {
-            self.doubt();
+        if matches!(self.observed, Observed::Superseded { .. }) {
+            self.mark_uncertain();
         }
     }
 
     /// Reading the key showed it on a lease that was ours and is about to end: it moves to another.
-    pub(super) fn looked_at_former(&mut self, revision: Revision) {
-        self.written = Written::At { revision, value: Bytes::new() };
+    pub(super) fn observe_on_former_lease(&mut self, revision: Revision) {
+        self.observed = Observed::Present { revision, value: Bytes::new() };
     }
 
     /// The lease is gone, and the key with it. Says whether there is something to do.
     pub(super) fn lease_lost(&mut self) -> bool {
         self.lease = None;
-        if let Some(twin) = &mut self.twin {
-            twin.lease_lost();
+        if let Some(mirror) = &mut self.mirror {
+            mirror.lease_lost();
         }
-        match self.written {
-            Written::At { revision, .. } => self.written = Written::Lost { after: revision },
-            Written::Unknown => self.written = Written::Lost { after: Revision::default() },
-            Written::Nothing | Written::Lost { .. } | Written::Overtaken { .. } => return false,
+        match self.observed {
+            Observed::Present { revision, .. } => self.observed = Observed::Lost { after: revision },
+            Observed::Unknown => self.observed = Observed::Lost { after: Revision::default() },
+            Observed::Absent | Observed::Lost { .. } | Observed::Superseded { .. } => return false,
         }
         true
     }
 
     /// The feed told that the key is gone. Says whether there is something to do.
-    pub(super) fn saw_delete(&mut self, revision: Revision) -> bool {
-        self.heard = Written::Lost { after: revision };
-        match self.written {
-            Written::At { revision: ours, .. } if revision > ours => {}
-            Written::Overtaken { at } if revision > at => {}
+    pub(super) fn on_delete(&mut self, revision: Revision) -> bool {
+        self.last_event = Observed::Lost { after: revision };
+        match self.observed {
+            Observed::Present { revision: ours, .. } if revision > ours => {}
+            Observed::Superseded { at } if revision > at => {}
             _ => return false,
         }
-        self.written = Written::Lost { after: revision };
+        self.observed = Observed::Lost { after: revision };
         true
     }
 
@@ -346,31 +359,31 @@ impl Slot {
     /// to hear of. But it may come from a commit that was given up because etcd hung: what is cancelled
     /// here may have been received there, and be done later than what was written since. Says whether
     /// there is something to do.
-    pub(super) fn saw_put_of_ours(&mut self, revision: Revision, lease: LeaseId, value: Bytes) -> bool {
+    pub(super) fn on_own_put(&mut self, revision: Revision, lease: LeaseId, value: Bytes) -> bool {
         // On a lease that is not this slot's it cannot stay, whatever its value.
         let value = if self.lease == Some(lease) { value } else { Bytes::new() };
-        let heard = Written::At { revision, value };
-        self.heard = heard.clone();
-        let news = match &self.written {
-            Written::Nothing => self.claims.is_empty(),
-            Written::Unknown => true,
-            written => written.seen().is_some_and(|known| revision > known),
+        let last_event = Observed::Present { revision, value };
+        self.last_event = last_event.clone();
+        let changed = match &self.observed {
+            Observed::Absent => self.claims.is_empty(),
+            Observed::Unknown => true,
+            observed => observed.seen().is_some_and(|known| revision > known),
         };
-        if news {
-            self.written = heard;
+        if changed {
+            self.observed = last_event;
         }
-        news
+        changed
     }
 
     /// The feed told that somebody else put the key.
-    pub(super) fn saw_put_of_another(&mut self, revision: Revision) -> bool {
-        self.heard = Written::Overtaken { at: revision };
-        match self.written {
-            Written::At { revision: ours, .. } if revision > ours => self.overtaken(revision),
-            Written::Overtaken { .. } => self.records.doubt(),
+    pub(super) fn on_foreign_put(&mut self, revision: Revision) -> bool {
+        self.last_event = Observed::Superseded { at: revision };
+        match self.observed {
+            Observed::Present { revision: ours, .. } if revision > ours => self.superseded(revision),
+            Observed::Superseded { .. } => self.records.mark_uncertain(),
             _ => {}
         }
-        self.step() == Step::Look
+        self.step() == Step::Read
     }
 }
 
@@ -384,66 +397,66 @@ mod tests {
 
     fn at(revision: u64) -> Slot {
         let mut slot = Slot::new();
-        slot.say(1, A);
+        slot.set_value(1, A);
         slot.lease = Some(LEASE);
-        slot.fresh = false;
+        slot.dirty = false;
         slot.put_done(Revision(revision), A);
         slot
     }
 
     #[test]
-    fn a_word_is_written_whatever_stands_there() {
+    fn a_claims_value_replaces_whatever_is_stored() {
         let mut slot = Slot::new();
-        slot.say(1, A);
+        slot.set_value(1, A);
         assert_eq!(slot.step(), Step::Put { value: A, guard: None });
         let mut slot = at(5);
-        slot.saw_put_of_another(Revision(6));
-        assert_eq!(slot.step(), Step::Rest(Revision(0)), "theirs is newer, and nobody here has spoken since");
-        slot.say(2, A);
+        slot.on_foreign_put(Revision(6));
+        assert_eq!(slot.step(), Step::Idle(Revision(0)), "theirs is newer, and nobody here has spoken since");
+        slot.set_value(2, A);
         assert_eq!(slot.step(), Step::Put { value: A, guard: None });
     }
 
     #[test]
-    fn the_same_word_again_is_only_confirmed() {
+    fn an_unchanged_value_is_only_confirmed() {
         let mut slot = at(5);
-        slot.say(2, A);
+        slot.set_value(2, A);
         assert_eq!(slot.step(), Step::Confirm { revision: Revision(5) });
-        slot.overtaken(Revision(6));
+        slot.superseded(Revision(6));
         assert_eq!(slot.step(), Step::Put { value: A, guard: None }, "it was not ours any more");
     }
 
     #[test]
-    fn the_last_to_leave_removes_what_was_written_here() {
+    fn the_last_released_claim_deletes_only_our_write() {
         let mut slot = at(5);
-        slot.say(2, B);
-        slot.fresh = false;
+        slot.set_value(2, B);
+        slot.dirty = false;
         slot.put_done(Revision(6), B);
-        slot.drop_claim(2, Departure::Left);
+        slot.drop_claim(2, RemovalReason::Deregistered);
         let restore = Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(6))) };
         assert_eq!(slot.step(), restore, "who is left is described by its own word");
-        slot.drop_claim(1, Departure::Left);
-        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(6)) });
-        slot.deleted(Revision(7));
+        slot.drop_claim(1, RemovalReason::Deregistered);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::AtRevision(Revision(6)) });
+        slot.delete_done(Revision(7));
         assert_eq!(slot.step(), Step::Forget);
     }
 
     #[test]
-    fn what_arrives_after_it_was_given_up_is_removed_or_replaced() {
+    fn a_late_put_is_deleted_or_replaced() {
         // Nobody is interested any more.
         let mut slot = Slot::new();
-        assert!(slot.saw_put_of_ours(Revision(9), LEASE, A));
-        let guard = Expect::At(Revision(9));
+        assert!(slot.on_own_put(Revision(9), LEASE, A));
+        let guard = Expect::AtRevision(Revision(9));
         assert_eq!(slot.step(), Step::Delete { guard });
-        slot.not_deleted(guard);
+        slot.delete_refused(guard);
         assert_eq!(slot.step(), Step::Forget, "somebody else was quicker");
 
         // Another word was said since.
         let mut slot = at(5);
-        assert!(!slot.saw_put_of_ours(Revision(5), LEASE, A), "that is the one that is known");
-        assert!(slot.saw_put_of_ours(Revision(9), LEASE, B));
+        assert!(!slot.on_own_put(Revision(5), LEASE, A), "that is the one that is known");
+        assert!(slot.on_own_put(Revision(9), LEASE, B));
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(9))) });
         slot.put_done(Revision(10), A);
-        assert!(slot.saw_put_of_ours(Revision(11), LeaseId(8), A));
+        assert!(slot.on_own_put(Revision(11), LeaseId(8), A));
         assert_eq!(
             slot.step(),
             Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(11))) },
@@ -452,65 +465,65 @@ mod tests {
 
         // While it is being removed.
         let mut slot = at(5);
-        slot.drop_claim(1, Departure::Left);
-        let guard = Expect::At(Revision(5));
+        slot.drop_claim(1, RemovalReason::Deregistered);
+        let guard = Expect::AtRevision(Revision(5));
         assert_eq!(slot.step(), Step::Delete { guard });
-        slot.saw_put_of_ours(Revision(9), LEASE, A);
-        slot.not_deleted(guard);
-        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(9)) });
-        slot.saw_put_of_ours(Revision(12), LEASE, A);
-        slot.deleted(Revision(10));
-        assert_eq!(slot.step(), Step::Delete { guard: Expect::At(Revision(12)) });
+        slot.on_own_put(Revision(9), LEASE, A);
+        slot.delete_refused(guard);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::AtRevision(Revision(9)) });
+        slot.on_own_put(Revision(12), LEASE, A);
+        slot.delete_done(Revision(10));
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::AtRevision(Revision(12)) });
     }
 
     #[test]
-    fn what_vanishes_under_a_living_claim_is_put_again_unless_newer_stands() {
+    fn a_lost_entry_is_put_again_unless_superseded() {
         let mut slot = at(5);
-        assert!(!slot.saw_delete(Revision(4)), "that was before");
-        assert!(slot.saw_delete(Revision(9)));
+        assert!(!slot.on_delete(Revision(4)), "that was before");
+        assert!(slot.on_delete(Revision(9)));
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(9))) });
-        slot.overtaken(Revision(10));
-        assert_eq!(slot.step(), Step::Rest(Revision(0)));
-        assert!(slot.saw_delete(Revision(11)), "the other one left: ours is due again");
+        slot.superseded(Revision(10));
+        assert_eq!(slot.step(), Step::Idle(Revision(0)));
+        assert!(slot.on_delete(Revision(11)), "the other one left: ours is due again");
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(11))) });
     }
 
     #[test]
-    fn a_lost_lease_means_a_new_put_that_replaces_nothing_newer() {
+    fn a_lost_lease_means_a_guarded_put() {
         let mut slot = at(5);
         assert!(slot.lease_lost());
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(5))) });
-        slot.drop_claim(1, Departure::Left);
+        slot.drop_claim(1, RemovalReason::Deregistered);
         assert_eq!(slot.step(), Step::Forget, "it went with the lease");
     }
 
     #[test]
-    fn an_answer_that_never_came_is_looked_up_or_removed_by_lease() {
+    fn an_unknown_outcome_is_read_or_deleted_by_lease() {
         let mut slot = at(5);
-        slot.unknown();
-        assert_eq!(slot.step(), Step::Look);
-        slot.looked(Some((Revision(8), Some(LEASE), A)), Revision(9));
-        assert_eq!(slot.step(), Step::Rest(Revision(8)));
-        slot.unknown();
-        slot.looked(Some((Revision(9), Some(LeaseId(8)), A)), Revision(9));
-        assert_eq!(slot.step(), Step::Rest(Revision(0)), "another's");
-        slot.unknown();
-        slot.drop_claim(1, Departure::Left);
-        assert_eq!(slot.step(), Step::Delete { guard: Expect::On(LEASE) });
+        slot.mark_unknown();
+        assert_eq!(slot.step(), Step::Read);
+        slot.observe(Some((Revision(8), Some(LEASE), A)), Revision(9));
+        assert_eq!(slot.step(), Step::Idle(Revision(8)));
+        slot.mark_unknown();
+        slot.observe(Some((Revision(9), Some(LeaseId(8)), A)), Revision(9));
+        assert_eq!(slot.step(), Step::Idle(Revision(0)), "another's");
+        slot.mark_unknown();
+        slot.drop_claim(1, RemovalReason::Deregistered);
+        assert_eq!(slot.step(), Step::Delete { guard: Expect::OnLease(LEASE) });
     }
 
     #[test]
-    fn what_was_heard_before_the_commit_answered_counts_more() {
+    fn a_newer_event_overrides_the_commit_response() {
         let mut slot = at(5);
-        assert!(slot.saw_delete(Revision(12)));
+        assert!(slot.on_delete(Revision(12)));
         slot.put_done(Revision(11), A);
         assert_eq!(slot.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(12))) });
         slot.put_done(Revision(13), A);
-        assert_eq!(slot.step(), Step::Rest(Revision(13)));
+        assert_eq!(slot.step(), Step::Idle(Revision(13)));
         let mut new = Slot::new();
-        new.say(1, A);
-        new.fresh = false;
-        assert!(!new.saw_delete(Revision(3)), "nothing is known to be lost before the answer");
+        new.set_value(1, A);
+        new.dirty = false;
+        assert!(!new.on_delete(Revision(3)), "nothing is known to be lost before the answer");
         new.put_done(Revision(2), A);
         assert_eq!(new.step(), Step::Put { value: A, guard: Some(Expect::NotAfter(Revision(3))) });
     }

@@ -71,8 +71,8 @@ impl Members {
 /// ever, and messages would go to it.
 pub(super) fn count(item: &Item) -> u32 {
     let ours = item.lease.is_some_and(LeaseId::is_ours);
-    let said = str::from_utf8(&item.value).ok().filter(|_| ours);
-    said.and_then(|text| text.parse().ok()).unwrap_or_default()
+    let text = str::from_utf8(&item.value).ok().filter(|_| ours);
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// Revisions come in steps that have a rhythm (a message on every second one, say), which a remainder alone would
@@ -118,7 +118,7 @@ mod tests {
 
     /// Of another version, too.
     #[test]
-    fn nodes_of_all_versions_draw_alike() {
+    fn nodes_of_all_versions_agree() {
         assert_eq!([1, 2, 1_000_000].map(mixed), [0x910a_2dec_8902_5cc1, 0x9758_35de_1c97_56ce, mixed(1_000_000)]);
         let [a, b, c] = &views([1, 1, 1])[..] else { panic!() };
         let drawn: String = (1..=12)
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_gets_nothing_and_a_queue_without_members_is_gone() {
+    fn a_node_without_members_receives_nothing() {
         let mut members = Members::new("a");
         assert!(!members.is_ours("t/q", Revision(1)));
         assert!(members.set("t/q", "a", 2) && !members.set("t/q", "b", 1));
@@ -142,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_membership_counts_as_none() {
+    fn malformed_memberships_count_as_none() {
         let item =
             |value: &str, lease| Item { key: "k".into(), value: value.to_owned().into(), revision: Revision(1), lease };
         let ours = Some(LeaseId::random());
-        let said = [
+        let values = [
             ("3", ours),
             ("0", ours),
             ("-1", ours),
@@ -155,6 +155,6 @@ mod tests {
             ("3", None),
             ("3", Some(LeaseId(7))),
         ];
-        assert_eq!(said.map(|(value, lease)| count(&item(value, lease))), [3, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(values.map(|(value, lease)| count(&item(value, lease))), [3, 0, 0, 0, 0, 0, 0]);
     }
 }

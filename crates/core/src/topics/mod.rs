@@ -15,23 +15,22 @@
 //! - Each to one member of each queue, of all members on all nodes. Who is a member stands in the store beside the
 //!   messages, and comes by the same feed: at a message's revision all nodes know the same members, and each can tell
 //!   by itself whether the message is its own (`members`). No message costs a write more for that.
-//! - A subscription that is not read has a line with an end ([`Heard::Behind`]), and nobody waits for it.
+//! - A subscription that is not read has a line with an end ([`Received::Lagged`]), and nobody waits for it.
 //!
-//! - `listen`: who listens here, and what waits for whom; `members`: who is a member anywhere, and whose turn it is;
+//! - `subscription`: who listens here, and what waits for whom; `members`: who is a member anywhere, and whose turn it is;
 //! - `presence`: our members in the store; here: publishing, the feed and how it is taken up again.
 //!
 //! Owns all of that. Does not own: what a message says (the dialect's).
 
-mod listen;
 mod members;
 mod presence;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use listen::{Heard, Message, Subscription};
+pub use subscription::{Message, Received, Subscription};
 
 use bytes::Bytes;
-use listen::Hub;
 use presence::MEMBERS;
 use skyhound_base::Backoff;
 use skyhound_model::Key;
@@ -39,6 +38,7 @@ use skyhound_store::{Batch, COMMIT_MAX, Change, Feed, LeaseId, Op, Revision, Sto
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use subscription::Hub;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -62,9 +62,9 @@ const RETRY: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)]
 
 /// To whom a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum To<'a> {
+pub enum Recipients<'a> {
     /// To all subscriptions, whatever their topics.
-    Everybody,
+    All,
     /// To those of these topics; each name once, at most [`TOPICS_MAX`].
     Topics(&'a [String]),
 }
@@ -86,7 +86,7 @@ pub enum PublishError {
 /// The store does not tell messages: it is away, and was since nobody listened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("messages cannot be heard: {0}")]
-pub struct Unheard(String);
+pub struct SubscribeError(String);
 
 /// The topics below one key.
 pub struct Topics {
@@ -100,20 +100,20 @@ pub struct Topics {
     position: watch::Sender<Option<Revision>>,
     tasks: OnceLock<[AbortHandle; 2]>,
     /// The term of the lease that memberships hang on: so long they outlive a node that died.
-    term: Duration,
+    ttl: Duration,
     lease: Mutex<Option<LeaseId>>,
     /// How long the last message of a topic stays in the store, at the most; `None`: for ever.
-    kept: Option<Duration>,
+    retention: Option<Duration>,
     /// The lease that messages hang on now, and since when. Nobody keeps it alive.
-    shelf: Mutex<Option<(LeaseId, Instant)>>,
+    message_lease_slot: Mutex<Option<(LeaseId, Instant)>>,
     /// The members here, or what the store has of them, changed.
     changed: Arc<Notify>,
     /// A message was taken out of a queue, or a member left.
-    taken: Notify,
+    dequeued: Notify,
 }
 
 /// What a key is.
-enum Place<'k> {
+enum KeyKind<'k> {
     /// Everybody's.
     Everybody,
     /// A topic's.
@@ -121,14 +121,19 @@ enum Place<'k> {
     /// A node's, with its membership of a queue.
     Membership(&'k str, &'k str),
     /// Others': it only begins like ours.
-    Elsewhere,
+    Other,
 }
 
 impl Topics {
     /// Topics below this key, without a slash at its end; memberships of queues outlive a node that died for a term,
     /// and the last message of a topic stays in the store for as long as it is kept, or for ever. Nothing is asked of the
     /// store before the first subscription: on an etcd for many things, who does not listen does not pay.
-    pub fn new(store: Arc<dyn Store>, root: impl Into<String>, term: Duration, kept: Option<Duration>) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn Store>,
+        root: impl Into<String>,
+        ttl: Duration,
+        retention: Option<Duration>,
+    ) -> Arc<Self> {
         let node = format!("{:016x}", fastrand::u64(..));
         Arc::new(Self {
             store,
@@ -137,30 +142,32 @@ impl Topics {
             node,
             position: watch::Sender::new(None),
             tasks: OnceLock::new(),
-            term,
+            ttl,
             lease: Mutex::default(),
-            kept,
-            shelf: Mutex::default(),
+            retention,
+            message_lease_slot: Mutex::default(),
             changed: Arc::default(),
-            taken: Notify::new(),
+            dequeued: Notify::new(),
         })
     }
 
     /// Publishes. When it returns, the store has the message, and every node will hear of it.
-    pub async fn publish(&self, to: To<'_>, body: Bytes) -> Result<(), PublishError> {
+    pub async fn publish(&self, to: Recipients<'_>, body: Bytes) -> Result<(), PublishError> {
         if body.len() > MESSAGE_MAX {
             return Err(PublishError::TooLarge(body.len()));
         }
         let keys: Vec<Key> = match to {
-            To::Everybody => vec![Key::from(&self.root)],
-            To::Topics(topics) => topics.iter().map(|topic| Key::from(format!("{}/{topic}", self.root))).collect(),
+            Recipients::All => vec![Key::from(&self.root)],
+            Recipients::Topics(topics) => {
+                topics.iter().map(|topic| Key::from(format!("{}/{topic}", self.root))).collect()
+            }
         };
         // Each put has a copy of its own on the way to etcd.
         let each = (MESSAGE_MAX / body.len().max(1)).clamp(1, COMMIT_MAX);
         for keys in keys.chunks(each) {
             match timeout(DEADLINE, self.put(keys, &body)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(StoreError::Rejected(why))) => return Err(PublishError::Rejected(why)),
+                Ok(Err(StoreError::Rejected(reason))) => return Err(PublishError::Rejected(reason)),
                 Ok(Err(error)) => return Err(PublishError::Unavailable(error.to_string())),
                 Err(_) => return Err(PublishError::Unavailable(format!("not within {DEADLINE:?}"))),
             }
@@ -171,8 +178,8 @@ impl Topics {
     async fn put(&self, keys: &[Key], body: &Bytes) -> Result<(), StoreError> {
         match self.put_on(self.message_lease().await?, keys, body).await {
             // It ran out, or another history never had it. Nothing was put.
-            Err(StoreError::NoLease) => {
-                self.shelf().take();
+            Err(StoreError::LeaseNotFound) => {
+                self.message_lease_slot().take();
                 self.put_on(self.message_lease().await?, keys, body).await
             }
             done => done,
@@ -187,19 +194,19 @@ impl Topics {
 
     /// The lease for a message of now.
     async fn message_lease(&self) -> Result<Option<LeaseId>, StoreError> {
-        let Some(kept) = self.kept else { return Ok(None) };
-        let fresh = self.shelf().filter(|(_, since)| since.elapsed() < kept / 2);
+        let Some(retention) = self.retention else { return Ok(None) };
+        let fresh = self.message_lease_slot().filter(|(_, since)| since.elapsed() < retention / 2);
         if let Some((lease, _)) = fresh {
             return Ok(Some(lease));
         }
         // Two who come here at once have one each: the other one runs out all the same.
-        let lease = self.store.grant(kept).await?;
-        *self.shelf() = Some((lease, Instant::now()));
+        let lease = self.store.grant(retention).await?;
+        *self.message_lease_slot() = Some((lease, Instant::now()));
         Ok(Some(lease))
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Option<(LeaseId, Instant)>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn message_lease_slot(&self) -> MutexGuard<'_, Option<(LeaseId, Instant)>> {
+        self.message_lease_slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A subscription to these topics, in any case ([`Message::topic`] says in which), and to what goes to everybody.
@@ -207,29 +214,29 @@ impl Topics {
     pub async fn subscribe(
         self: &Arc<Self>,
         topics: impl IntoIterator<Item = String>,
-    ) -> Result<Subscription, Unheard> {
+    ) -> Result<Subscription, SubscribeError> {
         let mut topics: Vec<String> = topics.into_iter().map(|topic| topic.to_ascii_lowercase()).collect();
         topics.sort_unstable();
         topics.dedup();
-        let (place, waiting) = self.lock().enter(topics.into());
-        let subscription = Subscription { owner: Arc::clone(self), place, waiting };
-        self.until(|_, told| told.is_some()).await?;
+        let (kind, inbox) = self.lock().subscribe(topics.into());
+        let subscription = Subscription { owner: Arc::clone(self), kind, inbox };
+        self.wait_until(|_, delivered| delivered.is_some()).await?;
         Ok(subscription)
     }
 
     /// One more member of a topic's queue, whose members on all nodes get each message once. When it returns, the store
     /// and this node know of the membership, so that messages from now on count on it. Neither name may have a slash.
     /// Within a tokio runtime.
-    pub async fn join(self: &Arc<Self>, topic: &str, queue: &str) -> Result<Subscription, Unheard> {
+    pub async fn join(self: &Arc<Self>, topic: &str, queue: &str) -> Result<Subscription, SubscribeError> {
         let topic = topic.to_ascii_lowercase();
-        let full = || Unheard(format!("there are members of {QUEUES_MAX} queues here, and that is the most"));
-        let (place, waiting) = self.lock().join(&topic, queue).ok_or_else(full)?;
-        let subscription = Subscription { owner: Arc::clone(self), place, waiting };
+        let full = || SubscribeError(format!("there are members of {QUEUES_MAX} queues here, and that is the most"));
+        let (kind, inbox) = self.lock().join(&topic, queue).ok_or_else(full)?;
+        let subscription = Subscription { owner: Arc::clone(self), kind, inbox };
         self.changed.notify_one();
-        let full = listen::full(&topic, queue);
-        self.until(|hub, _| hub.leaving || hub.members.own().contains_key(full.as_str())).await?;
+        let queue_id = subscription::queue_id(&topic, queue);
+        self.wait_until(|hub, _| hub.leaving || hub.members.own().contains_key(queue_id.as_str())).await?;
         let leaving = self.lock().leaving;
-        if leaving { Err(Unheard("this daemon is stopping".into())) } else { Ok(subscription) }
+        if leaving { Err(SubscribeError("this daemon is stopping".into())) } else { Ok(subscription) }
     }
 
     /// How many listen.
@@ -238,24 +245,27 @@ impl Topics {
     }
 
     /// Follows the store, and waits until that has brought something about.
-    async fn until(self: &Arc<Self>, mut so: impl FnMut(&Hub, Option<Revision>) -> bool) -> Result<(), Unheard> {
+    async fn wait_until(
+        self: &Arc<Self>,
+        mut predicate: impl FnMut(&Hub, Option<Revision>) -> bool,
+    ) -> Result<(), SubscribeError> {
         self.tasks.get_or_init(|| {
-            let keep = presence::keep(Arc::downgrade(self), Arc::clone(&self.changed), self.term);
-            [tokio::spawn(follow(Arc::downgrade(self))).abort_handle(), tokio::spawn(keep).abort_handle()]
+            let maintain = presence::maintain(Arc::downgrade(self), Arc::clone(&self.changed), self.ttl);
+            [tokio::spawn(follow(Arc::downgrade(self))).abort_handle(), tokio::spawn(maintain).abort_handle()]
         });
         let mut position = self.position.subscribe();
-        if let Ok(Ok(_)) = timeout(DEADLINE, position.wait_for(|told| so(&self.lock(), *told))).await {
+        if let Ok(Ok(_)) = timeout(DEADLINE, position.wait_for(|delivered| predicate(&self.lock(), *delivered))).await {
             return Ok(());
         }
         let hub = self.lock();
-        let why = hub.lost.clone().or_else(|| hub.unwritten.clone());
-        Err(Unheard(why.unwrap_or_else(|| format!("not within {DEADLINE:?}"))))
+        let reason = hub.feed_error.clone().or_else(|| hub.membership_error.clone());
+        Err(SubscribeError(reason.unwrap_or_else(|| format!("not within {DEADLINE:?}"))))
     }
 
     /// A feed that goes on where the last one ended, or from now on.
     async fn open(&self) -> Result<Feed, StoreError> {
-        let told = *self.position.borrow();
-        if let Some(after) = told {
+        let delivered = *self.position.borrow();
+        if let Some(after) = delivered {
             match self.store.feed(self.root.as_bytes(), after).await {
                 Err(StoreError::Compacted(_)) => {}
                 // Its history is another one: it was restored from a backup.
@@ -271,7 +281,7 @@ impl Topics {
         let mut hub = self.lock();
         hub.members.clear();
         for item in &now.items {
-            if let Place::Membership(queue, node) = self.place(&item.key)
+            if let KeyKind::Membership(queue, node) = self.key_kind(&item.key)
                 && (!alone || node == self.node)
             {
                 hub.members.set(queue, node, members::count(item));
@@ -283,20 +293,20 @@ impl Topics {
         Ok(feed)
     }
 
-    fn tell(&self, batch: &Batch) {
+    fn deliver(&self, batch: &Batch) {
         let mut hub = self.lock();
         let mut ours = false;
         for change in &batch.changes {
             match change {
-                Change::Put(item) => match self.place(&item.key) {
-                    Place::Everybody => hub.tell_everybody(item.value.clone()),
-                    Place::Topic(topic) => hub.tell(topic, item.value.clone(), batch.revision),
-                    Place::Membership(queue, node) => ours |= hub.members.set(queue, node, members::count(item)),
-                    Place::Elsewhere => {}
+                Change::Put(item) => match self.key_kind(&item.key) {
+                    KeyKind::Everybody => hub.deliver_to_all(item.value.clone()),
+                    KeyKind::Topic(topic) => hub.deliver(topic, item.value.clone(), batch.revision),
+                    KeyKind::Membership(queue, node) => ours |= hub.members.set(queue, node, members::count(item)),
+                    KeyKind::Other => {}
                 },
                 // A topic's that is removed says nothing.
                 Change::Delete(key) => {
-                    if let Place::Membership(queue, node) = self.place(key) {
+                    if let KeyKind::Membership(queue, node) = self.key_kind(key) {
                         ours |= hub.members.set(queue, node, 0);
                     }
                 }
@@ -309,18 +319,18 @@ impl Topics {
         }
     }
 
-    fn place<'k>(&self, key: &'k Key) -> Place<'k> {
+    fn key_kind<'k>(&self, key: &'k Key) -> KeyKind<'k> {
         let rest = key.as_bytes().strip_prefix(self.root.as_bytes()).map(str::from_utf8);
-        let Some(Ok(rest)) = rest else { return Place::Elsewhere };
+        let Some(Ok(rest)) = rest else { return KeyKind::Other };
         if let Some(membership) = rest.strip_prefix(MEMBERS) {
             return membership
                 .rsplit_once('/')
-                .map_or(Place::Elsewhere, |(queue, node)| Place::Membership(queue, node));
+                .map_or(KeyKind::Other, |(queue, node)| KeyKind::Membership(queue, node));
         }
         match rest.strip_prefix('/') {
-            None if rest.is_empty() => Place::Everybody,
-            Some("") | None => Place::Elsewhere,
-            Some(topic) => Place::Topic(topic),
+            None if rest.is_empty() => KeyKind::Everybody,
+            Some("") | None => KeyKind::Other,
+            Some(topic) => KeyKind::Topic(topic),
         }
     }
 
@@ -345,23 +355,23 @@ impl fmt::Debug for Topics {
 
 /// Follows the store as long as anybody has the topics.
 async fn follow(topics: Weak<Topics>) {
-    let [least, most] = RETRY;
-    let mut backoff = Backoff::new(least, most);
+    let [min, max] = RETRY;
+    let mut backoff = Backoff::new(min, max);
     while let Some(strong) = topics.upgrade() {
         let opened = strong.open().await;
         let error = match opened {
             Ok(feed) => {
                 backoff.reset();
-                if strong.lock().lost.take().is_some() {
+                if strong.lock().feed_error.take().is_some() {
                     info!(root = strong.root, "messages are heard again");
                 }
                 drop(strong);
-                deliver(&topics, feed).await
+                deliver_feed(&topics, feed).await
             }
             Err(error) => error,
         };
         let Some(strong) = topics.upgrade() else { return };
-        if strong.lock().lost.replace(error.to_string()).is_none() {
+        if strong.lock().feed_error.replace(error.to_string()).is_none() {
             warn!(root = strong.root, %error, "messages are not heard for now");
         } else {
             debug!(root = strong.root, %error, "messages are still not heard");
@@ -372,10 +382,10 @@ async fn follow(topics: Weak<Topics>) {
 }
 
 /// Tells what a feed tells, until it ends.
-async fn deliver(topics: &Weak<Topics>, mut feed: Feed) -> StoreError {
+async fn deliver_feed(topics: &Weak<Topics>, mut feed: Feed) -> StoreError {
     loop {
         match (feed.next().await, topics.upgrade()) {
-            (Ok(batch), Some(topics)) => topics.tell(&batch),
+            (Ok(batch), Some(topics)) => topics.deliver(&batch),
             (Ok(_), None) => return StoreError::FeedLost("nobody listens any more".into()),
             (Err(error), _) => return error,
         }

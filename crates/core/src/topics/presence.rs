@@ -13,7 +13,7 @@
 use super::{DEADLINE, RETRY, Topics};
 use skyhound_base::Backoff;
 use skyhound_model::Key;
-use skyhound_store::{COMMIT_MAX, KEEPS_PER_TERM, LeaseId, Op, Revision, StoreError, Write};
+use skyhound_store::{COMMIT_MAX, LeaseId, Op, RENEWALS_PER_TTL, Revision, StoreError, Write};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -25,15 +25,16 @@ use tracing::{debug, info, warn};
 pub(super) const MEMBERS: &str = "/%queues/";
 
 /// Keeps the memberships in the store as they are here, as long as anybody has the topics.
-pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Duration) {
-    let every = term / KEEPS_PER_TERM;
-    let [least, most] = RETRY;
-    let (mut due, mut backoff) = (Instant::now() + every, Backoff::new(least, most.min(every)));
+pub(super) async fn maintain(topics: Weak<Topics>, changed: Arc<Notify>, ttl: Duration) {
+    let every = ttl / RENEWALS_PER_TTL;
+    let [min, max] = RETRY;
+    let (mut due, mut backoff) = (Instant::now() + every, Backoff::new(min, max.min(every)));
     while let Some(strong) = topics.upgrade() {
-        let settled = strong.settle(&mut due, every).await;
-        let before = std::mem::replace(&mut strong.lock().unwritten, settled.as_ref().err().map(ToString::to_string));
+        let synced = strong.sync(&mut due, every).await;
+        let before =
+            std::mem::replace(&mut strong.lock().membership_error, synced.as_ref().err().map(ToString::to_string));
         drop(strong);
-        match settled {
+        match synced {
             Ok(()) => {
                 if before.is_some() {
                     info!("members of queues are written again");
@@ -59,19 +60,19 @@ pub(super) async fn keep(topics: Weak<Topics>, changed: Arc<Notify>, term: Durat
 impl Topics {
     /// Has this node's members leave all queues, and waits until what was theirs is on its way to them. Nobody can
     /// become one any more. Bound it: the store may be away, and a member may not read.
-    pub async fn leave(&self) {
+    pub async fn leave_queues(&self) {
         self.lock().leaving = true;
         self.changed.notify_one();
         // The sender lives as long as `self`.
         let _ = self.position.subscribe().wait_for(|_| self.lock().members.own().is_empty()).await;
         loop {
-            let mut taken = pin!(self.taken.notified());
+            let mut dequeued = pin!(self.dequeued.notified());
             // From here on none is missed.
-            taken.as_mut().enable();
+            dequeued.as_mut().enable();
             if self.lock().queues_are_empty() {
                 break;
             }
-            taken.await;
+            dequeued.await;
         }
         let lease = self.lease().take();
         if let Some(lease) = lease
@@ -82,9 +83,9 @@ impl Topics {
     }
 
     /// Keeps the lease when that is due, and writes until nothing differs.
-    async fn settle(&self, due: &mut Instant, every: Duration) -> Result<(), StoreError> {
+    async fn sync(&self, due: &mut Instant, every: Duration) -> Result<(), StoreError> {
         if Instant::now() >= *due {
-            self.keep_lease().await?;
+            self.renew_lease().await?;
             *due = Instant::now() + every;
         }
         while Instant::now() < *due {
@@ -94,15 +95,15 @@ impl Topics {
             }
             let written = self.write(&differences).await?;
             // Only then can be seen what else differs. If the feed is away for so long, it is written once more.
-            let _ = timeout(every, self.position.subscribe().wait_for(|told| *told >= Some(written))).await;
+            let _ = timeout(every, self.position.subscribe().wait_for(|delivered| *delivered >= Some(written))).await;
         }
         Ok(())
     }
 
-    async fn keep_lease(&self) -> Result<(), StoreError> {
+    async fn renew_lease(&self) -> Result<(), StoreError> {
         let lease = *self.lease();
         if let Some(lease) = lease
-            && self.store.keep(&[lease]).await? != [true]
+            && self.store.renew(&[lease]).await? != [true]
         {
             // The feed tells what went with it.
             warn!(%lease, "the lease of members of queues ran out; they are written again");
@@ -114,7 +115,7 @@ impl Topics {
     async fn write(&self, differences: &[(String, u32)]) -> Result<Revision, StoreError> {
         let mut lease = *self.lease();
         if lease.is_none() && differences.iter().any(|(_, count)| *count > 0) {
-            lease = Some(self.store.grant(self.term).await?);
+            lease = Some(self.store.grant(self.ttl).await?);
             *self.lease() = lease;
         }
         let mut written = Revision(0);
@@ -123,7 +124,7 @@ impl Topics {
             written = match timeout(DEADLINE, self.store.commit(writes)).await {
                 Ok(Ok(commit)) => commit.revision,
                 Ok(Err(error)) => {
-                    if matches!(error, StoreError::NoLease) {
+                    if matches!(error, StoreError::LeaseNotFound) {
                         self.lease().take_if(|now| Some(*now) == lease);
                     }
                     return Err(error);

@@ -4,13 +4,13 @@ use super::*;
 use skyhound_store::Item;
 use skyhound_store::embedded::Embedded;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-const TERM: Duration = Duration::from_secs(30);
-const KEPT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_secs(30);
+const RETENTION: Duration = Duration::from_secs(60);
 
 fn topics() -> (Arc<Embedded>, Arc<Topics>) {
     let store = Arc::new(Embedded::in_memory().unwrap());
-    (Arc::clone(&store), Topics::new(store, "event", TERM, Some(KEPT)))
+    (Arc::clone(&store), Topics::new(store, "event", TTL, Some(RETENTION)))
 }
 
 async fn subscribe(topics: &Arc<Topics>, to: &[&str]) -> Subscription {
@@ -19,26 +19,26 @@ async fn subscribe(topics: &Arc<Topics>, to: &[&str]) -> Subscription {
 
 async fn publish(topics: &Topics, to: &[&str], body: &str) {
     let names: Vec<_> = to.iter().map(ToString::to_string).collect();
-    let to = if names.is_empty() { To::Everybody } else { To::Topics(&names) };
+    let to = if names.is_empty() { Recipients::All } else { Recipients::Topics(&names) };
     topics.publish(to, Bytes::copy_from_slice(body.as_bytes())).await.unwrap();
 }
 
-async fn heard(subscription: &mut Subscription) -> (String, String) {
-    match timeout(PATIENCE, subscription.next()).await.expect("a message in time") {
-        Heard::Message(message) => {
+async fn received(subscription: &mut Subscription) -> (String, String) {
+    match timeout(TIMEOUT, subscription.next()).await.expect("a message in time") {
+        Received::Message(message) => {
             let topic = message.topic.as_deref().unwrap_or("*").to_owned();
             (topic, String::from_utf8(message.body.to_vec()).unwrap())
         }
-        Heard::Behind => panic!("behind"),
+        Received::Lagged => panic!("behind"),
     }
 }
 
-fn said(topic: &str, body: &str) -> (String, String) {
+fn message(topic: &str, body: &str) -> (String, String) {
     (topic.to_owned(), body.to_owned())
 }
 
 #[tokio::test]
-async fn each_message_comes_once_in_order_to_whom_it_concerns() {
+async fn each_message_is_delivered_once_in_order_to_its_subscribers() {
     let (_, topics) = topics();
     let mut both = subscribe(&topics, &["a", "B", "a"]).await;
     let mut one = subscribe(&topics, &["c"]).await;
@@ -47,16 +47,16 @@ async fn each_message_comes_once_in_order_to_whom_it_concerns() {
     publish(&topics, &["c", "b", "nobody"], "3").await;
     publish(&topics, &[], "4").await;
     for (topic, body) in [("a", "1"), ("a", "2"), ("b", "3"), ("*", "4")] {
-        assert_eq!(heard(&mut both).await, said(topic, body));
+        assert_eq!(received(&mut both).await, message(topic, body));
     }
-    assert_eq!(heard(&mut one).await, said("c", "3"));
-    assert_eq!(heard(&mut one).await, said("*", "4"));
+    assert_eq!(received(&mut one).await, message("c", "3"));
+    assert_eq!(received(&mut one).await, message("*", "4"));
     drop((both, one));
     assert!(topics.subscriptions() == 0 && topics.lock().is_empty());
 }
 
 #[tokio::test]
-async fn keys_that_only_begin_like_ours_say_nothing() {
+async fn keys_with_a_longer_prefix_are_ignored() {
     let (store, topics) = topics();
     let mut all = subscribe(&topics, &["a"]).await;
     for key in ["eventual", "event/", "event/b", "event/a/b"] {
@@ -66,39 +66,39 @@ async fn keys_that_only_begin_like_ours_say_nothing() {
     let ops = vec![Op::Delete { key: Key::from("event/b") }];
     store.commit(vec![Write { guards: vec![], ops }]).await.unwrap();
     publish(&topics, &["A"], "yes").await;
-    assert_eq!(heard(&mut all).await, said("A", "yes"));
+    assert_eq!(received(&mut all).await, message("A", "yes"));
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_told_so_and_nobody_waits() {
+async fn a_slow_consumer_lags_and_nobody_waits() {
     let (_, topics) = topics();
     let (mut slow, mut quick) = (subscribe(&topics, &["a"]).await, subscribe(&topics, &["a"]).await);
     for at in 0..=QUEUE_MAX {
         publish(&topics, &["a"], &at.to_string()).await;
-        assert_eq!(heard(&mut quick).await.1, at.to_string());
+        assert_eq!(received(&mut quick).await.1, at.to_string());
     }
-    assert!(matches!(slow.next().await, Heard::Behind));
+    assert!(matches!(slow.next().await, Received::Lagged));
     let mut slow = subscribe(&topics, &["a"]).await;
     let long = "x".repeat(MESSAGE_MAX);
     for _ in 0..=QUEUE_BYTES / MESSAGE_MAX {
         publish(&topics, &["a"], &long).await;
-        heard(&mut quick).await;
+        received(&mut quick).await;
     }
-    assert!(matches!(slow.next().await, Heard::Behind), "by bytes");
+    assert!(matches!(slow.next().await, Received::Lagged), "by bytes");
 }
 
 #[tokio::test]
-async fn a_message_is_whole_or_refused() {
+async fn an_oversized_message_is_refused() {
     let (_, topics) = topics();
     let mut all = subscribe(&topics, &["a"]).await;
-    let over = Bytes::from(vec![b'x'; MESSAGE_MAX + 1]);
-    assert_eq!(topics.publish(To::Everybody, over).await, Err(PublishError::TooLarge(MESSAGE_MAX + 1)));
+    let oversized = Bytes::from(vec![b'x'; MESSAGE_MAX + 1]);
+    assert_eq!(topics.publish(Recipients::All, oversized).await, Err(PublishError::TooLarge(MESSAGE_MAX + 1)));
     publish(&topics, &["b", "a"], &"x".repeat(MESSAGE_MAX)).await;
-    assert_eq!(heard(&mut all).await.1.len(), MESSAGE_MAX);
+    assert_eq!(received(&mut all).await.1.len(), MESSAGE_MAX);
 }
 
 #[tokio::test]
-async fn a_history_that_is_gone_is_gone_on_from() {
+async fn a_compacted_feed_continues_from_now() {
     let (_, topics) = topics();
     let mut all = subscribe(&topics, &["a"]).await;
     // As after a restore: the store is before what was told.
@@ -106,14 +106,14 @@ async fn a_history_that_is_gone_is_gone_on_from() {
     let mut feed = topics.open().await.unwrap();
     assert_eq!(*topics.position.borrow(), Some(Revision(0)));
     publish(&topics, &["a"], "1").await;
-    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap().unwrap().changes.len(), 1);
-    assert_eq!(heard(&mut all).await.1, "1");
+    assert_eq!(timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(), 1);
+    assert_eq!(received(&mut all).await.1, "1");
 }
 
 /// Two nodes on one store, which both follow.
 async fn two_nodes() -> (Arc<Embedded>, [Arc<Topics>; 2]) {
     let (store, one) = topics();
-    let other = Topics::new(Arc::clone(&store) as Arc<dyn Store>, "event", TERM, None);
+    let other = Topics::new(Arc::clone(&store) as Arc<dyn Store>, "event", TTL, None);
     for topics in [&one, &other] {
         drop(subscribe(topics, &[]).await);
     }
@@ -121,16 +121,16 @@ async fn two_nodes() -> (Arc<Embedded>, [Arc<Topics>; 2]) {
 }
 
 /// What comes to a subscription until it hears this.
-async fn heard_until(subscription: &mut Subscription, last: &str) -> Vec<String> {
+async fn received_until(subscription: &mut Subscription, last: &str) -> Vec<String> {
     let mut all = Vec::new();
-    while all.last().is_none_or(|heard| heard != last) {
-        all.push(heard(subscription).await.1);
+    while all.last().is_none_or(|received| received != last) {
+        all.push(received(subscription).await.1);
     }
     all
 }
 
 #[tokio::test]
-async fn of_all_members_of_a_queue_one_gets_each_message_in_order() {
+async fn one_member_of_a_queue_receives_each_message_in_order() {
     let (_, [one, other]) = two_nodes().await;
     let mut all = subscribe(&other, &["a"]).await;
     let (mut a, mut b) = (one.join("A", "q").await.unwrap(), other.join("a", "q").await.unwrap());
@@ -138,16 +138,16 @@ async fn of_all_members_of_a_queue_one_gets_each_message_in_order() {
     for at in 0..100 {
         publish(&one, &["a"], &format!("{at:02}")).await;
     }
-    assert_eq!(heard_until(&mut all, "99").await.len(), 100);
-    assert_eq!(heard_until(&mut alone, "99").await.len(), 100);
+    assert_eq!(received_until(&mut all, "99").await.len(), 100);
+    assert_eq!(received_until(&mut alone, "99").await.len(), 100);
     // Nothing is on its way any more: the other node told the last one, and so does this one when it told `alone`.
     let taken = |from: &mut Subscription| {
-        let heard = std::iter::from_fn(|| from.waiting.pop());
-        let text = |heard| match heard {
-            Heard::Message(message) => String::from_utf8(message.body.to_vec()).unwrap(),
-            Heard::Behind => panic!("behind"),
+        let received = std::iter::from_fn(|| from.inbox.pop());
+        let text = |received| match received {
+            Received::Message(message) => String::from_utf8(message.body.to_vec()).unwrap(),
+            Received::Lagged => panic!("behind"),
         };
-        heard.map(text).collect::<Vec<_>>()
+        received.map(text).collect::<Vec<_>>()
     };
     let (of_a, of_b) = (taken(&mut a), taken(&mut b));
     assert!(of_a.is_sorted() && of_b.is_sorted() && of_a.len().min(of_b.len()) > 20, "{of_a:?} {of_b:?}");
@@ -156,35 +156,35 @@ async fn of_all_members_of_a_queue_one_gets_each_message_in_order() {
     assert_eq!(both, (0..100).map(|at| format!("{at:02}")).collect::<Vec<_>>());
     // Who is left gets the rest, once the other node knows.
     drop(a);
-    other.until(|hub, _| (1..100).all(|at| hub.members.is_ours("a/q", Revision(at)))).await.unwrap();
+    other.wait_until(|hub, _| (1..100).all(|at| hub.members.is_ours("a/q", Revision(at)))).await.unwrap();
     for at in 0..20 {
         publish(&one, &["a"], &at.to_string()).await;
-        assert_eq!(heard(&mut b).await.1, at.to_string());
+        assert_eq!(received(&mut b).await.1, at.to_string());
     }
     // Before a stop, and then there is no way back.
     let leaving = tokio::spawn({
         let other = Arc::clone(&other);
-        async move { other.leave().await }
+        async move { other.leave_queues().await }
     });
-    timeout(PATIENCE, leaving).await.unwrap().unwrap();
+    timeout(TIMEOUT, leaving).await.unwrap().unwrap();
     assert!(other.join("a", "q").await.unwrap_err().to_string().contains("stopping"));
-    one.until(|hub, _| !hub.members.is_ours("a/q", Revision(1)) && hub.members.own().len() == 1).await.unwrap();
+    one.wait_until(|hub, _| !hub.members.is_ours("a/q", Revision(1)) && hub.members.own().len() == 1).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_waits_is_taken_before_a_node_has_left() {
+async fn waiting_messages_are_received_before_a_node_leaves() {
     let (_, topics) = topics();
     let mut member = topics.join("a", "q").await.unwrap();
     publish(&topics, &["a"], "1").await;
-    topics.until(|hub, _| !hub.queues_are_empty()).await.unwrap();
-    let mut leaving = Box::pin(topics.leave());
+    topics.wait_until(|hub, _| !hub.queues_are_empty()).await.unwrap();
+    let mut leaving = Box::pin(topics.leave_queues());
     assert!(timeout(Duration::from_millis(100), &mut leaving).await.is_err(), "one waits");
-    assert_eq!(heard(&mut member).await.1, "1");
-    timeout(PATIENCE, leaving).await.unwrap();
+    assert_eq!(received(&mut member).await.1, "1");
+    timeout(TIMEOUT, leaving).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_membership_that_vanishes_is_written_again() {
+async fn a_lost_membership_is_written_again() {
     let (store, topics) = topics();
     let mut member = topics.join("a", "q").await.unwrap();
     let listing = async || store.list(b"event/%queues/a/q/").await.unwrap().items;
@@ -202,7 +202,7 @@ async fn a_membership_that_vanishes_is_written_again() {
                 position.changed().await.unwrap();
             }
         };
-        timeout(PATIENCE, written).await.unwrap()
+        timeout(TIMEOUT, written).await.unwrap()
     };
     // By hand, and with its lease.
     let ops = vec![Op::Delete { key: first.key.clone() }];
@@ -211,48 +211,51 @@ async fn a_membership_that_vanishes_is_written_again() {
     store.revoke(second.lease.unwrap()).await.unwrap();
     let third = again(&second).await;
     assert_ne!(third.lease, second.lease);
-    topics.until(|hub, told| hub.members.own().len() == 1 && told >= Some(third.revision)).await.unwrap();
+    topics
+        .wait_until(|hub, delivered| hub.members.own().len() == 1 && delivered >= Some(third.revision))
+        .await
+        .unwrap();
     publish(&topics, &["a"], "1").await;
-    assert_eq!(heard(&mut member).await.1, "1");
+    assert_eq!(received(&mut member).await.1, "1");
     drop(member);
-    topics.until(|hub, _| hub.members.own().is_empty()).await.unwrap();
+    topics.wait_until(|hub, _| hub.members.own().is_empty()).await.unwrap();
     assert_eq!(listing().await, []);
 }
 
 #[tokio::test]
-async fn who_lists_again_knows_the_members_and_delivers_nothing_twice() {
+async fn a_relisted_node_knows_the_members_and_delivers_nothing_twice() {
     let (_, topics) = topics();
     let mut member = topics.join("a", "q").await.unwrap();
     publish(&topics, &["a"], "1").await;
-    assert_eq!(heard(&mut member).await.1, "1");
+    assert_eq!(received(&mut member).await.1, "1");
     // As after a restore, or when the history is gone.
     topics.position.send_replace(Some(Revision(1_000_000)));
     topics.lock().members.clear();
     let mut feed = topics.open().await.unwrap();
     assert_eq!(topics.lock().members.own().len(), 1);
     publish(&topics, &["a"], "2").await;
-    assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap().unwrap().changes.len(), 1, "the first is not told again");
-    assert_eq!(heard(&mut member).await.1, "2");
+    assert_eq!(timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(), 1, "the first is not told again");
+    assert_eq!(received(&mut member).await.1, "2");
 }
 
 #[tokio::test]
-async fn a_member_who_comes_after_one_that_did_not_read_has_missed_nothing() {
+async fn a_member_that_joins_after_a_slow_one_misses_nothing() {
     let (_, topics) = topics();
     let mut slow = topics.join("a", "q").await.unwrap();
     let mut all = subscribe(&topics, &["a"]).await;
     for at in 0..=QUEUE_MAX {
         publish(&topics, &["a"], &at.to_string()).await;
-        heard(&mut all).await;
+        received(&mut all).await;
     }
-    assert!(matches!(slow.next().await, Heard::Behind));
+    assert!(matches!(slow.next().await, Received::Lagged));
     let mut quick = topics.join("a", "q").await.unwrap();
     publish(&topics, &["a"], "x").await;
-    assert_eq!(heard(&mut quick).await.1, "x");
-    assert!(matches!(slow.next().await, Heard::Behind));
+    assert_eq!(received(&mut quick).await.1, "x");
+    assert!(matches!(slow.next().await, Received::Lagged));
 }
 
 #[test]
-fn so_many_queues_and_no_more() {
+fn the_number_of_queues_is_limited() {
     let mut hub = Hub::new("a");
     for at in 0..QUEUES_MAX {
         assert!(hub.join("t", &at.to_string()).is_some());
@@ -262,7 +265,7 @@ fn so_many_queues_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_last_message_of_a_topic_goes_by_itself() {
+async fn the_last_message_of_a_topic_expires() {
     let (store, topics) = topics();
     let mut all = subscribe(&topics, &["a"]).await;
     let leases = async || {
@@ -273,12 +276,12 @@ async fn the_last_message_of_a_topic_goes_by_itself() {
     publish(&topics, &["a"], "2").await;
     let first = leases().await;
     assert!(first.len() == 2 && first[0] == first[1], "one for many: {first:?}");
-    assert_eq!(store.lease_term(first[0]).await.unwrap(), Some(KEPT));
+    assert_eq!(store.lease_ttl(first[0]).await.unwrap(), Some(RETENTION));
     // It runs out, or the store is another one.
     store.revoke(first[0]).await.unwrap();
     publish(&topics, &["a"], "3").await;
     assert_ne!(leases().await, first[..1]);
     for text in ["1", "2", "3"] {
-        assert_eq!(heard(&mut all).await, said("a", text), "what goes says nothing");
+        assert_eq!(received(&mut all).await, message("a", text), "what goes says nothing");
     }
 }

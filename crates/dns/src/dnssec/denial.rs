@@ -37,7 +37,7 @@ const APEX: [RecordType; 11] = [
 ];
 /// What a name below it can have. Without CNAME, which would say that nothing else is there: a validator
 /// refuses "no data" then (RFC 6840 section 4.3). And without NS, which would make it another zone.
-const BELOW: [RecordType; 7] = [
+const BELOW_APEX: [RecordType; 7] = [
     RecordType::A,
     RecordType::PTR,
     RecordType::MX,
@@ -85,20 +85,20 @@ impl Denial<'_> {
         match () {
             () if self.delegation => &DELEGATION,
             () if *name == self.soa.name => &APEX,
-            () => &BELOW,
+            () => &BELOW_APEX,
         }
     }
 
     /// "This name has these types."
     fn matching(&self, name: &Name, types: impl Iterator<Item = RecordType>) -> Result<Record, ProtoError> {
         let at = hash(name)?;
-        self.record(at, next(at), types)
+        self.record(at, successor(at), types)
     }
 
     /// "There is no such name."
     fn covering(&self, name: &Name) -> Result<Record, ProtoError> {
         let at = hash(name)?;
-        self.record(before(at), next(at), std::iter::empty())
+        self.record(predecessor(at), successor(at), std::iter::empty())
     }
 
     fn record(
@@ -121,7 +121,7 @@ fn hash(name: &Name) -> Result<[u8; HASH], ProtoError> {
 }
 
 /// The hash after this one; after the last comes the first.
-fn next(mut hash: [u8; HASH]) -> [u8; HASH] {
+fn successor(mut hash: [u8; HASH]) -> [u8; HASH] {
     for byte in hash.iter_mut().rev() {
         *byte = byte.wrapping_add(1);
         if *byte != 0 {
@@ -132,7 +132,7 @@ fn next(mut hash: [u8; HASH]) -> [u8; HASH] {
 }
 
 /// The hash before this one.
-fn before(mut hash: [u8; HASH]) -> [u8; HASH] {
+fn predecessor(mut hash: [u8; HASH]) -> [u8; HASH] {
     for byte in hash.iter_mut().rev() {
         *byte = byte.wrapping_sub(1);
         if *byte != u8::MAX {
@@ -148,9 +148,10 @@ mod tests {
     use crate::testing;
 
     fn denied(name: &str, rcode: ResponseCode) -> Vec<String> {
-        let said = testing::ask(&testing::snapshot(&[]), "skydns.test.", RecordType::A);
+        let response = testing::ask(&testing::snapshot(&[]), "skydns.test.", RecordType::A);
         let name = Name::from_ascii(name).unwrap();
-        let denial = Denial { soa: &said.authority[0], name: &name, qtype: RecordType::TXT, rcode, delegation: false };
+        let denial =
+            Denial { soa: &response.authority[0], name: &name, qtype: RecordType::TXT, rcode, delegation: false };
         let line = |record: &Record| format!("{} {}", record.name, record.data);
         denial.records().unwrap().iter().map(line).collect()
     }
@@ -180,10 +181,10 @@ mod tests {
     #[test]
     fn hashes_carry_over() {
         let (zero, ones) = ([0; HASH], [u8::MAX; HASH]);
-        assert_eq!((next(ones), before(zero)), (zero, ones));
+        assert_eq!((successor(ones), predecessor(zero)), (zero, ones));
         let mut odd = zero;
         odd[HASH - 1] = u8::MAX;
-        assert_eq!(before(next(odd)), odd);
-        assert_eq!(next(odd)[HASH - 2..], [1, 0]);
+        assert_eq!(predecessor(successor(odd)), odd);
+        assert_eq!(successor(odd)[HASH - 2..], [1, 0]);
     }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// A key of a zone (RFC 4034 section 2.1.1). Without this flag a key signs no records.
 const ZONE_KEY: u16 = 0x0100;
 /// The key that the parent points to (SEP). Ours signs everything: one key for a zone is one thing to keep.
-const ENTRY_POINT: u16 = 0x0001;
+const SECURE_ENTRY_POINT: u16 = 0x0001;
 /// The protocol of every DNSKEY (RFC 4034 section 2.1.2).
 const PROTOCOL: &str = "3";
 /// The longest zone that has room for the hashed names of denials below it: 32 bytes and their length. Without
@@ -42,7 +42,7 @@ pub enum KeyError {
     },
     /// A file is not what it should be.
     #[error("{} {problem}", path.display())]
-    Wrong {
+    Invalid {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
@@ -56,10 +56,10 @@ pub struct ZoneKey {
     owner: WireName,
     dnskey: DNSKEY,
     tag: u16,
-    private: Private,
+    private: PrivateKey,
 }
 
-enum Private {
+enum PrivateKey {
     Ecdsa(Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
     Rsa(Box<RsaKeyPair>),
@@ -88,18 +88,18 @@ impl ZoneKey {
             PathBuf::from(stem)
         };
         let (public, private) = (of(".key"), of(".private"));
-        let wrong = |path: &PathBuf, problem: String| KeyError::Wrong { path: path.clone(), problem };
+        let wrong = |path: &PathBuf, problem: String| KeyError::Invalid { path: path.clone(), problem };
         let (zone, dnskey) = dnskey(&read(&public)?).map_err(|problem| wrong(&public, problem))?;
         Self::new(zone, dnskey, &read(&private)?).map_err(|problem| wrong(&private, problem))
     }
 
     fn new(zone: Name, dnskey: DNSKEY, private: &str) -> Result<Self, String> {
-        let owner = wire::name(zone.labels().iter());
+        let owner = wire::from_labels(zone.labels().iter());
         if owner.len() > ZONE_MAX {
             return Err(format!("is for a zone of more than {ZONE_MAX} bytes"));
         }
         let tag = dnskey.calculate_key_tag().map_err(|e| e.to_string())?;
-        let private = Private::read(&dnskey, private)?;
+        let private = PrivateKey::read(&dnskey, private)?;
         Ok(Self { zone, owner, dnskey, tag, private })
     }
 
@@ -111,7 +111,7 @@ impl ZoneKey {
             _ => None,
         }
         .ok_or_else(|| format!("no key of algorithm {algorithm} can be made"))?;
-        let (number, flags) = (u8::from(algorithm), ZONE_KEY | ENTRY_POINT);
+        let (number, flags) = (u8::from(algorithm), ZONE_KEY | SECURE_ENTRY_POINT);
         let dnskey = DNSKEY::with_flags(flags, PublicKeyBuf::new(public, algorithm));
         let public = BASE64.encode(dnskey.public_key().public_bytes());
         let private = format!(
@@ -181,9 +181,9 @@ impl ZoneKey {
     pub(super) fn sign(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match &self.private {
-            Private::Ecdsa(pair) => pair.sign(&random, bytes).ok().map(|signature| signature.as_ref().to_vec()),
-            Private::Ed25519(pair) => Some(pair.sign(bytes).as_ref().to_vec()),
-            Private::Rsa(pair) => {
+            PrivateKey::Ecdsa(pair) => pair.sign(&random, bytes).ok().map(|signature| signature.as_ref().to_vec()),
+            PrivateKey::Ed25519(pair) => Some(pair.sign(bytes).as_ref().to_vec()),
+            PrivateKey::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, bytes, &mut signature).ok()?;
                 Some(signature)
@@ -194,8 +194,8 @@ impl ZoneKey {
     /// How long its signatures are.
     pub(super) fn signature_len(&self) -> usize {
         match &self.private {
-            Private::Rsa(pair) => pair.public().modulus_len(),
-            Private::Ecdsa(_) | Private::Ed25519(_) => 64,
+            PrivateKey::Rsa(pair) => pair.public().modulus_len(),
+            PrivateKey::Ecdsa(_) | PrivateKey::Ed25519(_) => 64,
         }
     }
 }
@@ -215,7 +215,7 @@ impl PartialEq for ZoneKey {
 
 impl Eq for ZoneKey {}
 
-impl Private {
+impl PrivateKey {
     /// From the lines of a `.private` file.
     fn read(dnskey: &DNSKEY, text: &str) -> Result<Self, String> {
         let field = |name: &'static str| {
@@ -303,7 +303,7 @@ fn new_ed25519() -> Option<(Vec<u8>, Vec<u8>)> {
 #[cfg(test)]
 impl ZoneKey {
     /// A new key for a zone, without files.
-    pub(crate) fn new_for(zone: &str, algorithm: Algorithm) -> Self {
+    pub(crate) fn for_zone(zone: &str, algorithm: Algorithm) -> Self {
         let made = Self::generate(&Name::parse(zone).unwrap(), algorithm).unwrap();
         let (zone, dnskey) = dnskey(&made.public).unwrap();
         Self::new(zone, dnskey, &made.private).unwrap()
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_by_any_of_its_names() {
+    fn key_files_load_by_any_of_their_names() {
         let (dir, made) = made();
         let stem = dir.path().join(&made.stem);
         let path = |extension: &str| PathBuf::from(format!("{}{extension}", stem.display()));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_why() {
+    fn invalid_key_files_are_explained() {
         let (_, made) = made();
         let broken = |public: &str, private: &str| {
             let key = dnskey(public).and_then(|(zone, dnskey)| ZoneKey::new(zone, dnskey, private));
@@ -360,8 +360,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_private_is_shown() {
-        let key = ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256);
+    fn debug_output_hides_the_private_key() {
+        let key = ZoneKey::for_zone("skydns.test", Algorithm::ECDSAP256SHA256);
         let expected = format!("ZoneKey {{ zone: Name({:?}), tag: {}, .. }}", key.zone().labels(), key.tag());
         let shown = format!("{key:?}");
         assert!(shown.starts_with("ZoneKey { zone: ") && shown.len() <= expected.len() + 20, "{shown}");

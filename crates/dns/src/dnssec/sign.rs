@@ -20,34 +20,34 @@ use std::sync::{Mutex, PoisonError};
 const HOUR_S: u32 = 3600;
 const DAY_S: u32 = 24 * HOUR_S;
 /// How long before it is made a signature is valid: clocks of validators are wrong by hours, and by zones.
-const BEFORE_S: u32 = 3 * HOUR_S;
+const INCEPTION_OFFSET_S: u32 = 3 * HOUR_S;
 /// How long after it. Longer than anything may be cached by twice ([`super::super::settings::TTL_MAX_S`]).
-const VALID_S: u32 = 14 * DAY_S;
+const VALIDITY_S: u32 = 14 * DAY_S;
 /// How long it has to be valid yet when it is given out: as long as what it signs may be cached.
-const LEFT_S: u32 = 7 * DAY_S;
+const REMAINING_MIN_S: u32 = 7 * DAY_S;
 /// By how much the ends of signatures differ, so that what was made at the same time, after a start, is not
 /// made again at the same time.
 const JITTER_S: u32 = 2 * DAY_S;
 /// How many signatures are kept, twice: those in use and those that were until lately. About 200 bytes each.
 /// Names that do not exist, of which there are many, push each other out.
-const KEPT_MAX: usize = 32 * 1024;
+const CACHED_SIGNATURES_MAX: usize = 32 * 1024;
 
 /// Makes signatures, and keeps them.
 #[derive(Debug, Default)]
 pub struct Signer {
-    kept: Mutex<Generations>,
+    cached: Mutex<SignatureCache>,
     hash: [RandomState; 2],
 }
 
 /// What is in use moves to the young; when there are enough of them the old are dropped, and they are the old.
 #[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<u128, Kept>,
-    old: HashMap<u128, Kept>,
+struct SignatureCache {
+    current: HashMap<u128, CachedSignature>,
+    previous: HashMap<u128, CachedSignature>,
 }
 
 #[derive(Debug, Clone)]
-struct Kept {
+struct CachedSignature {
     from: u32,
     to: u32,
     signature: Box<[u8]>,
@@ -55,8 +55,8 @@ struct Kept {
 
 impl Signer {
     /// The RRSIG of a whole set: records of one owner, type and TTL. `now` is in seconds since 1970; all times
-    /// of signatures are modulo 2³² (RFC 4034 section 3.1.5). `made` hears of one that was not kept.
-    pub fn sign(&self, key: &ZoneKey, set: &[Record], now: u32, made: impl FnOnce()) -> Option<Record> {
+    /// of signatures are modulo 2³² (RFC 4034 section 3.1.5). `on_signed` is called for one that was not cached.
+    pub fn sign(&self, key: &ZoneKey, set: &[Record], now: u32, on_signed: impl FnOnce()) -> Option<Record> {
         let first = set.first()?;
         let mut input = SigInput {
             type_covered: first.record_type(),
@@ -71,40 +71,40 @@ impl Signer {
             signer_name: key.owner().clone(),
         };
         let records = canonical(set).ok()?;
-        let id = self.id(&input, &records)?;
-        let kept = self.kept(id, now).or_else(|| {
-            let jitter = u32::try_from(id % u128::from(JITTER_S)).unwrap_or(0);
-            let (from, to) = (now.wrapping_sub(BEFORE_S), now.wrapping_add(VALID_S - jitter));
+        let cache_key = self.cache_key(&input, &records)?;
+        let cached = self.cached(cache_key, now).or_else(|| {
+            let jitter = u32::try_from(cache_key % u128::from(JITTER_S)).unwrap_or(0);
+            let (from, to) = (now.wrapping_sub(INCEPTION_OFFSET_S), now.wrapping_add(VALIDITY_S - jitter));
             (input.sig_inception, input.sig_expiration) = (SerialNumber::new(from), SerialNumber::new(to));
-            let signature = key.sign(&signed(&input, &records).ok()?)?.into();
-            let new = Kept { from, to, signature };
-            self.lock().keep(id, new.clone());
-            made();
+            let signature = key.sign(&signed_data(&input, &records).ok()?)?.into();
+            let new = CachedSignature { from, to, signature };
+            self.lock().insert(cache_key, new.clone());
+            on_signed();
             Some(new)
         })?;
-        (input.sig_inception, input.sig_expiration) = (SerialNumber::new(kept.from), SerialNumber::new(kept.to));
-        let data = RData::DNSSEC(DNSSECRData::RRSIG(RRSIG::from_sig(input, kept.signature.into())));
+        (input.sig_inception, input.sig_expiration) = (SerialNumber::new(cached.from), SerialNumber::new(cached.to));
+        let data = RData::DNSSEC(DNSSECRData::RRSIG(RRSIG::from_sig(input, cached.signature.into())));
         // The TTL is that of the set (RFC 4034 section 3).
         Some(Record::from_rdata(first.name.clone(), first.ttl, data))
     }
 
     /// A kept signature that is valid now, and for long enough.
-    fn kept(&self, id: u128, now: u32) -> Option<Kept> {
+    fn cached(&self, cache_key: u128, now: u32) -> Option<CachedSignature> {
         // In the arithmetic of serials (RFC 1982): differences, as signed numbers.
-        let until = |kept: &Kept| kept.to.wrapping_sub(now).cast_signed();
-        let since = |kept: &Kept| now.wrapping_sub(kept.from).cast_signed();
-        let left = LEFT_S.cast_signed();
-        self.lock().find(id).filter(|kept| since(kept) >= 0 && until(kept) >= left)
+        let until = |cached: &CachedSignature| cached.to.wrapping_sub(now).cast_signed();
+        let since = |cached: &CachedSignature| now.wrapping_sub(cached.from).cast_signed();
+        let remaining_min = REMAINING_MIN_S.cast_signed();
+        self.lock().find(cache_key).filter(|cached| since(cached) >= 0 && until(cached) >= remaining_min)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, SignatureCache> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that a signature is about but its times. The hash has a secret, so that nobody can register what
     /// has the hash of something else.
-    fn id(&self, input: &SigInput, records: &[Vec<u8>]) -> Option<u128> {
-        let bytes = signed(input, records).ok()?;
+    fn cache_key(&self, input: &SigInput, records: &[Vec<u8>]) -> Option<u128> {
+        let bytes = signed_data(input, records).ok()?;
         let half = |hash: &RandomState| {
             let mut hasher = hash.build_hasher();
             hasher.write(&bytes);
@@ -114,27 +114,27 @@ impl Signer {
     }
 }
 
-impl Generations {
-    fn find(&mut self, id: u128) -> Option<Kept> {
-        if let Some(kept) = self.young.get(&id) {
-            return Some(kept.clone());
+impl SignatureCache {
+    fn find(&mut self, cache_key: u128) -> Option<CachedSignature> {
+        if let Some(cached) = self.current.get(&cache_key) {
+            return Some(cached.clone());
         }
-        let kept = self.old.remove(&id)?;
-        self.keep(id, kept.clone());
-        Some(kept)
+        let cached = self.previous.remove(&cache_key)?;
+        self.insert(cache_key, cached.clone());
+        Some(cached)
     }
 
-    fn keep(&mut self, id: u128, kept: Kept) {
-        if self.young.len() >= KEPT_MAX {
-            self.old = std::mem::take(&mut self.young);
+    fn insert(&mut self, cache_key: u128, cached: CachedSignature) {
+        if self.current.len() >= CACHED_SIGNATURES_MAX {
+            self.previous = std::mem::take(&mut self.current);
         }
-        self.young.insert(id, kept);
+        self.current.insert(cache_key, cached);
     }
 }
 
 /// The records in canonical form and order, each from its owner to its data, each once.
 fn canonical(set: &[Record]) -> Result<Vec<Vec<u8>>, ProtoError> {
-    let mut records = set.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let mut records = set.iter().map(canonical_record).collect::<Result<Vec<_>, _>>()?;
     // They go by their data, and the length of the data does not count (RFC 4034 section 6.3).
     records.sort_unstable_by(|(a, a_at), (b, b_at)| a[*a_at..].cmp(&b[*b_at..]));
     records.dedup();
@@ -142,7 +142,7 @@ fn canonical(set: &[Record]) -> Result<Vec<Vec<u8>>, ProtoError> {
 }
 
 /// A record in canonical form, and where its data begins.
-fn one(record: &Record) -> Result<(Vec<u8>, usize), ProtoError> {
+fn canonical_record(record: &Record) -> Result<(Vec<u8>, usize), ProtoError> {
     let mut bytes = Vec::with_capacity(64);
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_canonical_form(true);
@@ -161,7 +161,7 @@ fn one(record: &Record) -> Result<(Vec<u8>, usize), ProtoError> {
 }
 
 /// The bytes that are signed.
-fn signed(input: &SigInput, records: &[Vec<u8>]) -> Result<Vec<u8>, ProtoError> {
+fn signed_data(input: &SigInput, records: &[Vec<u8>]) -> Result<Vec<u8>, ProtoError> {
     let mut bytes = Vec::with_capacity(64 + records.iter().map(Vec::len).sum::<usize>());
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_canonical_form(true);
@@ -204,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn another_library_finds_them_right() {
+    fn signatures_verify_with_hickory() {
         for algorithm in [Algorithm::ECDSAP256SHA256, Algorithm::ED25519] {
-            let (key, signer) = (ZoneKey::new_for("skydns.test", algorithm), Signer::default());
+            let (key, signer) = (ZoneKey::for_zone("skydns.test", algorithm), Signer::default());
             for name in ["web.skydns.test.", "WEB.skyDNS.test.", "*.skydns.test."] {
                 let set = set(name);
                 assert_eq!(set.len(), 3);
@@ -223,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn what_says_the_same_is_signed_once() {
-        let (key, signer) = (ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256), Signer::default());
+    fn equal_rrsets_are_signed_once() {
+        let (key, signer) = (ZoneKey::for_zone("skydns.test", Algorithm::ECDSAP256SHA256), Signer::default());
         let mut set = set("web.skydns.test.");
         let first = signer.sign(&key, &set, NOW, || ()).unwrap();
         set.rotate_left(1);
@@ -236,33 +236,33 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_made_again_in_time() {
-        let (key, signer) = (ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256), Signer::default());
+    fn signatures_are_renewed_in_time() {
+        let (key, signer) = (ZoneKey::for_zone("skydns.test", Algorithm::ECDSAP256SHA256), Signer::default());
         let set = set("web.skydns.test.");
         // Also where the seconds since 1970 begin again.
         for begin in [NOW, u32::MAX - 10 * DAY_S] {
             let (from, to) = times(&signer.sign(&key, &set, begin, || ()).unwrap());
-            assert_eq!(begin.wrapping_sub(from), BEFORE_S);
-            assert!((VALID_S - JITTER_S..=VALID_S).contains(&to.wrapping_sub(begin)));
-            let last = to.wrapping_sub(LEFT_S);
+            assert_eq!(begin.wrapping_sub(from), INCEPTION_OFFSET_S);
+            assert!((VALIDITY_S - JITTER_S..=VALIDITY_S).contains(&to.wrapping_sub(begin)));
+            let last = to.wrapping_sub(REMAINING_MIN_S);
             assert_eq!(times(&signer.sign(&key, &set, last, || ()).unwrap()), (from, to));
             let again = times(&signer.sign(&key, &set, last.wrapping_add(1), || ()).unwrap());
-            assert_eq!(again.0, last.wrapping_add(1).wrapping_sub(BEFORE_S));
+            assert_eq!(again.0, last.wrapping_add(1).wrapping_sub(INCEPTION_OFFSET_S));
             // A clock that was put back: what is not valid yet is of no use.
             let back = times(&signer.sign(&key, &set, begin, || ()).unwrap());
-            assert_eq!(back.0, begin.wrapping_sub(BEFORE_S));
+            assert_eq!(back.0, begin.wrapping_sub(INCEPTION_OFFSET_S));
         }
     }
 
     #[test]
-    fn as_many_are_kept_as_are_to_be() {
-        let mut kept = Generations::default();
-        let one = || Kept { from: 0, to: 0, signature: Box::default() };
-        for id in 0..5 * KEPT_MAX as u128 {
-            kept.keep(id, one());
-            assert!(kept.find(0).is_some(), "what is asked for all the time stays: {id}");
-            assert!(kept.young.len() + kept.old.len() <= 2 * KEPT_MAX);
+    fn signature_cache_is_bounded() {
+        let mut cached = SignatureCache::default();
+        let canonical_record = || CachedSignature { from: 0, to: 0, signature: Box::default() };
+        for cache_key in 0..5 * CACHED_SIGNATURES_MAX as u128 {
+            cached.insert(cache_key, canonical_record());
+            assert!(cached.find(0).is_some(), "what is asked for all the time stays: {cache_key}");
+            assert!(cached.current.len() + cached.previous.len() <= 2 * CACHED_SIGNATURES_MAX);
         }
-        assert!(kept.find(1).is_none());
+        assert!(cached.find(1).is_none());
     }
 }

@@ -1,11 +1,11 @@
 //! Whole answers, as bytes in and bytes out: every set in them has its signatures, or none of it is there.
 
-use super::super::general::{Said, respond};
+use super::super::general::{ResponseState, respond};
 use super::super::handler::Handler;
 use super::super::message::Transport;
 use super::super::settings::{DnsSettings, ForwardSettings};
 use super::super::testing::snapshot;
-use super::{HELPFUL_MAX, key::ZoneKey, sets};
+use super::{ADDITIONAL_RRSETS_MAX, key::ZoneKey, rrsets};
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
 use hickory_proto::dnssec::{Algorithm, Verifier};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -24,7 +24,7 @@ struct Signed {
 /// The zones, and which of them have a key.
 fn settings(zones: &[&str], signed: &[&str]) -> DnsSettings {
     let mut settings = DnsSettings::new(zones.iter().map(|zone| Name::parse(zone).unwrap()).collect());
-    settings.keys = signed.iter().map(|zone| Arc::new(ZoneKey::new_for(zone, Algorithm::ED25519))).collect();
+    settings.keys = signed.iter().map(|zone| Arc::new(ZoneKey::for_zone(zone, Algorithm::ED25519))).collect();
     settings
 }
 
@@ -44,30 +44,31 @@ impl Signed {
         Self::over(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
     }
 
-    fn ask(&self, name: &str, qtype: RecordType, edns: (u16, bool), over: Transport) -> Message {
+    fn ask(&self, name: &str, qtype: RecordType, edns: (u16, bool), transport: Transport) -> Message {
         let mut message = Message::new(1, MessageType::Query, OpCode::Query);
         message.queries.push(Query::query(WireName::from_ascii(name).unwrap(), qtype));
         message.edns = Some(Edns::new());
         message.edns.as_mut().unwrap().set_max_payload(edns.0).set_dnssec_ok(edns.1);
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let Said::Now(Some(bytes)) = respond(&self.handler, &message.to_vec().unwrap(), from, over) else {
+        let ResponseState::Ready(Some(bytes)) = respond(&self.handler, &message.to_vec().unwrap(), from, transport)
+        else {
             panic!("no answer to {name} {qtype}");
         };
-        assert!(bytes.len() <= usize::from(if over == Transport::Udp { edns.0.max(512) } else { u16::MAX }));
+        assert!(bytes.len() <= usize::from(if transport == Transport::Udp { edns.0.max(512) } else { u16::MAX }));
         Message::from_vec(&bytes).unwrap()
     }
 
     /// With DO, over TCP; every set in a signed zone is found right.
     fn signed(&self, name: &str, qtype: RecordType) -> Message {
-        let said = self.ask(name, qtype, (1232, true), Transport::Tcp);
-        self.right(&said);
-        said
+        let response = self.ask(name, qtype, (1232, true), Transport::Tcp);
+        self.verify_signatures(&response);
+        response
     }
 
-    fn right(&self, said: &Message) {
-        for section in [&said.answers, &said.authorities, &said.additionals] {
+    fn verify_signatures(&self, response: &Message) {
+        for section in [&response.answers, &response.authorities, &response.additionals] {
             let (signatures, records): (Vec<&Record>, Vec<&Record>) = section.iter().partition(|r| rrsig(r).is_some());
-            for set in sets(&records.into_iter().cloned().collect::<Vec<_>>()) {
+            for set in rrsets(&records.into_iter().cloned().collect::<Vec<_>>()) {
                 self.set(&set, &signatures);
             }
         }
@@ -77,8 +78,8 @@ impl Signed {
     fn set(&self, set: &[Record], signatures: &[&Record]) {
         let (name, rtype) = (&set[0].name, set[0].record_type());
         let of = if rtype == RecordType::DS { name.base_name() } else { name.clone() };
-        let place = super::wire::place(&of).unwrap();
-        let Some(zone) = self.settings.zone_of(&place) else { return };
+        let tree_name = super::wire::to_tree_name(&of).unwrap();
+        let Some(zone) = self.settings.zone_of(&tree_name) else { return };
         for key in self.settings.keys_of(zone) {
             let right = |record: &&&Record| {
                 let sig = rrsig(record).unwrap();
@@ -117,7 +118,7 @@ const TREE: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_set_is_signed() {
+fn every_rrset_is_signed() {
     let zone = Signed::over(TREE);
     for (name, qtype, expected) in [
         ("web", RecordType::SRV, "SRV SRV SRV RRSIG / / A A AAAA RRSIG RRSIG RRSIG"),
@@ -134,23 +135,23 @@ fn every_set_is_signed() {
         ("nobody", RecordType::A, "/ SOA RRSIG NSEC3 RRSIG NSEC3 RRSIG NSEC3 RRSIG /"),
         ("*.nobody", RecordType::A, "/ SOA RRSIG NSEC3 RRSIG NSEC3 RRSIG /"),
     ] {
-        let said = zone.signed(&format!("{name}.skydns.test."), qtype);
-        let mut all = [&said.answers, &said.authorities, &said.additionals].map(|s| types(s));
+        let response = zone.signed(&format!("{name}.skydns.test."), qtype);
+        let mut all = [&response.answers, &response.authorities, &response.additionals].map(|s| types(s));
         all[2].sort(); // in the order of the answers, which turns
         let shown = all.map(|types| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")).join(" / ");
         assert_eq!(shown.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{name} {qtype}");
-        assert!(said.metadata.authoritative && !said.metadata.authentic_data);
+        assert!(response.metadata.authoritative && !response.metadata.authentic_data);
     }
-    let said = zone.signed("both.skydns.test.", RecordType::A);
-    assert!(types(&said.answers).starts_with(&[RecordType::CNAME, RecordType::RRSIG]), "{:?}", said.answers);
+    let response = zone.signed("both.skydns.test.", RecordType::A);
+    assert!(types(&response.answers).starts_with(&[RecordType::CNAME, RecordType::RRSIG]), "{:?}", response.answers);
 }
 
 #[test]
-fn a_zone_says_what_its_keys_are() {
+fn apex_publishes_its_keys() {
     let zone = Signed::over(TREE);
     for qtype in [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY, RecordType::SOA, RecordType::NS] {
-        let said = zone.signed("SkyDNS.test.", qtype);
-        assert_eq!(types(&said.answers), [qtype, RecordType::RRSIG]);
+        let response = zone.signed("SkyDNS.test.", qtype);
+        assert_eq!(types(&response.answers), [qtype, RecordType::RRSIG]);
     }
     let ds = zone.signed("skydns.test.", RecordType::DS);
     assert_eq!(types(&ds.authorities).len(), 4, "it is the parent that knows: {ds:?}");
@@ -159,11 +160,11 @@ fn a_zone_says_what_its_keys_are() {
 }
 
 #[test]
-fn two_keys_sign_both() {
+fn every_key_signs_every_rrset() {
     let mut settings = settings(&["skydns.test"], &["skydns.test", "skydns.test"]);
-    settings.keys.push(Arc::new(ZoneKey::new_for("skydns.test", Algorithm::ECDSAP256SHA256)));
-    let said = Signed::new(settings, TREE).signed("web.skydns.test.", RecordType::TXT);
-    assert_eq!(said.answers.len(), 4);
+    settings.keys.push(Arc::new(ZoneKey::for_zone("skydns.test", Algorithm::ECDSAP256SHA256)));
+    let response = Signed::new(settings, TREE).signed("web.skydns.test.", RecordType::TXT);
+    assert_eq!(response.answers.len(), 4);
 }
 
 #[test]
@@ -171,7 +172,9 @@ fn without_do_or_a_key_nothing_is_signed() {
     let (with, without) = (Signed::over(TREE), Signed::new(settings(&["skydns.test"], &[]), TREE));
     for name in ["alias.skydns.test.", "nobody.skydns.test.", "skydns.test.", "example.org."] {
         let plain = without.ask(name, RecordType::A, (1232, false), Transport::Tcp);
-        let counts = |said: &Message| (said.metadata.response_code, said.answers.len(), said.authorities.clone());
+        let counts = |response: &Message| {
+            (response.metadata.response_code, response.answers.len(), response.authorities.clone())
+        };
         for (zone, edns) in [(&with, false), (&without, true)] {
             assert_eq!(counts(&zone.ask(name, RecordType::A, (1232, edns), Transport::Tcp)), counts(&plain), "{name}");
         }
@@ -180,7 +183,7 @@ fn without_do_or_a_key_nothing_is_signed() {
 }
 
 #[test]
-fn each_zone_by_its_own_keys() {
+fn zones_sign_with_their_own_keys() {
     let zones = ["test", "skydns.test", "web.skydns.test"];
     let top = Signed::new(settings(&zones, &["test", "skydns.test"]), TREE);
     let ds = top.signed("skydns.test.", RecordType::DS);
@@ -203,38 +206,38 @@ fn each_zone_by_its_own_keys() {
 
 /// What another server says is passed on without a signature; about a signed zone it is not to be heard at all.
 #[tokio::test]
-async fn what_others_say_is_not_signed() {
+async fn upstream_records_are_not_signed() {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let forward = ForwardSettings { servers: vec![socket.local_addr().unwrap()], ..ForwardSettings::default() };
     let zone = Signed::new(DnsSettings { forward, ..settings(&["skydns.test"], &["skydns.test"]) }, TREE);
     let other = async {
         let mut bytes = [0; 512];
         let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
-        let mut said = Message::from_vec(&bytes[..length]).unwrap();
-        said.metadata.message_type = MessageType::Response;
+        let mut response = Message::from_vec(&bytes[..length]).unwrap();
+        response.metadata.message_type = MessageType::Response;
         for name in ["www.example.org.", "web.skydns.test."] {
             let name = WireName::from_ascii(name).unwrap();
-            said.answers.push(Record::from_rdata(name, 9, RData::A("192.0.2.66".parse().unwrap())));
+            response.answers.push(Record::from_rdata(name, 9, RData::A("192.0.2.66".parse().unwrap())));
         }
-        socket.send_to(&said.to_vec().unwrap(), from).await.unwrap();
+        socket.send_to(&response.to_vec().unwrap(), from).await.unwrap();
     };
-    let mut asked = Message::new(1, MessageType::Query, OpCode::Query);
-    asked.metadata.recursion_desired = true;
-    asked.queries.push(Query::query(WireName::from_ascii("out.skydns.test.").unwrap(), RecordType::A));
-    asked.edns = Some(Edns::new());
-    asked.edns.as_mut().unwrap().set_dnssec_ok(true);
+    let mut request = Message::new(1, MessageType::Query, OpCode::Query);
+    request.metadata.recursion_desired = true;
+    request.queries.push(Query::query(WireName::from_ascii("out.skydns.test.").unwrap(), RecordType::A));
+    request.edns = Some(Edns::new());
+    request.edns.as_mut().unwrap().set_dnssec_ok(true);
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let said = respond(&zone.handler, &asked.to_vec().unwrap(), from, Transport::Udp);
-    let Said::Later(later) = said else { panic!("nobody was asked") };
-    let (bytes, ()) = tokio::join!(later, other);
-    let said = Message::from_vec(&bytes).unwrap();
-    zone.right(&said);
-    assert_eq!(types(&said.answers), [RecordType::CNAME, RecordType::RRSIG, RecordType::A]);
-    assert_eq!(said.answers[2].name.to_string(), "www.example.org.");
+    let response = respond(&zone.handler, &request.to_vec().unwrap(), from, Transport::Udp);
+    let ResponseState::Pending(pending) = response else { panic!("nobody was asked") };
+    let (bytes, ()) = tokio::join!(pending, other);
+    let response = Message::from_vec(&bytes).unwrap();
+    zone.verify_signatures(&response);
+    assert_eq!(types(&response.answers), [RecordType::CNAME, RecordType::RRSIG, RecordType::A]);
+    assert_eq!(response.answers[2].name.to_string(), "www.example.org.");
 }
 
 #[test]
-fn what_not_even_tcp_holds_is_drawn_and_then_signed() {
+fn oversized_answers_are_drawn_then_signed() {
     for (count, value) in [
         (
             3000,
@@ -246,16 +249,20 @@ fn what_not_even_tcp_holds_is_drawn_and_then_signed() {
         (1600, |i| format!(r#"{{"host":"10.0.{}.{}","port":80}}"#, i / 256, i % 256)),
     ] {
         let zone = Signed::many(count, value);
-        let said = zone.signed("web.skydns.test.", RecordType::SRV);
-        assert!((800..count).contains(&said.answers.len()) && !said.metadata.truncation, "{}", said.answers.len());
-        assert_eq!(said.metadata.response_code, ResponseCode::NoError);
+        let response = zone.signed("web.skydns.test.", RecordType::SRV);
+        assert!(
+            (800..count).contains(&response.answers.len()) && !response.metadata.truncation,
+            "{}",
+            response.answers.len()
+        );
+        assert_eq!(response.metadata.response_code, ResponseCode::NoError);
         assert_eq!(zone.handler.stats().subset(), 1);
     }
 }
 
 /// What is cut over UDP costs no signature, and what was signed once is not signed again.
 #[test]
-fn no_signature_is_made_in_vain() {
+fn truncated_answers_cost_no_signature() {
     let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
     let made = || zone.handler.stats().signatures();
     let udp = zone.ask("web.skydns.test.", RecordType::SRV, (1232, true), Transport::Udp);
@@ -271,17 +278,17 @@ fn no_signature_is_made_in_vain() {
 }
 
 #[test]
-fn no_more_sets_are_signed_than_are_to_be() {
+fn signed_rrsets_are_bounded() {
     let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
-    let said = zone.signed("web.skydns.test.", RecordType::SRV);
-    assert_eq!((said.answers.len(), said.additionals.len()), (201, 2 * HELPFUL_MAX));
+    let response = zone.signed("web.skydns.test.", RecordType::SRV);
+    assert_eq!((response.answers.len(), response.additionals.len()), (201, 2 * ADDITIONAL_RRSETS_MAX));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn sets_leave_with_their_signatures_or_not_at_all(count in 1usize..40, size in 0u16..1400, name in 0usize..4) {
+    fn rrsets_are_sent_with_their_signatures_or_not_at_all(count in 1usize..40, size in 0u16..1400, name in 0usize..4) {
         let zone = Signed::many(count, |i| format!(r#"{{"host":"10.0.0.{i}","port":80,"text":"text {i}"}}"#));
         let (name, qtype) = [
             ("web.skydns.test.", RecordType::SRV),
@@ -291,7 +298,7 @@ proptest! {
         ][name];
         let whole = zone.ask(name, qtype, (size, true), Transport::Tcp);
         let udp = zone.ask(name, qtype, (size, true), Transport::Udp);
-        zone.right(&udp);
+        zone.verify_signatures(&udp);
         let missing = udp.answers.len() < whole.answers.len() || udp.authorities.len() < whole.authorities.len();
         prop_assert_eq!(udp.metadata.truncation, missing);
     }

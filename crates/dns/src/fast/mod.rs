@@ -3,18 +3,18 @@
 //!
 //! ```text
 //! datagram ─▶ query ─▶ node of the name ─▶ kept answer ─▶ patched into the datagram itself
-//!              │             │                 └ keep: asks the general path once, and keeps what it said
+//!              │             │                 └ answer_cache: asks the general path once, and caches its answer
 //!              └─────────────┴──▶ `None`: the general path answers
 //! ```
 //!
 //! Owns: which questions those are, and how a kept answer becomes a response. Decides nothing about DNS:
 //! every record and every rcode was said by the general path before. An answer is kept only when the
-//! subtree below its name decides it (`keep` has the rule), with the node of that subtree: a change replaces the node.
-//! One [`Fast`] for each thread; what threads share is in the tree.
+//! subtree below its name decides it (`answer_cache` has the rule), with the node of that subtree: a change replaces the node.
+//! One [`FastPath`] for each thread; what threads share is in the tree.
 //!
-//! What it has to get right is which questions *not* to take; `Fast::place` is the one place for that.
+//! What it has to get right is which questions *not* to take; `FastPath::locate` is the one place for that.
 
-mod keep;
+mod answer_cache;
 mod query;
 mod rendered;
 mod soa;
@@ -23,20 +23,20 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use super::handler::UDP_PLAIN;
-use super::outside;
+use super::handler::UDP_PAYLOAD_DEFAULT;
 use super::settings::DnsSettings;
-use super::stats::{DnsStats, Lane, RCODES};
+use super::stats::{DnsStats, RCODES, ThreadCounters};
+use super::upstream;
 use super::wire::HEADER;
 use super::wire::bits::{
     AUTHORITATIVE, CHECKING_DISABLED, DNSSEC_OK, OPT, RECURSION_AVAILABLE, RECURSION_DESIRED, RESPONSE, TRUNCATED,
 };
 use hickory_proto::op::ResponseCode;
 use query::Query;
-use rendered::{Kind, Out, Rendered};
+use rendered::{CachedKind, RenderedAnswer, ResponseBuffer};
 use skyhound_core::catalog::{Health, Node, Snapshot};
 use skyhound_model::{Name, version::VersionLabel};
-use soa::Soa;
+use soa::SoaTemplate;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,9 +44,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
 #[derive(Debug, Clone, Copy)]
-pub struct Keeper(u32);
+pub struct CacheId(u32);
 
-impl Keeper {
+impl CacheId {
     /// Another one than all before.
     #[allow(clippy::new_without_default, reason = "no two are the same")]
     pub fn new() -> Self {
@@ -57,11 +57,11 @@ impl Keeper {
 
 /// One thread's fast path.
 #[derive(Debug)]
-pub struct Fast {
+pub struct FastPath {
     settings: DnsSettings,
     zones: Vec<Zone>,
-    keeper: Keeper,
-    lane: Arc<Lane>,
+    cache_id: CacheId,
+    counters: Arc<ThreadCounters>,
 }
 
 #[derive(Debug)]
@@ -71,18 +71,18 @@ struct Zone {
     labels: usize,
     /// Whether it, or a zone within it, has a key: who asks for signatures there is the general path's.
     signed: bool,
-    soa: OnceCell<Soa>,
+    soa: OnceCell<SoaTemplate>,
 }
 
 /// What a batch of questions is answered from: one revision for all of them.
 #[derive(Debug)]
-pub struct View<'s> {
+pub struct SnapshotView<'s> {
     snapshot: &'s Arc<Snapshot>,
     serial: u32,
 }
 
 /// Where a name stands.
-struct Place<'s> {
+struct Location<'s> {
     zone: usize,
     /// Where the zone begins in the name.
     zone_at: usize,
@@ -90,84 +90,84 @@ struct Place<'s> {
     node: Option<&'s Node>,
 }
 
-impl Fast {
+impl FastPath {
     /// For one more thread, which counts in a lane of its own.
-    pub fn new(settings: DnsSettings, keeper: Keeper, stats: &DnsStats) -> Self {
+    pub fn new(settings: DnsSettings, cache_id: CacheId, stats: &DnsStats) -> Self {
         let mut zones: Vec<Zone> = settings.zones.iter().map(|zone| Zone::new(zone, &settings)).collect();
-        // The longest that holds a name is the name's zone.
+        // The longest that contains a name is the name's zone.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
-        Self { settings, zones, keeper, lane: stats.lane() }
+        Self { settings, zones, cache_id, counters: stats.thread_counters() }
     }
 
     /// Counts a response that could not be sent.
-    pub(super) fn was_unsent(&self) {
-        self.lane.was_unsent();
+    pub(super) fn count_unsent(&self) {
+        self.counters.count_unsent();
     }
 
     /// What this may answer from; `None` when every answer is the general path's: while the store is away
     /// answers have a short life and say why.
-    pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<View<'s>> {
-        (health == Health::Following).then(|| View { snapshot, serial: serial(snapshot) })
+    pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<SnapshotView<'s>> {
+        (health == Health::Current).then(|| SnapshotView { snapshot, serial: serial(snapshot) })
     }
 
     /// Answers the question of `from` in the first `length` bytes of `message`, in their place; says how long the
     /// response is. `None` leaves `message` as it was, for the general path.
     pub fn answer(
         &self,
-        view: &View<'_>,
+        view: &SnapshotView<'_>,
         message: &mut [u8],
         length: usize,
         from: IpAddr,
         rotation: u32,
     ) -> Option<usize> {
         let query = Query::read(message.get(..length)?)?;
-        let place = self.place(view, &query)?;
-        if self.zones[place.zone].signed && query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok) {
+        let location = self.locate(view, &query)?;
+        if self.zones[location.zone].signed && query.edns.as_ref().is_some_and(|edns| edns.dnssec_ok) {
             return None;
         }
-        let (rendered, rcode) = match place.node {
-            Some(node) => match self.rendered(view, node, &query, place.zone_at == 0)? {
-                kept if kept.kind() == Kind::Records => (Some(kept), ResponseCode::NoError),
-                kept if kept.kind() == Kind::NoData => (None, ResponseCode::NoError),
+        let (rendered, rcode) = match location.node {
+            Some(node) => match self.rendered(view, node, &query, location.zone_at == 0)? {
+                cached if cached.kind() == CachedKind::Records => (Some(cached), ResponseCode::NoError),
+                cached if cached.kind() == CachedKind::NoData => (None, ResponseCode::NoError),
                 _ => return None,
             },
             // The zone's own name is there even when nothing is in the zone.
-            None if place.zone_at == 0 => return None,
+            None if location.zone_at == 0 => return None,
             // Others may know it.
-            None if outside::stubs(view.snapshot, &self.settings).next().is_some() => return None,
+            None if upstream::stub_roots(view.snapshot, &self.settings).next().is_some() => return None,
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
-            None => Some(self.soa(view, &query, &place)?),
+            None => Some(self.soa(view, &query, &location)?),
             Some(_) => None,
         };
         let limit = self.limit(&query);
         let opt = if query.edns.is_some() { OPT } else { 0 };
-        let mut out = Out { message, at: HEADER + query.question(), limit: limit - opt };
+        let mut out = ResponseBuffer { message, at: HEADER + query.question(), limit: limit - opt };
         let mut counts = [0; 3];
-        if let Some(kept) = rendered {
-            counts[0] = kept.write_answers(&mut out, rotation);
-            if counts[0] == kept.answers() {
-                counts[2] = kept.write_additionals(&mut out, rotation);
+        if let Some(cached) = rendered {
+            counts[0] = cached.write_answers(&mut out, rotation);
+            if counts[0] == cached.answers() {
+                counts[2] = cached.write_additionals(&mut out, rotation);
             }
         }
         if let Some(soa) = soa {
             // A name of 255 bytes, a SOA and a SOA's two names fit into 512 bytes only with compression,
             // which they have here.
-            counts[1] = usize::from(soa.write(&mut out, HEADER + place.zone_at, view.serial));
+            counts[1] = usize::from(soa.write(&mut out, HEADER + location.zone_at, view.serial));
         }
-        let truncated = rendered.map_or(counts[1] == 0, |kept| counts[0] < kept.answers());
+        let truncated = rendered.map_or(counts[1] == 0, |cached| counts[0] < cached.answers());
         out.limit = limit;
         out.message[3] = out.message[3] & CHECKING_DISABLED | self.recursion_available(from) | rcode.low();
         let end = self.finish(out, &query, counts, truncated);
-        self.lane.answered(query.counted(), counted(rcode), truncated);
+        self.counters.answered(query.type_index(), rcode_index(rcode), truncated);
         Some(end)
     }
 
     /// Where the name stands; `None` where the tree alone does not decide what is said. Wildcards are
     /// answered from many places, names with `_` may be another way to say a service (RFC 2782), and what is
     /// below `dns.<zone>` is about the server itself.
-    fn place<'s>(&self, view: &View<'s>, query: &Query) -> Option<Place<'s>> {
+    fn locate<'s>(&self, view: &SnapshotView<'s>, query: &Query) -> Option<Location<'s>> {
         let (zone, zone_at) =
             self.zones.iter().enumerate().find_map(|(at, zone)| Some((at, query.zone_at(&zone.wire)?)))?;
         let (mut node, mut last) = (Some(view.snapshot.root()), &[][..]);
@@ -182,34 +182,45 @@ impl Fast {
         if node.is_none() && VersionLabel::parse(last).is_some() {
             return None;
         }
-        Some(Place { zone, zone_at, node })
+        Some(Location { zone, zone_at, node })
     }
 
     /// The kept answer; made now if this is the first time that it is asked for.
-    fn rendered<'s>(&self, view: &View<'s>, node: &'s Node, query: &Query, apex: bool) -> Option<Rendered<'s>> {
-        if node.kept().get(query.cell).is_none() {
-            node.kept().keep(query.cell, self.keep(view, node, query, apex));
+    fn rendered<'s>(
+        &self,
+        view: &SnapshotView<'s>,
+        node: &'s Node,
+        query: &Query,
+        apex: bool,
+    ) -> Option<RenderedAnswer<'s>> {
+        if node.answer_slot().get(query.cell).is_none() {
+            node.answer_slot().set(query.cell, self.render_for_cache(view, node, query, apex));
         }
-        Rendered::of(node.kept().get(query.cell)?, self.keeper.0)
+        RenderedAnswer::of(node.answer_slot().get(query.cell)?, self.cache_id.0)
     }
 
     /// How many bytes the response may have.
     fn limit(&self, query: &Query) -> usize {
-        let payload = query.edns.as_ref().map_or(UDP_PLAIN, |edns| edns.payload.min(self.settings.udp_payload_max));
-        usize::from(payload.max(UDP_PLAIN))
+        let payload =
+            query.edns.as_ref().map_or(UDP_PAYLOAD_DEFAULT, |edns| edns.payload.min(self.settings.udp_payload_max));
+        usize::from(payload.max(UDP_PAYLOAD_DEFAULT))
     }
 
     /// Whether others are asked on this client's behalf, as the general path says it of every answer.
     fn recursion_available(&self, from: IpAddr) -> u8 {
         let forward = &self.settings.forward;
-        if forward.asks() && forward.allow.iter().any(|network| network.holds(from)) { RECURSION_AVAILABLE } else { 0 }
+        if forward.is_enabled() && forward.allow.iter().any(|network| network.contains(from)) {
+            RECURSION_AVAILABLE
+        } else {
+            0
+        }
     }
 
     /// Writes the header and the OPT record; says how long the response is.
-    fn finish(&self, mut out: Out<'_>, query: &Query, counts: [usize; 3], truncated: bool) -> usize {
+    fn finish(&self, mut out: ResponseBuffer<'_>, query: &Query, counts: [usize; 3], truncated: bool) -> usize {
         let [answers, authority, mut additional] = counts;
         if let Some(edns) = &query.edns {
-            let [high, low] = self.settings.udp_payload_max.max(UDP_PLAIN).to_be_bytes();
+            let [high, low] = self.settings.udp_payload_max.max(UDP_PAYLOAD_DEFAULT).to_be_bytes();
             let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
             additional += usize::from(out.put(&[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0]));
         }
@@ -226,7 +237,7 @@ impl Fast {
 
 impl Zone {
     fn new(name: &Name, settings: &DnsSettings) -> Self {
-        let wire = wire::lower(&super::wire::name(name.labels().iter())).unwrap_or_default();
+        let wire = wire::lowercase(&super::wire::from_labels(name.labels().iter())).unwrap_or_default();
         let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
         Self { wire, labels: name.labels().len(), signed, soa: OnceCell::new() }
     }
@@ -238,6 +249,6 @@ fn serial(snapshot: &Snapshot) -> u32 {
 }
 
 /// The place of an rcode in [`RCODES`].
-fn counted(rcode: ResponseCode) -> usize {
+fn rcode_index(rcode: ResponseCode) -> usize {
     RCODES.iter().position(|(_, counted)| *counted == Some(rcode)).unwrap_or(RCODES.len() - 1)
 }

@@ -14,7 +14,7 @@ use skyhound_model::name::NAME_MAX;
 const LABELS_MAX: usize = 127;
 
 /// The types that are answered here, each with its cell in a node.
-pub(super) const TYPES_KEPT: [RecordType; skyhound_core::catalog::kept::CELLS] =
+pub(super) const CACHED_TYPES: [RecordType; skyhound_core::catalog::answer_slot::CELLS] =
     [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT];
 
 /// A question in the common shape: one of class IN and of a type that is kept, from a client with EDNS
@@ -26,7 +26,7 @@ pub(super) struct Query {
     /// Where its labels begin.
     labels: [u8; LABELS_MAX],
     count: usize,
-    /// Which of [`TYPES_KEPT`].
+    /// Which of [`CACHED_TYPES`].
     pub cell: usize,
     pub edns: Option<Edns>,
 }
@@ -47,9 +47,9 @@ impl Query {
         }
         let mut query = Self { name: [0; NAME_MAX], length: 0, labels: [0; LABELS_MAX], count: 0, cell: 0, edns: None };
         query.read_name(message.get(HEADER..)?)?;
-        let (asked, rest) = message.get(HEADER + query.length..)?.split_at_checked(4)?;
-        let [0, qtype, 0, 1] = *asked else { return None };
-        query.cell = TYPES_KEPT.iter().position(|kept| u16::from(*kept) == u16::from(qtype))?;
+        let (type_and_class, rest) = message.get(HEADER + query.length..)?.split_at_checked(4)?;
+        let [0, qtype, 0, 1] = *type_and_class else { return None };
+        query.cell = CACHED_TYPES.iter().position(|cached| u16::from(*cached) == u16::from(qtype))?;
         match (opts, rest) {
             (0, []) => {}
             (1, &[0, 0, 41, high, low, 0, 0, flags @ (0 | DNSSEC_OK), 0, 0, 0]) => {
@@ -109,18 +109,18 @@ impl Query {
     }
 
     /// The same question as a message of its own, from who takes answers of any size.
-    pub(super) fn alone(&self) -> Vec<u8> {
+    pub(super) fn to_message(&self) -> Vec<u8> {
         let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
         message.extend_from_slice(self.name());
-        message.extend(u16::from(TYPES_KEPT[self.cell]).to_be_bytes());
+        message.extend(u16::from(CACHED_TYPES[self.cell]).to_be_bytes());
         message.extend([0, 1]);
         message.extend([0, 0, 41, 0xff, 0xff, 0, 0, 0, 0, 0, 0]);
         message
     }
 
     /// The place of the type in [`TYPES`].
-    pub(super) fn counted(&self) -> usize {
-        TYPES.iter().position(|(_, counted)| *counted == Some(TYPES_KEPT[self.cell])).unwrap_or(TYPES.len() - 1)
+    pub(super) fn type_index(&self) -> usize {
+        TYPES.iter().position(|(_, counted)| *counted == Some(CACHED_TYPES[self.cell])).unwrap_or(TYPES.len() - 1)
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let query = Query::read(&plain).unwrap();
         assert_eq!(query.name(), b"\x03web\x04test\0");
         assert_eq!(query.labels().collect::<Vec<_>>(), [&b"test"[..], b"web"]);
-        assert_eq!((TYPES_KEPT[query.cell], query.question()), (RecordType::SRV, 14));
+        assert_eq!((CACHED_TYPES[query.cell], query.question()), (RecordType::SRV, 14));
         assert_eq!(query.zone_at(b"\x04test\0"), Some(4));
         assert_eq!(query.zone_at(b"\0"), Some(9));
         assert_eq!(query.zone_at(b"\x03est\0"), None);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unusual_is_left_to_the_general_path() {
+    fn unusual_questions_go_to_the_general_path() {
         let good = message(b"\x03web\x04test\0", 1);
         // Response, opcode, AA, TC, RA, Z, rcode, counts, pointers, class, type.
         for (at, value) in [
@@ -186,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_question_or_not(mut bytes in prop::collection::vec(any::<u8>(), 0..600), like: bool) {
+        fn any_bytes_parse_or_are_rejected(mut bytes in prop::collection::vec(any::<u8>(), 0..600), like: bool) {
             if like && bytes.len() > 12 {
                 bytes[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
             }

@@ -6,13 +6,13 @@
 //!
 //! One allocation, because a million names may be kept and because each further one is a cache miss:
 //! ```text
-//! keeper u32 │ kind u8 │ tiers u8 │ answers u16 │ additionals u16 │ tiers × (answers u16, additionals u16)
+//! cache id u32 │ kind u8 │ tiers u8 │ answers u16 │ additionals u16 │ tiers × (answers u16, additionals u16)
 //!            │ (answers + additionals) × end u16 │ records
 //! ```
 
 /// What a kept answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CachedKind {
     /// Records.
     Records,
     /// The name exists, the type does not.
@@ -24,21 +24,21 @@ pub(super) enum Kind {
 const HEAD: usize = 10;
 const TIER: usize = 4;
 
-/// A kept answer. The bytes are our own: [`Draft`] wrote them.
+/// A kept answer. The bytes are our own: [`AnswerBuilder`] wrote them.
 #[derive(Clone, Copy)]
-pub(super) struct Rendered<'k>(&'k [u8]);
+pub(super) struct RenderedAnswer<'k>(&'k [u8]);
 
-impl<'k> Rendered<'k> {
-    /// Reads what `keeper` kept; `None` when someone with other settings did.
-    pub(super) fn of(bytes: &'k [u8], keeper: u32) -> Option<Self> {
-        bytes.starts_with(&keeper.to_ne_bytes()).then_some(Self(bytes))
+impl<'k> RenderedAnswer<'k> {
+    /// Reads what `cache_id` kept; `None` when someone with other settings did.
+    pub(super) fn of(bytes: &'k [u8], cache_id: u32) -> Option<Self> {
+        bytes.starts_with(&cache_id.to_ne_bytes()).then_some(Self(bytes))
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> CachedKind {
         match self.0[4] {
-            0 => Kind::Records,
-            1 => Kind::NoData,
-            _ => Kind::General,
+            0 => CachedKind::Records,
+            1 => CachedKind::NoData,
+            _ => CachedKind::General,
         }
     }
 
@@ -67,16 +67,16 @@ impl<'k> Rendered<'k> {
     }
 
     /// Writes the answer section, each tier beginning where the rotation says; says how many records fit.
-    pub(super) fn write_answers(self, out: &mut Out<'_>, rotation: u32) -> usize {
+    pub(super) fn write_answers(self, out: &mut ResponseBuffer<'_>, rotation: u32) -> usize {
         self.write(out, rotation, 0, 0)
     }
 
     /// Writes the additional section in the order of the answers; says how many records fit.
-    pub(super) fn write_additionals(self, out: &mut Out<'_>, rotation: u32) -> usize {
+    pub(super) fn write_additionals(self, out: &mut ResponseBuffer<'_>, rotation: u32) -> usize {
         self.write(out, rotation, self.answers(), 2)
     }
 
-    fn write(self, out: &mut Out<'_>, rotation: u32, mut from: usize, which: usize) -> usize {
+    fn write(self, out: &mut ResponseBuffer<'_>, rotation: u32, mut from: usize, which: usize) -> usize {
         let mut written = 0;
         for tier in 0..self.tiers() {
             let count = self.number(HEAD + TIER * tier + which);
@@ -95,13 +95,13 @@ impl<'k> Rendered<'k> {
 }
 
 /// The response as it is written, up to its limit.
-pub(super) struct Out<'o> {
+pub(super) struct ResponseBuffer<'o> {
     pub message: &'o mut [u8],
     pub at: usize,
     pub limit: usize,
 }
 
-impl Out<'_> {
+impl ResponseBuffer<'_> {
     /// Appends all of `bytes`, or nothing where they do not fit.
     #[must_use]
     pub(super) fn put(&mut self, bytes: &[u8]) -> bool {
@@ -118,19 +118,19 @@ impl Out<'_> {
 
 /// An answer on its way to be kept.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct AnswerBuilder {
     records: Vec<u8>,
     ends: Vec<u16>,
     answers: u16,
     tiers: Vec<(u16, u16)>,
 }
 
-impl Draft {
+impl AnswerBuilder {
     /// The bytes that say: not from here.
-    pub(super) fn general(keeper: u32) -> Box<[u8]> {
+    pub(super) fn general(cache_id: u32) -> Box<[u8]> {
         let mut bytes = [0; HEAD];
-        bytes[..4].copy_from_slice(&keeper.to_ne_bytes());
-        bytes[4] = Kind::General as u8;
+        bytes[..4].copy_from_slice(&cache_id.to_ne_bytes());
+        bytes[4] = CachedKind::General as u8;
         bytes.into()
     }
 
@@ -159,10 +159,10 @@ impl Draft {
     }
 
     /// The bytes to keep; `None` when the answer is too large for that.
-    pub(super) fn finish(self, keeper: u32, kind: Kind) -> Option<Box<[u8]>> {
+    pub(super) fn finish(self, cache_id: u32, kind: CachedKind) -> Option<Box<[u8]>> {
         let additionals = u16::try_from(self.ends.len()).ok()? - self.answers;
         let mut bytes = Vec::with_capacity(HEAD + TIER * self.tiers.len() + 2 * self.ends.len() + self.records.len());
-        bytes.extend(keeper.to_ne_bytes());
+        bytes.extend(cache_id.to_ne_bytes());
         bytes.push(kind as u8);
         bytes.push(u8::try_from(self.tiers.len()).ok()?);
         let tiers = self.tiers.iter().flat_map(|(answers, additionals)| [*answers, *additionals]);
@@ -178,9 +178,9 @@ impl Draft {
 mod tests {
     use super::*;
 
-    fn written(rendered: Rendered<'_>, rotation: u32, limit: usize) -> (String, usize, usize) {
+    fn written(rendered: RenderedAnswer<'_>, rotation: u32, limit: usize) -> (String, usize, usize) {
         let mut message = [0; 100];
-        let mut out = Out { message: &mut message, at: 0, limit };
+        let mut out = ResponseBuffer { message: &mut message, at: 0, limit };
         let answers = rendered.write_answers(&mut out, rotation);
         let additionals = rendered.write_additionals(&mut out, rotation);
         let at = out.at;
@@ -188,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn tiers_turn_by_themselves_and_what_does_not_fit_is_left_out_whole() {
-        let mut draft = Draft::default();
+    fn tiers_rotate_separately_and_truncate_by_record() {
+        let mut builder = AnswerBuilder::default();
         for (record, tier) in [("A1", 0), ("A2", 0), ("A3", 0), ("B1", 1), ("B2", 1)] {
-            draft.answer(record.as_bytes(), tier).unwrap();
+            builder.answer(record.as_bytes(), tier).unwrap();
         }
         for (record, tier) in [("a1", 0), ("a2", 0), ("a3", 0), ("b1", 1)] {
-            draft.additional(record.as_bytes(), tier).unwrap();
+            builder.additional(record.as_bytes(), tier).unwrap();
         }
-        assert!(draft.additional(b"a4", 0).is_none(), "out of order");
-        let kept = draft.finish(7, Kind::Records).unwrap();
-        assert!(Rendered::of(&kept, 8).is_none(), "someone else's");
-        let rendered = Rendered::of(&kept, 7).unwrap();
-        assert_eq!(rendered.kind(), Kind::Records);
+        assert!(builder.additional(b"a4", 0).is_none(), "out of order");
+        let cached = builder.finish(7, CachedKind::Records).unwrap();
+        assert!(RenderedAnswer::of(&cached, 8).is_none(), "someone else's");
+        let rendered = RenderedAnswer::of(&cached, 7).unwrap();
+        assert_eq!(rendered.kind(), CachedKind::Records);
         assert_eq!((rendered.answers(), rendered.additionals()), (5, 4));
         let third = u32::MAX / 3 + 1;
         assert_eq!(written(rendered, 0, 100), ("A1A2A3B1B2a1a2a3b1".to_owned(), 5, 4));

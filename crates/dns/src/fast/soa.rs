@@ -3,7 +3,7 @@
 //! Owns: taking the record from an answer of the general path once, and writing it again with the serial of
 //! a snapshot. Its names are compressed against the zone in the question, wherever that begins.
 
-use super::rendered::Out;
+use super::rendered::ResponseBuffer;
 use super::wire;
 use hickory_proto::rr::{RData, Record};
 
@@ -12,17 +12,17 @@ const NUMBERS: usize = 20;
 
 /// The SOA record of a zone. Pointers into the zone are relative to where it begins in the question.
 #[derive(Debug)]
-pub(super) struct Soa {
+pub(super) struct SoaTemplate {
     record: Box<[u8]>,
     /// Where in it pointers are to be moved.
     pointers: Box<[usize]>,
 }
 
-impl Soa {
+impl SoaTemplate {
     /// The record as a template; `None` when it is not the SOA of that zone with that serial.
     pub(super) fn of(record: &Record, zone: &[u8], serial: u32) -> Option<Self> {
         let RData::SOA(soa) = &record.data else { return None };
-        if wire::lower(&record.name)? != zone || soa.serial != serial {
+        if wire::lowercase(&record.name)? != zone || soa.serial != serial {
             return None;
         }
         // A pointer to byte 0 of the zone stands for one to where the zone begins.
@@ -35,7 +35,7 @@ impl Soa {
         let length_at = bytes.len();
         bytes.extend([0, 0]);
         for name in [&soa.mname, &soa.rname] {
-            if wire::compressed(&wire::lower(name)?, zone, 0, &mut bytes) {
+            if wire::write_compressed(&wire::lowercase(name)?, zone, 0, &mut bytes) {
                 pointers.push(bytes.len() - 2);
             }
         }
@@ -51,7 +51,7 @@ impl Soa {
     }
 
     /// Writes it behind a question in which the zone begins at byte `zone_at` of the message.
-    pub(super) fn write(&self, out: &mut Out<'_>, zone_at: usize, serial: u32) -> bool {
+    pub(super) fn write(&self, out: &mut ResponseBuffer<'_>, zone_at: usize, serial: u32) -> bool {
         let start = out.at;
         if !out.put(&self.record) {
             return false;

@@ -1,16 +1,16 @@
 //! The law of the fast path: it says what the general path says, or nothing.
 
-use super::super::general::{Said, respond};
+use super::super::general::{ResponseState, respond};
 use super::super::handler::Handler;
 use super::super::message::Transport;
 use super::super::settings::{DnsSettings, ForwardSettings};
 use super::super::stats::DnsStats;
 use super::super::testing::snapshot;
-use super::{Fast, Keeper};
+use super::{CacheId, FastPath};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name as WireName, RData, Record, RecordType};
 use proptest::prelude::*;
-use skyhound_core::catalog::Places;
+use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::{Catalog, Health, Snapshot};
 use skyhound_model::{Layout, Name};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Both paths over one catalog.
 struct Both {
     catalog: Arc<Catalog>,
-    fast: Fast,
+    fast: FastPath,
     general: Handler,
 }
 
@@ -37,47 +37,47 @@ impl Both {
     }
 
     fn with(settings: DnsSettings) -> Self {
-        let catalog = Catalog::new(Places::from(Layout::new("/skydns")));
+        let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let general = Handler::new(Arc::clone(&catalog), settings.clone());
-        let fast = Fast::new(settings, Keeper::new(), &general.stats());
+        let fast = FastPath::new(settings, CacheId::new(), &general.stats());
         Self { catalog, fast, general }
     }
 
     fn over(items: &[(String, String)]) -> Self {
         let both = Self::new();
-        both.tell(snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>()));
+        both.set_snapshot(snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>()));
         both
     }
 
-    fn tell(&self, snapshot: Snapshot) {
-        self.catalog.set(snapshot, Health::Following);
+    fn set_snapshot(&self, snapshot: Snapshot) {
+        self.catalog.set(snapshot, Health::Current);
     }
 
     /// What the fast path says, if it says anything.
-    fn fast(&self, asked: &[u8], rotation: u32) -> Option<Vec<u8>> {
+    fn fast(&self, query_message: &[u8], rotation: u32) -> Option<Vec<u8>> {
         let snapshot = self.catalog.snapshot();
         let view = self.fast.view(&snapshot, self.catalog.health())?;
         let mut buffer = [0xee; 4096];
-        buffer[..asked.len()].copy_from_slice(asked);
-        let length = self.fast.answer(&view, &mut buffer, asked.len(), client(asked).ip(), rotation)?;
+        buffer[..query_message.len()].copy_from_slice(query_message);
+        let length = self.fast.answer(&view, &mut buffer, query_message.len(), client(query_message).ip(), rotation)?;
         Some(buffer[..length].to_vec())
     }
 
-    fn general(&self, asked: &[u8], over: Transport) -> Message {
-        match respond(&self.general, asked, client(asked), over) {
-            Said::Now(Some(bytes)) => Message::from_vec(&bytes).unwrap(),
+    fn general(&self, query_message: &[u8], transport: Transport) -> Message {
+        match respond(&self.general, query_message, client(query_message), transport) {
+            ResponseState::Ready(Some(bytes)) => Message::from_vec(&bytes).unwrap(),
             _ => panic!("the general path has no answer"),
         }
     }
 }
 
 /// Who asks: someone that we ask others for, or someone that we do not.
-fn client(asked: &[u8]) -> SocketAddr {
-    let near = asked.len().is_multiple_of(2);
+fn client(query_message: &[u8]) -> SocketAddr {
+    let near = query_message.len().is_multiple_of(2);
     SocketAddr::from((if near { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) }, 7))
 }
 
-fn asked(name: &str, qtype: RecordType, edns: Option<(u16, bool)>) -> Vec<u8> {
+fn query_message(name: &str, qtype: RecordType, edns: Option<(u16, bool)>) -> Vec<u8> {
     let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = name.len().is_multiple_of(2);
     message.metadata.checking_disabled = name.len().is_multiple_of(3);
@@ -105,37 +105,37 @@ fn priorities(records: &[Record]) -> Vec<u16> {
 /// The law for one question.
 fn agree(both: &Both, message: &[u8], rotation: u32) -> bool {
     let Some(bytes) = both.fast(message, rotation) else { return false };
-    let said = Message::from_vec(&bytes).expect("a message");
+    let response = Message::from_vec(&bytes).expect("a message");
     let whole = both.general(message, Transport::Tcp);
     let general = both.general(message, Transport::Udp);
     let read = Message::from_vec(message).unwrap();
     let limit = read.edns.as_ref().map_or(512, |edns| edns.max_payload().min(1232)).max(512);
     assert!(bytes.len() <= usize::from(limit), "{} over {limit}", bytes.len());
     // All of the header but what size decides, and the question to the byte.
-    let mut head = said.metadata;
+    let mut head = response.metadata;
     head.truncation = false;
-    assert_eq!((head, &said.edns), (whole.metadata, &whole.edns));
+    assert_eq!((head, &response.edns), (whole.metadata, &whole.edns));
     assert_eq!(
-        bytes[12..].get(..said.queries[0].name().len() + 4),
-        message[12..].get(..said.queries[0].name().len() + 4)
+        bytes[12..].get(..response.queries[0].name().len() + 4),
+        message[12..].get(..response.queries[0].name().len() + 4)
     );
-    let same = [(&said.answers, &whole.answers), (&said.authorities, &whole.authorities)];
-    if said.metadata.truncation {
+    let same = [(&response.answers, &whole.answers), (&response.authorities, &whole.authorities)];
+    if response.metadata.truncation {
         assert!(general.metadata.truncation, "the general path need not cut this");
-        assert!(set(&said.answers).is_subset(&set(&whole.answers)) && said.additionals.is_empty());
-        assert!(said.answers.len().abs_diff(general.answers.len()) <= 1 + general.answers.len() / 8);
+        assert!(set(&response.answers).is_subset(&set(&whole.answers)) && response.additionals.is_empty());
+        assert!(response.answers.len().abs_diff(general.answers.len()) <= 1 + general.answers.len() / 8);
     } else {
-        for (said, whole) in same {
-            assert_eq!(set(said), set(whole));
+        for (response, whole) in same {
+            assert_eq!(set(response), set(whole));
         }
         // What of the additional section fits depends on how well names were compressed.
-        assert!(set(&said.additionals).is_subset(&set(&whole.additionals)));
+        assert!(set(&response.additionals).is_subset(&set(&whole.additionals)));
         if general.additionals.len() == whole.additionals.len() && bytes.len() < usize::from(limit) / 2 {
-            assert_eq!(said.additionals.len(), whole.additionals.len());
+            assert_eq!(response.additionals.len(), whole.additionals.len());
         }
-        assert!(said.answers.iter().all(|record| record.name.to_string() == read.queries[0].name().to_string()));
+        assert!(response.answers.iter().all(|record| record.name.to_string() == read.queries[0].name().to_string()));
     }
-    assert_eq!(priorities(&said.answers), priorities(&whole.answers)[..priorities(&said.answers).len()]);
+    assert_eq!(priorities(&response.answers), priorities(&whole.answers)[..priorities(&response.answers).len()]);
     true
 }
 
@@ -176,7 +176,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 2048 }))]
 
     #[test]
-    fn both_paths_say_the_same(
+    fn fast_and_general_path_agree(
         keys in prop::collection::vec((prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "deep", "dns", "ns", "apex", "x1"]), 0..4), value()), 0..20),
         questions in prop::collection::vec((name(), 0..5usize, prop::option::of((prop::sample::select(vec![0u16, 512, 800, 1232, 4096]), any::<bool>())), any::<u32>()), 1..40),
     ) {
@@ -184,7 +184,7 @@ proptest! {
         let both = Both::over(&items);
         for (name, qtype, edns, rotation) in questions {
             let qtype = [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT, RecordType::MX][qtype];
-            let message = asked(&name, qtype, edns);
+            let message = query_message(&name, qtype, edns);
             // Once to keep, once from what is kept.
             let first = agree(&both, &message, rotation);
             prop_assert_eq!(first, agree(&both, &message, rotation.wrapping_add(1)));
@@ -196,13 +196,13 @@ proptest! {
         let entry = |i: usize| format!(r#"{{"host":"10.0.{}.{}","port":80,"priority":{}}}"#, i / 256, i % 256, 1 + i % tiers);
         let both = Both::over(&(0..count).map(|i| (format!("web/instance-{i}"), entry(i))).collect::<Vec<_>>());
         for qtype in [RecordType::SRV, RecordType::A, RecordType::AAAA] {
-            prop_assert!(agree(&both, &asked("wEb.skydns.test.", qtype, payload), rotation), "the common case is fast");
+            prop_assert!(agree(&both, &query_message("wEb.skydns.test.", qtype, payload), rotation), "the common case is fast");
         }
     }
 }
 
 #[test]
-fn what_is_common_is_taken_and_what_is_special_is_left() {
+fn fast_path_takes_common_questions_only() {
     let items: Vec<_> = [
         ("web/a", r#"{"host":"10.0.0.1","port":80}"#),
         ("web/b", r#"{"host":"10.0.0.2","port":80}"#),
@@ -212,7 +212,7 @@ fn what_is_common_is_taken_and_what_is_special_is_left() {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .to_vec();
     let both = Both::over(&items);
-    let taken = |name: &str, qtype| agree(&both, &asked(name, qtype, Some((1232, false))), 1);
+    let taken = |name: &str, qtype| agree(&both, &query_message(name, qtype, Some((1232, false))), 1);
     for name in ["web.skydns.test.", "a.web.skydns.test.", "nosuch.skydns.test.", "x.y.z.other.", "x.deep.skydns.test."]
     {
         for qtype in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT] {
@@ -243,17 +243,18 @@ fn counts(stats: &DnsStats, rcode: &str) -> u64 {
 }
 
 #[test]
-fn a_change_below_replaces_what_was_kept_and_one_elsewhere_does_not() {
+fn only_changes_below_invalidate_the_answer_cache() {
     let item = |key: &str, host: &str| (key.to_owned(), format!(r#"{{"host":"{host}"}}"#));
     let both = Both::over(&[item("web/a", "10.0.0.1"), item("else/a", "10.0.9.9")]);
-    let message = asked("web.skydns.test.", RecordType::A, None);
+    let message = query_message("web.skydns.test.", RecordType::A, None);
     let answers = || Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap().answers.len();
-    let kept = |at: &Snapshot| at.node(&Name::parse("web.skydns.test").unwrap()).unwrap().kept().get(0).is_some();
+    let cached =
+        |at: &Snapshot| at.node(&Name::parse("web.skydns.test").unwrap()).unwrap().answer_slot().get(0).is_some();
     assert_eq!(answers(), 1);
-    both.tell(change(&both.catalog.snapshot(), &item("else/b", "10.0.9.8")));
-    assert!(kept(&both.catalog.snapshot()), "a change elsewhere costs nothing");
-    both.tell(change(&both.catalog.snapshot(), &item("web/b", "10.0.0.2")));
-    assert!(!kept(&both.catalog.snapshot()));
+    both.set_snapshot(change(&both.catalog.snapshot(), &item("else/b", "10.0.9.8")));
+    assert!(cached(&both.catalog.snapshot()), "a change elsewhere costs nothing");
+    both.set_snapshot(change(&both.catalog.snapshot(), &item("web/b", "10.0.0.2")));
+    assert!(!cached(&both.catalog.snapshot()));
     assert_eq!(answers(), 2);
 }
 
@@ -272,19 +273,19 @@ fn change(at: &Snapshot, (key, value): &(String, String)) -> Snapshot {
 }
 
 #[test]
-fn another_servers_answers_are_not_taken_for_ones_own() {
+fn cached_answers_of_other_settings_are_ignored() {
     let items = [("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())];
     let (one, mut two) = (Both::over(&items), Both::new());
-    let message = asked("web.skydns.test.", RecordType::A, None);
+    let message = query_message("web.skydns.test.", RecordType::A, None);
     assert!(one.fast(&message, 0).is_some());
     two.catalog = Arc::clone(&one.catalog);
     assert!(two.fast(&message, 0).is_none());
 }
 
 #[test]
-fn while_the_store_is_away_nothing_is_taken() {
+fn fast_path_is_off_while_stale() {
     let both = Both::over(&[("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())]);
-    let message = asked("web.skydns.test.", RecordType::A, None);
+    let message = query_message("web.skydns.test.", RecordType::A, None);
     assert!(both.fast(&message, 0).is_some());
     let stale = Health::Stale { since: tokio::time::Instant::now() };
     both.catalog.set((*both.catalog.snapshot()).clone(), stale);
@@ -302,30 +303,30 @@ fn answers_are_of_one_revision_while_the_tree_changes() {
     };
     let (even, odd) = (state("10.0.0."), state("10.0.1."));
     let both = Both::new();
-    both.tell(even.clone());
+    both.set_snapshot(even.clone());
     let catalog = &both.catalog;
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             let reader = Both { catalog: Arc::clone(catalog), ..Both::new() };
-            let fast = Fast::new(settings(), both.fast.keeper, &reader.general.stats());
+            let fast = FastPath::new(settings(), both.fast.cache_id, &reader.general.stats());
             let reader = Both { fast, ..reader };
             let done = &done;
             scope.spawn(move || {
-                let message = asked("web.skydns.test.", RecordType::A, None);
+                let message = query_message("web.skydns.test.", RecordType::A, None);
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    let said = Message::from_vec(&reader.fast(&message, 0).unwrap()).unwrap();
-                    let third: BTreeSet<_> = said.answers.iter().map(|record| third_octet(&record.data)).collect();
-                    assert_eq!((said.answers.len(), third.len()), (3, 1), "{said}");
+                    let response = Message::from_vec(&reader.fast(&message, 0).unwrap()).unwrap();
+                    let third: BTreeSet<_> = response.answers.iter().map(|record| third_octet(&record.data)).collect();
+                    assert_eq!((response.answers.len(), third.len()), (3, 1), "{response}");
                 }
             });
         }
         for round in 0..ROUNDS {
             let next = if round % 2 == 0 { &odd } else { &even };
-            both.tell(change(next, &("else/x".to_owned(), r#"{"host":"10.9.9.9"}"#.to_owned())));
-            let message = asked("web.skydns.test.", RecordType::A, None);
-            let said = Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap();
-            assert_eq!(usize::from(third_octet(&said.answers[0].data)), (round + 1) % 2, "read one's own change");
+            both.set_snapshot(change(next, &("else/x".to_owned(), r#"{"host":"10.9.9.9"}"#.to_owned())));
+            let message = query_message("web.skydns.test.", RecordType::A, None);
+            let response = Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap();
+            assert_eq!(usize::from(third_octet(&response.answers[0].data)), (round + 1) % 2, "read one's own change");
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
@@ -337,20 +338,20 @@ fn third_octet(data: &RData) -> u8 {
 
 /// Who asks for signatures hears them from the general path, in zones that have some; all others hear this one.
 #[test]
-fn signatures_are_the_general_path_s() {
+fn dnssec_questions_go_to_the_general_path() {
     use super::super::dnssec::key::ZoneKey;
     use hickory_proto::dnssec::Algorithm;
-    let keys = vec![Arc::new(ZoneKey::new_for("deep.skydns.test", Algorithm::ED25519))];
+    let keys = vec![Arc::new(ZoneKey::for_zone("deep.skydns.test", Algorithm::ED25519))];
     let both = Both::with(DnsSettings { keys, ..settings() });
-    both.tell(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
+    both.set_snapshot(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
     for (name, signed) in [
         ("web.skydns.test.", true), // the addresses of a subtree may lie in the zone below
         ("deep.skydns.test.", true),
         ("none.deep.skydns.test.", true),
         ("none.other.", false),
     ] {
-        assert!(agree(&both, &asked(name, RecordType::A, Some((1232, false))), 0), "{name}");
-        let with = asked(name, RecordType::A, Some((1232, true)));
+        assert!(agree(&both, &query_message(name, RecordType::A, Some((1232, false))), 0), "{name}");
+        let with = query_message(name, RecordType::A, Some((1232, true)));
         assert_eq!(both.fast(&with, 0).is_none(), signed, "{name}");
     }
 }

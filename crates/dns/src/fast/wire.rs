@@ -4,7 +4,7 @@ use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::BinEncodable;
 
 /// A name in wire form and lower case.
-pub(super) fn lower(name: &Name) -> Option<Vec<u8>> {
+pub(super) fn lowercase(name: &Name) -> Option<Vec<u8>> {
     let mut bytes = name.to_bytes().ok()?;
     // Lengths are below the letters.
     bytes.make_ascii_lowercase();
@@ -13,10 +13,10 @@ pub(super) fn lower(name: &Name) -> Option<Vec<u8>> {
 
 /// Appends `name`, its longest end that is also an end of `base` as a pointer to there; `base` begins at
 /// byte `base_at` of the message. Both are in wire form. Says whether there is a pointer.
-pub(super) fn compressed(name: &[u8], base: &[u8], base_at: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn write_compressed(name: &[u8], base: &[u8], base_at: usize, out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while let Some(length @ 1..) = name.get(at).copied() {
-        if let Some(pointer) = ends(base).find(|end| base[*end..] == name[at..]) {
+        if let Some(pointer) = suffixes(base).find(|end| base[*end..] == name[at..]) {
             // The first 14 bits of a message; the question is at its front.
             let pointer = u16::try_from(base_at + pointer).unwrap_or(0) | 0xc000;
             out.extend_from_slice(&name[..at]);
@@ -30,7 +30,7 @@ pub(super) fn compressed(name: &[u8], base: &[u8], base_at: usize, out: &mut Vec
 }
 
 /// Where the labels of a name in wire form begin, the root's not counted.
-fn ends(name: &[u8]) -> impl Iterator<Item = usize> {
+fn suffixes(name: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let label = at;
@@ -55,7 +55,7 @@ mod tests {
             (b"\0", b"\0", false),
         ] {
             let mut out = Vec::new();
-            assert_eq!((compressed(name, base, 12, &mut out), &out[..]), (pointer, expected));
+            assert_eq!((write_compressed(name, base, 12, &mut out), &out[..]), (pointer, expected));
         }
     }
 }

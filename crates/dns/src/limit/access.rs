@@ -16,15 +16,15 @@ use std::net::IpAddr;
 pub struct Access {
     /// Who may; everybody when it is empty.
     pub allow: Vec<Network>,
-    /// Who may not, even if `allow` holds them too: an exception is said without splitting a network.
+    /// Who may not, even if `allow` contains them too: an exception is said without splitting a network.
     pub deny: Vec<Network>,
 }
 
 impl Access {
     /// Whether this client may ask. For a stream, when it is accepted; for a datagram, before it is read.
-    pub fn may_ask(&self, client: IpAddr) -> bool {
-        let holds = |networks: &[Network]| networks.iter().any(|network| network.holds(client));
-        !holds(&self.deny) && (self.allow.is_empty() || holds(&self.allow))
+    pub fn allows(&self, client: IpAddr) -> bool {
+        let contains = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
+        !contains(&self.deny) && (self.allow.is_empty() || contains(&self.allow))
     }
 
     /// Whether there is nobody who may not.
@@ -43,8 +43,8 @@ mod tests {
     }
 
     #[test]
-    fn deny_wins_and_an_allow_list_is_all_there_is() {
-        let may = |access: &Access, client: &str| access.may_ask(client.parse().unwrap());
+    fn deny_wins_over_allow() {
+        let may = |access: &Access, client: &str| access.allows(client.parse().unwrap());
         assert!(may(&access(&[], &[]), "203.0.113.9") && access(&[], &[]).is_open());
         let some = access(&["10.0.0.0/8", "2001:db8::/32"], &["10.9.0.0/16"]);
         assert!(may(&some, "10.1.2.3") && may(&some, "::ffff:10.1.2.3") && may(&some, "2001:db8::1"));

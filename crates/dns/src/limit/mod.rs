@@ -4,7 +4,7 @@
 //! datagram ─▶ gate ─▶ the paths that answer
 //!              ├ access   which networks may ask (streams too: they ask it when they accept)
 //!              ├ rate     how many answers a network gets in a second (UDP: a stream proves its address)
-//!              └ short    what is said to who is turned away: a header and the question again
+//!              └ minimal_response  what is said to who is turned away: a header and the question again
 //! ```
 //! Owns: the decision, and the response to who is turned away. Looks at the address alone, before the message
 //! is read. Does not own: what is answered to everybody else. Without a setting it costs one comparison.
@@ -12,9 +12,9 @@
 pub mod access;
 #[cfg(target_os = "linux")]
 pub(super) mod gate;
-pub mod rate;
 #[cfg(target_os = "linux")]
-mod short;
+mod minimal_response;
+pub mod rate;
 
 pub use access::Access;
-pub use rate::{Rate, RateSettings};
+pub use rate::{RateLimiter, RateSettings};

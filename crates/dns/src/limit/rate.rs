@@ -6,7 +6,7 @@
 //! A cell is a token bucket in one word: the time at which it will be full again (the generic cell rate
 //! algorithm), and a tag that says whose it is. A bucket that is full says nothing, so that its cell is free
 //! without anybody freeing it: the table has a fixed size, knows no lists and no clean-up, and forgets under
-//! pressure who has used least. One line of the processor's cache holds the eight cells that a network may be
+//! pressure who has used least. One line of the processor's cache contains the eight cells that a network may be
 //! in; threads meet only over the same network, by compare-and-swap.
 
 use super::super::network::Network;
@@ -41,26 +41,26 @@ pub struct RateSettings {
     /// busy cluster and a thousand clients behind one address look the same as an attack, and who serves
     /// only them has nobody to protect.
     pub per_second: u32,
-    /// Who is never limited. By default those that cannot be the victim of a stranger: [`Network::nearby`].
+    /// Who is never limited. By default those that cannot be the victim of a stranger: [`Network::private_ranges`].
     pub exempt: Vec<Network>,
 }
 
 impl Default for RateSettings {
     fn default() -> Self {
-        Self { per_second: 0, exempt: Network::nearby() }
+        Self { per_second: 0, exempt: Network::private_ranges() }
     }
 }
 
 /// Eight cells that are fetched together.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Line([AtomicU64; WAYS]);
+struct CacheLine([AtomicU64; WAYS]);
 
 /// The table. Shared by all threads.
 #[derive(Debug)]
-pub struct Rate {
-    lines: Box<[Line]>,
-    /// What one answer takes from a bucket, and what a bucket holds, in nanoseconds.
+pub struct RateLimiter {
+    lines: Box<[CacheLine]>,
+    /// What one answer takes from a bucket, and what a bucket contains, in nanoseconds.
     cost: u64,
     burst: u64,
     exempt: Vec<Network>,
@@ -69,13 +69,13 @@ pub struct Rate {
     began: Instant,
 }
 
-impl Rate {
+impl RateLimiter {
     /// A table in which every network has a full bucket; `None` when nobody is limited.
     pub fn new(settings: &RateSettings) -> Option<Self> {
         let burst = u64::try_from(BURST.as_nanos()).unwrap_or(TIME);
         let per_second = settings.per_second.min(RATE_MAX);
         Some(Self {
-            lines: (0..CELLS / WAYS).map(|_| Line::default()).collect(),
+            lines: (0..CELLS / WAYS).map(|_| CacheLine::default()).collect(),
             cost: burst.checked_div(per_second.into())?,
             burst,
             exempt: settings.exempt.clone(),
@@ -92,7 +92,7 @@ impl Rate {
 
     /// Whether this client's network gets one more answer.
     pub fn admits(&self, client: IpAddr, now: u64) -> bool {
-        if self.exempt.iter().any(|network| network.holds(client)) {
+        if self.exempt.iter().any(|network| network.contains(client)) {
             return true;
         }
         let hash = self.hash(client);
@@ -101,11 +101,11 @@ impl Rate {
         let cells = &self.lines[at].0;
         // A few tries: whoever loses one has met another thread that answers the same network.
         for _ in 0..WAYS {
-            let (cell, seen, owed) = self.find(cells, tag, now);
-            if owed + self.cost > self.burst {
+            let (cell, seen, deficit) = self.find(cells, tag, now);
+            if deficit + self.cost > self.burst {
                 return false;
             }
-            let next = tag << TIME_BITS | (now + owed + self.cost) & TIME;
+            let next = tag << TIME_BITS | (now + deficit + self.cost) & TIME;
             if cell.compare_exchange_weak(seen, next, Relaxed, Relaxed).is_ok() {
                 return true;
             }
@@ -117,22 +117,22 @@ impl Rate {
     /// The cell of a network, what is in it, and by how much its bucket is not full. A network without a cell
     /// gets the one that says least.
     fn find<'c>(&self, cells: &'c [AtomicU64; WAYS], tag: u64, now: u64) -> (&'c AtomicU64, u64, u64) {
-        let mut least = (&cells[0], 0, u64::MAX);
+        let mut emptiest = (&cells[0], 0, u64::MAX);
         for cell in cells {
             let seen = cell.load(Relaxed);
-            let owed = self.owed(seen, now);
+            let deficit = self.deficit(seen, now);
             if seen >> TIME_BITS == tag {
-                return (cell, seen, owed);
+                return (cell, seen, deficit);
             }
-            if owed < least.2 {
-                least = (cell, seen, owed);
+            if deficit < emptiest.2 {
+                emptiest = (cell, seen, deficit);
             }
         }
-        (least.0, least.1, 0)
+        (emptiest.0, emptiest.1, 0)
     }
 
-    /// By how much a bucket is not full. A time further ahead than a bucket holds is one that has passed.
-    fn owed(&self, cell: u64, now: u64) -> u64 {
+    /// By how much a bucket is not full. A time further ahead than a bucket contains is one that has passed.
+    fn deficit(&self, cell: u64, now: u64) -> u64 {
         let ahead = (cell & TIME).wrapping_sub(now) & TIME;
         if ahead <= self.burst { ahead } else { 0 }
     }
@@ -164,8 +164,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn rate(per_second: u32) -> Rate {
-        Rate::new(&RateSettings { per_second, exempt: Vec::new() }).unwrap()
+    fn rate(per_second: u32) -> RateLimiter {
+        RateLimiter::new(&RateSettings { per_second, exempt: Vec::new() }).unwrap()
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -173,12 +173,12 @@ mod tests {
     }
 
     /// How many of these are admitted at one moment.
-    fn admitted(rate: &Rate, client: IpAddr, asked: usize, now: u64) -> usize {
-        (0..asked).filter(|_| rate.admits(client, now)).count()
+    fn admitted(rate: &RateLimiter, client: IpAddr, questions: usize, now: u64) -> usize {
+        (0..questions).filter(|_| rate.admits(client, now)).count()
     }
 
     #[test]
-    fn a_second_s_worth_at_once_and_then_as_time_goes_by() {
+    fn bucket_admits_one_second_and_refills() {
         let rate = rate(100);
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1), 100);
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + SECOND / 10), 10);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_shares_and_others_do_not() {
+    fn networks_share_one_bucket_each() {
         let rate = rate(10);
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 10, 1), 10);
         assert!(!rate.admits(ip("192.0.2.255"), 1) && !rate.admits(ip("::ffff:192.0.2.7"), 1));
@@ -199,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn the_exempt_are_not_counted_and_nobody_is_without_a_setting() {
-        assert!(Rate::new(&RateSettings::default()).is_none());
-        let rate = Rate::new(&RateSettings { per_second: 1, ..RateSettings::default() }).unwrap();
+    fn exempt_networks_are_not_limited() {
+        assert!(RateLimiter::new(&RateSettings::default()).is_none());
+        let rate = RateLimiter::new(&RateSettings { per_second: 1, ..RateSettings::default() }).unwrap();
         for near in ["127.0.0.1", "10.1.1.1", "::1", "fd00::1"] {
             assert_eq!(admitted(&rate, ip(near), 50, 1), 50, "{near}");
         }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_a_cell_wraps_without_a_trace() {
+    fn cell_clock_wraps_correctly() {
         let rate = rate(10);
         let late = TIME - SECOND / 2;
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 50, late), 10);
@@ -219,31 +219,31 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_from_everywhere_does_not_free_who_is_over() {
+    fn flood_does_not_evict_limited_networks() {
         let rate = rate(100);
         let hot = ip("192.0.2.1");
-        let mut through = admitted(&rate, hot, 1000, 1);
+        let mut admitted_total = admitted(&rate, hot, 1000, 1);
         for n in 0..400_000u32 {
             let now = 1 + u64::from(n) * SECOND / 1_000_000;
             assert!(rate.admits(Ipv4Addr::from(n << 8 | 1 << 31).into(), now) || n > 1000);
-            through += usize::from(rate.admits(hot, now));
+            admitted_total += usize::from(rate.admits(hot, now));
         }
-        assert!((130..=180).contains(&through), "{through}: 100 at once and 40 in 0.4 s");
+        assert!((130..=180).contains(&admitted_total), "{admitted_total}: 100 at once and 40 in 0.4 s");
         assert!(rate.admits(Ipv6Addr::LOCALHOST.into(), 1));
     }
 
     #[test]
     fn threads_share_one_bucket() {
         let rate = rate(1000);
-        let through: usize = thread::scope(|scope| {
+        let admitted_total: usize = thread::scope(|scope| {
             let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| admitted(&rate, ip("192.0.2.1"), 20_000, 1))).collect();
             asking.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        assert_eq!(through, 1000);
+        assert_eq!(admitted_total, 1000);
     }
 
     #[test]
-    fn the_highest_rate_is_one() {
+    fn highest_rate_admits() {
         assert_eq!(admitted(&rate(u32::MAX), ip("192.0.2.1"), 5000, 1), 5000);
     }
 }

@@ -11,13 +11,13 @@
 //! take as long as it likes.
 
 mod connection;
-mod places;
+mod permits;
 
 use super::handler::Handler;
 use super::message::Transport;
 use super::settings::StreamLimits;
 use connection::Connection;
-use places::{Place, Places};
+use permits::{StreamPermit, StreamPermits};
 use skyhound_net::tls::Tls;
 use socket2::SockRef;
 use std::io;
@@ -34,21 +34,21 @@ use tracing::{debug, warn};
 /// The pause of a listener that the system gives no descriptor (or no memory) to accept with.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to end when the daemon stops: time for the answers that are under way.
-const STOP_WITHIN: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum CloseReason {
     /// The client closed it, or it broke.
     Closed,
-    /// Nothing was asked for as long as [`StreamLimits::idle`].
-    Idle,
-    /// A message (or the TLS handshake) did not arrive within [`StreamLimits::message`].
-    Slow,
-    /// What was sent was not read within [`StreamLimits::take`].
-    Unread,
+    /// Nothing was asked for as long as [`StreamLimits::idle_timeout`].
+    IdleTimeout,
+    /// A message (or the TLS handshake) did not arrive within [`StreamLimits::message_timeout`].
+    ReceiveTimeout,
+    /// What was sent was not read within [`StreamLimits::send_timeout`].
+    SendTimeout,
     /// It was idle, and its place was needed for another.
-    Crowded,
+    Evicted,
     /// There was no place for it, and nobody idle.
     Refused,
     /// Its client may not ask (`--dns-allow`, `--dns-deny`).
@@ -56,75 +56,75 @@ pub enum End {
     /// There was no TLS with it.
     Handshake,
     /// What it sent is no DNS.
-    Garbled,
+    Malformed,
     /// The daemon stopped.
-    Stopped,
+    Shutdown,
 }
 
-impl End {
+impl CloseReason {
     /// All of them, in the order in which they are counted.
     pub const ALL: [Self; 10] = [
         Self::Closed,
-        Self::Idle,
-        Self::Slow,
-        Self::Unread,
-        Self::Crowded,
+        Self::IdleTimeout,
+        Self::ReceiveTimeout,
+        Self::SendTimeout,
+        Self::Evicted,
         Self::Refused,
         Self::Denied,
         Self::Handshake,
-        Self::Garbled,
-        Self::Stopped,
+        Self::Malformed,
+        Self::Shutdown,
     ];
 
     /// As metrics name it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::Idle => "idle",
-            Self::Slow => "slow",
-            Self::Unread => "unread",
-            Self::Crowded => "crowded",
+            Self::IdleTimeout => "idle",
+            Self::ReceiveTimeout => "slow",
+            Self::SendTimeout => "unread",
+            Self::Evicted => "crowded",
             Self::Refused => "refused",
             Self::Denied => "denied",
             Self::Handshake => "handshake",
-            Self::Garbled => "garbled",
-            Self::Stopped => "stopped",
+            Self::Malformed => "garbled",
+            Self::Shutdown => "stopped",
         }
     }
 }
 
 /// All listeners for streams. Dropped, they end at once.
-pub(super) struct Streams {
-    shared: Shared,
+pub(super) struct StreamListeners {
+    context: StreamContext,
     stop: watch::Sender<()>,
     listeners: JoinSet<()>,
 }
 
 /// What all connections share.
 #[derive(Clone)]
-struct Shared {
+struct StreamContext {
     handler: Handler,
     limits: StreamLimits,
-    places: Arc<Places>,
+    permits: Arc<StreamPermits>,
     /// Ends with its sender.
     stop: watch::Receiver<()>,
 }
 
-impl Streams {
+impl StreamListeners {
     /// No listener yet.
     pub(super) fn new(handler: Handler, limits: StreamLimits) -> Self {
         let (stop, stopped) = watch::channel(());
-        let places = Places::new(limits.most, limits.per_client);
-        Self { shared: Shared { handler, limits, places, stop: stopped }, stop, listeners: JoinSet::new() }
+        let permits = StreamPermits::new(limits.max_connections, limits.max_per_client);
+        Self { context: StreamContext { handler, limits, permits, stop: stopped }, stop, listeners: JoinSet::new() }
     }
 
     /// Answers on one more listener. Call it within a tokio runtime.
     pub(super) fn listen(&mut self, listener: TcpListener, tls: Option<Arc<Tls>>) {
-        self.listeners.spawn(accept(listener, tls, self.shared.clone()));
+        self.listeners.spawn(accept(listener, tls, self.context.clone()));
     }
 
     /// Waits until a listener has ended, which it does only when told or by a bug.
-    pub(super) async fn ended(&mut self) {
+    pub(super) async fn finished(&mut self) {
         if self.listeners.join_next().await.is_none() {
             std::future::pending::<()>().await;
         }
@@ -138,86 +138,98 @@ impl Streams {
 }
 
 /// Accepts until told to stop, then waits for the connections to end.
-async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, shared: Shared) {
+async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, context: StreamContext) {
     let mut connections = JoinSet::new();
-    let mut stop = shared.stop.clone();
+    let mut stop = context.stop.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => begin(stream, from, tls.as_ref(), &shared, &mut connections),
-                Err(error) => short(&error, &shared).await,
+                Ok((stream, from)) => start_connection(stream, from, tls.as_ref(), &context, &mut connections),
+                Err(error) => handle_accept_error(&error, &context).await,
             },
             Some(_) = connections.join_next() => {}
             _ = stop.changed() => break,
         }
     }
     drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(STOP_WITHIN, ended).await;
+    let finished = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(SHUTDOWN_TIMEOUT, finished).await;
     connections.shutdown().await;
 }
 
 /// Gives a connection its place and its task. Whoever is not to be answered at all is turned away here.
-fn begin(stream: TcpStream, from: SocketAddr, tls: Option<&Arc<Tls>>, shared: &Shared, connections: &mut JoinSet<()>) {
-    let stats = shared.handler.stats();
+fn start_connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<&Arc<Tls>>,
+    context: &StreamContext,
+    connections: &mut JoinSet<()>,
+) {
+    let stats = context.handler.stats();
     // Closed and not told REFUSED, as over UDP: to be told it would have to hold a place until it asks, and TLS
     // would have to be made with it.
-    if !shared.handler.may_ask(from.ip()) {
-        stats.streams().refused(End::Denied);
+    if !context.handler.allows_client(from.ip()) {
+        stats.streams().refused(CloseReason::Denied);
         return;
     }
-    let Some(place) = shared.places.admit(from.ip()) else {
-        stats.streams().refused(End::Refused);
+    let Some(permit) = context.permits.acquire(from.ip()) else {
+        stats.streams().refused(CloseReason::Refused);
         return;
     };
     // Answers are whole messages. Both fail only if the peer is gone.
     let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_send_buffer_size(shared.limits.unread);
-    let (tls, shared) = (tls.cloned(), shared.clone());
+    let _ = SockRef::from(&stream).set_send_buffer_size(context.limits.max_unsent_bytes);
+    let (tls, context) = (tls.cloned(), context.clone());
     connections.spawn(async move {
         stats.streams().opened();
-        let end = serve(stream, from, tls, place, shared).await;
-        stats.streams().closed(end);
-        debug!(%from, end = end.word(), "a DNS connection ended");
+        let reason = serve(stream, from, tls, permit, context).await;
+        stats.streams().closed(reason);
+        debug!(%from, reason = reason.as_str(), "a DNS connection ended");
     });
 }
 
 /// One connection, to its end.
-async fn serve(stream: TcpStream, from: SocketAddr, tls: Option<Arc<Tls>>, place: Place, shared: Shared) -> End {
-    let Some(tls) = tls else { return hold(stream, from, Transport::Tcp, place, shared).await };
-    let shaken = tokio::select! {
-        shaken = timeout(shared.limits.message, tls.accept(stream)) => shaken,
-        () = place.wanted() => return End::Crowded,
+async fn serve(
+    stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    permit: StreamPermit,
+    context: StreamContext,
+) -> CloseReason {
+    let Some(tls) = tls else { return run_connection(stream, from, Transport::Tcp, permit, context).await };
+    let handshake = tokio::select! {
+        handshake = timeout(context.limits.message_timeout, tls.accept(stream)) => handshake,
+        () = permit.evicted() => return CloseReason::Evicted,
     };
-    match shaken {
-        Ok(Ok(stream)) => hold(stream, from, Transport::Tls, place, shared).await,
+    match handshake {
+        Ok(Ok(stream)) => run_connection(stream, from, Transport::Tls, permit, context).await,
         Ok(Err(error)) => {
             debug!(%from, %error, "no TLS with a DNS client");
-            End::Handshake
+            CloseReason::Handshake
         }
-        Err(_) => End::Slow,
+        Err(_) => CloseReason::ReceiveTimeout,
     }
 }
 
-async fn hold<S: AsyncRead + AsyncWrite>(
+async fn run_connection<S: AsyncRead + AsyncWrite>(
     stream: S,
     from: SocketAddr,
-    over: Transport,
-    place: Place,
-    shared: Shared,
-) -> End {
-    let Shared { handler, limits, stop, .. } = shared;
-    Connection::new(stream, connection::Peer { from, over, handler }, limits, place).run(stop).await
+    transport: Transport,
+    permit: StreamPermit,
+    context: StreamContext,
+) -> CloseReason {
+    let StreamContext { handler, limits, stop, .. } = context;
+    Connection::new(stream, connection::ConnectionContext { from, transport, handler }, limits, permit).run(stop).await
 }
 
 /// What to do about a connection that could not be accepted.
-async fn short(error: &io::Error, shared: &Shared) {
+async fn handle_accept_error(error: &io::Error, context: &StreamContext) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     // The peer was gone before (accept(2), "Error handling").
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
     warn!(%error, "cannot accept DNS connections; closing one that is idle");
-    shared.places.make_room();
+    context.permits.evict_idle();
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }

@@ -21,14 +21,14 @@ use std::time::Duration;
 /// shows in the cost of a call, and each costs a buffer.
 pub(super) const BATCH: usize = 32;
 /// The largest datagram that is read whole and the largest response.
-pub(super) const DATAGRAM_MAX: usize = crate::datagram::ROOM;
+pub(super) const DATAGRAM_MAX: usize = crate::datagram::BUFFER_LEN;
 /// How often a thread that hears nothing looks whether it is to stop. It is woken when it is to
 /// ([`UdpWorkers::stop`](super::UdpWorkers::stop)); this is for systems that do not wake it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bound socket.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct ServerSocket {
     socket: UdpSocket,
     /// Whether it is bound to no address in particular, and so hears for several.
     wildcard: bool,
@@ -36,7 +36,7 @@ pub(super) struct Port {
 
 /// Which of our addresses was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum DestinationAddr {
     /// The socket's own.
     Bound,
     V4(Ipv4Addr),
@@ -46,12 +46,12 @@ pub(super) enum Asked {
 
 /// Who asked, and where.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
+pub(super) struct DatagramPeer {
     pub addr: SockaddrStorage,
-    pub asked: Asked,
+    pub destination: DestinationAddr,
 }
 
-impl Peer {
+impl DatagramPeer {
     /// The address, if it can be answered: port 0 and the addresses that mean "any" or "all" are forged.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
         let addr = match (self.addr.as_sockaddr_in(), self.addr.as_sockaddr_in6()) {
@@ -67,12 +67,12 @@ impl Peer {
     }
 }
 
-impl Port {
+impl ServerSocket {
     /// Binds one of several sockets on an address.
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_port(true)?;
-        socket.set_read_timeout(Some(LOOK_EVERY))?;
+        socket.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
         let wildcard = addr.ip().is_unspecified();
         match addr.ip() {
             IpAddr::V4(_) if wildcard => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
@@ -90,20 +90,20 @@ impl Port {
     }
 
     /// Sends one response, unless the socket's queue is full.
-    pub(super) fn send(&self, peer: &Peer, response: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, peer: &DatagramPeer, response: &[u8]) -> io::Result<()> {
         let data = [IoSlice::new(response)];
-        peer.asked.with_control(|control| {
+        peer.destination.with_control(|control| {
             sendmsg(self.socket.as_raw_fd(), &data, control, MsgFlags::MSG_DONTWAIT, Some(&peer.addr))
         })?;
         Ok(())
     }
 }
 
-impl Asked {
+impl DestinationAddr {
     /// The address in a received datagram's control message.
     fn of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
         let controls = message.cmsgs().into_iter().flatten();
-        let mut asked = controls.filter_map(|control| match control {
+        let mut destination = controls.filter_map(|control| match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => Some(Self::V4(u32::from_be(info.ipi_spec_dst.s_addr).into())),
             ControlMessageOwned::Ipv6PacketInfo(info) => {
                 let addr = Ipv6Addr::from(info.ipi6_addr.s6_addr);
@@ -111,7 +111,7 @@ impl Asked {
             }
             _ => None,
         });
-        asked.next().unwrap_or(Self::Bound)
+        destination.next().unwrap_or(Self::Bound)
     }
 
     /// Calls with the control message that makes a response leave from this address.
@@ -138,13 +138,13 @@ pub(super) struct Batch {
     /// How much of each buffer is a datagram or a response; 0 for what is not answered.
     lengths: [usize; BATCH],
     addrs: [Option<SockaddrStorage>; BATCH],
-    asked: [Asked; BATCH],
+    destination: [DestinationAddr; BATCH],
     received: MultiHeaders<SockaddrStorage>,
     to_send: MultiHeaders<SockaddrStorage>,
 }
 
 impl Batch {
-    pub(super) fn new(port: &Port) -> io::Result<Self> {
+    pub(super) fn new(port: &ServerSocket) -> io::Result<Self> {
         let headers = || -> io::Result<_> {
             let control = match port.socket.local_addr()? {
                 _ if !port.wildcard => None,
@@ -157,14 +157,14 @@ impl Batch {
             bytes: vec![[0; DATAGRAM_MAX]; BATCH].try_into().map_err(|_| io::ErrorKind::OutOfMemory)?,
             lengths: [0; BATCH],
             addrs: [None; BATCH],
-            asked: [Asked::Bound; BATCH],
+            destination: [DestinationAddr::Bound; BATCH],
             received: headers()?,
             to_send: headers()?,
         })
     }
 
     /// Waits for a datagram and takes what else is there; says how many.
-    pub(super) fn receive(&mut self, port: &Port) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, port: &ServerSocket) -> io::Result<usize> {
         let mut slices = self.bytes.each_mut().map(|bytes| [IoSliceMut::new(bytes)]);
         let fd = port.socket.as_raw_fd();
         let messages = recvmmsg(fd, &mut self.received, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
@@ -172,15 +172,16 @@ impl Batch {
         for message in messages {
             self.lengths[count] = message.bytes;
             self.addrs[count] = message.address;
-            self.asked[count] = if port.wildcard { Asked::of(&message) } else { Asked::Bound };
+            self.destination[count] =
+                if port.wildcard { DestinationAddr::of(&message) } else { DestinationAddr::Bound };
             count += 1;
         }
         Ok(count)
     }
 
     /// A buffer, how much of it is a datagram, and who sent it.
-    pub(super) fn datagram(&mut self, at: usize) -> (&mut [u8; DATAGRAM_MAX], usize, Option<Peer>) {
-        let peer = self.addrs[at].map(|addr| Peer { addr, asked: self.asked[at] });
+    pub(super) fn datagram(&mut self, at: usize) -> (&mut [u8; DATAGRAM_MAX], usize, Option<DatagramPeer>) {
+        let peer = self.addrs[at].map(|addr| DatagramPeer { addr, destination: self.destination[at] });
         (&mut self.bytes[at], self.lengths[at], peer)
     }
 
@@ -190,7 +191,7 @@ impl Batch {
     }
 
     /// Sends the responses in the first `count` buffers; says how many could not be sent.
-    pub(super) fn send(&mut self, port: &Port, count: usize) -> usize {
+    pub(super) fn send(&mut self, port: &ServerSocket, count: usize) -> usize {
         let mut failed = 0;
         let mut at = 0;
         while at < count {
@@ -208,15 +209,15 @@ impl Batch {
 
     /// Where the run of responses ends that begins at `from` and leaves from one address.
     fn run(&self, from: usize, count: usize) -> usize {
-        let other = |at: &usize| self.lengths[*at] == 0 || self.asked[*at] != self.asked[from];
+        let other = |at: &usize| self.lengths[*at] == 0 || self.destination[*at] != self.destination[from];
         (from..count).find(other).unwrap_or(count)
     }
 
-    fn send_run(&mut self, port: &Port, from: usize, to: usize) -> io::Result<usize> {
-        let Self { bytes, lengths, addrs, asked, to_send, .. } = self;
+    fn send_run(&mut self, port: &ServerSocket, from: usize, to: usize) -> io::Result<usize> {
+        let Self { bytes, lengths, addrs, destination, to_send, .. } = self;
         let slices: [_; BATCH] = std::array::from_fn(|at| [IoSlice::new(&bytes[at][..lengths[at]])]);
         let fd = port.socket.as_raw_fd();
-        let sent = asked[from].with_control(|control| {
+        let sent = destination[from].with_control(|control| {
             sendmmsg(fd, to_send, &slices[from..to], &addrs[from..to], control, MsgFlags::MSG_DONTWAIT)
                 .map(Iterator::count)
         })?;
@@ -230,7 +231,7 @@ mod tests {
 
     /// A bound port, and a client that hears only `from`.
     fn exchange(bind: &str, ask: &str) {
-        let port = Port::bind(bind.parse().unwrap()).unwrap();
+        let port = ServerSocket::bind(bind.parse().unwrap()).unwrap();
         let number = port.socket.local_addr().unwrap().port();
         let client = UdpSocket::bind(SocketAddr::new(ask.parse().unwrap(), 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -240,10 +241,10 @@ mod tests {
         for round in 1..4u8 {
             client.send(&[round, 1]).unwrap();
             client.send(&[round, 2]).unwrap();
-            let mut heard = 0;
-            while heard < 2 {
+            let mut received = 0;
+            while received < 2 {
                 let count = batch.receive(&port).unwrap();
-                heard += count;
+                received += count;
                 for at in 0..count {
                     let (bytes, length, peer) = batch.datagram(at);
                     assert_eq!((length, bytes[0], peer.unwrap().addr()), (2, round, client.local_addr().ok()));
@@ -271,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_cannot_be_answered_is_none() {
+    fn unanswerable_peers_are_rejected() {
         let peer = |text: &str| {
             let addr: std::net::SocketAddrV4 = text.parse().unwrap();
-            Peer { addr: SockaddrStorage::from(addr), asked: Asked::Bound }.addr()
+            DatagramPeer { addr: SockaddrStorage::from(addr), destination: DestinationAddr::Bound }.addr()
         };
         assert!(peer("10.0.0.1:53").is_some());
         for forged in ["10.0.0.1:0", "0.0.0.0:53", "255.255.255.255:53"] {

@@ -3,38 +3,39 @@
 //!
 //! As the original, 500 when it could not be propagated. With `broadcast` it goes out once, whatever `services` says.
 
-use super::{Dog, query};
+use super::{HoundDogState, query};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
-use skyhound_core::topics::{MESSAGE_MAX, PublishError, To};
-use skyhound_net::limits::HANDSHAKE_WAIT;
-use skyhound_net::route::{self, shown};
+use skyhound_core::topics::{MESSAGE_MAX, PublishError, Recipients};
+use skyhound_net::limits::REGISTRATION_WAIT;
+use skyhound_net::route::{self, excerpt};
 use skyhound_net::{HttpError, Limits, Reply, Request, http};
 use std::sync::Arc;
 use tokio::time::timeout;
 
 /// Requests that are read at a time, as each may be [`MESSAGE_MAX`] long.
-pub const AT_ONCE: usize = 64;
+pub const CONCURRENT_MAX: usize = 64;
 
 /// An event to be said.
 #[derive(Debug, PartialEq, Eq)]
-struct Event {
+struct PublishRequest {
     body: Bytes,
     /// Everybody without any.
     services: Option<Vec<String>>,
 }
 
 /// Says it.
-pub(super) async fn publish(dog: Arc<Dog>, request: Request) -> Result<Reply, HttpError> {
-    let Ok(Ok(_turn)) = timeout(HANDSHAKE_WAIT, dog.events.acquire()).await else {
+pub(super) async fn publish(state: Arc<HoundDogState>, request: Request) -> Result<Reply, HttpError> {
+    let Ok(Ok(_permit)) = timeout(REGISTRATION_WAIT, state.events.acquire()).await else {
         return Err(HttpError::unavailable("too many events are under way; come again"));
     };
     // What is published is never longer than what was sent.
-    let limits = Limits { body_bytes: MESSAGE_MAX, ..dog.app.limits };
-    let event = Event::read(&http::body(request, &limits).await?).map_err(HttpError::bad_request)?;
-    let to = event.services.as_ref().map_or(To::Everybody, |services| To::Topics(services));
-    dog.topics.publish(to, event.body).await.map_err(|error| {
+    let limits = Limits { body_bytes: MESSAGE_MAX, ..state.app.limits };
+    let publication =
+        PublishRequest::read(&http::read_body(request, &limits).await?).map_err(HttpError::bad_request)?;
+    let to = publication.services.as_ref().map_or(Recipients::All, |services| Recipients::Topics(services));
+    state.topics.publish(to, publication.body).await.map_err(|error| {
         let status = match error {
             PublishError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             PublishError::Unavailable(_) | PublishError::Rejected(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -44,7 +45,7 @@ pub(super) async fn publish(dog: Arc<Dog>, request: Request) -> Result<Reply, Ht
     Ok(route::text(StatusCode::OK, ""))
 }
 
-impl Event {
+impl PublishRequest {
     /// Reads a body; otherwise a sentence for the peer. Unknown fields are passed over, `null` is as good as nothing.
     fn read(body: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))?;
@@ -68,15 +69,15 @@ impl Event {
     }
 }
 
-fn wrong(field: &str, value: &Value, wants: &str) -> String {
-    format!("{field} is {}; give {wants}", shown(&value.to_string()))
+fn type_error(field: &str, value: &Value, wants: &str) -> String {
+    format!("{field} is {}; give {wants}", excerpt(&value.to_string()))
 }
 
 fn text(fields: &mut Map<String, Value>, field: &str) -> Result<Option<String>, String> {
     match fields.remove(field) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong(field, &other, "a string")),
+        Some(other) => Err(type_error(field, &other, "a string")),
     }
 }
 
@@ -84,8 +85,8 @@ fn text(fields: &mut Map<String, Value>, field: &str) -> Result<Option<String>, 
 fn services(value: Option<Value>) -> Result<Vec<String>, String> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let names = value.as_array().and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-    let names = names.ok_or_else(|| wrong("services", &value, "a list of names"))?;
-    let names = query::services("services", names).map_err(|invalid| invalid.to_string())?;
+    let names = names.ok_or_else(|| type_error("services", &value, "a list of names"))?;
+    let names = query::parse_services("services", names).map_err(|invalid| invalid.to_string())?;
     if names.len() > skyhound_core::topics::TOPICS_MAX {
         return Err(format!(
             "services has {} names, and {} is the most",
@@ -102,7 +103,7 @@ fn broadcast(value: Option<Value>) -> Result<bool, String> {
         None => Ok(false),
         Some(Value::Bool(yes)) => Ok(yes),
         Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(number.as_i64() != Some(0)),
-        Some(other) => Err(wrong("broadcast", &other, "true or false")),
+        Some(other) => Err(type_error("broadcast", &other, "true or false")),
     }
 }
 
@@ -111,12 +112,12 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> (String, Option<Vec<String>>) {
-        let event = Event::read(body.as_bytes()).unwrap();
-        (String::from_utf8(event.body.to_vec()).unwrap(), event.services)
+        let publication = PublishRequest::read(body.as_bytes()).unwrap();
+        (String::from_utf8(publication.body.to_vec()).unwrap(), publication.services)
     }
 
     #[test]
-    fn what_is_said_and_to_whom() {
+    fn a_publication_has_a_body_and_an_audience() {
         let body = |text: &str| format!(r#"{{"event_type":"t","event_body":"{text}"}}"#);
         let services = Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(read(r#"{"event_type":"t","event_body":"x","services":["a","b","A"]}"#), (body("x"), services));
@@ -124,13 +125,13 @@ mod tests {
             assert_eq!(read(&format!(r#"{{"event_type":"t","broadcast":{broadcast},"services":["a"]}}"#)).1, None);
         }
         for broadcast in ["false", "0", "null"] {
-            let said = read(&format!(r#"{{"x":1,"services":["a"],"event_type":"t","broadcast":{broadcast}}}"#));
-            assert_eq!(said, (body(""), Some(vec!["a".to_owned()])));
+            let publication = read(&format!(r#"{{"x":1,"services":["a"],"event_type":"t","broadcast":{broadcast}}}"#));
+            assert_eq!(publication, (body(""), Some(vec!["a".to_owned()])));
         }
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_publications_are_refused_with_a_reason() {
         let many = serde_json::to_string(&(0..101).map(|n| n.to_string()).collect::<Vec<_>>()).unwrap();
         for (body, sentence) in [
             ("", "the body is no JSON: EOF"),
@@ -151,7 +152,7 @@ mod tests {
             (r#"{"event_type":"t","broadcast":"yes"}"#, "broadcast is \"yes\"; give true or false"),
             (r#"{"event_type":"t","broadcast":1.5}"#, "broadcast is 1.5; give true or false"),
         ] {
-            let error = Event::read(body.as_bytes()).unwrap_err();
+            let error = PublishRequest::read(body.as_bytes()).unwrap_err();
             assert!(error.starts_with(sentence), "{body}: {error}");
         }
     }

@@ -1,10 +1,10 @@
-//! `service=engine&ip=10.0.0.5&port=3000&monitor=api,web` → [`Asked`].
+//! `service=engine&ip=10.0.0.5&port=3000&monitor=api,web` → [`RegisterRequest`].
 
-use super::DIALECT;
+use super::FRONTEND;
 use crate::form::Form;
 use skyhound_model::Registration;
-use skyhound_model::instance::Invalid;
-use skyhound_net::route::shown;
+use skyhound_model::instance::InvalidParameter;
+use skyhound_net::route::excerpt;
 
 /// The most services that one socket monitors.
 pub const MONITOR_MAX: usize = 256;
@@ -13,7 +13,7 @@ pub const SERVICE_MAX: usize = 255;
 
 /// What a registering socket asks for.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RegisterRequest {
     /// The instance.
     pub registration: Registration,
     /// Whom it listens to, besides its own service.
@@ -21,47 +21,57 @@ pub struct Asked {
 }
 
 /// What `/etcd/register` is asked.
-pub fn register(query: &str) -> Result<Asked, Invalid> {
-    let mut said = Form::read(query, &["service", "ip", "port", "monitor"], |_, _| Ok(()))?;
-    let mut need = |parameter, what| said.text(parameter).ok_or_else(|| Invalid::new(parameter, what));
+pub fn parse_register(query: &str) -> Result<RegisterRequest, InvalidParameter> {
+    let mut params = Form::read(query, &["service", "ip", "port", "monitor"], |_, _| Ok(()))?;
+    let mut need = |parameter, what| params.text(parameter).ok_or_else(|| InvalidParameter::new(parameter, what));
     let service = need("service", "is missing; say which service this process offers")?;
     let host = need("ip", "is missing; give the address or the name that the service is reached by")?;
-    let port = said
-        .number("port", &u16::MAX)?
-        .ok_or_else(|| Invalid::new("port", "is missing; give the port that the service listens on, 1 to 65535"))?;
-    let monitor = said.text("monitor").map_or(Ok(Vec::new()), |list| services("monitor", list.split(',')))?;
-    let registration = Registration { service, host, port, dialect: DIALECT, ..Registration::default() };
-    Ok(Asked { registration, monitor })
+    let port = params.number("port", &u16::MAX)?.ok_or_else(|| {
+        InvalidParameter::new("port", "is missing; give the port that the service listens on, 1 to 65535")
+    })?;
+    let monitor = params.text("monitor").map_or(Ok(Vec::new()), |list| parse_services("monitor", list.split(',')))?;
+    let registration = Registration { service, host, port, dialect: FRONTEND, ..Registration::default() };
+    Ok(RegisterRequest { registration, monitor })
 }
 
 /// What `/etcd/monitor` is asked.
-pub fn monitor(query: &str) -> Result<Vec<String>, Invalid> {
-    let mut said = Form::read(query, &["monitor"], |_, _| Ok(()))?;
-    let list = said.text("monitor");
-    let list = list.ok_or_else(|| Invalid::new("monitor", "is missing; name the services to listen to, as in a,b"))?;
-    services("monitor", list.split(','))
+pub fn parse_monitor(query: &str) -> Result<Vec<String>, InvalidParameter> {
+    let mut params = Form::read(query, &["monitor"], |_, _| Ok(()))?;
+    let list = params.text("monitor");
+    let list =
+        list.ok_or_else(|| InvalidParameter::new("monitor", "is missing; name the services to listen to, as in a,b"))?;
+    parse_services("monitor", list.split(','))
 }
 
 /// Names of services, each once whatever its case. hound-dog's peers name theirs as they like, so that only what no
 /// key can hold is refused.
-pub fn services<'s>(parameter: &'static str, names: impl IntoIterator<Item = &'s str>) -> Result<Vec<String>, Invalid> {
+pub fn parse_services<'s>(
+    parameter: &'static str,
+    names: impl IntoIterator<Item = &'s str>,
+) -> Result<Vec<String>, InvalidParameter> {
     let mut all: Vec<String> = Vec::new();
     for name in names {
         if name.is_empty() {
-            return Err(Invalid::new(parameter, "has an empty name"));
+            return Err(InvalidParameter::new(parameter, "has an empty name"));
         }
         if name.len() > SERVICE_MAX {
             let problem = format!("has a name of {} bytes, and {SERVICE_MAX} is the most", name.len());
-            return Err(Invalid::new(parameter, problem));
+            return Err(InvalidParameter::new(parameter, problem));
         }
         if let Some(odd) = name.chars().find(|c| *c == '/' || c.is_control()) {
-            return Err(Invalid::new(parameter, format!("has {odd:?} in {:?}; no service has", shown(name))));
+            return Err(InvalidParameter::new(
+                parameter,
+                format!("has {odd:?} in {:?}; no service has", excerpt(name)),
+            ));
         }
         if !all.iter().any(|other| other.eq_ignore_ascii_case(name)) {
             all.push(name.to_owned());
         }
         if all.len() > MONITOR_MAX {
-            return Err(Invalid::new(parameter, format!("has more than {MONITOR_MAX} names, and that is the most")));
+            return Err(InvalidParameter::new(
+                parameter,
+                format!("has more than {MONITOR_MAX} names, and that is the most"),
+            ));
         }
     }
     Ok(all)
@@ -72,17 +82,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_asked() {
-        let asked = register("service=engine&ip=10.0.0.5&port=3000&monitor=api,web,API&x=y").unwrap();
-        let said = asked.registration;
-        assert_eq!((said.service.as_str(), said.host.as_str(), said.port), ("engine", "10.0.0.5", 3000));
-        assert_eq!(asked.monitor, ["api", "web"]);
-        assert!(register("service=engine&ip=10.0.0.5&port=3000&monitor=").unwrap().monitor.is_empty());
-        assert_eq!(monitor("monitor=my.service%20x").unwrap(), ["my.service x"]);
+    fn valid_queries_are_parsed() {
+        let request = parse_register("service=engine&ip=10.0.0.5&port=3000&monitor=api,web,API&x=y").unwrap();
+        let registration = request.registration;
+        assert_eq!(
+            (registration.service.as_str(), registration.host.as_str(), registration.port),
+            ("engine", "10.0.0.5", 3000)
+        );
+        assert_eq!(request.monitor, ["api", "web"]);
+        assert!(parse_register("service=engine&ip=10.0.0.5&port=3000&monitor=").unwrap().monitor.is_empty());
+        assert_eq!(parse_monitor("monitor=my.service%20x").unwrap(), ["my.service x"]);
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_parameter() {
         let many = format!("monitor={}", (0..=MONITOR_MAX).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
         for (query, sentence) in [
             ("", "monitor is missing; name the services"),
@@ -94,7 +107,7 @@ mod tests {
             ("monitor=%ff", "monitor is \"%ff\", and that is not UTF-8"),
             (&many, "monitor has more than 256 names"),
         ] {
-            let error = monitor(query).unwrap_err().to_string();
+            let error = parse_monitor(query).unwrap_err().to_string();
             assert!(error.starts_with(sentence), "{error}");
         }
     }

@@ -5,18 +5,18 @@
 //! on all daemons of the same store, one gets each message.
 //!
 //! Owns: the topic's key, how a publication is said. Does not own: topics and queues ([`skyhound_core::topics`]), the life of
-//! the socket ([`crate::hold`]: it is pinged by `--timeout`, where the original has 54 s).
+//! the socket ([`crate::connection`]: it is pinged by `--timeout`, where the original has 54 s).
 
-use super::{DIALECT, Micro};
+use super::{FRONTEND, Micro};
+use crate::connection::{ConnectionHandler, Outgoing, serve};
+use crate::ensure_running;
 use crate::error::invalid;
 use crate::form::Form;
-use crate::hold::{News, Talk, hold};
-use crate::not_stopping;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use serde_json::json;
 use skyhound_core::registry::Claim;
-use skyhound_core::topics::{Heard, Message, Subscription, To, Topics};
+use skyhound_core::topics::{Message, Received, Recipients, Subscription, Topics};
 use skyhound_net::websocket::{Handshake, Utf8Bytes};
 use skyhound_net::{HttpError, Peer, Reply, Request};
 use std::fmt::Write;
@@ -24,15 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The key of topics in the store.
-pub const ROOT: &str = "/skyhound/topics";
+pub const TOPICS_PREFIX: &str = "/skyhound/topics";
 /// How long the last message of a topic stays in the store, at the most: clients name as many topics as they like.
-pub const KEPT: Duration = Duration::from_secs(3600);
+pub const MESSAGE_TTL: Duration = Duration::from_secs(3600);
 /// The longest name of a topic or a queue, in bytes.
 pub const NAME_MAX: usize = 256;
 
 /// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no
 /// small letter is written by its number, but for digits and what names are joined with.
-fn key(topic: &str) -> String {
+fn topic_key(topic: &str) -> String {
     topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' => key.push(byte.into()),
@@ -45,70 +45,70 @@ fn key(topic: &str) -> String {
 
 /// GET.
 pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
-    let mut said =
+    let mut params =
         Form::read(request.uri().query().unwrap_or_default(), &["topic", "queue"], |_, _| Ok(())).map_err(invalid)?;
-    let Some(topic) = said.text("topic") else {
+    let Some(topic) = params.text("topic") else {
         return Err(HttpError::bad_request("topic is missing; say which one, as in /broker?topic=news"));
     };
-    let queue = said.text("queue");
+    let queue = params.text("queue");
     if topic.len().max(queue.as_ref().map_or(0, String::len)) > NAME_MAX {
         return Err(HttpError::bad_request(format!("topic and queue are {NAME_MAX} bytes each at the most")));
     }
     let handshake = Handshake::read(&mut request)?;
-    not_stopping(&peer)?;
-    let topic = key(&topic);
+    ensure_running(&peer)?;
+    let topic = topic_key(&topic);
     let topics = Arc::clone(&micro.app.topics);
-    let ear = match queue {
-        Some(queue) => topics.join(&topic, &key(&queue)).await,
+    let subscription = match queue {
+        Some(queue) => topics.join(&topic, &topic_key(&queue)).await,
         None => topics.subscribe([topic.clone()]).await,
     };
-    let ear = ear.map_err(|error| HttpError::unavailable(error.to_string()))?;
+    let subscription = subscription.map_err(|error| HttpError::unavailable(error.to_string()))?;
     let (reply, upgrade) = handshake.accept();
-    let talk = Box::new(OnTopic { topics, topic: [topic], ear });
-    tokio::spawn(hold(Arc::clone(&micro.app), talk, upgrade, peer.seat));
+    let handler = Box::new(TopicConnection { topics, topic: [topic], subscription });
+    tokio::spawn(serve(Arc::clone(&micro.app), handler, upgrade, peer.permit));
     Ok(reply)
 }
 
 /// A socket on a topic.
-struct OnTopic {
+struct TopicConnection {
     topics: Arc<Topics>,
     topic: [String; 1],
-    ear: Subscription,
+    subscription: Subscription,
 }
 
-impl Talk for OnTopic {
-    const DIALECT: &'static str = DIALECT;
+impl ConnectionHandler for TopicConnection {
+    const FRONTEND: &'static str = FRONTEND;
 
-    async fn told(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
+    async fn on_text(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
         self.publish(text.into()).await.map(|()| None)
     }
 
-    async fn told_bytes(&mut self, bytes: Bytes) -> Option<Result<Option<Bytes>, Bytes>> {
+    async fn on_binary(&mut self, bytes: Bytes) -> Option<Result<Option<Bytes>, Bytes>> {
         Some(self.publish(bytes).await.map(|()| None))
     }
 
-    async fn news(&mut self) -> News {
+    async fn next_message(&mut self) -> Outgoing {
         loop {
-            match self.ear.next().await {
-                Heard::Message(message) => {
-                    if let Some(text) = message.said(said) {
-                        return News::Text(text);
+            match self.subscription.next().await {
+                Received::Message(message) => {
+                    if let Some(text) = message.rendered(publication_json) {
+                        return Outgoing::Text(text);
                     }
                 }
-                Heard::Behind => return News::Behind,
+                Received::Lagged => return Outgoing::Lagged,
             }
         }
     }
 
-    fn claim(self) -> Option<Claim> {
+    fn into_claim(self) -> Option<Claim> {
         None
     }
 }
 
-impl OnTopic {
+impl TopicConnection {
     /// A publication that fails is said in the form of one, as its client reads nothing else.
     async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
-        let published = self.topics.publish(To::Topics(&self.topic), body).await;
+        let published = self.topics.publish(Recipients::Topics(&self.topic), body).await;
         published.map_err(|error| {
             json!({ "Header": { "Error": format!("nothing was published: {error}") }, "Body": "" }).to_string().into()
         })
@@ -116,7 +116,7 @@ impl OnTopic {
 }
 
 /// As the original's clients read it.
-fn said(message: &Message) -> Option<Bytes> {
+fn publication_json(message: &Message) -> Option<Bytes> {
     let body = BASE64.encode(&message.body);
     message.topic.as_ref().map(|_| Bytes::from(format!(r#"{{"Header":null,"Body":"{body}"}}"#)))
 }
@@ -126,8 +126,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_have_a_case_and_any_character() {
-        assert_eq!((key("go.micro-news_1"), key("News")), ("go.micro-news_1".into(), "%4eews".into()));
-        assert_eq!((key("a/../b"), key("%4eews")), ("a%2f..%2fb".into(), "%254eews".into()));
+    fn topic_keys_keep_case_and_any_character() {
+        assert_eq!((topic_key("go.micro-news_1"), topic_key("News")), ("go.micro-news_1".into(), "%4eews".into()));
+        assert_eq!((topic_key("a/../b"), topic_key("%4eews")), ("a%2f..%2fb".into(), "%254eews".into()));
     }
 }

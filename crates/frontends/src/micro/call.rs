@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How long a node may take to take a connection: beside it there is time for others.
-pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an idle connection to a node is kept for the next call.
-pub const IDLE: Duration = Duration::from_secs(30);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections that are kept for one node.
 pub const IDLE_MAX: usize = 8;
 /// The largest answer of a node, in bytes: so much of it is held in memory.
@@ -29,14 +29,14 @@ pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
 /// A client of all nodes.
 #[derive(Debug)]
-pub struct Caller {
+pub struct RpcClient {
     http: Client<HttpConnector, Full<Bytes>>,
     next: AtomicU64,
 }
 
 /// What came of a call.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The result, as the node wrote it.
     Result(Box<RawValue>),
     /// What the node says is wrong.
@@ -49,30 +49,30 @@ pub enum Outcome {
 
 /// The answer.
 #[derive(serde::Deserialize)]
-struct Answer {
+struct RpcResponse {
     #[serde(default)]
     result: Option<Box<RawValue>>,
     #[serde(default)]
     error: Value,
 }
 
-impl Default for Caller {
+impl Default for RpcClient {
     fn default() -> Self {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_DEADLINE));
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(connector);
         Self { http, next: AtomicU64::new(1) }
     }
 }
 
-impl Caller {
+impl RpcClient {
     /// Calls a method at `HOST:PORT`. Bound it: a node may never answer. Dropping the future hangs up.
-    pub async fn call(&self, place: &str, method: &str, request: &RawValue) -> Outcome {
+    pub async fn call(&self, address: &str, method: &str, request: &RawValue) -> CallOutcome {
         let id = self.next.fetch_add(1, Relaxed);
         let method = Value::from(method);
         // The request is passed on as it came, whatever its numbers.
@@ -80,39 +80,39 @@ impl Caller {
         let json = HeaderValue::from_static("application/json");
         let call = Request::builder()
             .method(Method::POST)
-            .uri(format!("http://{place}/"))
+            .uri(format!("http://{address}/"))
             .header(CONTENT_TYPE, &json)
             .header(ACCEPT, &json)
             .body(Full::new(Bytes::from(body)));
         let call = match call {
             Ok(call) => call,
-            Err(error) => return Outcome::Unreachable(format!("{place:?} is no address: {error}")),
+            Err(error) => return CallOutcome::Unreachable(format!("{address:?} is no address: {error}")),
         };
         let reply = match self.http.request(call).await {
             Ok(reply) => reply,
-            Err(error) if error.is_connect() => return Outcome::Unreachable(root_cause(&error)),
-            Err(error) => return Outcome::Broken(root_cause(&error)),
+            Err(error) if error.is_connect() => return CallOutcome::Unreachable(root_cause(&error)),
+            Err(error) => return CallOutcome::Broken(root_cause(&error)),
         };
         let status = reply.status();
         match Limited::new(reply.into_body(), ANSWER_MAX).collect().await {
             Ok(body) => read(status, &body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
-                Outcome::Broken(format!("its answer is over {ANSWER_MAX} bytes, and that is the most"))
+                CallOutcome::Broken(format!("its answer is over {ANSWER_MAX} bytes, and that is the most"))
             }
-            Err(error) => Outcome::Broken(format!("its answer ended early: {error}")),
+            Err(error) => CallOutcome::Broken(format!("its answer ended early: {error}")),
         }
     }
 }
 
 /// An answer counts whatever its status: servers say an error in JSON with a status of their liking.
-fn read(status: StatusCode, body: &[u8]) -> Outcome {
+fn read(status: StatusCode, body: &[u8]) -> CallOutcome {
     match serde_json::from_slice(body) {
-        Ok(Answer { error, .. }) if !error.is_null() => Outcome::Error(error),
-        Ok(Answer { result: Some(result), .. }) => Outcome::Result(result),
-        Ok(Answer { result: None, .. }) if status.is_success() && is_object(body) => {
-            Outcome::Result(RawValue::NULL.to_owned())
+        Ok(RpcResponse { error, .. }) if !error.is_null() => CallOutcome::Error(error),
+        Ok(RpcResponse { result: Some(result), .. }) => CallOutcome::Result(result),
+        Ok(RpcResponse { result: None, .. }) if status.is_success() && is_object(body) => {
+            CallOutcome::Result(RawValue::NULL.to_owned())
         }
-        _ => Outcome::Broken(format!("it answered {status} and no JSON-RPC")),
+        _ => CallOutcome::Broken(format!("it answered {status} and no JSON-RPC")),
     }
 }
 
@@ -124,16 +124,16 @@ fn is_object(body: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn said(status: u16, body: &str) -> String {
+    fn outcome_text(status: u16, body: &str) -> String {
         match read(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
-            Outcome::Result(result) => format!("result {result}"),
-            Outcome::Error(error) => format!("error {error}"),
-            Outcome::Unreachable(why) | Outcome::Broken(why) => why,
+            CallOutcome::Result(result) => format!("result {result}"),
+            CallOutcome::Error(error) => format!("error {error}"),
+            CallOutcome::Unreachable(why) | CallOutcome::Broken(why) => why,
         }
     }
 
     #[test]
-    fn answers_of_servers_of_any_kind() {
+    fn responses_of_any_server_are_understood() {
         for (status, body, is) in [
             (
                 200,
@@ -149,7 +149,7 @@ mod tests {
             (200, "[]", "it answered 200 OK and no JSON-RPC"),
             (502, "{}", "it answered 502 Bad Gateway and no JSON-RPC"),
         ] {
-            assert_eq!(said(status, body), is, "{body}");
+            assert_eq!(outcome_text(status, body), is, "{body}");
         }
     }
 }

@@ -4,13 +4,16 @@
 //! ([`super::service`]).
 
 use serde_json::{Map, Value, json};
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 
 /// An endpoint with its fields as they are written.
-pub(super) fn endpoint(value: Value) -> Result<Value, Invalid> {
+pub(super) fn endpoint(value: Value) -> Result<Value, InvalidParameter> {
     let Value::Object(fields) = value else {
-        return Err(Invalid::new("endpoints", "has one that is no object; say it as {\"name\", \"request\", …}"));
+        return Err(InvalidParameter::new(
+            "endpoints",
+            "has one that is no object; say it as {\"name\", \"request\", …}",
+        ));
     };
     let mut fields = Fields::new("endpoints", fields);
     Ok(json!({
@@ -22,11 +25,13 @@ pub(super) fn endpoint(value: Value) -> Result<Value, Invalid> {
 }
 
 /// VALUE: what a request or a response looks like. As deep as the parser goes, which is 128.
-fn shape(fields: Map<String, Value>) -> Result<Value, Invalid> {
+fn shape(fields: Map<String, Value>) -> Result<Value, InvalidParameter> {
     let mut fields = Fields::new("endpoints", fields);
     let values = fields.list("values")?.into_iter().map(|value| match value {
         Value::Object(fields) => shape(fields),
-        _ => Err(Invalid::new("endpoints", "has values that are no objects; say them as {\"name\", \"type\"}")),
+        _ => {
+            Err(InvalidParameter::new("endpoints", "has values that are no objects; say them as {\"name\", \"type\"}"))
+        }
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "name": fields.text("name")?, "type": fields.text("type")?, "values": values }))
@@ -45,12 +50,12 @@ impl Fields {
         Self { of, fields: fields.map(|(name, value)| (name.to_lowercase(), value)).collect() }
     }
 
-    fn wrong(&self, name: &str, wants: &str, value: &Value) -> Invalid {
+    fn wrong(&self, name: &str, wants: &str, value: &Value) -> InvalidParameter {
         let shown: String = value.to_string().chars().take(80).collect();
-        Invalid::new(self.of, format!("has {name}: {shown}, and that takes {wants}"))
+        InvalidParameter::new(self.of, format!("has {name}: {shown}, and that takes {wants}"))
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<String, Invalid> {
+    pub(super) fn text(&mut self, name: &str) -> Result<String, InvalidParameter> {
         match self.fields.remove(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
@@ -58,12 +63,12 @@ impl Fields {
         }
     }
 
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<u64>, Invalid> {
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<u64>, InvalidParameter> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
         value.as_u64().map(Some).ok_or_else(|| self.wrong(name, "a whole number", &value))
     }
 
-    pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, Invalid> {
+    pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, InvalidParameter> {
         match self.fields.remove(name) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => Ok(values),
@@ -71,7 +76,7 @@ impl Fields {
         }
     }
 
-    fn optional(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Invalid> {
+    fn optional(&mut self, name: &str) -> Result<Option<Map<String, Value>>, InvalidParameter> {
         match self.fields.remove(name) {
             None => Ok(None),
             Some(Value::Object(fields)) => Ok(Some(fields)),
@@ -79,7 +84,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Result<Map<String, Value>, Invalid> {
+    pub(super) fn object(&mut self, name: &str) -> Result<Map<String, Value>, InvalidParameter> {
         Ok(self.optional(name)?.unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 //! - [`registry`]: `/registry` lists, registers and removes;
 //! - [`broker`]: `/broker` says and hears messages on topics;
 //! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
-//! - [`service`], [`shown`]: a service in that dialect's JSON, and the entries that it is here.
+//! - [`service`], [`describe`]: a service in that dialect's JSON, and the entries that it is here.
 //!
 //! Registrations are not held by anybody: they stay until they are removed, or for a term that the peer gives
 //! ([`skyhound_core::registry`], lasting entries). Any page in a browser may use these endpoints, as in the original: there
@@ -11,11 +11,11 @@
 
 pub mod broker;
 pub mod call;
+pub mod describe;
 mod fields;
 pub mod registry;
 pub mod rpc;
 pub mod service;
-pub mod shown;
 
 use crate::app::App;
 use hyper::header::{
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// The name that entries and counters say this dialect by.
-pub const DIALECT: &str = "micro";
+pub const FRONTEND: &str = "micro";
 
 /// Methods and headers that a page of another origin may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
@@ -40,17 +40,20 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 #[derive(Debug)]
 pub struct Micro {
     app: Arc<App>,
-    caller: call::Caller,
-    /// See [`rpc::CALLS`].
+    rpc_client: call::RpcClient,
+    /// See [`rpc::CONCURRENT_CALLS`].
     calls: Semaphore,
 }
 
 /// All of them.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let micro =
-        Arc::new(Micro { app: Arc::clone(app), caller: call::Caller::default(), calls: Semaphore::new(rpc::CALLS) });
+    let micro = Arc::new(Micro {
+        app: Arc::clone(app),
+        rpc_client: call::RpcClient::default(),
+        calls: Semaphore::new(rpc::CONCURRENT_CALLS),
+    });
     let mut routes = Vec::new();
-    routes.extend(open(
+    routes.extend(cors_routes(
         &micro,
         "/registry",
         &[
@@ -59,12 +62,12 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
             (Method::DELETE, |request, peer, micro| Box::pin(registry::delete(request, peer, micro))),
         ],
     ));
-    routes.extend(open(
+    routes.extend(cors_routes(
         &micro,
         "/rpc",
         &[(Method::POST, |request, peer, micro| Box::pin(rpc::post(request, peer, micro)))],
     ));
-    routes.extend(open(
+    routes.extend(cors_routes(
         &micro,
         "/broker",
         &[(Method::GET, |request, peer, micro| Box::pin(broker::open(request, peer, micro)))],
@@ -73,24 +76,24 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
 }
 
 /// Who answers.
-type Answer = fn(Request, Peer, Arc<Micro>) -> route::Answer;
+type EndpointHandler = fn(Request, Peer, Arc<Micro>) -> route::ResponseFuture;
 
 /// The rows of a path that pages of all origins may use, errors included.
-fn open(micro: &Arc<Micro>, path: &'static str, rows: &[(Method, Answer)]) -> Vec<Route> {
+fn cors_routes(micro: &Arc<Micro>, path: &'static str, rows: &[(Method, EndpointHandler)]) -> Vec<Route> {
     let rows = rows.iter().map(|(method, answer)| {
         let (micro, answer) = (Arc::clone(micro), *answer);
         Route::new(method.clone(), path, move |request, peer| {
             let answering = answer(request, peer, Arc::clone(&micro));
-            async move { Ok(to_all_origins(answering.await.unwrap_or_else(HttpError::into_reply))) }
+            async move { Ok(allow_all_origins(answering.await.unwrap_or_else(HttpError::into_reply))) }
         })
     });
     let preflight =
-        Route::new(Method::OPTIONS, path, |_, _| async { Ok(to_all_origins(route::text(StatusCode::OK, ""))) });
+        Route::new(Method::OPTIONS, path, |_, _| async { Ok(allow_all_origins(route::text(StatusCode::OK, ""))) });
     rows.chain([preflight]).collect()
 }
 
 /// Allows pages of every origin to read the response.
-pub fn to_all_origins(mut reply: Reply) -> Reply {
+pub fn allow_all_origins(mut reply: Reply) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);

@@ -3,9 +3,9 @@
 //! The original registers the first node of a body only, and answers 500 to whatever it cannot read; here all nodes
 //! count, and what is wrong is a 400 and a sentence.
 
-use super::service::{Service, term};
-use super::shown::versions;
-use super::{DIALECT, Micro};
+use super::describe::service_versions;
+use super::service::{Service, parse_ttl};
+use super::{FRONTEND, Micro};
 use crate::app::App;
 use crate::error::{invalid, refused};
 use crate::form::Form;
@@ -20,20 +20,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What is known, once anything is.
-pub(super) fn known(app: &App) -> Result<Arc<Snapshot>, HttpError> {
-    app.known("the store was not read yet; ask again")
+pub(super) fn current_snapshot(app: &App) -> Result<Arc<Snapshot>, HttpError> {
+    app.loaded_snapshot("the store was not read yet; ask again")
 }
 
 /// GET: all services by name, or one with its nodes.
 pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
-    let snapshot = known(app)?;
-    let mut said =
+    let snapshot = current_snapshot(app)?;
+    let mut params =
         Form::read(request.uri().query().unwrap_or_default(), &["service"], |_, _| Ok(())).map_err(invalid)?;
-    let Some(service) = said.text("service") else {
+    let Some(service) = params.text("service") else {
         let services: Vec<_> = snapshot.services().map(|name| json!({ "name": &**name })).collect();
         return Ok(route::json(StatusCode::OK, &services.into()));
     };
-    let found = versions(&service, snapshot.instances(&service).map(Arc::as_ref));
+    let found = service_versions(&service, snapshot.instances(&service).map(Arc::as_ref));
     if found.is_empty() {
         return Err(HttpError::new(StatusCode::NOT_FOUND, "Service not found"));
     }
@@ -43,17 +43,19 @@ pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
 /// POST: registers every node.
 pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let app = &micro.app;
-    let said =
-        read(request, &peer, app, |said| said).await.inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
-    let _turn = app.turns.turn().await.inspect_err(|_| app.metrics.registration(DIALECT, "unavailable"))?;
-    let put = |instance| app.registry.put_lasting(instance, said.term);
-    match try_join_all(said.instances.into_iter().map(put)).await {
+    let request_body = read_request(request, &peer, app, |service| service)
+        .await
+        .inspect_err(|_| app.metrics.registration(FRONTEND, "invalid"))?;
+    let _permit =
+        app.registration_permits.acquire().await.inspect_err(|_| app.metrics.registration(FRONTEND, "unavailable"))?;
+    let put = |instance| app.registry.put_persistent(instance, request_body.ttl);
+    match try_join_all(request_body.instances.into_iter().map(put)).await {
         Ok(_) => {
-            app.metrics.registration(DIALECT, "ok");
+            app.metrics.registration(FRONTEND, "ok");
             Ok(route::text(StatusCode::OK, ""))
         }
         Err(error) => {
-            app.metrics.registration(DIALECT, outcome(&error));
+            app.metrics.registration(FRONTEND, outcome(&error));
             Err(refused(error))
         }
     }
@@ -62,28 +64,28 @@ pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Res
 /// DELETE: removes every node; one that is not there is removed already.
 pub(super) async fn delete(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let app = &micro.app;
-    let said = read(request, &peer, app, Service::to_remove).await?;
-    let removed = said.instances.iter().map(|instance| app.registry.remove_lasting(&instance.key));
+    let request_body = read_request(request, &peer, app, Service::for_removal).await?;
+    let removed = request_body.instances.iter().map(|instance| app.registry.remove_persistent(&instance.key));
     try_join_all(removed).await.map_err(refused)?;
-    app.metrics.release(DIALECT, "removed");
+    app.metrics.release(FRONTEND, "removed");
     Ok(route::text(StatusCode::OK, ""))
 }
 
 /// What a body says, checked.
-struct Said {
+struct ServiceRequest {
     instances: Vec<Instance>,
-    term: Option<Duration>,
+    ttl: Option<Duration>,
 }
 
-async fn read(
+async fn read_request(
     request: Request,
     peer: &Peer,
     app: &App,
     with: impl FnOnce(Service) -> Service,
-) -> Result<Said, HttpError> {
-    let mut said = Form::read(request.uri().query().unwrap_or_default(), &["ttl"], |_, _| Ok(())).map_err(invalid)?;
-    let ttl = said.text("ttl").map(|ttl| term(&ttl)).transpose().map_err(invalid)?;
-    let body = http::body(request, &app.limits).await?;
+) -> Result<ServiceRequest, HttpError> {
+    let mut params = Form::read(request.uri().query().unwrap_or_default(), &["ttl"], |_, _| Ok(())).map_err(invalid)?;
+    let ttl = params.text("ttl").map(|ttl| parse_ttl(&ttl)).transpose().map_err(invalid)?;
+    let body = http::read_body(request, &app.limits).await?;
     let mut service = with(Service::read(&body).map_err(invalid)?);
     service.ttl_s = ttl.or(service.ttl_s);
     let mut instances = service.instances(&app.naming, peer.addr.ip()).map_err(invalid)?;
@@ -91,5 +93,5 @@ async fn read(
     instances.reverse();
     let mut keys = std::collections::HashSet::new();
     instances.retain(|instance| keys.insert(instance.key.clone()));
-    Ok(Said { instances, term: service.ttl_s.map(Duration::from_secs) })
+    Ok(ServiceRequest { instances, ttl: service.ttl_s.map(Duration::from_secs) })
 }

@@ -11,15 +11,15 @@
 //! ([`super::call`]).
 
 use super::Micro;
-use super::call::Outcome;
-use super::registry::known;
+use super::call::CallOutcome;
+use super::registry::current_snapshot;
 use crate::form::Form;
 use crate::pick::pick;
 use hyper::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use skyhound_core::catalog::Stored;
+use skyhound_core::catalog::StoredEntry;
 use skyhound_model::{Host, Label, address};
 use skyhound_net::{HttpError, Peer, Reply, Request, http, route};
 use std::collections::BTreeMap;
@@ -28,19 +28,19 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a call may take, with all its tries: the original client's own.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a client may ask for (`Timeout: SECONDS`, as later versions of the original have it).
-pub const DEADLINE_MAX_S: u64 = 300;
+pub const CALL_TIMEOUT_MAX_S: u64 = 300;
 /// Calls under way at a time: each may hold an answer of [`super::call::ANSWER_MAX`].
-pub const CALLS: usize = 256;
+pub const CONCURRENT_CALLS: usize = 256;
 /// Nodes that are tried for one call.
-pub const TRIES: usize = 3;
+pub const ATTEMPTS_MAX: usize = 3;
 
-const RPC: &str = "go.micro.rpc";
-const CLIENT: &str = "go.micro.client";
+const RPC_ERROR_ID: &str = "go.micro.rpc";
+const CLIENT_ERROR_ID: &str = "go.micro.client";
 
 /// What a client asks for.
-struct Call {
+struct CallRequest {
     service: String,
     method: String,
     request: Box<RawValue>,
@@ -49,13 +49,13 @@ struct Call {
 
 /// What a client hears: `{"id", "code", "detail", "status"}`, and the status of that code.
 #[derive(Debug, PartialEq)]
-struct Failure {
+struct RpcError {
     status: StatusCode,
     body: Value,
     retry: bool,
 }
 
-impl Failure {
+impl RpcError {
     fn new(id: &str, status: StatusCode, detail: impl std::fmt::Display) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
         let body = json!({ "id": id, "code": status.as_u16(), "detail": detail.to_string(), "status": reason });
@@ -63,19 +63,19 @@ impl Failure {
     }
 
     fn bad(detail: impl std::fmt::Display) -> Self {
-        Self::new(RPC, StatusCode::BAD_REQUEST, detail)
+        Self::new(RPC_ERROR_ID, StatusCode::BAD_REQUEST, detail)
     }
 
     fn failed(detail: impl std::fmt::Display) -> Self {
-        Self::new(CLIENT, StatusCode::INTERNAL_SERVER_ERROR, detail)
+        Self::new(CLIENT_ERROR_ID, StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
     fn busy(detail: impl std::fmt::Display) -> Self {
-        Self { retry: true, ..Self::new(CLIENT, StatusCode::SERVICE_UNAVAILABLE, detail) }
+        Self { retry: true, ..Self::new(CLIENT_ERROR_ID, StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// What a node says is wrong. Its own error of this form goes on as it is, with its code.
-    fn of_node(error: &Value) -> Self {
+    fn from_node(error: &Value) -> Self {
         let inner = error.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let body = inner.as_ref().filter(|value| value.is_object()).unwrap_or(error);
         let code = body.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
@@ -96,10 +96,10 @@ impl Failure {
     }
 }
 
-impl From<HttpError> for Failure {
+impl From<HttpError> for RpcError {
     fn from(error: HttpError) -> Self {
         let retry = error.status() == StatusCode::SERVICE_UNAVAILABLE;
-        Self { retry, ..Self::new(RPC, error.status(), error.sentence()) }
+        Self { retry, ..Self::new(RPC_ERROR_ID, error.status(), error.message()) }
     }
 }
 
@@ -114,48 +114,58 @@ pub(super) async fn post(request: Request, _: Peer, micro: Arc<Micro>) -> Result
     })
 }
 
-async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, Failure> {
-    let Ok(_turn) = micro.calls.try_acquire() else {
-        return Err(Failure::busy(format!("{CALLS} calls are under way, and that is the most; come again")));
+async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, RpcError> {
+    let Ok(_permit) = micro.calls.try_acquire() else {
+        return Err(RpcError::busy(format!(
+            "{CONCURRENT_CALLS} calls are under way, and that is the most; come again"
+        )));
     };
-    let deadline = deadline(request.headers())?;
+    let deadline = call_timeout(request.headers())?;
     let form = !is_json(request.headers());
-    let body = http::body(request, &micro.app.limits).await?;
-    let call = if form { Call::from_form(&body) } else { Call::from_json(&body) }?;
-    let places = if call.address.is_empty() { places(micro, &call.service)? } else { vec![place(&call.address)?] };
+    let body = http::read_body(request, &micro.app.limits).await?;
+    let call = if form { CallRequest::from_form(&body) } else { CallRequest::from_json(&body) }?;
+    let addresses = if call.address.is_empty() {
+        node_addresses(micro, &call.service)?
+    } else {
+        vec![parse_address(&call.address)?]
+    };
     let mut tried = Vec::new();
-    let asking = async {
-        for place in &places {
-            tried.push(place.as_str());
-            match micro.caller.call(place, &call.method, &call.request).await {
-                Outcome::Result(result) => return Ok(result),
-                Outcome::Error(error) => return Err(Failure::of_node(&error)),
-                Outcome::Broken(why) => return Err(Failure::failed(format!("{place}: {why}"))),
-                Outcome::Unreachable(why) => tracing::debug!(place, why, "a node cannot be reached"),
+    let attempts = async {
+        for address in &addresses {
+            tried.push(address.as_str());
+            match micro.rpc_client.call(address, &call.method, &call.request).await {
+                CallOutcome::Result(result) => return Ok(result),
+                CallOutcome::Error(error) => return Err(RpcError::from_node(&error)),
+                CallOutcome::Broken(why) => return Err(RpcError::failed(format!("{address}: {why}"))),
+                CallOutcome::Unreachable(why) => tracing::debug!(address, why, "a node cannot be reached"),
             }
         }
-        let none = format!("none of {} can be reached", places.join(", "));
-        Err(Failure::failed(none))
+        let message = format!("none of {} can be reached", addresses.join(", "));
+        Err(RpcError::failed(message))
     };
-    timeout(deadline, asking).await.unwrap_or_else(|_| {
+    timeout(deadline, attempts).await.unwrap_or_else(|_| {
         let last = tried.last().copied().unwrap_or_default();
-        Err(Failure::new(CLIENT, StatusCode::REQUEST_TIMEOUT, format!("no answer from {last} within {deadline:?}")))
+        Err(RpcError::new(
+            CLIENT_ERROR_ID,
+            StatusCode::REQUEST_TIMEOUT,
+            format!("no answer from {last} within {deadline:?}"),
+        ))
     })
 }
 
 /// Nodes in the order in which to try them.
-fn places(micro: &Micro, service: &str) -> Result<Vec<String>, Failure> {
-    let snapshot = known(&micro.app)?;
+fn node_addresses(micro: &Micro, service: &str) -> Result<Vec<String>, RpcError> {
+    let snapshot = current_snapshot(&micro.app)?;
     let nodes = || snapshot.instances(service).filter(|stored| stored.entry.host.is_some() && stored.entry.port != 0);
-    let mut drawn: Vec<&Arc<Stored>> = Vec::new();
-    while drawn.len() < TRIES
+    let mut drawn: Vec<&Arc<StoredEntry>> = Vec::new();
+    while drawn.len() < ATTEMPTS_MAX
         && let Some(next) = pick(nodes().filter(|node| drawn.iter().all(|other| other.key != node.key)))
     {
         drawn.push(next);
     }
     if drawn.is_empty() {
-        let nobody = format!("there is no node of {:?}", route::shown(service));
-        return Err(Failure::new(CLIENT, StatusCode::NOT_FOUND, nobody));
+        let nobody = format!("there is no node of {:?}", route::excerpt(service));
+        return Err(RpcError::new(CLIENT_ERROR_ID, StatusCode::NOT_FOUND, nobody));
     }
     Ok(drawn.into_iter().filter_map(|stored| Some(authority(stored.entry.host.as_ref()?, stored.entry.port))).collect())
 }
@@ -167,25 +177,25 @@ fn authority(host: &Host, port: u16) -> String {
     }
 }
 
-fn place(text: &str) -> Result<String, Failure> {
-    let wrong = || Failure::bad(format!("address is {:?}; give HOST:PORT", route::shown(text)));
+fn parse_address(text: &str) -> Result<String, RpcError> {
+    let wrong = || RpcError::bad(format!("address is {:?}; give HOST:PORT", route::excerpt(text)));
     let (host, port) = address::host_and_port(text).ok_or_else(wrong)?;
     let host = Host::parse(host).map_err(|_| wrong())?;
     match &host {
         // DNS can say names that no URL can.
-        Host::Name(name) if name.labels().iter().any(|label| Label::registered(&label.to_string()).is_err()) => {
+        Host::Name(name) if name.labels().iter().any(|label| Label::registrable(&label.to_string()).is_err()) => {
             Err(wrong())
         }
         _ => Ok(authority(&host, port)),
     }
 }
 
-fn deadline(headers: &HeaderMap) -> Result<Duration, Failure> {
-    let Some(timeout) = headers.get(HeaderName::from_static("timeout")) else { return Ok(DEADLINE) };
+fn call_timeout(headers: &HeaderMap) -> Result<Duration, RpcError> {
+    let Some(timeout) = headers.get(HeaderName::from_static("timeout")) else { return Ok(CALL_TIMEOUT) };
     let seconds = timeout.to_str().ok().and_then(|text| text.trim().parse().ok());
-    match seconds.filter(|seconds| (1..=DEADLINE_MAX_S).contains(seconds)) {
+    match seconds.filter(|seconds| (1..=CALL_TIMEOUT_MAX_S).contains(seconds)) {
         Some(seconds) => Ok(Duration::from_secs(seconds)),
-        None => Err(Failure::bad(format!("Timeout is {timeout:?}; give seconds from 1 to {DEADLINE_MAX_S}"))),
+        None => Err(RpcError::bad(format!("Timeout is {timeout:?}; give seconds from 1 to {CALL_TIMEOUT_MAX_S}"))),
     }
 }
 
@@ -195,54 +205,54 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-impl Call {
-    fn from_form(body: &[u8]) -> Result<Self, Failure> {
-        let text = str::from_utf8(body).map_err(|_| Failure::bad("the form is not UTF-8"))?;
+impl CallRequest {
+    fn from_form(body: &[u8]) -> Result<Self, RpcError> {
+        let text = str::from_utf8(body).map_err(|_| RpcError::bad("the form is not UTF-8"))?;
         let names = ["service", "method", "request", "address"];
-        let mut form = Form::read(text, &names, |_, _| Ok(())).map_err(Failure::bad)?;
+        let mut form = Form::read(text, &names, |_, _| Ok(())).map_err(RpcError::bad)?;
         let mut field = |name| form.text(name).unwrap_or_default();
         let (service, method, address) = (field("service"), field("method"), field("address"));
-        Self::checked(service, method, parsed(&field("request"))?, address)
+        Self::checked(service, method, parse_json(&field("request"))?, address)
     }
 
-    fn from_json(body: &[u8]) -> Result<Self, Failure> {
+    fn from_json(body: &[u8]) -> Result<Self, RpcError> {
         let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)
-            .map_err(|e| Failure::bad(format!("the body is no JSON object as it is wanted: {e}")))?;
+            .map_err(|e| RpcError::bad(format!("the body is no JSON object as it is wanted: {e}")))?;
         // In any case of letters, as Go reads them.
         let fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
         let text = |name| {
-            let said = fields.get(name).map(|value| serde_json::from_str::<Option<String>>(value.get())).transpose();
-            let said = said.map_err(|_| Failure::bad(format!("{name} is no string")));
-            said.map(|text| text.flatten().unwrap_or_default())
+            let value = fields.get(name).map(|value| serde_json::from_str::<Option<String>>(value.get())).transpose();
+            let value = value.map_err(|_| RpcError::bad(format!("{name} is no string")));
+            value.map(|text| text.flatten().unwrap_or_default())
         };
         let request = match fields.get("request") {
             None => RawValue::NULL.to_owned(),
             // JSON within a string.
             Some(value) if value.get().starts_with('"') => {
-                parsed(&serde_json::from_str::<String>(value.get()).map_err(Failure::bad)?)?
+                parse_json(&serde_json::from_str::<String>(value.get()).map_err(RpcError::bad)?)?
             }
             Some(value) => value.clone(),
         };
         Self::checked(text("service")?, text("method")?, request, text("address")?)
     }
 
-    fn checked(service: String, method: String, request: Box<RawValue>, address: String) -> Result<Self, Failure> {
+    fn checked(service: String, method: String, request: Box<RawValue>, address: String) -> Result<Self, RpcError> {
         if service.is_empty() && address.is_empty() {
-            return Err(Failure::bad("service is missing; say which service is to be called"));
+            return Err(RpcError::bad("service is missing; say which service is to be called"));
         }
         if method.is_empty() {
-            return Err(Failure::bad("method is missing; say which method is to be called"));
+            return Err(RpcError::bad("method is missing; say which method is to be called"));
         }
         Ok(Self { service, method, request, address })
     }
 }
 
 /// JSON from a text; none for an empty one.
-fn parsed(text: &str) -> Result<Box<RawValue>, Failure> {
+fn parse_json(text: &str) -> Result<Box<RawValue>, RpcError> {
     if text.trim().is_empty() {
-        return to_raw_value(&()).map_err(Failure::bad);
+        return to_raw_value(&()).map_err(RpcError::bad);
     }
-    serde_json::from_str(text).map_err(|e| Failure::bad(format!("request is no JSON: {e}")))
+    serde_json::from_str(text).map_err(|e| RpcError::bad(format!("request is no JSON: {e}")))
 }
 
 #[cfg(test)]
@@ -250,8 +260,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_two_forms() {
-        let said = |call: Result<Call, Failure>| match call {
+    fn a_request_is_a_form_or_json() {
+        let text_of = |call: Result<CallRequest, RpcError>| match call {
             Ok(call) => format!("{} {} {} {}", call.service, call.method, call.request, call.address),
             Err(failure) => failure.body["detail"].as_str().unwrap().to_owned(),
         };
@@ -267,42 +277,41 @@ mod tests {
                 "request is no JSON: EOF while parsing an object at line 1 column 1",
             ),
         ] {
-            assert_eq!(said(Call::from_json(body.as_bytes())), is, "{body}");
+            assert_eq!(text_of(CallRequest::from_json(body.as_bytes())), is, "{body}");
         }
         let form = "service=a&method=M.X&request=%7B%22n%22%3A+1%7D";
-        assert_eq!(said(Call::from_form(form.as_bytes())), r#"a M.X {"n": 1} "#);
+        assert_eq!(text_of(CallRequest::from_form(form.as_bytes())), r#"a M.X {"n": 1} "#);
         assert_eq!(
-            said(Call::from_form(b"service=a&method=M&request=x")),
+            text_of(CallRequest::from_form(b"service=a&method=M&request=x")),
             "request is no JSON: expected value at line 1 column 1"
         );
-        assert_eq!(said(Call::from_form(b"\xff")), "the form is not UTF-8");
+        assert_eq!(text_of(CallRequest::from_form(b"\xff")), "the form is not UTF-8");
     }
 
     #[test]
-    fn a_nodes_error_keeps_its_code_if_it_has_one() {
+    fn a_nodes_error_keeps_its_code() {
         let of = |error: Value| {
-            let failure = Failure::of_node(&error);
+            let failure = RpcError::from_node(&error);
             (failure.status.as_u16(), failure.body)
         };
         let own = json!({"id": "x", "code": 409, "detail": "taken", "status": "Conflict"});
         assert_eq!(of(json!(own.to_string())), (409, own.clone()));
         assert_eq!(of(own.clone()), (409, own));
-        let plain =
-            |detail: &str| json!({"id": CLIENT, "code": 500, "detail": detail, "status": "Internal Server Error"});
+        let plain = |detail: &str| json!({"id": CLIENT_ERROR_ID, "code": 500, "detail": detail, "status": "Internal Server Error"});
         assert_eq!(of(json!("no such method")), (500, plain("no such method")));
         assert_eq!(of(json!({"code": -32601, "message": "m"})), (500, plain(r#"{"code":-32601,"message":"m"}"#)));
         assert_eq!(of(json!(r#"{"code":200,"detail":"x"}"#)).0, 500, "no error is a success");
     }
 
     #[test]
-    fn addresses() {
+    fn only_addresses_with_host_and_port_are_accepted() {
         for (text, is) in
             [("127.0.0.1:80", "127.0.0.1:80"), ("[::1]:80", "[::1]:80"), ("host.example:1", "host.example:1")]
         {
-            assert_eq!(place(text).unwrap(), is);
+            assert_eq!(parse_address(text).unwrap(), is);
         }
         for text in ["127.0.0.1", "", "a b:80", ":80", "host:0"] {
-            assert!(place(text).is_err(), "{text}");
+            assert!(parse_address(text).is_err(), "{text}");
         }
     }
 }

@@ -7,28 +7,28 @@
 //! Field names are read whatever their case, as Go reads them (the original's README posts `Name` and `Nodes`); names
 //! within a metadata object are data, and keep theirs.
 //!
-//! Owns: what such a JSON means here, and where each part of it is kept ([`super::shown`] finds it there again). One
+//! Owns: what such a JSON means here, and where each part of it is kept ([`super::describe`] finds it there again). One
 //! entry a node. What every dialect knows goes where every dialect has it: the name, host and port, a semantic version,
-//! the node's metadata. The rest is one JSON text, under [`REST`] among the metadata: an entry without endpoints costs
+//! the node's metadata. The rest is one JSON text, under [`EXTRA_KEY`] among the metadata: an entry without endpoints costs
 //! no more than another.
 
-use super::DIALECT;
+use super::FRONTEND;
 use super::fields::{Fields, endpoint};
 use serde_json::{Map, Value};
 use skyhound_model::entry::VALUE_MAX;
-use skyhound_model::instance::{Invalid, sha1_hex};
+use skyhound_model::instance::{InvalidParameter, sha1_hex};
 use skyhound_model::{Instance, Label, Naming, Registration, address};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// The name among the metadata of what has no place of its own.
-pub const REST: &str = "micro";
+pub const EXTRA_KEY: &str = "micro";
 /// The longest text of that, in bytes: as part of an entry it may take twice as many.
-pub const REST_MAX: usize = 24 * 1024;
+pub const EXTRA_MAX: usize = 24 * 1024;
 /// The most nodes of one request.
 pub const NODES_MAX: usize = 64;
 /// The shortest and longest term of a node, in seconds. etcd gives no lease under two.
-pub const TERM_RANGE: RangeInclusive<u64> = 2..=86_400;
+pub const TTL_RANGE: RangeInclusive<u64> = 2..=86_400;
 
 /// What a peer said.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,7 +53,7 @@ struct Node {
 /// What has no place of its own in an entry.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct Rest {
+pub(super) struct ExtraFields {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) id: String,
     /// When it is none of semantic versioning's.
@@ -72,8 +72,8 @@ pub(super) struct Rest {
 
 impl Service {
     /// Reads a request's body.
-    pub fn read(body: &[u8]) -> Result<Self, Invalid> {
-        let wrong = |problem: String| Invalid::new("the body", problem);
+    pub fn read(body: &[u8]) -> Result<Self, InvalidParameter> {
+        let wrong = |problem: String| InvalidParameter::new("the body", problem);
         let value: Value = serde_json::from_slice(body).map_err(|e| wrong(format!("is no JSON: {e}")))?;
         let Value::Object(fields) = value else {
             return Err(wrong("is JSON, but no object; send {\"name\": …, \"nodes\": [{\"id\": …, …}]}".into()));
@@ -81,10 +81,16 @@ impl Service {
         let mut fields = Fields::new("service", fields);
         let nodes = fields.list("nodes")?;
         if nodes.is_empty() {
-            return Err(Invalid::new("nodes", "is empty; say at least one node, as {\"id\", \"address\", \"port\"}"));
+            return Err(InvalidParameter::new(
+                "nodes",
+                "is empty; say at least one node, as {\"id\", \"address\", \"port\"}",
+            ));
         }
         if nodes.len() > NODES_MAX {
-            return Err(Invalid::new("nodes", format!("has {} of them; {NODES_MAX} is the most", nodes.len())));
+            return Err(InvalidParameter::new(
+                "nodes",
+                format!("has {} of them; {NODES_MAX} is the most", nodes.len()),
+            ));
         }
         let endpoints = fields.list("endpoints")?.into_iter().map(endpoint).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -93,13 +99,13 @@ impl Service {
             metadata: fields.object("metadata")?,
             endpoints,
             nodes: nodes.into_iter().map(Node::read).collect::<Result<_, _>>()?,
-            ttl_s: fields.number("ttl")?.map(|ttl| term(&ttl.to_string())).transpose()?,
+            ttl_s: fields.number("ttl")?.map(|ttl| parse_ttl(&ttl.to_string())).transpose()?,
         })
     }
 
     /// The same for removing: who has an id is found by it, and need not say where it was.
     #[must_use]
-    pub fn to_remove(mut self) -> Self {
+    pub fn for_removal(mut self) -> Self {
         (self.metadata, self.endpoints, self.version) = Default::default();
         for node in &mut self.nodes {
             node.metadata = Map::new();
@@ -111,16 +117,16 @@ impl Service {
     }
 
     /// The instances that it is, one for each node. `peer` is the address that it was said from.
-    pub fn instances(&self, naming: &Naming, peer: IpAddr) -> Result<Vec<Instance>, Invalid> {
+    pub fn instances(&self, naming: &Naming, peer: IpAddr) -> Result<Vec<Instance>, InvalidParameter> {
         self.nodes.iter().map(|node| self.instance(node, naming, peer)).collect()
     }
 
-    fn instance(&self, node: &Node, naming: &Naming, peer: IpAddr) -> Result<Instance, Invalid> {
-        let (host, port) = node.place();
+    fn instance(&self, node: &Node, naming: &Naming, peer: IpAddr) -> Result<Instance, InvalidParameter> {
+        let (host, port) = node.host_and_port();
         let semantic = semver::Version::parse(&self.version).is_ok();
         let (plain, odd): (Map<_, _>, Map<_, _>) =
-            node.metadata.clone().into_iter().partition(|(name, value)| value.is_string() && name != REST);
-        let rest = Rest {
+            node.metadata.clone().into_iter().partition(|(name, value)| value.is_string() && name != EXTRA_KEY);
+        let extra = ExtraFields {
             id: node.id.clone(),
             version: if semantic { String::new() } else { self.version.clone() },
             metadata: self.metadata.clone(),
@@ -135,20 +141,20 @@ impl Service {
             ttl: self.ttl_s.and_then(|ttl| u32::try_from(ttl).ok()).map(|ttl| ttl.min(naming.default_ttl)),
             version: semantic.then(|| self.version.clone()),
             meta: plain.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect(),
-            dialect: DIALECT,
+            dialect: FRONTEND,
             ..Registration::default()
         };
-        let mut instance = self.identified(registration.accept(naming, peer)?, node, naming)?;
-        add(&mut instance, &rest)?;
+        let mut instance = self.with_identity(registration.accept(naming, peer)?, node, naming)?;
+        add_extra_fields(&mut instance, &extra)?;
         Ok(instance)
     }
 
     /// A node is who its id says, wherever it is; without one, where it is.
-    fn identified(&self, instance: Instance, node: &Node, naming: &Naming) -> Result<Instance, Invalid> {
+    fn with_identity(&self, instance: Instance, node: &Node, naming: &Naming) -> Result<Instance, InvalidParameter> {
         let who = if node.id.is_empty() { instance.name.to_string() } else { node.id.clone() };
-        let id = sha1_hex(format!("{DIALECT}\0{}\0{who}", self.name.to_ascii_lowercase()));
-        let label = Label::registered(&id).map_err(|e| Invalid::new("name", e))?;
-        let mut instance = instance.placed(label, "name", naming)?;
+        let id = sha1_hex(format!("{FRONTEND}\0{}\0{who}", self.name.to_ascii_lowercase()));
+        let label = Label::registrable(&id).map_err(|e| InvalidParameter::new("name", e))?;
+        let mut instance = instance.with_id_label(label, "name", naming)?;
         if let Some(details) = &mut instance.entry.details {
             details.change(|fields| fields.id = id);
         }
@@ -157,23 +163,27 @@ impl Service {
 }
 
 impl Node {
-    fn read(value: Value) -> Result<Self, Invalid> {
+    fn read(value: Value) -> Result<Self, InvalidParameter> {
         let Value::Object(fields) = value else {
-            return Err(Invalid::new("nodes", "has one that is no object; say it as {\"id\", \"address\", \"port\"}"));
+            return Err(InvalidParameter::new(
+                "nodes",
+                "has one that is no object; say it as {\"id\", \"address\", \"port\"}",
+            ));
         };
         let mut fields = Fields::new("nodes", fields);
         let port = fields.number("port")?.unwrap_or_default();
         Ok(Self {
             id: fields.text("id")?,
             address: fields.text("address")?,
-            port: u16::try_from(port)
-                .map_err(|_| Invalid::new("port", format!("is {port}; give a whole number from 1 to 65535")))?,
+            port: u16::try_from(port).map_err(|_| {
+                InvalidParameter::new("port", format!("is {port}; give a whole number from 1 to 65535"))
+            })?,
             metadata: fields.object("metadata")?,
         })
     }
 
     /// Host and port. Later versions of the original say both in the address.
-    fn place(&self) -> (&str, u16) {
+    fn host_and_port(&self) -> (&str, u16) {
         match address::host_and_port(&self.address) {
             Some(place) if self.port == 0 => place,
             _ => (self.address.trim_start_matches('[').trim_end_matches(']'), self.port),
@@ -181,41 +191,42 @@ impl Node {
     }
 }
 
-fn add(instance: &mut Instance, rest: &Rest) -> Result<(), Invalid> {
+fn add_extra_fields(instance: &mut Instance, extra: &ExtraFields) -> Result<(), InvalidParameter> {
     // Numbers, texts and maps of them always become JSON.
-    let rest = serde_json::to_string(rest).unwrap_or_default();
-    if rest.len() > REST_MAX {
-        let problem = format!("and metadata are {} bytes; {REST_MAX} is the most", rest.len());
-        return Err(Invalid::new("endpoints", problem));
+    let extra = serde_json::to_string(extra).unwrap_or_default();
+    if extra.len() > EXTRA_MAX {
+        let problem = format!("and metadata are {} bytes; {EXTRA_MAX} is the most", extra.len());
+        return Err(InvalidParameter::new("endpoints", problem));
     }
     if let Some(details) = &mut instance.entry.details
-        && rest != "{}"
+        && extra != "{}"
     {
-        details.set_meta(REST, rest);
+        details.set_meta(EXTRA_KEY, extra);
     }
     match instance.entry.encode().len() {
-        bytes if bytes > VALUE_MAX => {
-            Err(Invalid::new("the service", format!("is {bytes} bytes as it is kept; {VALUE_MAX} is the most")))
-        }
+        bytes if bytes > VALUE_MAX => Err(InvalidParameter::new(
+            "the service",
+            format!("is {bytes} bytes as it is kept; {VALUE_MAX} is the most"),
+        )),
         _ => Ok(()),
     }
 }
 
 /// `ttl`: seconds.
-pub fn term(text: &str) -> Result<u64, Invalid> {
-    let (from, to) = TERM_RANGE.into_inner();
+pub fn parse_ttl(text: &str) -> Result<u64, InvalidParameter> {
+    let (from, to) = TTL_RANGE.into_inner();
     text.parse()
         .ok()
-        .filter(|seconds| TERM_RANGE.contains(seconds))
-        .ok_or_else(|| Invalid::new("ttl", format!("is {text:?}; give seconds from {from} to {to}")))
+        .filter(|seconds| TTL_RANGE.contains(seconds))
+        .ok_or_else(|| InvalidParameter::new("ttl", format!("is {text:?}; give seconds from {from} to {to}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::micro::shown::versions;
+    use crate::micro::describe::service_versions;
     use serde_json::json;
-    use skyhound_core::catalog::Stored;
+    use skyhound_core::catalog::StoredEntry;
     use skyhound_store::Revision;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -224,9 +235,9 @@ mod tests {
         Naming::example()
     }
 
-    fn stored(instance: Instance) -> Stored {
+    fn stored(instance: Instance) -> StoredEntry {
         let (key, entry) = (instance.key, skyhound_model::Entry::parse(&instance.entry.encode()).unwrap());
-        Stored { key, entry, revision: Revision(1), lease: None, lease_ttl_s: None, service: None, foreign: false }
+        StoredEntry { key, entry, revision: Revision(1), lease: None, lease_ttl_s: None, service: None, foreign: false }
     }
 
     fn instances(service: &Value) -> Vec<Instance> {
@@ -234,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_said_again() {
+    fn a_service_is_returned_as_registered() {
         let service = json!({
             "name": "go.micro.srv.Greeter", "version": "latest", "metadata": {"team": "a", "Cost": 7},
             "endpoints": [{
@@ -253,12 +264,12 @@ mod tests {
         let instances = instances(&service);
         let name = instances[0].name.to_string();
         assert!(name.ends_with(".go.micro.srv.greeter.services.skydns.local."), "{name}");
-        let kept: Vec<_> = instances.into_iter().map(stored).collect();
-        assert_eq!(versions("x", kept.iter()), [service]);
+        let stored_instances: Vec<_> = instances.into_iter().map(stored).collect();
+        assert_eq!(service_versions("x", stored_instances.iter()), [service]);
     }
 
     #[test]
-    fn any_case_and_the_last_of_a_name() {
+    fn field_names_are_read_in_any_case() {
         let service = json!({
             "Name": "foo.bar", "NODES": [{"Port": 9091, "Address": "127.0.0.1", "Id": "foo.bar-017da09a", "Metadata": null}],
             "ttl": 30
@@ -269,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_who_its_id_says() {
+    fn the_id_identifies_a_node() {
         let key = |node: Value| instances(&json!({"name": "Web", "nodes": [node]})).remove(0).key;
         let one = key(json!({"id": "a", "address": "10.0.0.1", "port": 80}));
         assert_eq!(one, key(json!({"id": "a", "address": "10.0.0.2", "port": 81})));
         assert_ne!(one, key(json!({"id": "b", "address": "10.0.0.1", "port": 80})));
         let gone = json!({"name": "web", "nodes": [{"id": "a"}]}).to_string();
-        let gone = Service::read(gone.as_bytes()).unwrap().to_remove().instances(&naming(), PEER).unwrap();
+        let gone = Service::read(gone.as_bytes()).unwrap().for_removal().instances(&naming(), PEER).unwrap();
         assert_eq!(gone[0].key, one, "the id is enough to remove it");
         let nameless = key(json!({"address": "10.0.0.1", "port": 80}));
         assert_eq!(nameless, key(json!({"address": "10.0.0.1:80"})));
@@ -285,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_more_carries_no_more() {
-        let said = json!({"name": "web", "version": "1.2.3", "nodes": [{"port": 80, "metadata": {"a": "b"}}]});
-        let instance = instances(&said).remove(0);
+    fn an_entry_without_extra_fields_has_no_extra_metadata() {
+        let service = json!({"name": "web", "version": "1.2.3", "nodes": [{"port": 80, "metadata": {"a": "b"}}]});
+        let instance = instances(&service).remove(0);
         let details = instance.entry.details.as_ref().unwrap();
         assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1));
         assert_eq!(instance.entry.host.map(|host| host.to_string()).as_deref(), Some("192.0.2.7"), "the peer's own");
     }
 
     #[test]
-    fn what_cannot_be_read_hears_why() {
+    fn invalid_services_are_refused_with_a_reason() {
         let wide = json!({"name": "a", "nodes": vec![json!({"port": 1}); NODES_MAX + 1]}).to_string();
-        let large = json!({"name": "a", "metadata": {"x": "y".repeat(REST_MAX)}, "nodes": [{"port": 1}]}).to_string();
+        let large = json!({"name": "a", "metadata": {"x": "y".repeat(EXTRA_MAX)}, "nodes": [{"port": 1}]}).to_string();
         for (body, why) in [
             ("", "the body is no JSON"),
             ("[]", "the body is JSON, but no object"),

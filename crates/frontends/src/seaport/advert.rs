@@ -5,12 +5,12 @@
 //!
 //! Owns: where this hub is, in words for others. Does not own: whether it says so ([`super::server`]).
 
-use super::meta::Said;
+use super::meta::ServiceMeta;
 use super::row::Row;
 use crate::app::App;
 use serde_json::json;
-use skyhound_model::instance::Invalid;
-use skyhound_model::{Departure, Instance, Registration};
+use skyhound_model::instance::InvalidParameter;
+use skyhound_model::{Instance, Registration, RemovalReason};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +24,22 @@ const ROLE: &str = "seaport";
 /// The version of the original that this one speaks like.
 const VERSION: &str = "2.0.9";
 /// Who registers it.
-const DIALECT: &str = "skyhound";
+const FRONTEND: &str = "skyhound";
 /// The field that says which hub it is.
-const HUB: &str = "hub";
+const HUB_FIELD: &str = "hub";
 /// The pause before a registration that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The registration of the hub at `host` and `port`.
-pub(super) fn instance(app: &App, id: &str, host: &str, port: u16) -> Result<Instance, Invalid> {
+pub(super) fn instance(app: &App, id: &str, host: &str, port: u16) -> Result<Instance, InvalidParameter> {
     let registration = Registration {
         service: ROLE.into(),
         host: host.into(),
         port,
         version: Some(VERSION.into()),
         prefix: Some("hub".into()),
-        meta: [(HUB.to_owned(), id.to_owned())].into(),
-        dialect: DIALECT,
+        meta: [(HUB_FIELD.to_owned(), id.to_owned())].into(),
+        dialect: FRONTEND,
         ..Registration::default()
     };
     registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -49,16 +49,16 @@ pub(super) fn instance(app: &App, id: &str, host: &str, port: u16) -> Result<Ins
 pub(super) fn row(id: &str, host: &str, port: u16) -> Row {
     let host = host.parse().map_or_else(|_| host.to_owned(), |ip: IpAddr| ip.to_canonical().to_string());
     let fields = [("role", json!(ROLE)), ("version", json!(VERSION)), ("port", json!(port)), ("host", json!(host))];
-    let said: Said =
+    let meta: ServiceMeta =
         fields.into_iter().chain([("id", json!(id))]).map(|(key, value)| (key.to_owned(), value)).collect();
-    Row::Register(id.to_owned(), said)
+    Row::Register(id.to_owned(), meta)
 }
 
 /// Whether a hub is one of the daemons on this store.
 pub(super) fn is_of_this_store(app: &App, id: &str) -> bool {
     let snapshot = app.catalog.snapshot();
     let details = snapshot.instances(ROLE).filter_map(|stored| stored.entry.details.as_ref());
-    details.filter(|details| details.dialect() == DIALECT).any(|details| details.meta_of(HUB) == Some(id))
+    details.filter(|details| details.dialect() == FRONTEND).any(|details| details.meta_value(HUB_FIELD) == Some(id))
 }
 
 /// The registration, as it is held.
@@ -89,7 +89,7 @@ async fn hold(app: Arc<App>, instance: Instance, mut stopping: watch::Receiver<b
                 Ok(claim) => break claim,
                 Err(error) => warn!(%error, name = %instance.name, "this hub cannot be registered; trying again"),
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_PAUSE).await;
         }
     };
     let claim = tokio::select! {
@@ -99,5 +99,5 @@ async fn hold(app: Arc<App>, instance: Instance, mut stopping: watch::Receiver<b
     };
     info!(name = %instance.name, "this seaport hub is registered");
     let _ = stopping.wait_for(|stop| *stop).await;
-    drop(claim.release(Departure::Left).await);
+    drop(claim.release(RemovalReason::Deregistered).await);
 }

@@ -4,33 +4,33 @@
 use std::collections::HashMap;
 
 /// The most ids of which an echo is waited for.
-const MOST: usize = 1024;
+const ECHOES_MAX: usize = 1024;
 
 /// What one peer may say again.
 #[derive(Debug, Default)]
 pub(super) struct Echoes {
-    owed: HashMap<String, u32>,
+    expected: HashMap<String, u32>,
     /// It has done so before.
     repeats: bool,
 }
 
 impl Echoes {
     /// The peer is told that an id is gone.
-    pub(super) fn told(&mut self, id: &str) {
-        if self.owed.len() < MOST || self.owed.contains_key(id) {
-            *self.owed.entry(id.to_owned()).or_default() += 1;
+    pub(super) fn free_sent(&mut self, id: &str) {
+        if self.expected.len() < ECHOES_MAX || self.expected.contains_key(id) {
+            *self.expected.entry(id.to_owned()).or_default() += 1;
         }
     }
 
     /// The peer says that an id is gone, and whether it stands. Returns whether that is an echo.
-    pub(super) fn is_one(&mut self, id: &str, stands: bool) -> bool {
-        let Some(owed) = self.owed.get_mut(id) else { return false };
-        *owed -= 1;
-        if *owed == 0 {
-            self.owed.remove(id);
+    pub(super) fn is_echo(&mut self, id: &str, exists: bool) -> bool {
+        let Some(expected) = self.expected.get_mut(id) else { return false };
+        *expected -= 1;
+        if *expected == 0 {
+            self.expected.remove(id);
         }
         // Nobody else says of what is gone that it is.
-        self.repeats |= !stands;
+        self.repeats |= !exists;
         self.repeats
     }
 }
@@ -40,19 +40,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echo_is_known_by_whom_it_comes_from() {
+    fn only_peers_that_echo_are_expected_to() {
         let mut original = Echoes::default();
-        original.told("a");
-        assert!(original.is_one("a", false));
-        original.told("a");
-        assert!(original.is_one("a", true), "it came back before the echo did");
-        assert!(!original.is_one("a", true), "once for each time");
+        original.free_sent("a");
+        assert!(original.is_echo("a", false));
+        original.free_sent("a");
+        assert!(original.is_echo("a", true), "it came back before the echo did");
+        assert!(!original.is_echo("a", true), "once for each time");
         let mut other = Echoes::default();
-        other.told("a");
-        assert!(!other.is_one("a", true) && !other.is_one("b", true), "a wish");
-        for id in 0..2 * MOST {
-            other.told(&id.to_string());
+        other.free_sent("a");
+        assert!(!other.is_echo("a", true) && !other.is_echo("b", true), "a wish");
+        for id in 0..2 * ECHOES_MAX {
+            other.free_sent(&id.to_string());
         }
-        assert_eq!(other.owed.len(), MOST);
+        assert_eq!(other.expected.len(), ECHOES_MAX);
     }
 }

@@ -197,7 +197,7 @@ pub(super) mod tests {
     ];
 
     #[test]
-    fn a_signature_is_of_one_key_and_one_text() {
+    fn a_signature_verifies_one_key_and_one_text() {
         let (a, b) = (pair(0), pair(1));
         let [key_a, key_b] = [&a, &b].map(|pair| PublicKey::parse(&pair.public).unwrap());
         let signature = a.sign(b"text").unwrap();
@@ -207,7 +207,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_so() {
+    fn invalid_keys_are_refused_with_a_reason() {
         let [public, private] = PAIRS[0];
         assert!(KeyPair::new(PAIRS[1][0], private).unwrap_err().contains("not that of the private one"));
         assert!(KeyPair::new(public, public).unwrap_err().contains("cannot be used"));
@@ -219,7 +219,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn files_say_the_hubs_key_and_who_is_authorized() {
+    fn key_files_hold_the_hubs_key_and_authorized_keys() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, value: &Value| {
             let path = dir.path().join(name);

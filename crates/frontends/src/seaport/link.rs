@@ -3,44 +3,44 @@
 //! Owns: which of the two it is, and what is a row in what arrives. Does not own: what the keys do ([`super::sealed`]).
 
 use super::row::Row;
-use super::sealed::Sealed;
-use skyhound_net::lines::{Heard as Bytes, LINE_MAX, Lines};
+use super::sealed::SealedChannel;
+use skyhound_net::lines::{LINE_MAX, LineConnection, LineEvent};
 use std::collections::VecDeque;
 
 /// What a peer did.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
+pub enum LinkEvent {
     /// It sent a row, or what should be one: an id and a sentence about it.
     Row(Result<Row, (String, String)>),
-    /// There is room for more; see [`Bytes::Room`].
-    Room,
+    /// There is room for more; see [`LineEvent::Writable`].
+    Writable,
     /// It closed in order.
     Closed,
     /// The connection is gone.
-    Gone,
+    Disconnected,
     /// It does not read.
-    Stalled,
+    SendTimeout,
     /// It did what it may not.
-    Broke(&'static str),
+    ProtocolViolation(&'static str),
 }
 
 /// A connection of rows.
 #[derive(Debug)]
 pub struct Link {
-    lines: Lines,
-    sealed: Option<Box<Sealed>>,
+    lines: LineConnection,
+    sealed: Option<Box<SealedChannel>>,
     /// Rows that arrived with others in one sealed line.
     rows: VecDeque<Vec<u8>>,
 }
 
 impl Link {
     /// Without keys.
-    pub fn plain(lines: Lines) -> Self {
+    pub fn plain(lines: LineConnection) -> Self {
         Self { lines, sealed: None, rows: VecDeque::new() }
     }
 
     /// With keys, after their exchange.
-    pub fn sealed(lines: Lines, sealed: Sealed) -> Self {
+    pub fn sealed(lines: LineConnection, sealed: SealedChannel) -> Self {
         Self { lines, sealed: Some(Box::new(sealed)), rows: VecDeque::new() }
     }
 
@@ -50,43 +50,43 @@ impl Link {
     }
 
     /// What the peer does next. Safe to cancel.
-    pub async fn hear(&mut self) -> Heard {
+    pub async fn next_event(&mut self) -> LinkEvent {
         loop {
             if let Some(row) = self.rows.pop_front() {
                 if row.is_empty() {
                     continue;
                 }
-                return Heard::Row(Row::parse(&row));
+                return LinkEvent::Row(Row::parse(&row));
             }
-            match self.lines.hear().await {
-                Bytes::Line(line) => match &mut self.sealed {
+            match self.lines.next_event().await {
+                LineEvent::Line(line) => match &mut self.sealed {
                     None => self.rows.push_back(line),
                     Some(sealed) => match sealed.open(&line) {
                         Ok(Some(rows)) => self.rows.extend(rows),
-                        Ok(None) => return Heard::Closed,
-                        Err(sentence) => return Heard::Broke(sentence),
+                        Ok(None) => return LinkEvent::Closed,
+                        Err(sentence) => return LinkEvent::ProtocolViolation(sentence),
                     },
                 },
-                Bytes::Room => return Heard::Room,
-                Bytes::Closed => return Heard::Closed,
-                Bytes::Gone => return Heard::Gone,
-                Bytes::Stalled => return Heard::Stalled,
-                Bytes::TooLong => return Heard::Broke(TOO_LONG),
+                LineEvent::Writable => return LinkEvent::Writable,
+                LineEvent::Closed => return LinkEvent::Closed,
+                LineEvent::Disconnected => return LinkEvent::Disconnected,
+                LineEvent::SendTimeout => return LinkEvent::SendTimeout,
+                LineEvent::TooLong => return LinkEvent::ProtocolViolation(TOO_LONG),
             }
         }
     }
 
     /// Sends a row. `false` when too much waits already.
-    pub fn say(&mut self, row: &Row) -> bool {
+    pub fn send(&mut self, row: &Row) -> bool {
         match &mut self.sealed {
-            None => self.lines.say(&row.to_string()),
-            Some(sealed) => sealed.seal(&format!("{row}\n")).is_some_and(|line| self.lines.say(&line)),
+            None => self.lines.send(&row.to_string()),
+            Some(sealed) => sealed.seal(&format!("{row}\n")).is_some_and(|line| self.lines.send(&line)),
         }
     }
 
     /// Whether there is room for what can wait.
-    pub fn has_room(&mut self) -> bool {
-        self.lines.has_room()
+    pub fn has_capacity(&mut self) -> bool {
+        self.lines.has_capacity()
     }
 
     /// Closes, with what waits. Without the line that ends a sealed direction: the original takes it for a last, empty

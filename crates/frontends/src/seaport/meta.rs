@@ -1,113 +1,112 @@
-//! What a peer says of a service ([`Said`]) ↔ what is registered.
+//! What a peer says of a service ([`ServiceMeta`]) ↔ what is registered.
 //!
 //! - `role` is the service, `version`, `host` and `port` are what they are; everything else is metadata, texts as they
 //!   are, other JSON as its text. Where that does not lead back to what was said, the words themselves are kept.
 //! - The id makes the key, so that the same id is the same entry on every node, whatever its port.
 //! - A role or an id that no DNS label can hold gets one made from its hash: everybody but DNS finds the service.
-//! - What came from another hub says so in its entry ([`from`]); peers are not told that.
+//! - What came from another hub says so in its entry ([`source_hub`]); peers are not told that.
 
 use serde_json::{Map, Value, json};
-use skyhound_core::catalog::{Node, Snapshot, Stored};
+use skyhound_core::catalog::{Node, Snapshot, StoredEntry};
 use skyhound_model::details::Details;
-use skyhound_model::instance::{Instance, Invalid, META_MAX, META_VALUE_MAX, Naming, Registration, sha1_hex};
+use skyhound_model::instance::{Instance, InvalidParameter, META_MAX, META_VALUE_MAX, Naming, Registration, sha1_hex};
 use skyhound_model::{Entry, Label, Name};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::DIALECT;
+use super::FRONTEND;
 
 /// The longest role, in bytes.
 pub const ROLE_MAX: usize = 255;
 /// The longest meta, in bytes of JSON: it may be stored twice, once as text within JSON, and has to fit into 64 KiB.
-pub const SAID_MAX: usize = 16 * 1024;
+pub const META_JSON_MAX: usize = 16 * 1024;
 /// The field of an entry's metadata with the words as they were said.
-const KEPT: &str = "seaport";
+const VERBATIM_FIELD: &str = "seaport";
 /// The field with the hub that it came from.
-const FROM: &str = "seaport-hub";
+const HUB_FIELD: &str = "seaport-hub";
 /// The fields that have their places; all others are metadata.
-const PLACED: [&str; 5] = ["role", "version", "host", "port", "id"];
+const CORE_FIELDS: [&str; 5] = ["role", "version", "host", "port", "id"];
 
 /// What a peer says of a service.
-pub type Said = Map<String, Value>;
+pub type ServiceMeta = Map<String, Value>;
 
 /// Checks what a peer says, and makes an instance of it. `peer` is where it spoke from.
-pub fn accept(id: &str, said: Said, naming: &Naming, peer: IpAddr) -> Result<Instance, Invalid> {
-    let said = complete(id, said, peer);
-    let length = Value::Object(said.clone()).to_string().len();
-    if length > SAID_MAX {
-        return Err(Invalid::new("meta", format!("is {length} bytes; {SAID_MAX} is the most")));
+pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Result<Instance, InvalidParameter> {
+    let meta = complete(id, meta, peer);
+    let length = Value::Object(meta.clone()).to_string().len();
+    if length > META_JSON_MAX {
+        return Err(InvalidParameter::new("meta", format!("is {length} bytes; {META_JSON_MAX} is the most")));
     }
-    let role = role(&said)?;
+    let role = role(&meta)?;
     let registration = Registration {
         service: service_labels(role),
-        host: text(&said, "host").to_owned(),
-        port: port(&said)?,
-        version: Some(text(&said, "version")).filter(|v| semver::Version::parse(v).is_ok()).map(str::to_owned),
-        meta: further(&said),
-        dialect: DIALECT,
+        host: text(&meta, "host").to_owned(),
+        port: port(&meta)?,
+        version: Some(text(&meta, "version")).filter(|v| semver::Version::parse(v).is_ok()).map(str::to_owned),
+        meta: extra_fields(&meta),
+        dialect: FRONTEND,
         ..Registration::default()
     };
     let accepted = match registration.clone().accept(naming, peer) {
         // A role that is too long for a name.
         Err(invalid) if invalid.parameter == "service" => {
-            Registration { service: odd_service(role), ..registration }.accept(naming, peer)?
+            Registration { service: hashed_service(role), ..registration }.accept(naming, peer)?
         }
         accepted => accepted?,
     };
     let role = role.to_owned();
-    let label = Label::new(id_label(id)).map_err(|e| Invalid::new("id", e))?;
-    let mut instance = accepted.placed(label, "id", naming)?;
+    let label = Label::new(id_label(id)).map_err(|e| InvalidParameter::new("id", e))?;
+    let mut instance = accepted.with_id_label(label, "id", naming)?;
     if let Some(details) = &mut instance.entry.details {
         details.change(|fields| (fields.id, fields.service) = (id.to_owned(), role));
     }
-    if tell_entry(id, &instance.entry) != said
+    if entry_meta(id, &instance.entry) != meta
         && let Some(details) = &mut instance.entry.details
     {
-        details.set_meta(KEPT, Value::Object(said).to_string());
+        details.set_meta(VERBATIM_FIELD, Value::Object(meta).to_string());
     }
     Ok(instance)
 }
 
 /// With what a peer may leave out.
-fn complete(id: &str, mut said: Said, peer: IpAddr) -> Said {
-    if text(&said, "host").is_empty() {
-        said.insert("host".into(), peer.to_canonical().to_string().into());
+fn complete(id: &str, mut meta: ServiceMeta, peer: IpAddr) -> ServiceMeta {
+    if text(&meta, "host").is_empty() {
+        meta.insert("host".into(), peer.to_canonical().to_string().into());
     }
-    said.entry("id").or_insert_with(|| id.into());
-    said
+    meta.entry("id").or_insert_with(|| id.into());
+    meta
 }
 
-fn text<'s>(said: &'s Said, field: &str) -> &'s str {
-    said.get(field).and_then(Value::as_str).unwrap_or_default()
+fn text<'s>(meta: &'s ServiceMeta, field: &str) -> &'s str {
+    meta.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn role(said: &Said) -> Result<&str, Invalid> {
-    match text(said, "role") {
-        "" => Err(Invalid::new("role", "is missing; say which service this is")),
+fn role(meta: &ServiceMeta) -> Result<&str, InvalidParameter> {
+    match text(meta, "role") {
+        "" => Err(InvalidParameter::new("role", "is missing; say which service this is")),
         long if long.len() > ROLE_MAX => {
-            Err(Invalid::new("role", format!("is {} bytes; {ROLE_MAX} is the most", long.len())))
+            Err(InvalidParameter::new("role", format!("is {} bytes; {ROLE_MAX} is the most", long.len())))
         }
         role => Ok(role),
     }
 }
 
 /// A number, or the text of one.
-fn port(said: &Said) -> Result<u16, Invalid> {
-    let number = match said.get("port") {
+fn port(meta: &ServiceMeta) -> Result<u16, InvalidParameter> {
+    let number = match meta.get("port") {
         Some(Value::Number(port)) => port.as_u64(),
         Some(Value::String(port)) => port.parse().ok(),
         _ => None,
     };
-    number
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port != 0)
-        .ok_or_else(|| Invalid::new("port", "is no whole number from 1 to 65535; say where the service listens"))
+    number.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).ok_or_else(|| {
+        InvalidParameter::new("port", "is no whole number from 1 to 65535; say where the service listens")
+    })
 }
 
 /// Everything else, as far as it fits.
-fn further(said: &Said) -> BTreeMap<String, String> {
-    let others = said.iter().filter(|(field, _)| !PLACED.contains(&field.as_str()) && *field != FROM);
+fn extra_fields(meta: &ServiceMeta) -> BTreeMap<String, String> {
+    let others = meta.iter().filter(|(field, _)| !CORE_FIELDS.contains(&field.as_str()) && *field != HUB_FIELD);
     let texts = others.map(|(field, value)| match value {
         Value::String(text) => (field.clone(), text.clone()),
         other => (field.clone(), other.to_string()),
@@ -120,11 +119,11 @@ fn further(said: &Said) -> BTreeMap<String, String> {
 
 /// The role as labels, if it can be some.
 fn service_labels(role: &str) -> String {
-    if role.split('.').all(|label| Label::registered(label).is_ok()) { role.to_owned() } else { odd_service(role) }
+    if role.split('.').all(|label| Label::registrable(label).is_ok()) { role.to_owned() } else { hashed_service(role) }
 }
 
 /// A label for a role that cannot be one, or is too long for a name. Its case is folded, as that of services is.
-fn odd_service(role: &str) -> String {
+fn hashed_service(role: &str) -> String {
     hashed(&role.to_ascii_lowercase(), 20)
 }
 
@@ -133,7 +132,7 @@ fn odd_service(role: &str) -> String {
 fn id_label(id: &str) -> String {
     let one_case = !id.contains(|c: char| c.is_ascii_uppercase())
         || id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() && byte.is_ascii_hexdigit());
-    if one_case && Label::registered(id).is_ok() { id.to_ascii_lowercase() } else { hashed(id, 40) }
+    if one_case && Label::registrable(id).is_ok() { id.to_ascii_lowercase() } else { hashed(id, 40) }
 }
 
 /// A label for what cannot be one.
@@ -143,7 +142,7 @@ fn hashed(text: &str, digits: usize) -> String {
 
 /// Where an id stands, whoever registered it as a seaport peer. Looks once for each service: only who speaks of ids
 /// that he did not register himself pays for it.
-pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored>> {
+pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<StoredEntry>> {
     let label = Label::new(id_label(id)).ok()?;
     let category: Vec<_> = naming.default_category.split([',', '.']).rev().filter_map(|c| Label::new(c).ok()).collect();
     let root: Vec<_> = naming.root.labels().iter().cloned().chain(category).collect();
@@ -152,17 +151,17 @@ pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored
         let name = Name::from_root(root.iter().cloned().chain(service).chain([label.clone()]).collect()).ok()?;
         snapshot.node(&name)?.own().find(|stored| registered_id(stored) == Some(id)).cloned()
     };
-    snapshot.services().find_map(|service| at(service).or_else(|| at(&odd_service(service))))
+    snapshot.services().find_map(|service| at(service).or_else(|| at(&hashed_service(service))))
 }
 
 /// The id of what a seaport peer registered.
-pub fn registered_id(stored: &Stored) -> Option<&str> {
+pub fn registered_id(stored: &StoredEntry) -> Option<&str> {
     let details = stored.entry.details.as_ref()?;
-    (details.dialect() == DIALECT).then(|| details.id())
+    (details.dialect() == FRONTEND).then(|| details.id())
 }
 
 /// The id by which peers know an instance: what was said, or else its name, which says where it stands.
-pub fn id(stored: &Stored, naming: &Naming) -> Option<String> {
+pub fn id(stored: &StoredEntry, naming: &Naming) -> Option<String> {
     if let Some(id) = registered_id(stored) {
         return Some(id.to_owned());
     }
@@ -181,59 +180,59 @@ pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
     let Ok(name) = Name::parse(id) else { return false };
     // A service and an instance of it, at least.
     let below = name.is_within(&naming.root) && name.labels().len() > naming.root.labels().len() + 1;
-    below && (naming.root != Name::root() || named(&name, snapshot).is_some())
+    below && (naming.root != Name::root() || named_instance(&name, snapshot).is_some())
 }
 
 /// What came in through another dialect and stands at a name.
-pub fn named<'s>(name: &Name, snapshot: &'s Snapshot) -> Option<&'s Arc<Stored>> {
+pub fn named_instance<'s>(name: &Name, snapshot: &'s Snapshot) -> Option<&'s Arc<StoredEntry>> {
     let mut own = snapshot.node(name).into_iter().flat_map(Node::own);
     own.find(|stored| stored.service.is_some() && registered_id(stored).is_none())
 }
 
-/// The other hub that an instance came from, as [`mark`] has it.
-pub fn from(entry: &Entry) -> Option<&str> {
-    entry.details.as_ref().filter(|details| details.dialect() == DIALECT)?.meta_of(FROM)
+/// The other hub that an instance came from, as [`set_source_hub`] has it.
+pub fn source_hub(entry: &Entry) -> Option<&str> {
+    entry.details.as_ref().filter(|details| details.dialect() == FRONTEND)?.meta_value(HUB_FIELD)
 }
 
 /// Notes in an instance which hub it came from.
-pub fn mark(instance: &mut Instance, from: &str) {
+pub fn set_source_hub(instance: &mut Instance, from: &str) {
     if let Some(details) = &mut instance.entry.details {
-        details.set_meta(FROM, from.into());
+        details.set_meta(HUB_FIELD, from.into());
     }
 }
 
 /// Whether two entries differ in nothing but where they came from.
-pub fn is_same(one: &Entry, other: &Entry) -> bool {
+pub fn differs_only_in_hub(one: &Entry, other: &Entry) -> bool {
     let bare = |entry: &Entry| {
         let mut bare = entry.clone();
-        if let Some(details) = bare.details.as_mut().filter(|details| details.dialect() == DIALECT) {
-            details.change(|fields| drop(fields.meta.remove(FROM)));
+        if let Some(details) = bare.details.as_mut().filter(|details| details.dialect() == FRONTEND) {
+            details.change(|fields| drop(fields.meta.remove(HUB_FIELD)));
         }
         bare
     };
-    from(one) != from(other) && bare(one) == bare(other)
+    source_hub(one) != source_hub(other) && bare(one) == bare(other)
 }
 
 /// What peers are told of an instance; `None` for what has no place.
-pub fn tell(id: &str, stored: &Stored) -> Option<Said> {
+pub fn of(id: &str, stored: &StoredEntry) -> Option<ServiceMeta> {
     stored.entry.host.as_ref()?;
-    let said = tell_entry(id, &stored.entry);
-    let named = stored.service.as_deref().filter(|_| text(&said, "role").is_empty());
+    let meta = entry_meta(id, &stored.entry);
+    let named = stored.service.as_deref().filter(|_| text(&meta, "role").is_empty());
     Some(match named {
-        Some(service) => said.into_iter().chain([("role".into(), json!(service))]).collect(),
-        None => said,
+        Some(service) => meta.into_iter().chain([("role".into(), json!(service))]).collect(),
+        None => meta,
     })
 }
 
-fn tell_entry(id: &str, entry: &Entry) -> Said {
+fn entry_meta(id: &str, entry: &Entry) -> ServiceMeta {
     let details = entry.details.as_ref();
-    let ours = details.filter(|details| details.dialect() == DIALECT);
-    let kept = ours.and_then(|details| details.meta_of(KEPT));
-    if let Some(Value::Object(said)) = kept.and_then(|kept| serde_json::from_str(kept).ok()) {
-        return said;
+    let ours = details.filter(|details| details.dialect() == FRONTEND);
+    let kept = ours.and_then(|details| details.meta_value(VERBATIM_FIELD));
+    if let Some(Value::Object(meta)) = kept.and_then(|kept| serde_json::from_str(kept).ok()) {
+        return meta;
     }
-    let mut said = Map::new();
-    let mut put = |field: &str, value: Value| drop(said.insert(field.to_owned(), value));
+    let mut meta = Map::new();
+    let mut put = |field: &str, value: Value| drop(meta.insert(field.to_owned(), value));
     put("role", json!(details.map_or("", Details::service)));
     if let Some(details) = details.filter(|details| !details.version().is_empty()) {
         put("version", json!(details.version()));
@@ -241,36 +240,36 @@ fn tell_entry(id: &str, entry: &Entry) -> Said {
     put("host", json!(entry.host.as_ref().map(ToString::to_string)));
     put("port", json!(entry.port));
     put("id", json!(id));
-    let is_told_otherwise = |field: &str| PLACED.contains(&field) || field == FROM && ours.is_some();
+    let is_told_otherwise = |field: &str| CORE_FIELDS.contains(&field) || field == HUB_FIELD && ours.is_some();
     for (field, value) in details.into_iter().flat_map(Details::meta) {
         if !is_told_otherwise(field) {
             put(field, json!(value));
         }
     }
-    said
+    meta
 }
 
 /// Which services somebody asks for: a role, a range of versions, and equality of any other field.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     role: String,
-    versions: Option<skyhound_model::version::Versions>,
+    versions: Option<skyhound_model::version::VersionRange>,
 }
 
 impl Pattern {
     /// `ROLE`, `ROLE@RANGE`, `@RANGE`, or nothing for everything.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (role, versions) = match text.split_once('@') {
-            Some((role, range)) => (role, Some(skyhound_model::version::Versions::parse(range)?)),
+            Some((role, range)) => (role, Some(skyhound_model::version::VersionRange::parse(range)?)),
             None => (text, None),
         };
         Ok(Self { role: role.to_owned(), versions })
     }
 
     /// Whether a service is meant.
-    pub fn matches(&self, said: &Said) -> bool {
-        (self.role.is_empty() || text(said, "role") == self.role)
-            && self.versions.as_ref().is_none_or(|versions| versions.hold(text(said, "version")))
+    pub fn matches(&self, meta: &ServiceMeta) -> bool {
+        (self.role.is_empty() || text(meta, "role") == self.role)
+            && self.versions.as_ref().is_none_or(|versions| versions.contains(text(meta, "version")))
     }
 }
 
@@ -283,25 +282,25 @@ mod tests {
         Naming::example()
     }
 
-    fn said(value: Value) -> Said {
-        let Value::Object(said) = value else { panic!("{value}") };
-        said
+    fn to_meta(value: Value) -> ServiceMeta {
+        let Value::Object(meta) = value else { panic!("{value}") };
+        meta
     }
 
-    fn accepted(id: &str, value: Value) -> Result<Instance, Invalid> {
-        accept(id, said(value), &naming(), "192.0.2.7".parse().unwrap())
+    fn accepted(id: &str, value: Value) -> Result<Instance, InvalidParameter> {
+        accept(id, to_meta(value), &naming(), "192.0.2.7".parse().unwrap())
     }
 
     const ID: &str = "DF3A28689ED45D91E24F9300CB14894A255A8B2";
 
     #[test]
-    fn what_was_said_is_told_again() {
+    fn metadata_is_returned_as_registered() {
         let plain = json!({"role": "web", "version": "1.2.3", "host": "10.0.0.1", "port": 80, "id": ID, "zone": "eu"});
         let instance = accepted(ID, plain.clone()).unwrap();
         assert_eq!(instance.name.to_string(), format!("{}.web.services.skydns.local.", ID.to_lowercase()));
         let details = instance.entry.details.as_ref().unwrap();
         assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1), "the words themselves are not needed");
-        assert_eq!(tell_entry(ID, &instance.entry), said(plain));
+        assert_eq!(entry_meta(ID, &instance.entry), to_meta(plain));
         for odd in [
             json!({"role": "web", "host": "::ffff:10.0.0.1", "port": "80", "id": ID}),
             json!({"role": "web", "host": "h", "port": 80, "id": ID, "deep": {"a": [1, null, "x"]}, "n": 1.5, "no": null}),
@@ -312,15 +311,15 @@ mod tests {
         ] {
             let instance = accepted(ID, odd.clone()).unwrap();
             let stored = skyhound_model::Entry::parse(&instance.entry.encode()).unwrap();
-            assert_eq!(tell_entry(ID, &stored), said(odd));
+            assert_eq!(entry_meta(ID, &stored), to_meta(odd));
         }
         let nowhere = accepted("x", json!({"role": "web", "port": 80})).unwrap();
         assert_eq!(nowhere.entry.host, Some(Host::Addr("192.0.2.7".parse().unwrap())));
-        assert_eq!(tell_entry("x", &nowhere.entry)["host"], "192.0.2.7");
+        assert_eq!(entry_meta("x", &nowhere.entry)["host"], "192.0.2.7");
     }
 
     #[test]
-    fn the_id_makes_the_key() {
+    fn the_key_is_derived_from_the_id() {
         let key = |id: &str| accepted(id, json!({"role": "web", "port": 80})).unwrap().key.to_string();
         let other = accepted("web-1", json!({"role": "web", "port": 81, "host": "h"})).unwrap();
         assert_eq!((key("web-1"), other.key.to_string()), (key("web-1"), key("web-1")));
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_registered_says_why() {
+    fn invalid_services_are_refused_with_a_reason() {
         for (value, why) in [
             (json!({"port": 80}), "role is missing"),
             (json!({"role": 7, "port": 80}), "role is missing"),
@@ -341,7 +340,7 @@ mod tests {
             (json!({"role": "web", "port": 65536}), "port is no whole number"),
             (json!({"role": "web", "port": "x"}), "port is no whole number"),
             (json!({"role": "web", "port": 80, "host": "a b"}), "host"),
-            (json!({"role": "web", "port": 80, "x": "y".repeat(SAID_MAX)}), "meta is"),
+            (json!({"role": "web", "port": 80, "x": "y".repeat(META_JSON_MAX)}), "meta is"),
         ] {
             let error = accepted("A", value.clone()).unwrap_err().to_string();
             assert!(error.starts_with(why), "{value}: {error}");
@@ -349,8 +348,9 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_a_name_is_no_peers() {
-        let (naming, empty) = (naming(), Snapshot::empty(skyhound_core::catalog::Places::from(Layout::new("/skydns"))));
+    fn a_name_is_not_a_peers_id() {
+        let (naming, empty) =
+            (naming(), Snapshot::empty(skyhound_core::catalog::Keyspace::from(Layout::new("/skydns"))));
         assert!(is_a_name("ab.web.services.skydns.local", &empty, &naming));
         for id in ["ab", "AB.x", "skydns.local", "web.skydns.local", "10.0.0.1:80", "a..b", "ab.web.other.local"] {
             assert!(!is_a_name(id, &empty, &naming), "{id}");
@@ -360,27 +360,27 @@ mod tests {
     }
 
     #[test]
-    fn where_it_came_from_is_noted_and_not_told() {
+    fn the_source_hub_is_stored_and_not_sent() {
         let value = json!({"role": "web", "host": "h", "port": 80, "id": ID, "zone": "eu"});
         let mut instance = accepted(ID, value.clone()).unwrap();
-        assert_eq!(from(&instance.entry), None);
-        mark(&mut instance, "hub:9090");
-        assert_eq!(from(&instance.entry), Some("hub:9090"));
-        assert_eq!(tell_entry(ID, &instance.entry), said(value.clone()));
+        assert_eq!(source_hub(&instance.entry), None);
+        set_source_hub(&mut instance, "hub:9090");
+        assert_eq!(source_hub(&instance.entry), Some("hub:9090"));
+        assert_eq!(entry_meta(ID, &instance.entry), to_meta(value.clone()));
         let plain = accepted(ID, value).unwrap();
-        assert!(is_same(&plain.entry, &instance.entry) && !is_same(&plain.entry, &plain.entry));
+        assert!(differs_only_in_hub(&plain.entry, &instance.entry) && !differs_only_in_hub(&plain.entry, &plain.entry));
         let spoof = json!({"role": "web", "host": "h", "port": 80, "id": ID, "seaport-hub": "x"});
         let instance = accepted(ID, spoof.clone()).unwrap();
-        assert_eq!(from(&instance.entry), None);
-        assert_eq!(tell_entry(ID, &instance.entry), said(spoof));
+        assert_eq!(source_hub(&instance.entry), None);
+        assert_eq!(entry_meta(ID, &instance.entry), to_meta(spoof));
     }
 
     #[test]
-    fn patterns_are_roles_and_ranges() {
-        let web = said(json!({"role": "web", "version": "1.2.3"}));
-        let none = said(json!({"role": "web"}));
-        let odd = said(json!({"role": "web", "version": "1.2"}));
-        let matches = |pattern: &str, said: &Said| Pattern::parse(pattern).unwrap().matches(said);
+    fn a_pattern_is_a_role_and_a_range() {
+        let web = to_meta(json!({"role": "web", "version": "1.2.3"}));
+        let none = to_meta(json!({"role": "web"}));
+        let odd = to_meta(json!({"role": "web", "version": "1.2"}));
+        let matches = |pattern: &str, meta: &ServiceMeta| Pattern::parse(pattern).unwrap().matches(meta);
         for pattern in ["", "web", "web@1.2.x", "web@~1.2", "web@*", "@>=1 <2"] {
             assert!(matches(pattern, &web), "{pattern}");
         }

@@ -8,29 +8,29 @@
 //! - An id is held by everybody who registers it, and gone with the last of them; the original frees it with the first.
 //! - Rows that a client passes back (it tells all that it ever heard when it connects again) are known by the order of
 //!   their keys, and are nobody's registration; see [`relay`].
-//! - Between hubs nothing goes round; see `other`.
+//! - Between hubs nothing goes round; see `peer_hub`.
 //! - A row that comes to nothing is answered with `["error", id, sentence]`, which the original passes over.
 //! - With keys, who has none may read.
 //!
 //! [`row`] is the spelling, [`meta`] what is said of a service, [`relay`] how it is known again, [`link`] rows over a
 //! connection, [`sealed`] and [`keys`] the same with keys. `peer` is the life of a connection, `rows` what comes of what
-//! is said there, `services` what it holds, `news`, `echoes` and `pulse` parts of it, `hub` what all peers of a node
-//! share. `dial` calls other hubs, `other` has the rules between them, `advert` says where this one is, `server` joins
+//! is said there, `services` what it holds, `outbox`, `echoes` and `heartbeat` parts of it, `hub` what all peers of a node
+//! share. `dial` calls other hubs, `peer_hub` has the rules between them, `advert` says where this one is, `server` joins
 //! all that. [`client`] is the other end.
 
 mod advert;
 pub mod client;
 mod dial;
 mod echoes;
+mod heartbeat;
 mod hub;
-mod job;
 pub mod keys;
 pub mod link;
 pub mod meta;
-mod news;
-mod other;
+mod outbox;
 mod peer;
-mod pulse;
+mod peer_hub;
+mod reconcile;
 pub mod relay;
 pub mod row;
 mod rows;
@@ -44,17 +44,17 @@ pub use settings::SeaportSettings;
 
 use hub::Hub;
 use link::Link;
-use sealed::{Offer, SEALED_MAX};
-use skyhound_net::lines::Heard;
+use sealed::{KeyOffer, SEALED_MAX};
+use skyhound_net::lines::LineEvent;
 use skyhound_net::metrics::Metrics;
-use skyhound_net::{BindError, LineServer, Lines, Peer};
+use skyhound_net::{BindError, LineConnection, LineServer, Peer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// The name that entries and counters say this dialect by.
-pub const DIALECT: &str = "seaport";
+pub const FRONTEND: &str = "seaport";
 /// `--seaport-heartbeat`, in seconds: the original's.
 pub const HEARTBEAT_S: u32 = 15;
 /// How long a hub with keys waits for a peer's first line, which says whether it has keys as well. The original's
@@ -66,22 +66,22 @@ const FULL: &str = "[\"error\",\"\",\"this hub has as many connections as it tak
 /// Listens for peers.
 fn bind(addrs: &[SocketAddr], hub: &Arc<Hub>, metrics: &Arc<Metrics>) -> Result<LineServer, BindError> {
     let hub = Arc::clone(hub);
-    LineServer::bind(addrs, DIALECT, metrics, FULL, move |lines, peer| {
+    LineServer::bind(addrs, FRONTEND, metrics, FULL, move |lines, peer| {
         tokio::spawn(begin(Arc::clone(&hub), lines, peer));
     })
 }
 
-async fn begin(hub: Arc<Hub>, mut lines: Lines, peer: Peer) {
+async fn begin(hub: Arc<Hub>, mut lines: LineConnection, peer: Peer) {
     let Some(keys) = &hub.keys else {
         return peer::serve(Arc::clone(&hub), Link::plain(lines), peer, true).await;
     };
     let first = tokio::select! {
-        first = timeout(GREETING, lines.hear()) => first,
-        () = peer.seat.stopping() => return,
+        first = timeout(GREETING, lines.next_event()) => first,
+        () = peer.permit.stopping() => return,
     };
     let header = match first {
-        Ok(Heard::Line(line)) if line.first() == Some(&b'{') => line,
-        Ok(Heard::Line(line)) => {
+        Ok(LineEvent::Line(line)) if line.first() == Some(&b'{') => line,
+        Ok(LineEvent::Line(line)) => {
             let mut plain = Link::plain(lines);
             plain.put_back(line);
             return peer::serve(Arc::clone(&hub), plain, peer, false).await;
@@ -89,19 +89,19 @@ async fn begin(hub: Arc<Hub>, mut lines: Lines, peer: Peer) {
         Ok(_) => return,
         Err(_) => return peer::serve(Arc::clone(&hub), Link::plain(lines), peer, false).await,
     };
-    let met = Offer::new(Arc::clone(&keys.own)).ok_or("this hub's key signs nothing").and_then(|offer| {
-        lines.say(&offer.line);
-        offer.meet(&header)
+    let met = KeyOffer::new(Arc::clone(&keys.own)).ok_or("this hub's key signs nothing").and_then(|offer| {
+        lines.send(&offer.line);
+        offer.accept(&header)
     });
     let refused = match met {
         Ok((sealed, pem)) if keys.authorize(&pem) => {
-            lines.allow(SEALED_MAX);
+            lines.set_max_line(SEALED_MAX);
             return peer::serve(Arc::clone(&hub), Link::sealed(lines, sealed), peer, true).await;
         }
         Ok(_) => "this hub does not know your key",
         Err(sentence) => sentence,
     };
-    hub.app.metrics.registration(DIALECT, "unauthorized");
+    hub.app.metrics.registration(FRONTEND, "unauthorized");
     tracing::info!(peer = %peer.addr, refused, "seaport peer refused");
     lines.close().await;
 }

@@ -2,28 +2,28 @@
 //!
 //! On connect each side says every service that it knows, then `synced`; after that a peer hears every change of every
 //! dialect's registry once and in order. A peer that lost its place is told what differs from what it was told
-//! ([`super::news`]), so that it never has to be cut off for our sake.
+//! ([`super::outbox`]), so that it never has to be cut off for our sake.
 //!
 //! Owns: that life, whichever side began it. Does not own: what comes of what it says ([`super::rows`]), nor the rules
-//! between hubs ([`super::other`]).
+//! between hubs ([`super::peer_hub`]).
 
-use super::DIALECT;
+use super::FRONTEND;
 use super::echoes::Echoes;
+use super::heartbeat::HeartbeatTimer;
 use super::hub::Hub;
-use super::link::{Heard, Link};
+use super::link::{Link, LinkEvent};
 use super::meta;
-use super::news::{New, News};
-use super::other::Other;
-use super::pulse::Pulse;
-use super::relay::{self, Hand};
+use super::outbox::{Outbox, OutboxItem};
+use super::peer_hub::PeerHub;
+use super::relay::{self, RelayOrigin};
 use super::row::Row;
-use super::rows::Wait;
-use super::services::{Services, Told};
-use skyhound_core::catalog::Stored;
+use super::rows::Deferral;
+use super::services::{PeerServices, PutDelivery};
+use skyhound_core::catalog::StoredEntry;
 use skyhound_core::registry::OnStop;
-use skyhound_model::Departure;
+use skyhound_model::RemovalReason;
 use skyhound_net::limits::BAD_FRAMES_MAX;
-use skyhound_net::{Peer, Seat};
+use skyhound_net::{ConnectionPermit, Peer};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,117 +31,125 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a peer waits for a daemon that has not read its store yet. Then it is better off at another hub.
-const KNOW_WITHIN: Duration = Duration::from_secs(5);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     Closed,
-    Gone,
-    Silent,
-    Stalled,
-    Stopping,
-    Broke(&'static str),
+    ConnectionLost,
+    HeartbeatTimeout,
+    SendTimeout,
+    Shutdown,
+    ProtocolViolation(&'static str),
 }
 
-impl End {
+impl SessionEnd {
     /// In one word, for [`skyhound_net::metrics::Metrics::release`].
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::Gone => "gone",
-            Self::Silent => "silent",
-            Self::Stalled => "stalled",
-            Self::Stopping => "stopped",
-            Self::Broke(_) => "refused",
+            Self::ConnectionLost => "gone",
+            Self::HeartbeatTimeout => "silent",
+            Self::SendTimeout => "stalled",
+            Self::Shutdown => "stopped",
+            Self::ProtocolViolation(_) => "refused",
         }
     }
 
     /// Whether the other side may not know of it.
-    pub(super) fn is_a_loss(self) -> bool {
-        matches!(self, Self::Gone | Self::Silent | Self::Stalled)
+    pub(super) fn is_connection_loss(self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::HeartbeatTimeout | Self::SendTimeout)
     }
 }
 
 /// Serves a peer until it ends. `writes` is whether it may register and free.
 pub(super) async fn serve(hub: Arc<Hub>, mut link: Link, peer: Peer, writes: bool) {
-    let known = timeout(KNOW_WITHIN, hub.app.catalog.ready()).await.is_ok();
-    if !known {
-        link.say(&Row::Error(String::new(), "the registry's store was not read yet; come again".into()));
+    let loaded = timeout(LOAD_TIMEOUT, hub.app.catalog.ready()).await.is_ok();
+    if !loaded {
+        link.send(&Row::Error(String::new(), "the registry's store was not read yet; come again".into()));
         return link.close().await;
     }
     let helo = Row::Helo(peer.addr.ip().to_canonical().to_string(), Some(hub.id.clone()));
-    Talk::new(hub, link, peer.addr.ip(), Some(helo), writes).run(&peer).await;
+    PeerSession::new(hub, link, peer.addr.ip(), Some(helo), writes).run(&peer).await;
 }
 
 /// Serves a connection to another hub until it ends.
-pub(super) async fn serve_hub(hub: Arc<Hub>, link: Link, peer: Peer, first: Option<Row>, other: Other) -> End {
-    Talk { other: Some(other), ..Talk::new(hub, link, peer.addr.ip(), first, true) }.run(&peer).await
+pub(super) async fn serve_hub(
+    hub: Arc<Hub>,
+    link: Link,
+    peer: Peer,
+    first: Option<Row>,
+    peer_hub: PeerHub,
+) -> SessionEnd {
+    PeerSession { peer_hub: Some(peer_hub), ..PeerSession::new(hub, link, peer.addr.ip(), first, true) }
+        .run(&peer)
+        .await
 }
 
 /// A connection with all that is known of it.
-pub(super) struct Talk {
+pub(super) struct PeerSession {
     pub(super) hub: Arc<Hub>,
     link: Link,
     pub(super) addr: IpAddr,
     writes: bool,
-    pub(super) services: Services,
-    news: News,
+    pub(super) services: PeerServices,
+    outbox: Outbox,
     pub(super) echoes: Echoes,
-    pulse: Pulse,
+    heartbeats: HeartbeatTimer,
     /// The peer is a hub.
-    pub(super) other: Option<Other>,
+    pub(super) peer_hub: Option<PeerHub>,
     /// It has said all that it knew when it came.
     pub(super) synced: bool,
     /// Lines that meant nothing, since the last heartbeat.
-    bad: u32,
+    invalid_lines: u32,
 }
 
-impl Talk {
+impl PeerSession {
     fn new(hub: Arc<Hub>, link: Link, addr: IpAddr, first: Option<Row>, writes: bool) -> Self {
         Self {
-            services: Services::new(Arc::clone(&hub)),
-            news: News::new(&hub.app, first, Row::Synced),
-            pulse: Pulse::new(hub.heartbeat),
+            services: PeerServices::new(Arc::clone(&hub)),
+            outbox: Outbox::new(&hub.app, first, Row::Synced),
+            heartbeats: HeartbeatTimer::new(hub.heartbeat),
             hub,
             link,
             addr,
             writes,
             echoes: Echoes::default(),
-            other: None,
+            peer_hub: None,
             synced: false,
-            bad: 0,
+            invalid_lines: 0,
         }
     }
 
-    async fn run(mut self, peer: &Peer) -> End {
-        let end = self.live(&peer.seat).await;
+    async fn run(mut self, peer: &Peer) -> SessionEnd {
+        let end = self.serve_until_end(&peer.permit).await;
         tracing::debug!(peer = %peer.addr, ?end, "seaport peer ended");
         self.finish(end).await;
         end
     }
 
-    async fn live(&mut self, seat: &Seat) -> End {
-        let mut stopping = pin!(seat.stopping());
+    async fn serve_until_end(&mut self, permit: &ConnectionPermit) -> SessionEnd {
+        let mut stopping = pin!(permit.stopping());
         loop {
-            let room = match self.say_news() {
-                Ok(room) => room,
+            let has_capacity = match self.send_pending() {
+                Ok(has_capacity) => has_capacity,
                 Err(end) => return end,
             };
-            let due = [self.services.due(), self.other.as_ref().and_then(Other::due)].into_iter().flatten();
-            let due = due.fold(self.pulse.due(), Instant::min);
+            let due = [self.services.due(), self.peer_hub.as_ref().and_then(PeerHub::due)].into_iter().flatten();
+            let due = due.fold(self.heartbeats.due(), Instant::min);
             let (freed, read) = (self.services.freed(), !self.services.are_busy());
             let step = tokio::select! {
                 // Rows before the clock: after a stall of this process what came in time is read before anybody is
                 // found silent.
                 biased;
-                () = &mut stopping => return End::Stopping,
-                done = self.services.done() => match self.services.settled(done) {
-                    Some((id, sentence)) => self.say(&Row::Error(id, sentence)),
+                () = &mut stopping => return SessionEnd::Shutdown,
+                reconciled = self.services.next_reconciled() => match self.services.on_reconciled(reconciled) {
+                    Some((id, sentence)) => self.send(&Row::Error(id, sentence)),
                     None => Ok(()),
                 },
-                heard = self.link.hear(), if read => self.hear(heard),
-                () = self.news.come(), if room => Ok(()),
+                event = self.link.next_event(), if read => self.on_event(event),
+                () = self.outbox.wait(), if has_capacity => Ok(()),
                 () = freed => self.give_up_freed(),
                 () = sleep_until(due) => self.tick(),
             };
@@ -151,24 +159,25 @@ impl Talk {
         }
     }
 
-    async fn finish(mut self, end: End) {
-        if let End::Broke(sentence) = end {
-            self.link.say(&Row::Error(String::new(), sentence.into()));
+    async fn finish(mut self, end: SessionEnd) {
+        if let SessionEnd::ProtocolViolation(sentence) = end {
+            self.link.send(&Row::Error(String::new(), sentence.into()));
         }
-        let Self { hub, link, services, news, .. } = self;
-        drop(news);
-        let why = if end == End::Silent { Departure::Expired } else { Departure::Left };
+        let Self { hub, link, services, outbox, .. } = self;
+        drop(outbox);
+        let reason =
+            if end == SessionEnd::HeartbeatTimeout { RemovalReason::Expired } else { RemovalReason::Deregistered };
         let released = async {
             let count = match (end, hub.app.on_stop) {
-                (End::Stopping, OnStop::Keep) => services.leave().await,
-                _ => services.end(why).await,
+                (SessionEnd::Shutdown, OnStop::Keep) => services.leave().await,
+                _ => services.release_all(reason).await,
             };
             for _ in 0..count {
-                hub.app.metrics.release(DIALECT, end.word());
+                hub.app.metrics.release(FRONTEND, end.as_str());
             }
         };
         match end {
-            End::Gone | End::Stalled => {
+            SessionEnd::ConnectionLost | SessionEnd::SendTimeout => {
                 drop(link);
                 released.await;
             }
@@ -176,104 +185,107 @@ impl Talk {
         }
     }
 
-    pub(super) fn say(&mut self, row: &Row) -> Result<(), End> {
-        if self.link.say(row) { Ok(()) } else { Err(End::Stalled) }
+    pub(super) fn send(&mut self, row: &Row) -> Result<(), SessionEnd> {
+        if self.link.send(row) { Ok(()) } else { Err(SessionEnd::SendTimeout) }
     }
 
     /// Says what is new, as far as there is room; returns whether there is.
-    fn say_news(&mut self) -> Result<bool, End> {
-        while self.link.has_room() {
-            match self.news.pop() {
-                Some(New::Row(row)) => self.say(&row)?,
-                Some(New::Put(stored)) => self.say_put(&stored)?,
-                Some(New::Noted(stored)) => self.say_noted(&stored)?,
-                Some(New::Gone(stored)) => self.say_gone(&stored)?,
+    fn send_pending(&mut self) -> Result<bool, SessionEnd> {
+        while self.link.has_capacity() {
+            match self.outbox.pop() {
+                Some(OutboxItem::Row(row)) => self.send(&row)?,
+                Some(OutboxItem::Put(stored)) => self.send_put(&stored)?,
+                Some(OutboxItem::SourceChanged(stored)) => self.send_source_change(&stored)?,
+                Some(OutboxItem::Removed(stored)) => self.send_removal(&stored)?,
                 None => return Ok(true),
             }
         }
         Ok(false)
     }
 
-    pub(super) fn say_put(&mut self, stored: &Stored) -> Result<(), End> {
+    pub(super) fn send_put(&mut self, stored: &StoredEntry) -> Result<(), SessionEnd> {
         let Some(id) = meta::id(stored, &self.hub.app.naming) else { return Ok(()) };
-        let Some(said) = meta::tell(&id, stored) else { return Ok(()) };
-        let from = meta::from(&stored.entry);
-        let hand = if from.is_some() { Hand::Second } else { Hand::First };
-        match self.services.put(&id) {
-            Told::AsAnothers if self.hears(from) => self.say(&Row::Register(id, relay::tell(said, hand))),
-            Told::AsAnothers | Told::Nothing => Ok(()),
+        let Some(meta) = meta::of(&id, stored) else { return Ok(()) };
+        let source = meta::source_hub(&stored.entry);
+        let origin = if source.is_some() { RelayOrigin::Relayed } else { RelayOrigin::Registered };
+        match self.services.on_put(&id) {
+            PutDelivery::AsForeign if self.wants(source) => {
+                self.send(&Row::Register(id, relay::with_order(meta, origin)))
+            }
+            PutDelivery::AsForeign | PutDelivery::Skip => Ok(()),
             // Not what the event says: that may be older.
-            Told::AsItsOwn(now) => {
-                let said = meta::tell(&id, &now).unwrap_or(said);
-                self.say(&Row::Register(id, said))
+            PutDelivery::AsOwn(now) => {
+                let meta = meta::of(&id, &now).unwrap_or(meta);
+                self.send(&Row::Register(id, meta))
             }
         }
     }
 
     /// Only hubs care, and who holds it.
-    fn say_noted(&mut self, stored: &Stored) -> Result<(), End> {
-        if self.other.is_some() {
-            return self.say_put(stored);
+    fn send_source_change(&mut self, stored: &StoredEntry) -> Result<(), SessionEnd> {
+        if self.peer_hub.is_some() {
+            return self.send_put(stored);
         }
         if let Some(id) = meta::id(stored, &self.hub.app.naming) {
-            self.services.put(&id);
+            self.services.on_put(&id);
         }
         Ok(())
     }
 
-    fn say_gone(&mut self, stored: &Stored) -> Result<(), End> {
+    fn send_removal(&mut self, stored: &StoredEntry) -> Result<(), SessionEnd> {
         let Some(id) = meta::id(stored, &self.hub.app.naming) else { return Ok(()) };
-        if stored.entry.host.is_none() || !self.services.gone(&id) || !self.hears(meta::from(&stored.entry)) {
+        if stored.entry.host.is_none() || !self.services.on_removed(&id) || !self.wants(meta::source_hub(&stored.entry))
+        {
             return Ok(());
         }
-        self.say_free(id)
+        self.send_free(id)
     }
 
     /// Whether it is to hear of what came from there.
-    fn hears(&self, from: Option<&str>) -> bool {
-        self.other.as_ref().is_none_or(|other| other.hears(from))
+    fn wants(&self, source: Option<&str>) -> bool {
+        self.peer_hub.as_ref().is_none_or(|peer_hub| peer_hub.forwards(source))
     }
 
-    pub(super) fn say_free(&mut self, id: String) -> Result<(), End> {
-        self.echoes.told(&id);
-        self.say(&Row::Free(id))
+    pub(super) fn send_free(&mut self, id: String) -> Result<(), SessionEnd> {
+        self.echoes.free_sent(&id);
+        self.send(&Row::Free(id))
     }
 
-    fn give_up_freed(&mut self) -> Result<(), End> {
+    fn give_up_freed(&mut self) -> Result<(), SessionEnd> {
         for id in self.services.give_up_freed() {
-            self.say_free(id)?;
+            self.send_free(id)?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, heard: Heard) -> Result<(), End> {
-        let row = match heard {
-            Heard::Row(row) => row,
-            Heard::Room => return Ok(()),
-            Heard::Closed => return Err(End::Closed),
-            Heard::Gone => return Err(End::Gone),
-            Heard::Stalled => return Err(End::Stalled),
-            Heard::Broke(sentence) => return Err(End::Broke(sentence)),
+    fn on_event(&mut self, event: LinkEvent) -> Result<(), SessionEnd> {
+        let row = match event {
+            LinkEvent::Row(row) => row,
+            LinkEvent::Writable => return Ok(()),
+            LinkEvent::Closed => return Err(SessionEnd::Closed),
+            LinkEvent::Disconnected => return Err(SessionEnd::ConnectionLost),
+            LinkEvent::SendTimeout => return Err(SessionEnd::SendTimeout),
+            LinkEvent::ProtocolViolation(sentence) => return Err(SessionEnd::ProtocolViolation(sentence)),
         };
-        self.pulse.heard();
+        self.heartbeats.row_received();
         match row {
             Ok(Row::Register(id, _) | Row::Free(id)) if !self.writes => {
-                self.hub.app.metrics.registration(DIALECT, "unauthorized");
+                self.hub.app.metrics.registration(FRONTEND, "unauthorized");
                 let sentence = "this hub has keys: without an authorized one you may read, and not register or free";
-                self.say(&Row::Error(id, sentence.into()))
+                self.send(&Row::Error(id, sentence.into()))
             }
-            Ok(Row::Register(id, said)) => self.register(id, said, Wait::Begins),
+            Ok(Row::Register(id, meta)) => self.register(id, meta, Deferral::Allowed),
             Ok(Row::Free(id)) => self.free(id),
             Ok(Row::Synced) => {
                 self.synced = true;
                 Ok(())
             }
             Ok(Row::Heartbeat) => {
-                self.pulse.beats();
+                self.heartbeats.heartbeat_received();
                 Ok(())
             }
             Ok(Row::Hub(_)) => {
-                self.other.get_or_insert_with(Other::ours);
+                self.peer_hub.get_or_insert_with(PeerHub::ours);
                 Ok(())
             }
             Ok(Row::Error(id, sentence)) => {
@@ -282,29 +294,29 @@ impl Talk {
             }
             Ok(Row::Helo(..) | Row::Unknown) => Ok(()),
             Err((id, sentence)) => {
-                self.hub.app.metrics.registration(DIALECT, "invalid");
+                self.hub.app.metrics.registration(FRONTEND, "invalid");
                 // A hub passes on what it hears.
-                if self.bad == BAD_FRAMES_MAX && self.other.is_none() {
-                    return Err(End::Broke("too many lines that mean nothing here"));
+                if self.invalid_lines == BAD_FRAMES_MAX && self.peer_hub.is_none() {
+                    return Err(SessionEnd::ProtocolViolation("too many lines that mean nothing here"));
                 }
-                self.bad = self.bad.saturating_add(1);
-                self.say(&Row::Error(id, sentence))
+                self.invalid_lines = self.invalid_lines.saturating_add(1);
+                self.send(&Row::Error(id, sentence))
             }
         }
     }
 
-    fn tick(&mut self) -> Result<(), End> {
-        if self.pulse.is_silent() {
-            return Err(End::Silent);
+    fn tick(&mut self) -> Result<(), SessionEnd> {
+        if self.heartbeats.timed_out() {
+            return Err(SessionEnd::HeartbeatTimeout);
         }
         let now = Instant::now();
         self.services.tick(now);
-        for (id, said) in self.other.as_mut().map(|other| other.ripe(now)).unwrap_or_default() {
-            self.register(id, said, Wait::IsOver)?;
+        for (id, meta) in self.peer_hub.as_mut().map(|peer_hub| peer_hub.take_due(now)).unwrap_or_default() {
+            self.register(id, meta, Deferral::Elapsed)?;
         }
-        if self.pulse.is_to_beat() {
-            self.bad = 0;
-            self.say(&Row::Heartbeat)?;
+        if self.heartbeats.take_due() {
+            self.invalid_lines = 0;
+            self.send(&Row::Heartbeat)?;
         }
         Ok(())
     }

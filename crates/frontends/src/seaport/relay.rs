@@ -7,43 +7,45 @@
 //!
 //! Owns: the two orders. Does not own: what is made of them (`peer`).
 
-use super::meta::Said;
+use super::meta::ServiceMeta;
 
 /// Whose a service is, by the word of a hub of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hand {
+pub enum RelayOrigin {
     /// It is registered at that hub.
-    First,
+    Registered,
     /// That hub has it from another one.
-    Second,
+    Relayed,
 }
 
 /// The keys in order; `version` may be missing.
-const FIRST: [&str; 5] = ["host", "version", "id", "role", "port"];
-const SECOND: [&str; 5] = ["id", "version", "host", "role", "port"];
+const REGISTERED_ORDER: [&str; 5] = ["host", "version", "id", "role", "port"];
+const RELAYED_ORDER: [&str; 5] = ["id", "version", "host", "role", "port"];
 
 /// As it is told.
-pub fn tell(mut said: Said, hand: Hand) -> Said {
-    let order = match hand {
-        Hand::First => FIRST,
-        Hand::Second => SECOND,
+pub fn with_order(mut meta: ServiceMeta, origin: RelayOrigin) -> ServiceMeta {
+    let order = match origin {
+        RelayOrigin::Registered => REGISTERED_ORDER,
+        RelayOrigin::Relayed => RELAYED_ORDER,
     };
-    let mut told: Said =
-        order.iter().filter_map(|field| Some(((*field).to_owned(), said.shift_remove(*field)?))).collect();
-    told.extend(said);
-    told
+    let mut ordered: ServiceMeta =
+        order.iter().filter_map(|field| Some(((*field).to_owned(), meta.shift_remove(*field)?))).collect();
+    ordered.extend(meta);
+    ordered
 }
 
 /// Whether a hub of ours told this, and how it has it. JavaScript puts keys that are whole numbers first.
-pub fn hand(said: &Said) -> Option<Hand> {
+pub fn origin(meta: &ServiceMeta) -> Option<RelayOrigin> {
     let number = |key: &&str| key.bytes().all(|byte| byte.is_ascii_digit());
-    let keys: Vec<_> = said.keys().map(String::as_str).skip_while(number).take(FIRST.len()).collect();
+    let keys: Vec<_> = meta.keys().map(String::as_str).skip_while(number).take(REGISTERED_ORDER.len()).collect();
     let is = |order: [&str; 5]| {
         let [first, version, rest @ ..] = order;
         keys.starts_with(&order)
             || (keys.first() == Some(&first) && keys.get(1) != Some(&version) && keys[1..].starts_with(&rest))
     };
-    [(FIRST, Hand::First), (SECOND, Hand::Second)].into_iter().find_map(|(order, hand)| is(order).then_some(hand))
+    [(REGISTERED_ORDER, RelayOrigin::Registered), (RELAYED_ORDER, RelayOrigin::Relayed)]
+        .into_iter()
+        .find_map(|(order, origin)| is(order).then_some(origin))
 }
 
 #[cfg(test)]
@@ -51,33 +53,36 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn said(value: Value) -> Said {
-        let Value::Object(said) = value else { panic!("{value}") };
-        said
+    fn to_meta(value: Value) -> ServiceMeta {
+        let Value::Object(meta) = value else { panic!("{value}") };
+        meta
     }
 
     #[test]
-    fn what_is_told_is_known_by_its_order() {
+    fn field_order_identifies_relayed_services() {
         for value in [
             json!({"role": "web", "version": "1.2.3", "host": "h", "port": 80, "id": "A", "zone": "eu"}),
             json!({"zone": 1, "role": "web", "host": "h", "port": 80, "id": "A"}),
         ] {
-            for each in [Hand::First, Hand::Second] {
-                let told = tell(said(value.clone()), each);
-                assert_eq!(told, said(value.clone()), "the same but for its order");
-                assert_eq!(hand(&told), Some(each), "{told:?}");
+            for each in [RelayOrigin::Registered, RelayOrigin::Relayed] {
+                let ordered = with_order(to_meta(value.clone()), each);
+                assert_eq!(ordered, to_meta(value.clone()), "the same but for its order");
+                assert_eq!(origin(&ordered), Some(each), "{ordered:?}");
             }
-            assert_eq!(hand(&said(value)), None);
+            assert_eq!(origin(&to_meta(value)), None);
         }
-        let mut first: Said = said(json!({"0": 1, "12": 2}));
-        first.extend(tell(said(json!({"role": "web", "host": "h", "port": 80, "id": "A"})), Hand::First));
-        assert_eq!(hand(&first), Some(Hand::First), "as JavaScript has it");
+        let mut first: ServiceMeta = to_meta(json!({"0": 1, "12": 2}));
+        first.extend(with_order(
+            to_meta(json!({"role": "web", "host": "h", "port": 80, "id": "A"})),
+            RelayOrigin::Registered,
+        ));
+        assert_eq!(origin(&first), Some(RelayOrigin::Registered), "as JavaScript has it");
     }
 
     /// What the original's client says of its own services, however they are registered: it sets `role`, `version` and
     /// `port` where they are missing, and then appends `id` and `host`.
     #[test]
-    fn what_a_client_says_of_its_own_is_not_taken_for_told() {
+    fn a_clients_own_service_is_not_taken_for_relayed() {
         let fields = ["role", "port", "host", "id", "zone"];
         let mut given: Vec<Vec<&str>> = vec![Vec::new()];
         for length in 0..fields.len() {
@@ -98,12 +103,12 @@ mod tests {
             }
             let without_version: Vec<_> = keys.iter().copied().filter(|key| *key != "version").collect();
             for keys in [keys, without_version] {
-                let own: Said = keys.iter().map(|key| ((*key).to_owned(), json!(1))).collect();
-                assert_eq!(hand(&own), None, "{keys:?}");
+                let own: ServiceMeta = keys.iter().map(|key| ((*key).to_owned(), json!(1))).collect();
+                assert_eq!(origin(&own), None, "{keys:?}");
             }
         }
         for own in [json!({"role": "web"}), json!({}), json!({"host": "h", "id": "A", "port": 80, "role": "web"})] {
-            assert_eq!(hand(&said(own.clone())), None, "{own}");
+            assert_eq!(origin(&to_meta(own.clone())), None, "{own}");
         }
     }
 }

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_read_back() {
+    fn rows_round_trip() {
         for line in [
             r#"["helo","127.0.0.1"]"#,
             r#"["helo","127.0.0.1","A"]"#,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_row_hears_why() {
+    fn invalid_rows_are_refused_with_a_reason() {
         let long = format!(r#"["free","{}"]"#, "x".repeat(129));
         for (line, why) in [
             ("hello", "that line is not JSON"),

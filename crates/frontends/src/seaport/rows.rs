@@ -3,112 +3,122 @@
 //! Owns: that decision, by what the peer is, what it has said and what stands. Does not own: the life of the connection
 //! ([`super::peer`]), nor how a claim follows what is wanted ([`super::services`]).
 
-use super::DIALECT;
-use super::meta::{self, Said};
-use super::peer::{End, Talk};
-use super::relay::{self, Hand};
-use skyhound_core::catalog::{Snapshot, Stored};
+use super::FRONTEND;
+use super::meta::{self, ServiceMeta};
+use super::peer::{PeerSession, SessionEnd};
+use super::relay::{self, RelayOrigin};
+use skyhound_core::catalog::{Snapshot, StoredEntry};
 use skyhound_model::Instance;
 use std::sync::Arc;
 
 /// Whether to wait for what may be this registry's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    Begins,
-    IsOver,
+pub(super) enum Deferral {
+    Allowed,
+    Elapsed,
 }
 
-impl Talk {
+impl PeerSession {
     /// It says that a service is there, its own or one that it was told of.
-    pub(super) fn register(&mut self, id: String, said: Said, wait: Wait) -> Result<(), End> {
+    pub(super) fn register(&mut self, id: String, meta: ServiceMeta, deferral: Deferral) -> Result<(), SessionEnd> {
         let snapshot = self.hub.app.catalog.snapshot();
-        if let Some(end) = self.is_of_another_dialect(&id, &snapshot) {
+        if let Some(end) = self.answer_for_named(&id, &snapshot) {
             return end;
         }
-        let mut hand = relay::hand(&said);
-        if let Some(other) = &self.other {
-            match other.reads(hand) {
-                Ok(read) => hand = read,
+        let mut origin = relay::origin(&meta);
+        if let Some(peer_hub) = &self.peer_hub {
+            match peer_hub.accepts(origin) {
+                Ok(read) => origin = read,
                 Err(()) => return Ok(()),
             }
         }
-        let kept = if self.other.is_some() { said.clone() } else { Said::new() };
-        let mut instance = match meta::accept(&id, said, &self.hub.app.naming, self.addr) {
+        let original = if self.peer_hub.is_some() { meta.clone() } else { ServiceMeta::new() };
+        let mut instance = match meta::accept(&id, meta, &self.hub.app.naming, self.addr) {
             Ok(_) if self.services.are_full() && !self.services.holds(&id) => return self.refuse(id, FULL.into()),
             Ok(instance) => instance,
             Err(invalid) => return self.refuse(id, invalid.to_string()),
         };
-        let there = snapshot.entry(&instance.key).filter(|stored| meta::registered_id(stored) == Some(id.as_str()));
+        let stored = snapshot.entry(&instance.key).filter(|stored| meta::registered_id(stored) == Some(id.as_str()));
         if self.services.holds(&id) {
-            self.note(&mut instance, there, hand);
-            return self.want(&id, instance, false);
+            self.note(&mut instance, stored, origin);
+            return self.register_desired(&id, instance, false);
         }
-        match (hand, there.cloned()) {
-            (None, there) => {
+        match (origin, stored.cloned()) {
+            (None, stored) => {
                 // Its own; or what it says of another's, once it has said what it knew when it came.
-                let mut same = instance.clone();
-                self.note(&mut same, there.as_ref(), hand);
-                let guest = self.synced && there.is_some_and(|known| known.entry != same.entry);
-                let instance = if guest || self.other.is_some() { same } else { instance };
-                self.want(&id, instance, guest)
+                let mut with_source = instance.clone();
+                self.note(&mut with_source, stored.as_ref(), origin);
+                let provisional = self.synced && stored.is_some_and(|known| known.entry != with_source.entry);
+                let instance = if provisional || self.peer_hub.is_some() { with_source } else { instance };
+                self.register_desired(&id, instance, provisional)
             }
             // Another hub has it as well. What is passed on may be what this one has passed on itself.
-            (Some(Hand::First), Some(known)) if self.other.is_some() && meta::from(&known.entry).is_some() => {
-                self.note(&mut instance, Some(&known), hand);
-                self.want(&id, instance, false)
+            (Some(RelayOrigin::Registered), Some(known))
+                if self.peer_hub.is_some() && meta::source_hub(&known.entry).is_some() =>
+            {
+                self.note(&mut instance, Some(&known), origin);
+                self.register_desired(&id, instance, false)
             }
-            (Some(hand), None) if self.other.is_some() => self.take_from_afar(&id, kept, instance, hand, wait),
-            (Some(_), there) => self.hear_again(id, instance, there),
+            (Some(origin), None) if self.peer_hub.is_some() => {
+                self.receive_relayed(&id, original, instance, origin, deferral)
+            }
+            (Some(_), stored) => self.receive_echoed(id, instance, stored),
         }
     }
 
     /// What another hub says, and is registered at a third one; or here, and not read yet.
-    fn take_from_afar(
+    fn receive_relayed(
         &mut self,
         id: &str,
-        said: Said,
+        meta: ServiceMeta,
         mut instance: Instance,
-        hand: Hand,
-        wait: Wait,
-    ) -> Result<(), End> {
-        let waits = wait == Wait::Begins && self.other.as_mut().is_some_and(|other| other.wait(id, said).is_none());
-        if waits {
+        origin: RelayOrigin,
+        deferral: Deferral,
+    ) -> Result<(), SessionEnd> {
+        let deferred = deferral == Deferral::Allowed
+            && self.peer_hub.as_mut().is_some_and(|peer_hub| peer_hub.defer(id, meta).is_none());
+        if deferred {
             return Ok(());
         }
-        self.note(&mut instance, None, Some(hand));
-        self.want(id, instance, false)
+        self.note(&mut instance, None, Some(origin));
+        self.register_desired(id, instance, false)
     }
 
     /// What the peer was told here, and says again.
-    fn hear_again(&mut self, id: String, mut instance: Instance, there: Option<Arc<Stored>>) -> Result<(), End> {
+    fn receive_echoed(
+        &mut self,
+        id: String,
+        mut instance: Instance,
+        stored: Option<Arc<StoredEntry>>,
+    ) -> Result<(), SessionEnd> {
         let app = Arc::clone(&self.hub.app);
-        let known = there.or_else(|| meta::find(&app.catalog.snapshot(), &app.naming, &id));
-        if let Some(from) = known.as_ref().and_then(|known| meta::from(&known.entry)) {
-            meta::mark(&mut instance, from);
+        let known = stored.or_else(|| meta::find(&app.catalog.snapshot(), &app.naming, &id));
+        if let Some(source) = known.as_ref().and_then(|known| meta::source_hub(&known.entry)) {
+            meta::set_source_hub(&mut instance, source);
         }
         match known {
             // It has missed the end of that.
-            None => self.say_free(id),
+            None => self.send_free(id),
             // Old news, or none.
             Some(known) if !self.synced || known.entry == instance.entry => Ok(()),
-            Some(_) => self.want(&id, instance, true),
+            Some(_) => self.register_desired(&id, instance, true),
         }
     }
 
     /// Notes where an instance came from: as it stands, or else from this peer, if that is a hub.
-    fn note(&self, instance: &mut Instance, there: Option<&Arc<Stored>>, hand: Option<Hand>) {
-        let from = match (there, &self.other) {
-            (Some(there), _) => meta::from(&there.entry),
-            (None, Some(other)) => Some(other.note(hand)),
+    fn note(&self, instance: &mut Instance, stored: Option<&Arc<StoredEntry>>, origin: Option<RelayOrigin>) {
+        let source = match (stored, &self.peer_hub) {
+            (Some(stored), _) => meta::source_hub(&stored.entry),
+            (None, Some(peer_hub)) => Some(peer_hub.source_note(origin)),
             (None, None) => None,
         };
-        if let Some(from) = from {
-            meta::mark(instance, from);
+        if let Some(source) = source {
+            meta::set_source_hub(instance, source);
         }
     }
 
     /// What to do with a row about an id that is a name, unless a hub has it from another one.
-    fn is_of_another_dialect(&mut self, id: &str, snapshot: &Snapshot) -> Option<Result<(), End>> {
+    fn answer_for_named(&mut self, id: &str, snapshot: &Snapshot) -> Option<Result<(), SessionEnd>> {
         if self.services.holds(id) || !meta::is_a_name(id, snapshot, &self.hub.app.naming) {
             return None;
         }
@@ -116,58 +126,58 @@ impl Talk {
             // It was told of that, and says it again.
             return Some(Ok(()));
         }
-        let known = self.other.is_some() || meta::find(snapshot, &self.hub.app.naming, id).is_some();
-        if known { None } else { Some(self.say_free(id.to_owned())) }
+        let known = self.peer_hub.is_some() || meta::find(snapshot, &self.hub.app.naming, id).is_some();
+        if known { None } else { Some(self.send_free(id.to_owned())) }
     }
 
     /// What came in through another dialect, by the id that peers know it by.
-    fn named(&self, id: &str, snapshot: &Snapshot) -> Option<Arc<Stored>> {
-        let named = id.parse().ok().and_then(|name| meta::named(&name, snapshot).cloned());
+    fn named(&self, id: &str, snapshot: &Snapshot) -> Option<Arc<StoredEntry>> {
+        let named = id.parse().ok().and_then(|name| meta::named_instance(&name, snapshot).cloned());
         named.filter(|_| meta::is_a_name(id, snapshot, &self.hub.app.naming))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "one of several ways that a row can go")]
-    fn want(&mut self, id: &str, instance: Instance, guest: bool) -> Result<(), End> {
-        self.services.register(id, instance, guest);
+    fn register_desired(&mut self, id: &str, instance: Instance, provisional: bool) -> Result<(), SessionEnd> {
+        self.services.register(id, instance, provisional);
         Ok(())
     }
 
-    fn refuse(&mut self, id: String, sentence: String) -> Result<(), End> {
-        self.hub.app.metrics.registration(DIALECT, "invalid");
-        self.say(&super::row::Row::Error(id, sentence))
+    fn refuse(&mut self, id: String, sentence: String) -> Result<(), SessionEnd> {
+        self.hub.app.metrics.registration(FRONTEND, "invalid");
+        self.send(&super::row::Row::Error(id, sentence))
     }
 
     /// It says that a service is gone.
-    pub(super) fn free(&mut self, id: String) -> Result<(), End> {
+    pub(super) fn free(&mut self, id: String) -> Result<(), SessionEnd> {
         if self.services.free(&id) {
             // A hub speaks for its own peers: others may have it from elsewhere.
-            if self.other.is_none() && self.hub.holders(&id) > 1 {
+            if self.peer_hub.is_none() && self.hub.holders(&id) > 1 {
                 self.hub.free(&id, None);
             }
             return Ok(());
         }
-        if self.other.as_mut().is_some_and(|other| other.forget(&id)) {
+        if self.peer_hub.as_mut().is_some_and(|peer_hub| peer_hub.cancel_deferred(&id)) {
             return Ok(());
         }
         let app = Arc::clone(&self.hub.app);
         let snapshot = app.catalog.snapshot();
         let named = self.named(&id, &snapshot);
-        let of_another_dialect = named.is_some();
+        let is_foreign = named.is_some();
         let stored = named.or_else(|| meta::find(&snapshot, &app.naming, &id));
-        if self.echoes.is_one(&id, stored.is_some()) {
+        if self.echoes.is_echo(&id, stored.is_some()) {
             return Ok(());
         }
-        match (&self.other, stored) {
-            (Some(other), Some(stored))
-                if of_another_dialect || !other.may_free() || meta::from(&stored.entry).is_some() =>
+        match (&self.peer_hub, stored) {
+            (Some(peer_hub), Some(stored))
+                if is_foreign || !peer_hub.may_free() || meta::source_hub(&stored.entry).is_some() =>
             {
                 // It is there, and that hub should know.
-                self.say_put(&stored)
+                self.send_put(&stored)
             }
-            (None, Some(_)) if of_another_dialect => self.refuse(id, NOT_A_PEERS.into()),
+            (None, Some(_)) if is_foreign => self.refuse(id, FOREIGN_INSTANCE.into()),
             (_, stored) => {
                 if stored.is_some() {
-                    self.services.freed_by_peer(&id);
+                    self.services.suppress_removal(&id);
                 }
                 self.hub.free(&id, stored);
                 Ok(())
@@ -178,4 +188,4 @@ impl Talk {
 
 const FULL: &str = "you have registered 8192 services, and that is the most over one connection";
 const _: () = assert!(super::services::SERVICES_MAX == 8192, "the sentence says so");
-const NOT_A_PEERS: &str = "that instance came in through another protocol, and lives as long as its own peer does";
+const FOREIGN_INSTANCE: &str = "that instance came in through another protocol, and lives as long as its own peer does";

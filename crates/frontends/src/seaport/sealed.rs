@@ -32,17 +32,17 @@ const CIPHER: &str = "RC4";
 
 /// What this side offers.
 #[derive(Debug)]
-pub struct Offer {
-    own: Arc<KeyPair>,
+pub struct KeyOffer {
+    key_pair: Arc<KeyPair>,
     token: String,
     secret: U512,
     /// The header line.
     pub line: String,
 }
 
-impl Offer {
+impl KeyOffer {
     /// A new one. `None` when the system has no randomness, or the key signs nothing.
-    pub fn new(own: Arc<KeyPair>) -> Option<Self> {
+    pub fn new(key_pair: Arc<KeyPair>) -> Option<Self> {
         let (mut token, mut exponent) = ([0; 64], [0; 64]);
         let random = SystemRandom::new();
         random.fill(&mut token).ok()?;
@@ -51,26 +51,26 @@ impl Offer {
         let share = raise(&U1536::from_u8(2), &secret);
         let payload = json!({
             "token": token,
-            "key": {"type": "rsa", "public": own.public},
+            "key": {"type": "rsa", "public": key_pair.public},
             "dh": {"group": "modp5", "public": BASE64.encode(&share)},
             "ciphers": [CIPHER],
         })
         .to_string();
-        let line = json!({"hash": own.sign(payload.as_bytes())?, "payload": payload}).to_string();
-        Some(Self { own, token, secret, line })
+        let line = json!({"hash": key_pair.sign(payload.as_bytes())?, "payload": payload}).to_string();
+        Some(Self { key_pair, token, secret, line })
     }
 
     /// The channel with the side that sent this header, and that side's public key. Whether it may do anything is for
     /// the caller to say.
-    pub fn meet(self, header: &[u8]) -> Result<(Sealed, String), &'static str> {
+    pub fn accept(self, header: &[u8]) -> Result<(SealedChannel, String), &'static str> {
         let field = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
         let header: Value = serde_json::from_slice(header).map_err(|_| "the header is not JSON")?;
         let (Some(hash), Some(payload)) = (field(&header, "/hash"), field(&header, "/payload")) else {
             return Err("a header has hash and payload");
         };
-        let said: Value = serde_json::from_str(&payload).map_err(|_| "the header's payload is not JSON")?;
+        let fields: Value = serde_json::from_str(&payload).map_err(|_| "the header's payload is not JSON")?;
         let (Some(token), Some(pem), Some(share)) =
-            (field(&said, "/token"), field(&said, "/key/public"), field(&said, "/dh/public"))
+            (field(&fields, "/token"), field(&fields, "/key/public"), field(&fields, "/dh/public"))
         else {
             return Err("the header's payload has token, key and dh");
         };
@@ -81,10 +81,10 @@ impl Offer {
         if token == self.token {
             return Err("the header is our own");
         }
-        if field(&said, "/dh/group").is_none_or(|group| group != "modp5") {
+        if field(&fields, "/dh/group").is_none_or(|group| group != "modp5") {
             return Err("the group of the key exchange is not modp5");
         }
-        let ciphers = said["ciphers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ciphers = fields["ciphers"].as_array().map(Vec::as_slice).unwrap_or_default();
         if !ciphers.iter().any(|cipher| cipher == CIPHER) {
             return Err("there is no common cipher; RC4 is the only one here");
         }
@@ -93,7 +93,18 @@ impl Offer {
         let token = if self.token > token { self.token + &token } else { token + &self.token };
         // OpenSSL's EVP_BytesToKey: one round of MD5, no salt.
         let cipher = Md5::digest(secret).into();
-        Ok((Sealed { own: self.own, key, token, cipher, sent: 0, heard: 0, half: Vec::new() }, pem))
+        Ok((
+            SealedChannel {
+                key_pair: self.key_pair,
+                key,
+                token,
+                cipher,
+                sent: 0,
+                received: 0,
+                partial_row: Vec::new(),
+            },
+            pem,
+        ))
     }
 }
 
@@ -116,28 +127,31 @@ fn shared(share: &[u8], secret: &U512) -> Option<Vec<u8>> {
 }
 
 /// A channel: what is sent is sealed, what comes is opened.
-pub struct Sealed {
-    own: Arc<KeyPair>,
+pub struct SealedChannel {
+    key_pair: Arc<KeyPair>,
     key: PublicKey,
     token: String,
     cipher: [u8; 16],
     sent: u64,
-    heard: u64,
+    received: u64,
     /// A row of which a part arrived: the other side seals bytes, not rows.
-    half: Vec<u8>,
+    partial_row: Vec<u8>,
 }
 
-impl std::fmt::Debug for Sealed {
+impl std::fmt::Debug for SealedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealed").field("sent", &self.sent).field("heard", &self.heard).finish_non_exhaustive()
+        f.debug_struct("SealedChannel")
+            .field("sent", &self.sent)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
     }
 }
 
-impl Sealed {
+impl SealedChannel {
     /// A line with this text in it.
     pub fn seal(&mut self, text: &str) -> Option<String> {
         let body = BASE64.encode(&rc4(&self.cipher, text.as_bytes()));
-        let hash = self.own.sign(self.signed(self.sent, &body).as_bytes())?;
+        let hash = self.key_pair.sign(self.signed(self.sent, &body).as_bytes())?;
         self.sent += 1;
         Some(json!([body, hash]).to_string())
     }
@@ -146,8 +160,8 @@ impl Sealed {
     /// then nothing of this channel can be believed any more.
     pub fn open(&mut self, line: &[u8]) -> Result<Option<Vec<Vec<u8>>>, &'static str> {
         const WRONG: &str = "a sealed line is not the next one of the key that this connection began with";
-        let number = self.heard;
-        self.heard += 1;
+        let number = self.received;
+        self.received += 1;
         let fields: Vec<String> = serde_json::from_slice(line).map_err(|_| "that is no sealed line")?;
         let (body, hash) = match fields.as_slice() {
             [hash] => ("", hash),
@@ -160,13 +174,13 @@ impl Sealed {
         if fields.len() == 1 {
             return Ok(None);
         }
-        self.half.extend(rc4(&self.cipher, &BASE64.decode(body.as_bytes()).map_err(|_| WRONG)?));
-        let whole = self.half.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if self.half.len() - whole > LINE_MAX {
+        self.partial_row.extend(rc4(&self.cipher, &BASE64.decode(body.as_bytes()).map_err(|_| WRONG)?));
+        let whole = self.partial_row.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if self.partial_row.len() - whole > LINE_MAX {
             return Err("a row is over 32768 bytes, and that is the most");
         }
-        let rest = self.half.split_off(whole);
-        let rows = std::mem::replace(&mut self.half, rest);
+        let rest = self.partial_row.split_off(whole);
+        let rows = std::mem::replace(&mut self.partial_row, rest);
         let rows = rows.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
         Ok(Some(rows.map(<[u8]>::to_vec).collect()))
     }
@@ -199,11 +213,11 @@ mod tests {
     use super::super::keys::tests::pair;
     use super::*;
 
-    fn both() -> (Sealed, Sealed) {
-        let [a, b] = [0, 1].map(|which| Offer::new(Arc::new(pair(which))).unwrap());
+    fn both() -> (SealedChannel, SealedChannel) {
+        let [a, b] = [0, 1].map(|which| KeyOffer::new(Arc::new(pair(which))).unwrap());
         let (line_a, line_b) = (a.line.clone(), b.line.clone());
-        let (sealed_a, key_b) = a.meet(line_b.as_bytes()).unwrap();
-        let (sealed_b, key_a) = b.meet(line_a.as_bytes()).unwrap();
+        let (sealed_a, key_b) = a.accept(line_b.as_bytes()).unwrap();
+        let (sealed_b, key_a) = b.accept(line_a.as_bytes()).unwrap();
         assert_eq!([key_a, key_b], [0, 1].map(|which| pair(which).public));
         (sealed_a, sealed_b)
     }
@@ -213,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn rc4_is_rc4() {
+    fn rc4_matches_known_vectors() {
         // RFC 6229, key length 40 and 128 bits, offset 0.
         assert_eq!(rc4(&[1, 2, 3, 4, 5], &[0; 4]), [0xb2, 0x39, 0x63, 0x05]);
         let long: Vec<u8> = (1..=16).collect();
@@ -223,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_is_opened_row_by_row() {
+    fn sealed_text_opens_row_by_row() {
         let (mut a, mut b) = both();
         for text in ["one\n", "two\nth", "ree\n\n"] {
             let line = a.seal(text).unwrap();
@@ -236,13 +250,13 @@ mod tests {
         }
         let back = b.seal("x\n").unwrap();
         assert_eq!(a.open(back.as_bytes()), Ok(Some(rows(&["x"]))));
-        let end = json!([a.own.sign(a.signed(a.sent, "").as_bytes()).unwrap()]).to_string();
+        let end = json!([a.key_pair.sign(a.signed(a.sent, "").as_bytes()).unwrap()]).to_string();
         assert_eq!(b.open(end.as_bytes()), Ok(None));
     }
 
     #[test]
-    fn what_is_changed_repeated_left_out_or_moved_is_refused() {
-        let lines = |a: &mut Sealed| ["one\n", "two\n"].map(|text| a.seal(text).unwrap());
+    fn altered_replayed_or_reordered_lines_are_refused() {
+        let lines = |a: &mut SealedChannel| ["one\n", "two\n"].map(|text| a.seal(text).unwrap());
         let (mut a, mut b) = both();
         let [one, two] = lines(&mut a);
         assert!(b.open(two.as_bytes()).is_err(), "left out");
@@ -256,27 +270,27 @@ mod tests {
         let changed = one_again.replacen('A', "B", 1).replacen('a', "b", 1);
         assert!(b.open(changed.as_bytes()).is_err(), "changed");
         let (mut a, mut b) = both();
-        let own = b.seal("x\n").unwrap();
-        assert!(b.open(own.as_bytes()).is_err(), "our own, sent back");
+        let key_pair = b.seal("x\n").unwrap();
+        assert!(b.open(key_pair.as_bytes()).is_err(), "our own, sent back");
         for none in ["", "[]", "{}", "[1]", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\"]"] {
             assert!(a.open(none.as_bytes()).is_err(), "{none}");
         }
     }
 
     #[test]
-    fn a_header_that_is_not_right_is_refused() {
-        let offer = || Offer::new(Arc::new(pair(0))).unwrap();
-        let header = Offer::new(Arc::new(pair(1))).unwrap().line;
+    fn an_invalid_header_is_refused() {
+        let offer = || KeyOffer::new(Arc::new(pair(0))).unwrap();
+        let header = KeyOffer::new(Arc::new(pair(1))).unwrap().line;
         let value: Value = serde_json::from_str(&header).unwrap();
         let payload = value["payload"].as_str().unwrap().to_owned();
         let signed =
             |payload: &str| json!({"hash": pair(1).sign(payload.as_bytes()).unwrap(), "payload": payload}).to_string();
         let with = |pointer: &str, new: Value| {
-            let mut said: Value = serde_json::from_str(&payload).unwrap();
-            *said.pointer_mut(pointer).unwrap() = new;
-            signed(&said.to_string())
+            let mut fields: Value = serde_json::from_str(&payload).unwrap();
+            *fields.pointer_mut(pointer).unwrap() = new;
+            signed(&fields.to_string())
         };
-        assert!(offer().meet(signed(&payload).as_bytes()).is_ok());
+        assert!(offer().accept(signed(&payload).as_bytes()).is_ok());
         let one = BASE64.encode(&[1]);
         let less = BASE64.encode(MODP5.wrapping_sub(&U1536::ONE).to_be_bytes().as_ref());
         for (header, why) in [
@@ -296,11 +310,11 @@ mod tests {
             (with("/dh/public", json!(BASE64.encode(&[255; 192]))), "the share of the key exchange is none"),
             (with("/dh/public", json!(BASE64.encode(&[255; 193]))), "the share of the key exchange is none"),
         ] {
-            let error = offer().meet(header.as_bytes()).unwrap_err();
+            let error = offer().accept(header.as_bytes()).unwrap_err();
             assert!(error.starts_with(why), "{error} is not {why}");
         }
         let own = offer();
         let line = own.line.clone();
-        assert_eq!(own.meet(line.as_bytes()).unwrap_err(), "the header is our own");
+        assert_eq!(own.accept(line.as_bytes()).unwrap_err(), "the header is our own");
     }
 }

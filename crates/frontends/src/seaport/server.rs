@@ -3,12 +3,12 @@
 //! Owns: the order in which they start and stop. Does not own: what any of them does.
 
 use super::advert::{self, Advert};
-use super::dial::Calls;
+use super::dial::HubConnections;
 use super::hub::Hub;
 use super::keys::{KeyError, Keys};
 use super::settings::{Advertise, SeaportSettings};
 use crate::app::App;
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use skyhound_net::{BindError, LineServer};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ pub enum HubError {
     Bind(#[from] BindError),
     /// It cannot be registered.
     #[error("--seaport-advertise: {0}")]
-    Advertise(#[from] Invalid),
+    Advertise(#[from] InvalidParameter),
 }
 
 /// A running hub.
 #[derive(Debug)]
 pub struct HubServer {
     lines: LineServer,
-    calls: Calls,
+    hubs: HubConnections,
     advert: Option<Advert>,
 }
 
@@ -43,14 +43,15 @@ impl HubServer {
     pub fn start(settings: &SeaportSettings, app: &Arc<App>, shared: bool) -> Result<Self, HubError> {
         let hub = Hub::new(Arc::clone(app), settings.heartbeat, Keys::read(&settings.keys)?, shared);
         let lines = super::bind(&settings.listen, &hub, &app.metrics)?;
-        let place = place(settings, shared, lines.local_addrs());
-        let instance = place.as_ref().map(|(host, port)| advert::instance(app, &hub.id, host, *port)).transpose()?;
+        let advertised = advertised_address(settings, shared, lines.local_addrs());
+        let instance =
+            advertised.as_ref().map(|(host, port)| advert::instance(app, &hub.id, host, *port)).transpose()?;
         // With a place of its own it is told of as any other service is.
-        let seen = place.is_none() && settings.advertise != Advertise::Off;
+        let seen = advertised.is_none() && settings.advertise != Advertise::Off;
         let port = lines.local_addrs().first().map(SocketAddr::port).filter(|_| seen);
-        let calls = Calls::start(&hub, &settings.peers, port, &app.metrics);
+        let hubs = HubConnections::start(&hub, &settings.peers, port, &app.metrics);
         let advert = instance.map(|instance| Advert::start(Arc::clone(app), instance));
-        Ok(Self { lines, calls, advert })
+        Ok(Self { lines, hubs, advert })
     }
 
     /// Where it listens.
@@ -71,26 +72,26 @@ impl HubServer {
         {
             warn!("this seaport hub could not be removed from the registry in time; its lease removes it");
         }
-        let (peers, hubs) = tokio::join!(self.lines.shutdown(deadline), self.calls.shutdown(deadline));
-        peers + hubs
+        let (peers, outgoing) = tokio::join!(self.lines.shutdown(deadline), self.hubs.shutdown(deadline));
+        peers + outgoing
     }
 }
 
 /// Where others find this hub, if they are to: when somebody says so, or there may be others whose clients come here.
-fn place(settings: &SeaportSettings, shared: bool, listens: &[SocketAddr]) -> Option<(String, u16)> {
+fn advertised_address(settings: &SeaportSettings, shared: bool, listens: &[SocketAddr]) -> Option<(String, u16)> {
     let port = listens.first()?.port();
     match &settings.advertise {
         Advertise::Off => None,
         Advertise::At(host, given) => Some((host.clone(), given.unwrap_or(port))),
         Advertise::Listening if !shared && settings.peers.is_empty() => None,
         Advertise::Listening => {
-            let place = listens.iter().find(|addr| !addr.ip().is_unspecified());
-            if place.is_none() {
+            let specific = listens.iter().find(|addr| !addr.ip().is_unspecified());
+            if specific.is_none() {
                 info!(
                     "this seaport hub is not registered, because it listens on every address; --seaport-advertise says where it is"
                 );
             }
-            place.map(|addr| (addr.ip().to_string(), addr.port()))
+            specific.map(|addr| (addr.ip().to_string(), addr.port()))
         }
     }
 }

@@ -8,17 +8,17 @@
 //! - The original answers the handshake first and writes later, removes by key whoever wrote it, and never
 //!   looks for a pong; clients cannot tell the difference but by being found.
 //!
-//! [`query`] reads the parameters, [`mod@hold`] is a socket's side of [`crate::hold`], [`op`] what it can be
+//! [`query`] reads the parameters, [`mod@handler`] is a socket's side of [`crate::connection`], [`op`] what it can be
 //! told.
 
-pub mod hold;
+pub mod handler;
 pub mod op;
 pub mod query;
 
 use crate::app::App;
+use crate::connection::serve;
 use crate::error::invalid;
-use crate::hold::hold;
-use crate::{not_stopping, register};
+use crate::{ensure_running, register};
 use skyhound_model::Instance;
 use skyhound_net::websocket::Handshake;
 use skyhound_net::{HttpError, Peer, Reply, Request, Route};
@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The name that entries and counters say this dialect by.
-pub const DIALECT: &str = "skyapi";
+pub const FRONTEND: &str = "skyapi";
 
 /// `/provide`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
@@ -36,15 +36,16 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
 
 async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Reply, HttpError> {
     let handshake = Handshake::read(&mut request)?;
-    not_stopping(&peer)?;
-    let said = request.uri().query().unwrap_or_default();
-    let instance = accept(&app, said, peer.addr.ip()).inspect_err(|_| app.metrics.registration(DIALECT, "invalid"))?;
-    let claim = register(&app, DIALECT, instance).await?;
+    ensure_running(&peer)?;
+    let params = request.uri().query().unwrap_or_default();
+    let instance =
+        accept(&app, params, peer.addr.ip()).inspect_err(|_| app.metrics.registration(FRONTEND, "invalid"))?;
+    let claim = register(&app, FRONTEND, instance).await?;
     let (reply, upgrade) = handshake.accept();
-    tokio::spawn(hold(app, Box::new(hold::Provide(claim)), upgrade, peer.seat));
+    tokio::spawn(serve(app, Box::new(handler::ProvideHandler(claim)), upgrade, peer.permit));
     Ok(reply)
 }
 
-fn accept(app: &App, said: &str, peer: IpAddr) -> Result<Instance, HttpError> {
-    Ok(query::parse(said).map_err(invalid)?.accept(&app.naming, peer).map_err(invalid)?)
+fn accept(app: &App, params: &str, peer: IpAddr) -> Result<Instance, HttpError> {
+    Ok(query::parse(params).map_err(invalid)?.accept(&app.naming, peer).map_err(invalid)?)
 }

@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value};
 use skyhound_model::Entry;
-use skyhound_net::route::shown;
+use skyhound_net::route::excerpt;
 
 /// A frame, understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,13 @@ impl Op {
         };
         match fields.shift_remove("op") {
             Some(Value::String(op)) if op == "update" => {}
-            Some(op) => return Err(format!("there is no op {}; {WANTED}", shown(&op.to_string()))),
+            Some(op) => return Err(format!("there is no op {}; {WANTED}", excerpt(&op.to_string()))),
             None => return Err(format!("the field op is missing; {WANTED}")),
         }
         let (priority, weight) = (number(&mut fields, "priority")?, number(&mut fields, "weight")?);
         if let Some((unknown, value)) = fields.into_iter().next() {
             let field = format!("{}: {value}", Value::String(unknown));
-            return Err(format!("update has {}, and it takes weight and priority", shown(&field)));
+            return Err(format!("update has {}, and it takes weight and priority", excerpt(&field)));
         }
         if priority.is_none() && weight.is_none() {
             return Err(format!("update changes nothing: it has neither weight nor priority; {WANTED}"));
@@ -59,7 +59,7 @@ fn number(fields: &mut Map<String, Value>, name: &str) -> Result<Option<u16>, St
     let Some(value) = fields.shift_remove(name) else { return Ok(None) };
     match value.as_u64().and_then(|number| u16::try_from(number).ok()) {
         Some(number) => Ok(Some(number)),
-        None => Err(format!("{name} is {}; give a whole number from 0 to 65535", shown(&value.to_string()))),
+        None => Err(format!("{name} is {}; give a whole number from 0 to 65535", excerpt(&value.to_string()))),
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn either_number_may_be_missing() {
+    fn an_update_keeps_missing_numbers() {
         let read = |text| Op::read(text).unwrap();
         let both = read(r#"{"op":"update","weight":10,"priority":2}"#);
         assert_eq!(both, Op::Update { priority: Some(2), weight: Some(10) });
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_hears_why() {
+    fn invalid_operations_are_refused_with_a_reason() {
         for (text, sentence) in [
             ("hello", "that is no JSON object"),
             ("[]", "that is no JSON object"),

@@ -5,28 +5,28 @@
 
 use crate::form::{Form, decode};
 use skyhound_model::Registration;
-use skyhound_model::instance::Invalid;
+use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 
 /// What a query says. Whether it may be registered is not asked here ([`Registration::accept`]).
-pub fn parse(query: &str) -> Result<Registration, Invalid> {
-    let mut registration = Registration { dialect: super::DIALECT, ..Registration::default() };
+pub fn parse(query: &str) -> Result<Registration, InvalidParameter> {
+    let mut registration = Registration { dialect: super::FRONTEND, ..Registration::default() };
     let meta = &mut registration.meta;
-    let mut said = Form::read(query, &PARAMETERS, |name, value| extra(meta, name, value))?;
-    registration.service = said.text("service").unwrap_or_default();
-    let categories = said.text("category").unwrap_or_default();
+    let mut params = Form::read(query, &PARAMETERS, |name, value| extra(meta, name, value))?;
+    registration.service = params.text("service").unwrap_or_default();
+    let categories = params.text("category").unwrap_or_default();
     registration.category = split(&categories);
-    registration.host = said.text("host").unwrap_or_default();
-    registration.port = said
-        .number("port", &u16::MAX)?
-        .ok_or_else(|| Invalid::new("port", "is missing; give the port that the service listens on, 1 to 65535"))?;
-    registration.prefix = said.text("prefix");
-    registration.priority = said.number("priority", &u16::MAX)?;
-    registration.weight = said.number("weight", &u16::MAX)?;
-    registration.ttl = said.number("ttl", &u32::MAX)?;
-    registration.text = said.text("text");
-    registration.group = said.text("group");
-    registration.version = said.text("version");
+    registration.host = params.text("host").unwrap_or_default();
+    registration.port = params.number("port", &u16::MAX)?.ok_or_else(|| {
+        InvalidParameter::new("port", "is missing; give the port that the service listens on, 1 to 65535")
+    })?;
+    registration.prefix = params.text("prefix");
+    registration.priority = params.number("priority", &u16::MAX)?;
+    registration.weight = params.number("weight", &u16::MAX)?;
+    registration.ttl = params.number("ttl", &u32::MAX)?;
+    registration.text = params.text("text");
+    registration.group = params.text("group");
+    registration.version = params.text("version");
     Ok(registration)
 }
 
@@ -35,14 +35,14 @@ const PARAMETERS: [&str; 11] =
     ["service", "category", "host", "port", "prefix", "priority", "weight", "ttl", "text", "group", "version"];
 
 /// `meta.KEY=VALUE`.
-fn extra(meta: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<(), Invalid> {
+fn extra(meta: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<(), InvalidParameter> {
     let Some(key) = name.strip_prefix("meta.") else { return Ok(()) };
-    let value = decode(value).map_err(|problem| Invalid::new("meta", problem))?;
+    let value = decode(value).map_err(|problem| InvalidParameter::new("meta", problem))?;
     if key.is_empty() {
-        return Err(Invalid::new("meta", "has a field without a name; say meta.NAME=VALUE"));
+        return Err(InvalidParameter::new("meta", "has a field without a name; say meta.NAME=VALUE"));
     }
     match meta.insert(key.to_owned(), value) {
-        Some(_) => Err(Invalid::new("meta", "is said twice")),
+        Some(_) => Err(InvalidParameter::new("meta", "is said twice")),
         None => Ok(()),
     }
 }
@@ -56,29 +56,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_can_be_said() {
-        let said = parse(
+    fn all_parameters_are_read() {
+        let params = parse(
             "service=foo&host=10.0.0.1&port=9999&category=services,production&prefix=blue&priority=0&weight=65535\
              &ttl=10&text=a+b%2Bc%C3%A9&group=g&version=1.2.3&meta.zone=eu&meta.empty=&unknown=x&&flag",
         )
         .unwrap();
-        assert_eq!((said.service.as_str(), said.host.as_str(), said.port), ("foo", "10.0.0.1", 9999));
-        assert_eq!(said.category, ["services", "production"]);
-        assert_eq!((said.prefix.as_deref(), said.priority, said.weight), (Some("blue"), Some(0), Some(65535)));
-        assert_eq!((said.ttl, said.text.as_deref(), said.group.as_deref()), (Some(10), Some("a b+cé"), Some("g")));
-        assert_eq!(said.version.as_deref(), Some("1.2.3"));
-        assert_eq!(said.meta, BTreeMap::from([("zone".into(), "eu".into()), ("empty".into(), String::new())]));
+        assert_eq!((params.service.as_str(), params.host.as_str(), params.port), ("foo", "10.0.0.1", 9999));
+        assert_eq!(params.category, ["services", "production"]);
+        assert_eq!((params.prefix.as_deref(), params.priority, params.weight), (Some("blue"), Some(0), Some(65535)));
+        assert_eq!(
+            (params.ttl, params.text.as_deref(), params.group.as_deref()),
+            (Some(10), Some("a b+cé"), Some("g"))
+        );
+        assert_eq!(params.version.as_deref(), Some("1.2.3"));
+        assert_eq!(params.meta, BTreeMap::from([("zone".into(), "eu".into()), ("empty".into(), String::new())]));
     }
 
     #[test]
-    fn what_is_empty_was_not_sent() {
-        let said = parse("service=foo&port=1&host=&category=&prefix=&priority=&weight=&version=").unwrap();
-        assert_eq!((said.priority, said.weight, said.prefix, said.version), (None, None, None, None));
-        assert!(said.category.is_empty());
+    fn empty_parameters_are_absent() {
+        let params = parse("service=foo&port=1&host=&category=&prefix=&priority=&weight=&version=").unwrap();
+        assert_eq!((params.priority, params.weight, params.prefix, params.version), (None, None, None, None));
+        assert!(params.category.is_empty());
     }
 
     #[test]
-    fn sentences_name_the_parameter() {
+    fn errors_name_the_parameter() {
         for (query, sentence) in [
             ("service=foo", "port is missing; give the port that the service listens on, 1 to 65535"),
             ("port=65536", "port is \"65536\"; give a whole number from 0 to 65535"),

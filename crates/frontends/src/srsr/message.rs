@@ -1,32 +1,32 @@
 //! What srsr's peers say, and what of it is an address.
 
-use super::DIALECT;
+use super::FRONTEND;
 use crate::error::invalid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use skyhound_model::address::host_and_port;
-use skyhound_model::instance::{ADDRESS_MAX, Invalid};
+use skyhound_model::instance::{ADDRESS_MAX, InvalidParameter};
 use skyhound_model::{Host, Label, Registration};
 use skyhound_net::HttpError;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// `/lookup`.
 #[derive(Debug, Deserialize)]
-pub struct Named {
+pub struct LookupRequest {
     /// The service.
     pub name: String,
 }
 
 /// `/heartbeat`, `/deregister`.
 #[derive(Debug, Deserialize)]
-pub struct Id {
+pub struct IdRequest {
     /// What `/register` answered.
     pub id: String,
 }
 
 /// `/register`.
 #[derive(Debug, Deserialize)]
-pub struct Register {
+pub struct RegisterRequest {
     name: String,
     #[serde(default, deserialize_with = "text_or_number")]
     address: Option<String>,
@@ -35,7 +35,7 @@ pub struct Register {
 }
 
 /// What can be read from a body. Unknown fields are passed over.
-pub trait Asked: DeserializeOwned {
+pub trait RequestBody: DeserializeOwned {
     /// Reads it, or says what is wrong with it.
     fn read(body: &[u8]) -> Result<Self, HttpError> {
         serde_json::from_slice(body)
@@ -43,7 +43,7 @@ pub trait Asked: DeserializeOwned {
     }
 }
 
-impl<T: DeserializeOwned> Asked for T {}
+impl<T: DeserializeOwned> RequestBody for T {}
 
 /// `"80"`, and 80; an empty text is one that was not sent (srsrpy sends such).
 fn text_or_number<'d, D: Deserializer<'d>>(from: D) -> Result<Option<String>, D::Error> {
@@ -60,19 +60,24 @@ fn text_or_number<'d, D: Deserializer<'d>>(from: D) -> Result<Option<String>, D:
     })
 }
 
-impl Register {
+impl RegisterRequest {
     /// What it says of the instance. `peer` is the address that it came from.
     pub fn registration(self, peer: IpAddr) -> Result<Registration, HttpError> {
-        let said = self.address.unwrap_or_else(|| format!("http://{}", bracketed(&peer.to_string())));
+        let base = self.address.unwrap_or_else(|| format!("http://{}", bracketed(&peer.to_string())));
         let address = match self.port {
-            None => said,
+            None => base,
             Some(port) => match port.parse::<u16>() {
-                Ok(number @ 1..) => format!("{said}:{number}"),
-                _ => return Err(invalid(Invalid::new("port", format!("is {port:?}; give a number from 1 to 65535")))),
+                Ok(number @ 1..) => format!("{base}:{number}"),
+                _ => {
+                    return Err(invalid(InvalidParameter::new(
+                        "port",
+                        format!("is {port:?}; give a number from 1 to 65535"),
+                    )));
+                }
             },
         };
         check(&address).map_err(invalid)?;
-        let mut registration = Registration { service: self.name, dialect: DIALECT, ..Registration::default() };
+        let mut registration = Registration { service: self.name, dialect: FRONTEND, ..Registration::default() };
         if let Some((host, port)) = host_and_port(&address).filter(|(host, _)| is_host(host)) {
             (registration.host, registration.port) = (host.to_owned(), port);
         }
@@ -82,8 +87,8 @@ impl Register {
 }
 
 /// What Go's `url.ParseRequestURI` takes, as the original asks it, and `HOST:PORT` with any host.
-fn check(address: &str) -> Result<(), Invalid> {
-    let wrong = |problem: String| Err(Invalid::new("address", problem));
+fn check(address: &str) -> Result<(), InvalidParameter> {
+    let wrong = |problem: String| Err(InvalidParameter::new("address", problem));
     if address.len() > ADDRESS_MAX {
         return wrong(format!("is {} bytes; {ADDRESS_MAX} is the most", address.len()));
     }
@@ -106,7 +111,7 @@ fn check(address: &str) -> Result<(), Invalid> {
 fn is_host(host: &str) -> bool {
     match Host::parse(host) {
         Ok(Host::Addr(_)) => true,
-        Ok(Host::Name(name)) => name.labels().iter().all(|label| Label::registered(&label.to_string()).is_ok()),
+        Ok(Host::Name(name)) => name.labels().iter().all(|label| Label::registrable(&label.to_string()).is_ok()),
         Err(_) => false,
     }
 }
@@ -120,12 +125,12 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Registration, String> {
-        let register = Register::read(body.as_bytes()).map_err(|error| error.sentence().to_owned())?;
-        register.registration("10.9.8.7".parse().unwrap()).map_err(|error| error.sentence().to_owned())
+        let register = RegisterRequest::read(body.as_bytes()).map_err(|error| error.message().to_owned())?;
+        register.registration("10.9.8.7".parse().unwrap()).map_err(|error| error.message().to_owned())
     }
 
     #[test]
-    fn where_a_peer_is() {
+    fn an_address_is_derived_from_the_request() {
         for (body, address, host, port) in [
             (r#"{"name":"a"}"#, "http://10.9.8.7", "10.9.8.7", 80),
             (r#"{"name":"a","port":"5000"}"#, "http://10.9.8.7:5000", "10.9.8.7", 5000),
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_bodies_are_refused_with_a_reason() {
         for (body, why) in [
             ("{", "the body is not what it should be: EOF"),
             ("[]", "the body is not what it should be: invalid"),

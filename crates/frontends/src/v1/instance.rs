@@ -3,7 +3,7 @@
 //! Owns: the spelling. A field that is not known is left out. What an instance is known by is its `name`.
 
 use serde::Serialize;
-use skyhound_core::catalog::Stored;
+use skyhound_core::catalog::StoredEntry;
 use skyhound_model::details::Details;
 use skyhound_model::{Host, Label, Name, Naming};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 
 /// An instance, as it is written.
 #[derive(Debug, Serialize)]
-pub struct Written<'a> {
+pub struct InstanceView<'a> {
     id: String,
     service: &'a str,
     category: Vec<String>,
@@ -47,9 +47,9 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-impl<'a> Written<'a> {
+impl<'a> InstanceView<'a> {
     /// Writes an instance down.
-    pub fn new(stored: &'a Stored, naming: &Naming) -> Self {
+    pub fn new(stored: &'a StoredEntry, naming: &Naming) -> Self {
         let entry = &stored.entry;
         let details = entry.details.as_ref();
         let service = stored.service.as_deref().unwrap_or_default();
@@ -85,7 +85,7 @@ impl<'a> Written<'a> {
 
 /// The name at which an instance stands. The key of a peer of hound-dog's does not say it; what became of its value
 /// stands where it would if that peer had registered here.
-fn name(stored: &Stored, naming: &Naming) -> Name {
+fn name(stored: &StoredEntry, naming: &Naming) -> Name {
     let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
     by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
 }
@@ -96,15 +96,15 @@ fn by_details(details: &Details, naming: &Naming) -> Option<Name> {
 }
 
 fn id(details: Option<&Details>, name: &Name) -> String {
-    let said = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
-    said.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
+    let given = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
+    given.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
 }
 
 /// As its peer said it; otherwise what is left of the name between service and zone.
 fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Naming) -> Vec<String> {
-    let said: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
-    if !said.is_empty() {
-        return said;
+    let given: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
+    if !given.is_empty() {
+        return given;
     }
     let below = name.labels().strip_prefix(naming.root.labels()).unwrap_or_default();
     let service: Vec<_> = service.split('.').rev().filter_map(|label| Label::new(label).ok()).collect();
@@ -115,35 +115,35 @@ fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Nami
 }
 
 /// Whether an instance is in these categories, written with dots and in lower case.
-pub(super) fn is_in(category: &str, stored: &Stored, naming: &Naming) -> bool {
+pub(super) fn is_in(category: &str, stored: &StoredEntry, naming: &Naming) -> bool {
     let service = stored.service.as_deref().unwrap_or_default();
-    let its = self::category(stored.entry.details.as_ref(), &name(stored, naming), service, naming);
-    super::query::dotted(&its.join(".")) == category
+    let category_of_instance = self::category(stored.entry.details.as_ref(), &name(stored, naming), service, naming);
+    super::query::dotted(&category_of_instance.join(".")) == category
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use skyhound_core::catalog::{Places, Snapshot};
+    use skyhound_core::catalog::{Keyspace, Snapshot};
     use skyhound_model::Key;
     use skyhound_store::{Batch, Change, Item, Revision};
     use std::sync::Arc;
 
-    fn written(key: &str, value: &str) -> serde_json::Value {
+    fn json_of(key: &str, value: &str) -> serde_json::Value {
         let naming = Naming::example();
         let value = Bytes::copy_from_slice(value.as_bytes());
         let item = Item { key: Key::from(key), value, revision: Revision(7), lease: None };
-        let places = Arc::new(Places::new(naming.clone(), None));
+        let keyspace = Arc::new(Keyspace::new(naming.clone(), None));
         let batch = Batch { revision: Revision(7), changes: vec![Change::Put(item)] };
-        let snapshot = Snapshot::empty(places).apply(&batch);
+        let snapshot = Snapshot::empty(keyspace).apply(&batch);
         let service = snapshot.services().next().unwrap();
         let stored = snapshot.instances(service).next().unwrap();
-        serde_json::to_value(Written::new(stored, &naming)).unwrap()
+        serde_json::to_value(InstanceView::new(stored, &naming)).unwrap()
     }
 
     #[test]
-    fn an_entry_of_others_says_what_its_name_says() {
+    fn a_foreign_entry_is_described_by_its_name() {
         let host = r#"{"host":"10.0.0.1","port":80}"#;
         for (key, id, service, category) in [
             ("/skydns/local/skydns/services/web/1", "1", "web", "services"),
@@ -151,24 +151,24 @@ mod tests {
             ("/skydns/local/skydns/services/web", "web", "web", "services"),
             ("/skydns/local/skydns/east/production/rails/1", "1", "rails", "production.east"),
         ] {
-            let written = written(key, host);
+            let json = json_of(key, host);
             let category: Vec<_> = category.split('.').collect();
-            assert_eq!(written["id"], id, "{key}");
-            assert_eq!(written["service"], service, "{key}");
-            assert_eq!(written["category"], serde_json::json!(category), "{key}");
-            assert_eq!((&written["revision"], &written["key"]), (&7.into(), &key.into()));
+            assert_eq!(json["id"], id, "{key}");
+            assert_eq!(json["service"], service, "{key}");
+            assert_eq!(json["category"], serde_json::json!(category), "{key}");
+            assert_eq!((&json["revision"], &json["key"]), (&7.into(), &key.into()));
         }
-        assert_eq!(written("/skydns/local/skydns/services/web/1", host)["name"], "1.web.services.skydns.local");
+        assert_eq!(json_of("/skydns/local/skydns/services/web/1", host)["name"], "1.web.services.skydns.local");
     }
 
     #[test]
-    fn what_a_peer_said_is_said_again() {
+    fn registered_details_are_returned() {
         let value = r#"{"host":"a.example","port":80,"ttl":5,"skyhound":{"id":"x","service":"Web",
             "category":["services","eu"],"dialect":"skyapi","version":"1.2.3","meta":{"zone":"b"}}}"#;
-        let written = written("/skydns/local/skydns/eu/services/web/x", value);
-        assert_eq!((&written["service"], &written["host"]), (&"web".into(), &"a.example".into()));
-        assert_eq!((&written["version"], &written["meta"]["zone"]), (&"1.2.3".into(), &"b".into()));
-        assert_eq!(written["category"], serde_json::json!(["services", "eu"]));
-        assert_eq!((&written["dialect"], &written["lease_seconds"]), (&"skyapi".into(), &serde_json::Value::Null));
+        let json = json_of("/skydns/local/skydns/eu/services/web/x", value);
+        assert_eq!((&json["service"], &json["host"]), (&"web".into(), &"a.example".into()));
+        assert_eq!((&json["version"], &json["meta"]["zone"]), (&"1.2.3".into(), &"b".into()));
+        assert_eq!(json["category"], serde_json::json!(["services", "eu"]));
+        assert_eq!((&json["dialect"], &json["lease_seconds"]), (&"skyapi".into(), &serde_json::Value::Null));
     }
 }

@@ -2,124 +2,134 @@
 //!
 //! Owns: the filters and the envelope. The JSON is made in pieces, each when the peer has taken the one before.
 
-use super::instance::{Written, is_in};
-use super::known;
+use super::current_snapshot;
+use super::instance::{InstanceView, is_in};
 use super::query::Query;
 use crate::app::App;
 use crate::error::invalid;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use skyhound_core::catalog::{Snapshot, Stored};
-use skyhound_net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
+use skyhound_core::catalog::{Snapshot, StoredEntry};
+use skyhound_net::{BodySendError, BodySender, HttpError, Peer, Reply, Request, route};
 use std::sync::Arc;
 
 /// About how large a piece is, in bytes. An instance is a few hundred.
-pub(super) const PIECE: usize = 16 * 1024;
+pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
 /// An answer in the making.
-pub(super) struct Pen {
-    pub(super) outlet: Outlet,
-    pub(super) text: Vec<u8>,
+pub(super) struct ChunkWriter {
+    pub(super) body: BodySender,
+    pub(super) buffer: Vec<u8>,
 }
 
-impl Pen {
-    pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, text: Vec::new() }
+impl ChunkWriter {
+    pub(super) fn new(body: BodySender) -> Self {
+        Self { body, buffer: Vec::new() }
     }
 
     /// Sends what was written, once it is a piece.
-    pub(super) async fn flow(&mut self) -> Result<(), Unread> {
-        if self.text.len() < PIECE { Ok(()) } else { self.flush().await }
+    pub(super) async fn flush_if_full(&mut self) -> Result<(), BodySendError> {
+        if self.buffer.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
     }
 
     /// Sends what was written.
-    pub(super) async fn flush(&mut self) -> Result<(), Unread> {
-        if self.text.is_empty() {
+    pub(super) async fn flush(&mut self) -> Result<(), BodySendError> {
+        if self.buffer.is_empty() {
             return Ok(());
         }
-        let piece = Bytes::from(std::mem::take(&mut self.text));
-        self.outlet.send(piece).await
+        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
+        self.body.send(chunk).await
     }
 
-    async fn end(mut self) -> Result<(), Unread> {
+    async fn end(mut self) -> Result<(), BodySendError> {
         self.flush().await?;
-        self.outlet.end().await
+        self.body.end().await
     }
 }
 
 /// `{"position":"…","services":[{"name":…,"instances":…}]}`
 pub(super) fn services(app: &App, peer: &Peer) -> Result<Reply, HttpError> {
-    let snapshot = known(app)?;
-    let (outlet, body) = Outlet::new(peer, app.limits.stall);
+    let snapshot = current_snapshot(app)?;
+    let (sender, body) = BodySender::new(peer, app.limits.body_send_timeout);
     tokio::spawn(async move {
         // Whoever does not read it was cut off, or has gone.
-        let _ = write_services(&snapshot, Pen::new(outlet)).await;
+        let _ = write_services(&snapshot, ChunkWriter::new(sender)).await;
     });
-    Ok(fresh(body))
+    Ok(json_stream(body))
 }
 
-async fn write_services(snapshot: &Snapshot, mut pen: Pen) -> Result<(), Unread> {
-    begin(snapshot, "services", &mut pen);
+async fn write_services(snapshot: &Snapshot, mut writer: ChunkWriter) -> Result<(), BodySendError> {
+    write_head(snapshot, "services", &mut writer);
     let mut between = "";
     for service in snapshot.services() {
         let instances = snapshot.instances(service).count();
         let line = serde_json::json!({ "name": **service, "instances": instances });
-        pen.text.extend_from_slice(format!("{between}{line}").as_bytes());
+        writer.buffer.extend_from_slice(format!("{between}{line}").as_bytes());
         between = ",";
-        pen.flow().await?;
+        writer.flush_if_full().await?;
     }
-    pen.text.extend_from_slice(b"]}\n");
-    pen.end().await
+    writer.buffer.extend_from_slice(b"]}\n");
+    writer.end().await
 }
 
 /// `{"position":"…","instances":[…]}`
 pub(super) fn instances(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
-    let asked = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
-    let snapshot = known(&app)?;
-    let (outlet, body) = Outlet::new(peer, app.limits.stall);
+    let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
+    let snapshot = current_snapshot(&app)?;
+    let (sender, body) = BodySender::new(peer, app.limits.body_send_timeout);
     tokio::spawn(async move {
-        let _ = write_instances(&app, &snapshot, &asked, Pen::new(outlet)).await;
+        let _ = write_instances(&app, &snapshot, &query, ChunkWriter::new(sender)).await;
     });
-    Ok(fresh(body))
+    Ok(json_stream(body))
 }
 
-async fn write_instances(app: &App, snapshot: &Snapshot, asked: &Query, mut pen: Pen) -> Result<(), Unread> {
-    begin(snapshot, "instances", &mut pen);
-    each(app, snapshot, asked, &mut pen).await?;
-    pen.text.extend_from_slice(b"]}\n");
-    pen.end().await
+async fn write_instances(
+    app: &App,
+    snapshot: &Snapshot,
+    query: &Query,
+    mut writer: ChunkWriter,
+) -> Result<(), BodySendError> {
+    write_head(snapshot, "instances", &mut writer);
+    write_matching(app, snapshot, query, &mut writer).await?;
+    writer.buffer.extend_from_slice(b"]}\n");
+    writer.end().await
 }
 
 /// Writes every instance that is asked for, with commas between.
-pub(super) async fn each(app: &App, snapshot: &Snapshot, asked: &Query, pen: &mut Pen) -> Result<(), Unread> {
-    let all = snapshot.services().map(|service| &**service).filter(|_| asked.services.is_empty());
+pub(super) async fn write_matching(
+    app: &App,
+    snapshot: &Snapshot,
+    query: &Query,
+    writer: &mut ChunkWriter,
+) -> Result<(), BodySendError> {
+    let all = snapshot.services().map(|service| &**service).filter(|_| query.services.is_empty());
     let mut first = true;
-    for service in asked.services.iter().map(String::as_str).chain(all) {
-        for stored in snapshot.instances(service).filter(|stored| is_asked(asked, stored, app)) {
+    for service in query.services.iter().map(String::as_str).chain(all) {
+        for stored in snapshot.instances(service).filter(|stored| matches(query, stored, app)) {
             if !std::mem::take(&mut first) {
-                pen.text.push(b',');
+                writer.buffer.push(b',');
             }
-            Written::new(stored, &app.naming).write_to(&mut pen.text);
-            pen.flow().await?;
+            InstanceView::new(stored, &app.naming).write_to(&mut writer.buffer);
+            writer.flush_if_full().await?;
         }
     }
     Ok(())
 }
 
-fn is_asked(asked: &Query, stored: &Stored, app: &App) -> bool {
-    let version = asked
+fn matches(query: &Query, stored: &StoredEntry, app: &App) -> bool {
+    let version = query
         .version
         .as_ref()
-        .is_none_or(|range| stored.entry.details.as_ref().is_some_and(|details| range.hold(details.version())));
-    version && asked.category.as_ref().is_none_or(|category| is_in(category, stored, &app.naming))
+        .is_none_or(|range| stored.entry.details.as_ref().is_some_and(|details| range.contains(details.version())));
+    version && query.category.as_ref().is_none_or(|category| is_in(category, stored, &app.naming))
 }
 
-fn begin(snapshot: &Snapshot, what: &str, pen: &mut Pen) {
-    pen.text.extend_from_slice(format!("{{\"position\":\"{}\",\"{what}\":[", snapshot.position()).as_bytes());
+fn write_head(snapshot: &Snapshot, what: &str, writer: &mut ChunkWriter) {
+    writer.buffer.extend_from_slice(format!("{{\"position\":\"{}\",\"{what}\":[", snapshot.position()).as_bytes());
 }
 
 /// It is true now.
-fn fresh(body: skyhound_net::Body) -> Reply {
+fn json_stream(body: skyhound_net::Body) -> Reply {
     let mut reply = route::stream("application/json", body);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

@@ -48,6 +48,6 @@ fn openapi() -> Reply {
 }
 
 /// What is known, once anything is.
-fn known(app: &App) -> Result<Arc<Snapshot>, HttpError> {
-    app.known("this daemon has not read its store yet; come again")
+fn current_snapshot(app: &App) -> Result<Arc<Snapshot>, HttpError> {
+    app.loaded_snapshot("this daemon has not read its store yet; come again")
 }

@@ -5,8 +5,8 @@
 
 use super::super::form::decode;
 use skyhound_core::events::Selection;
-use skyhound_model::instance::Invalid;
-use skyhound_model::version::Versions;
+use skyhound_model::instance::InvalidParameter;
+use skyhound_model::version::VersionRange;
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Query {
     /// The services, in lower case; none means all.
     pub services: Vec<String>,
     /// The versions.
-    pub version: Option<Versions>,
+    pub version: Option<VersionRange>,
     /// The categories, as in the name from left to right.
     pub category: Option<String>,
     /// Where a watch goes on.
@@ -23,37 +23,38 @@ pub struct Query {
 
 impl Query {
     /// Reads a query.
-    pub fn parse(query: &str) -> Result<Self, Invalid> {
-        let mut asked = Self::default();
+    pub fn parse(query: &str) -> Result<Self, InvalidParameter> {
+        let mut parsed = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name).map_err(|problem| Invalid::new("query", problem))?;
+            let name = decode(name).map_err(|problem| InvalidParameter::new("query", problem))?;
             let Some(known) = ["service", "version", "category", "last-event-id"].into_iter().find(|k| *k == name)
             else {
                 continue;
             };
-            let value = decode(value).map_err(|problem| Invalid::new(known, problem))?;
+            let value = decode(value).map_err(|problem| InvalidParameter::new(known, problem))?;
             if value.is_empty() {
                 continue;
             }
             let again = match known {
                 "service" => {
-                    asked.services.extend(value.split(',').filter(|s| !s.is_empty()).map(str::to_ascii_lowercase));
+                    parsed.services.extend(value.split(',').filter(|s| !s.is_empty()).map(str::to_ascii_lowercase));
                     false
                 }
-                "version" => {
-                    asked.version.replace(Versions::parse(&value).map_err(|e| Invalid::new(known, e))?).is_some()
-                }
-                "category" => asked.category.replace(dotted(&value)).is_some(),
-                _ => asked.last_event_id.replace(value).is_some(),
+                "version" => parsed
+                    .version
+                    .replace(VersionRange::parse(&value).map_err(|e| InvalidParameter::new(known, e))?)
+                    .is_some(),
+                "category" => parsed.category.replace(dotted(&value)).is_some(),
+                _ => parsed.last_event_id.replace(value).is_some(),
             };
             if again {
-                return Err(Invalid::new(known, "is said twice"));
+                return Err(InvalidParameter::new(known, "is said twice"));
             }
         }
-        asked.services.sort_unstable();
-        asked.services.dedup();
-        Ok(asked)
+        parsed.services.sort_unstable();
+        parsed.services.dedup();
+        Ok(parsed)
     }
 
     /// The same for [`skyhound_core::events`].
@@ -76,16 +77,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_read() {
-        let asked = Query::parse("service=Web,api&service=db&x=%zz&version=&category=A,b&last-event-id=7").unwrap();
-        assert_eq!(asked.services, ["api", "db", "web"]);
-        assert_eq!((asked.category.as_deref(), asked.last_event_id.as_deref()), (Some("a.b"), Some("7")));
-        assert!(asked.version.is_none());
+    fn parameters_are_read() {
+        let parsed = Query::parse("service=Web,api&service=db&x=%zz&version=&category=A,b&last-event-id=7").unwrap();
+        assert_eq!(parsed.services, ["api", "db", "web"]);
+        assert_eq!((parsed.category.as_deref(), parsed.last_event_id.as_deref()), (Some("a.b"), Some("7")));
+        assert!(parsed.version.is_none());
         assert_eq!(Query::parse("").unwrap().selection(), Selection::All);
     }
 
     #[test]
-    fn what_is_no_question_says_why() {
+    fn invalid_parameters_are_refused_with_a_reason() {
         assert!(refused("version=new").starts_with("version is \"new\", and that is no range of versions"));
         assert_eq!(refused("version=1&version=1"), "version is said twice");
         assert_eq!(refused("category=a&category=a"), "category is said twice");
@@ -96,7 +97,7 @@ mod tests {
     fn a_version_is_one_or_a_range_as_in_npm() {
         let fits = |range: &str, version: &str| {
             let range = Query::parse(&format!("version={range}")).unwrap().version.unwrap();
-            range.hold(version)
+            range.contains(version)
         };
         assert!(fits("1.2.3", "1.2.3") && !fits("1.2.3", "1.2.4"), "one version is that version");
         assert!(fits("%5E1.2", "1.9.0") && !fits("^1.2", "2.0.0"));

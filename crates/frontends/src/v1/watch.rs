@@ -6,21 +6,21 @@
 //! the middle hears the whole of it again.
 //!
 //! Where it cannot go on (too long ago, another store, a reader that is behind) a `set` says so with `"reset":true`:
-//! what it does not name is gone. A reader that takes nothing is cut off ([`Outlet`]).
+//! what it does not name is gone. A reader that takes nothing is cut off ([`BodySender`]).
 
-use super::instance::Written;
-use super::known;
-use super::list::{Pen, each};
+use super::current_snapshot;
+use super::instance::InstanceView;
+use super::list::{ChunkWriter, write_matching};
 use super::query::Query;
 use crate::app::App;
+use crate::ensure_running;
 use crate::error::invalid;
-use crate::not_stopping;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use skyhound_core::catalog::{Kind, Position, Snapshot};
-use skyhound_core::events::{Event, Heard, Listener};
-use skyhound_model::{Departure, Naming, instance::Invalid};
-use skyhound_net::{HttpError, Outlet, Peer, Reply, Request, Unread, route};
+use skyhound_core::catalog::{ChangeKind, Position, Snapshot};
+use skyhound_core::events::{Event, EventSubscription, Notification};
+use skyhound_model::{Naming, RemovalReason, instance::InvalidParameter};
+use skyhound_net::{BodySendError, BodySender, HttpError, Peer, Reply, Request, route};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -29,28 +29,30 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 /// silence of half a minute.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a whole set may take to be read. It keeps the snapshot that it is made from.
-pub const SET_MAX: Duration = Duration::from_secs(120);
+pub const SNAPSHOT_SEND_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a reader that was told more by another daemon than this one knows is kept waiting for it.
-pub const CATCH_UP: Duration = Duration::from_millis(500);
+pub const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// After how long a browser comes back, in milliseconds.
 const RETRY_MS: u32 = 1000;
 
 /// Answers with events until the peer goes, or the daemon.
 pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
-    let asked = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
-    known(&app)?;
-    not_stopping(peer)?;
-    let begin = match (request.headers().get("last-event-id"), &asked.last_event_id) {
+    let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
+    current_snapshot(&app)?;
+    ensure_running(peer)?;
+    let start = match (request.headers().get("last-event-id"), &query.last_event_id) {
         // A browser sends it on its own and gives up at a refusal: what is no position is one that is not known.
-        (Some(said), _) => said.to_str().ok().and_then(|said| said.parse().ok()).map_or(Begin::Anew, Begin::After),
-        (None, Some(said)) => Begin::After(position(said).map_err(invalid)?),
-        (None, None) => Begin::New,
+        (Some(text), _) => text.to_str().ok().and_then(|text| text.parse().ok()).map_or(Start::Reset, Start::After),
+        (None, Some(text)) => Start::After(position(text).map_err(invalid)?),
+        (None, None) => Start::Fresh,
     };
-    if let Begin::After(at) = begin {
-        arrive(&app, at).await;
+    if let Start::After(at) = start {
+        wait_for_position(&app, at).await;
     }
-    let (outlet, body) = Outlet::new(peer, app.limits.stall);
-    tokio::spawn(async move { Watch { app, asked, told: None }.run(begin, Pen::new(outlet)).await });
+    let (sender, body) = BodySender::new(peer, app.limits.body_send_timeout);
+    tokio::spawn(
+        async move { WatchStream { app, query, last_position: None }.run(start, ChunkWriter::new(sender)).await },
+    );
     let mut reply = route::stream("text/event-stream", body);
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -59,148 +61,167 @@ pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Resu
     Ok(reply)
 }
 
-fn position(said: &str) -> Result<Position, Invalid> {
-    said.parse().map_err(|problem: String| Invalid::new("last-event-id", format!("is wrong: {problem}")))
+fn position(text: &str) -> Result<Position, InvalidParameter> {
+    text.parse().map_err(|problem: String| InvalidParameter::new("last-event-id", format!("is wrong: {problem}")))
 }
 
 /// Waits a moment until this daemon knows what its peer knows, which another daemon may have told it.
-async fn arrive(app: &App, at: Position) {
+async fn wait_for_position(app: &App, at: Position) {
     let mut changed = app.catalog.changed();
-    let there = async {
+    let caught_up = async {
         app.catalog.reached(at.own).await;
         while !app.catalog.snapshot().position().covers(at) && changed.changed().await.is_ok() {}
     };
-    let _ = timeout(CATCH_UP, there).await;
+    let _ = timeout(CATCH_UP_TIMEOUT, caught_up).await;
 }
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy)]
-enum Begin {
+enum Start {
     /// With everything.
-    New,
+    Fresh,
     /// Behind what the peer knows.
     After(Position),
     /// With everything, to a peer that knows something of which nothing is known here.
-    Anew,
+    Reset,
 }
 
 /// One who watches.
-struct Watch {
+struct WatchStream {
     app: Arc<App>,
-    asked: Query,
+    query: Query,
     /// Where the reader is that has read everything up to here.
-    told: Option<Position>,
+    last_position: Option<Position>,
 }
 
-impl Watch {
-    async fn run(mut self, begin: Begin, mut pen: Pen) {
+impl WatchStream {
+    async fn run(mut self, start: Start, mut writer: ChunkWriter) {
         let _counted = self.app.metrics.watcher();
-        let stopping = pen.outlet.stopping();
-        let told = tokio::select! {
-            told = self.tell(begin, &mut pen) => Some(told),
+        let stopping = writer.body.stopping();
+        let ended = tokio::select! {
+            ended = self.stream(start, &mut writer) => Some(ended),
             () = stopping => None,
         };
-        match told {
+        match ended {
             Some(Ok(never)) => match never {},
-            Some(Err(Unread::Stalled)) => self.app.metrics.watcher_cut(),
-            Some(Err(Unread::Gone)) => {}
+            Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_watcher(),
+            Some(Err(BodySendError::Disconnected)) => {}
             // In the middle of an event or not: a reader passes over one without its end.
-            None => pen.outlet.stop().await,
+            None => writer.body.stop().await,
         }
     }
 
-    async fn tell(&mut self, begin: Begin, pen: &mut Pen) -> Result<std::convert::Infallible, Unread> {
-        pen.text.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
-        let resumed = match begin {
-            Begin::After(at) => self.app.events.resume(self.asked.selection(), at).inspect(|_| self.told = Some(at)),
-            Begin::New | Begin::Anew => None,
+    async fn stream(
+        &mut self,
+        start: Start,
+        writer: &mut ChunkWriter,
+    ) -> Result<std::convert::Infallible, BodySendError> {
+        writer.buffer.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
+        let resumed = match start {
+            Start::After(at) => {
+                self.app.events.resume(self.query.selection(), at).inspect(|_| self.last_position = Some(at))
+            }
+            Start::Fresh | Start::Reset => None,
         };
         let mut listener = match resumed {
             Some(listener) => listener,
-            None => self.set(!matches!(begin, Begin::New), pen).await?,
+            None => self.send_snapshot(!matches!(start, Start::Fresh), writer).await?,
         };
-        pen.flush().await?;
-        let mut alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
-        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        writer.flush().await?;
+        let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let heard = tokio::select! {
-                heard = listener.next() => Some(heard),
-                _ = alive.tick() => None,
-                () = pen.outlet.gone() => return Err(Unread::Gone),
+            let received = tokio::select! {
+                received = listener.next() => Some(received),
+                _ = keep_alive.tick() => None,
+                () = writer.body.disconnected() => return Err(BodySendError::Disconnected),
             };
-            let behind = match heard {
-                Some(Heard::Event(event)) => {
-                    self.event(&event, &listener, pen);
-                    self.rest(&mut listener, pen).await?
+            let lagged = match received {
+                Some(Notification::Event(event)) => {
+                    self.write_event(&event, &listener, writer);
+                    self.drain_pending(&mut listener, writer).await?
                 }
-                Some(Heard::Behind) => true,
+                Some(Notification::Lagged) => true,
                 None => {
-                    pen.text.extend_from_slice(b":\n\n");
+                    writer.buffer.extend_from_slice(b":\n\n");
                     false
                 }
             };
-            if behind {
-                listener = self.set(true, pen).await?;
+            if lagged {
+                listener = self.send_snapshot(true, writer).await?;
             }
-            pen.flush().await?;
-            alive.reset();
+            writer.flush().await?;
+            keep_alive.reset();
         }
     }
 
     /// What else is there to hear, in one piece. True when it was too much.
-    async fn rest(&mut self, listener: &mut Listener, pen: &mut Pen) -> Result<bool, Unread> {
-        while let Some(heard) = listener.try_next() {
-            match heard {
-                Heard::Event(event) => self.event(&event, listener, pen),
-                Heard::Behind => return Ok(true),
+    async fn drain_pending(
+        &mut self,
+        listener: &mut EventSubscription,
+        writer: &mut ChunkWriter,
+    ) -> Result<bool, BodySendError> {
+        while let Some(received) = listener.try_next() {
+            match received {
+                Notification::Event(event) => self.write_event(&event, listener, writer),
+                Notification::Lagged => return Ok(true),
             }
-            pen.flow().await?;
+            writer.flush_if_full().await?;
         }
         Ok(false)
     }
 
     /// Everything that is there, and a listener for what comes after it.
-    async fn set(&mut self, reset: bool, pen: &mut Pen) -> Result<Listener, Unread> {
-        let (listener, snapshot) = self.app.events.listen(self.asked.selection(), false);
-        match timeout(SET_MAX, self.write_set(&snapshot, reset, pen)).await {
+    async fn send_snapshot(
+        &mut self,
+        reset: bool,
+        writer: &mut ChunkWriter,
+    ) -> Result<EventSubscription, BodySendError> {
+        let (listener, snapshot) = self.app.events.subscribe(self.query.selection(), false);
+        match timeout(SNAPSHOT_SEND_TIMEOUT, self.write_snapshot(&snapshot, reset, writer)).await {
             Ok(written) => written?,
-            Err(_) => return Err(pen.outlet.cut()),
+            Err(_) => return Err(writer.body.disconnect()),
         }
-        self.told = Some(snapshot.position());
+        self.last_position = Some(snapshot.position());
         Ok(listener)
     }
 
-    async fn write_set(&self, snapshot: &Snapshot, reset: bool, pen: &mut Pen) -> Result<(), Unread> {
+    async fn write_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        reset: bool,
+        writer: &mut ChunkWriter,
+    ) -> Result<(), BodySendError> {
         let at = snapshot.position();
         let head = format!("event: set\nid: {at}\ndata: {{\"position\":\"{at}\",\"reset\":{reset},\"instances\":[");
-        pen.text.extend_from_slice(head.as_bytes());
-        each(&self.app, snapshot, &self.asked, pen).await?;
-        pen.text.extend_from_slice(b"]}\n\n");
+        writer.buffer.extend_from_slice(head.as_bytes());
+        write_matching(&self.app, snapshot, &self.query, writer).await?;
+        writer.buffer.extend_from_slice(b"]}\n\n");
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, listener: &Listener, pen: &mut Pen) {
+    fn write_event(&mut self, event: &Event, listener: &EventSubscription, writer: &mut ChunkWriter) {
         let at = event.change.at;
-        if !listener.is_before(at) {
-            self.told = Some(at);
+        if !listener.has_more_at(at) {
+            self.last_position = Some(at);
         }
-        let told = self.told.unwrap_or_default();
-        let id = format!("id: {told}\n");
-        pen.text.extend_from_slice(id.as_bytes());
-        pen.text.extend_from_slice(&event.plain(|event| written(event, &self.app.naming)));
+        let last_position = self.last_position.unwrap_or_default();
+        let id = format!("id: {last_position}\n");
+        writer.buffer.extend_from_slice(id.as_bytes());
+        writer.buffer.extend_from_slice(&event.rendered_v1(|event| encode_change(event, &self.app.naming)));
     }
 }
 
 /// A change without its id, which not all readers have in common.
-fn written(event: &Event, naming: &Naming) -> Bytes {
+fn encode_change(event: &Event, naming: &Naming) -> Bytes {
     let kind = match event.change.kind {
-        Kind::Put => "put",
-        Kind::Gone(Departure::Left) => "delete",
-        Kind::Gone(Departure::Expired) => "expire",
+        ChangeKind::Put => "put",
+        ChangeKind::Removed(RemovalReason::Deregistered) => "delete",
+        ChangeKind::Removed(RemovalReason::Expired) => "expire",
     };
     // JSON has no line breaks of its own.
     let mut text = format!("event: {kind}\ndata: ").into_bytes();
-    Written::new(&event.change.instance, naming).write_to(&mut text);
+    InstanceView::new(&event.change.instance, naming).write_to(&mut text);
     text.extend_from_slice(b"\n\n");
     Bytes::from(text)
 }

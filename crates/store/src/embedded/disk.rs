@@ -51,7 +51,7 @@ pub(super) struct Disk {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// It is certain not to be in the file.
-    Undone(String),
+    NotWritten(String),
     /// The file cannot be read now; a later [`Disk::recover`] will know.
     Unknown(String),
 }
@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// Whether the path still leads to the file. If not, what is written goes to a file that nobody will find again.
-    pub(super) fn is_in_its_place(&self) -> bool {
+    pub(super) fn is_current_file(&self) -> bool {
         identity(&self.path) == self.identity
     }
 
@@ -80,7 +80,7 @@ impl Disk {
     /// Makes a journal durable, up to `revision`. After an error nothing of it is in the file, or
     /// [`Disk::recover`] must be asked before the next write.
     pub(super) fn write(&mut self, journal: &Journal, revision: Revision) -> Result<(), Failure> {
-        let Some(db) = &self.db else { return Err(Failure::Undone("the file is not open".into())) };
+        let Some(db) = &self.db else { return Err(Failure::NotWritten("the file is not open".into())) };
         let Err(error) = write(db, journal, revision, self.serial + 1) else {
             self.serial += 1;
             return Ok(());
@@ -89,7 +89,7 @@ impl Disk {
         // also have come after the last byte: then the transaction stands, and counts.
         match self.recover() {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Undone(error.to_string())),
+            Ok(false) => Err(Failure::NotWritten(error.to_string())),
             Err(_) => Err(Failure::Unknown(error.to_string())),
         }
     }
@@ -130,7 +130,7 @@ fn read(path: &Path, open: &Opener) -> Result<(Database, State, u64), OpenError>
     }
     match prepare(&db).map_err(fails)? {
         Some(LAYOUT) => {}
-        Some(found) => return Err(OpenError::Layout { path: path.to_path_buf(), found, known: LAYOUT }),
+        Some(found) => return Err(OpenError::Layout { path: path.to_path_buf(), found, supported: LAYOUT }),
         None => return Err(OpenError::Damaged { path: path.to_path_buf(), what: "it has other tables".into() }),
     }
     let (state, serial) = load(&db).map_err(fails)?;
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_comes_once() {
+    fn alternating_yields_each_item_once() {
         for (all, order) in [(0, vec![]), (1, vec![0]), (5, vec![0, 2, 4, 1, 3])] {
             assert_eq!(alternating((0..all).collect()).collect::<Vec<_>>(), order);
         }

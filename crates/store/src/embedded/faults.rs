@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How the file fails now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ async fn healed(store: &Embedded) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, again).await.unwrap();
+    timeout(TIMEOUT, again).await.unwrap();
     store.status().await.unwrap();
 }
 
@@ -121,7 +121,7 @@ async fn same_after_restart(store: Embedded, path: &Path) {
 }
 
 #[tokio::test]
-async fn what_a_full_disk_does_not_take_has_not_happened() {
+async fn a_write_refused_by_a_full_disk_has_not_happened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let (store, faults) = open(&path);
@@ -139,13 +139,13 @@ async fn what_a_full_disk_does_not_take_has_not_happened() {
     faults.set(Fault::None);
     healed(&store).await;
     assert_eq!(keys(&store).await, ["a", "healed"]);
-    let told = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
-    assert_eq!(told.revision, Revision(first.0 + 1));
+    let batch = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
+    assert_eq!(batch.revision, Revision(first.0 + 1));
     same_after_restart(store, &path).await;
 }
 
 #[tokio::test]
-async fn what_nobody_knows_is_called_unknown_and_found_out_later() {
+async fn an_unknown_outcome_is_reported_and_resolved_later() {
     for fault in [Fault::Sync, Fault::All] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.redb");
@@ -163,37 +163,37 @@ async fn what_nobody_knows_is_called_unknown_and_found_out_later() {
         let found = keys(&store).await;
         assert!(found == ["a", "healed"] || found == ["a", "b", "healed"], "{found:?}");
         for _ in 1..found.len() {
-            assert_eq!(timeout(PATIENCE, feed.next()).await.unwrap().unwrap().changes.len(), 1);
+            assert_eq!(timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(), 1);
         }
         same_after_restart(store, &path).await;
     }
 }
 
 #[tokio::test]
-async fn a_lease_is_kept_while_nothing_can_be_written() {
+async fn leases_are_renewed_while_nothing_can_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let (store, faults) = open(&path);
     // A busy machine may be late with keeping it, but not by that much.
-    let term = Duration::from_secs(2);
-    let kept = store.grant(term).await.unwrap();
-    let left = store.grant(term).await.unwrap();
-    put(&store, "kept", Some(kept)).await.unwrap();
-    let put = put(&store, "left", Some(left)).await.unwrap();
+    let ttl = Duration::from_secs(2);
+    let renewed = store.grant(ttl).await.unwrap();
+    let abandoned = store.grant(ttl).await.unwrap();
+    put(&store, "kept", Some(renewed)).await.unwrap();
+    let put = put(&store, "left", Some(abandoned)).await.unwrap();
     let mut feed = store.feed(b"", put.revision).await.unwrap();
     faults.set(Fault::Sync);
-    let mut keeping = tokio::time::interval(term / 4);
+    let mut renewals = tokio::time::interval(ttl / 4);
     // Until the other one is long due.
     for _ in 0..9 {
-        keeping.tick().await;
-        assert_eq!(store.keep(&[kept]).await.unwrap(), [true]);
+        renewals.tick().await;
+        assert_eq!(store.renew(&[renewed]).await.unwrap(), [true]);
     }
     assert_eq!(keys(&store).await, ["kept", "left"], "an expiry is durable before it is visible");
     faults.set(Fault::None);
-    let gone = timeout(PATIENCE, async {
+    let gone = timeout(TIMEOUT, async {
         loop {
-            keeping.tick().await;
-            assert_eq!(store.keep(&[kept]).await.unwrap(), [true]);
+            renewals.tick().await;
+            assert_eq!(store.renew(&[renewed]).await.unwrap(), [true]);
             if keys(&store).await == ["kept"] {
                 return feed.next().await.unwrap();
             }

@@ -18,8 +18,8 @@ pub(super) struct Feeds {
 struct Reader {
     prefix: Box<[u8]>,
     /// All up to here was told.
-    told: Revision,
-    tell: mpsc::Sender<Result<Batch, StoreError>>,
+    delivered: Revision,
+    sender: mpsc::Sender<Result<Batch, StoreError>>,
 }
 
 impl Feeds {
@@ -30,21 +30,21 @@ impl Feeds {
         after: Revision,
         past: impl Iterator<Item = &'a Batch>,
     ) -> Result<Feed, StoreError> {
-        self.readers.retain(|reader| !reader.tell.is_closed());
+        self.readers.retain(|reader| !reader.sender.is_closed());
         if self.readers.len() >= FEEDS_MAX {
             return Err(StoreError::Rejected(format!("there are {FEEDS_MAX} feeds already")));
         }
-        let past: Vec<_> = past.filter_map(|batch| below(&prefix, batch)).collect();
-        let told = past.last().map_or(after, |batch| batch.revision);
-        let (tell, feed) = Feed::resume(past);
-        self.readers.push(Reader { prefix, told, tell });
+        let past: Vec<_> = past.filter_map(|batch| filter_below(&prefix, batch)).collect();
+        let delivered = past.last().map_or(after, |batch| batch.revision);
+        let (sender, feed) = Feed::resume(past);
+        self.readers.push(Reader { prefix, delivered, sender });
         Ok(feed)
     }
 
     /// Tells a batch to all whom it concerns; those who cannot take it are cut off.
-    pub(super) fn tell(&mut self, batch: &Batch) {
-        self.readers.retain_mut(|reader| match below(&reader.prefix, batch) {
-            Some(batch) => reader.tell(batch),
+    pub(super) fn deliver(&mut self, batch: &Batch) {
+        self.readers.retain_mut(|reader| match filter_below(&reader.prefix, batch) {
+            Some(batch) => reader.deliver(batch),
             None => true,
         });
     }
@@ -55,12 +55,12 @@ impl Feeds {
     pub(super) fn bookmark(&mut self, revision: Revision) -> bool {
         let mut busy = false;
         self.readers.retain_mut(|reader| {
-            if reader.told >= revision {
+            if reader.delivered >= revision {
                 return true;
             }
-            let idle = reader.tell.capacity() == reader.tell.max_capacity();
+            let idle = reader.sender.capacity() == reader.sender.max_capacity();
             busy |= !idle;
-            !idle || reader.tell(Batch { revision, changes: Vec::new() })
+            !idle || reader.deliver(Batch { revision, changes: Vec::new() })
         });
         busy
     }
@@ -68,14 +68,14 @@ impl Feeds {
 
 impl Reader {
     /// Whether the reader stays.
-    fn tell(&mut self, batch: Batch) -> bool {
-        self.told = batch.revision;
+    fn deliver(&mut self, batch: Batch) -> bool {
+        self.delivered = batch.revision;
         // Only this thread fills the channel, so the last place is still free when it is needed.
-        let (word, stays) = match self.tell.capacity() {
+        let (message, stays) = match self.sender.capacity() {
             0 | 1 => (Err(StoreError::FeedOverrun), false),
             _ => (Ok(batch), true),
         };
-        match self.tell.try_send(word) {
+        match self.sender.try_send(message) {
             Ok(()) | Err(TrySendError::Full(_)) => stays,
             Err(TrySendError::Closed(_)) => false,
         }
@@ -83,7 +83,7 @@ impl Reader {
 }
 
 /// The part of a batch that is below a prefix.
-fn below(prefix: &[u8], batch: &Batch) -> Option<Batch> {
+fn filter_below(prefix: &[u8], batch: &Batch) -> Option<Batch> {
     let concerns = |change: &&Change| match change {
         Change::Put(item) => item.key.as_bytes().starts_with(prefix),
         Change::Delete(key) => key.as_bytes().starts_with(prefix),

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_is_not_known() {
+    fn revisions_before_the_floor_are_refused() {
         let mut history = History::from(Revision(7));
         assert_eq!(revisions(&history, 6), None);
         assert_eq!(revisions(&history, 7), Some(vec![]));

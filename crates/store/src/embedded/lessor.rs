@@ -18,33 +18,33 @@ pub(super) struct Lessor {
 
 #[derive(Debug, Clone)]
 struct Lease {
-    term: Duration,
+    ttl: Duration,
     deadline: Duration,
     keys: OrdSet<Key>,
 }
 
 impl Lessor {
-    pub(super) fn holds(&self, id: LeaseId) -> bool {
+    pub(super) fn contains(&self, id: LeaseId) -> bool {
         self.leases.contains_key(&id)
     }
 
     /// What a lease was granted.
-    pub(super) fn term(&self, id: LeaseId) -> Option<Duration> {
-        self.leases.get(&id).map(|lease| lease.term)
+    pub(super) fn ttl(&self, id: LeaseId) -> Option<Duration> {
+        self.leases.get(&id).map(|lease| lease.ttl)
     }
 
     /// A lease for one term from now. The id must be a new one.
-    pub(super) fn grant(&mut self, id: LeaseId, term: Duration, now: Duration) {
-        let deadline = now + term;
-        self.leases.insert(id, Lease { term, deadline, keys: OrdSet::new() });
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Duration) {
+        let deadline = now + ttl;
+        self.leases.insert(id, Lease { ttl, deadline, keys: OrdSet::new() });
         self.deadlines.insert((deadline, id));
     }
 
     /// One more term from now; `false` when there is no such lease.
-    pub(super) fn keep(&mut self, id: LeaseId, now: Duration) -> bool {
+    pub(super) fn renew(&mut self, id: LeaseId, now: Duration) -> bool {
         let Some(lease) = self.leases.get_mut(&id) else { return false };
         self.deadlines.remove(&(lease.deadline, id));
-        lease.deadline = now + lease.term;
+        lease.deadline = now + lease.ttl;
         self.deadlines.insert((lease.deadline, id));
         true
     }
@@ -72,8 +72,8 @@ impl Lessor {
         self.deadlines.get_min().map(|(deadline, _)| *deadline)
     }
 
-    /// A lease whose term is over, the longest overdue first.
-    pub(super) fn overdue(&self, now: Duration) -> Option<LeaseId> {
+    /// A lease whose term is over, the longest next_expired first.
+    pub(super) fn next_expired(&self, now: Duration) -> Option<LeaseId> {
         self.deadlines.get_min().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 }
@@ -82,38 +82,38 @@ impl Lessor {
 mod tests {
     use super::*;
 
-    const TERM: Duration = Duration::from_secs(5);
+    const TTL: Duration = Duration::from_secs(5);
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     #[test]
-    fn a_term_counts_from_the_last_keep() {
+    fn a_ttl_counts_from_the_last_renewal() {
         let mut lessor = Lessor::default();
-        lessor.grant(LeaseId(1), TERM, at(0));
-        lessor.grant(LeaseId(2), TERM, at(1));
+        lessor.grant(LeaseId(1), TTL, at(0));
+        lessor.grant(LeaseId(2), TTL, at(1));
         assert_eq!(lessor.next_deadline(), Some(at(5)));
-        assert!(lessor.keep(LeaseId(1), at(3)));
+        assert!(lessor.renew(LeaseId(1), at(3)));
         assert_eq!(lessor.next_deadline(), Some(at(6)));
-        assert_eq!(lessor.overdue(at(5)), None);
-        assert_eq!(lessor.overdue(at(9)), Some(LeaseId(2)));
+        assert_eq!(lessor.next_expired(at(5)), None);
+        assert_eq!(lessor.next_expired(at(9)), Some(LeaseId(2)));
         lessor.end(LeaseId(2));
-        assert_eq!(lessor.overdue(at(9)), Some(LeaseId(1)));
+        assert_eq!(lessor.next_expired(at(9)), Some(LeaseId(1)));
         lessor.end(LeaseId(1));
         assert_eq!(lessor.next_deadline(), None);
     }
 
     #[test]
-    fn the_end_of_a_lease_gives_back_its_keys() {
+    fn ending_a_lease_returns_its_keys() {
         let mut lessor = Lessor::default();
-        lessor.grant(LeaseId(1), TERM, at(0));
+        lessor.grant(LeaseId(1), TTL, at(0));
         for key in ["b", "a", "c"] {
             assert!(lessor.attach(LeaseId(1), Key::from(key)));
         }
         lessor.detach(LeaseId(1), &Key::from("c"));
         assert_eq!(lessor.end(LeaseId(1)), Some(["a", "b"].into_iter().map(Key::from).collect()));
-        assert!(!lessor.keep(LeaseId(1), at(1)));
+        assert!(!lessor.renew(LeaseId(1), at(1)));
         assert!(!lessor.attach(LeaseId(1), Key::from("a")));
         assert_eq!(lessor.end(LeaseId(1)), None);
     }

@@ -49,20 +49,20 @@ use writer::{GROUP_MAX, Writer};
 const LIST_STRIDE: usize = 8192;
 
 /// Where the writer puts the outcome of a request.
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+type ResponseSender<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked.
 enum Request {
     Mutate(Mutation),
-    Keep { leases: Vec<LeaseId>, answer: Answer<Vec<bool>> },
-    Feed { prefix: Box<[u8]>, after: Revision, answer: Answer<Feed> },
+    Renew { leases: Vec<LeaseId>, response: ResponseSender<Vec<bool>> },
+    Feed { prefix: Box<[u8]>, after: Revision, response: ResponseSender<Feed> },
 }
 
 /// What has to be durable before it is answered.
 enum Mutation {
-    Commit { writes: Vec<Write>, answer: Answer<Commit> },
-    Grant { term: Duration, answer: Answer<LeaseId> },
-    Revoke { lease: LeaseId, answer: Answer<()> },
+    Commit { writes: Vec<Write>, response: ResponseSender<Commit> },
+    Grant { ttl: Duration, response: ResponseSender<LeaseId> },
+    Revoke { lease: LeaseId, response: ResponseSender<()> },
 }
 
 /// What everyone may see: durable, and of one revision.
@@ -91,9 +91,9 @@ pub struct Embedded {
     /// `None` in memory.
     path: Option<PathBuf>,
     requests: mpsc::Sender<Request>,
-    misplaced: Arc<AtomicBool>,
+    file_replaced: Arc<AtomicBool>,
     /// After `requests`, because fields are dropped in this order and the writer ends when they are closed.
-    _writer: Joined,
+    _writer: JoinOnDrop,
 }
 
 impl Embedded {
@@ -122,19 +122,19 @@ impl Embedded {
         let path = disk.as_ref().map(|disk| disk.path().to_path_buf());
         let view = Arc::new(ArcSwap::from_pointee(View::of(&state, None)));
         let (requests, inbox) = mpsc::channel(GROUP_MAX);
-        let misplaced = Arc::<AtomicBool>::default();
-        let writer = Writer::new(state, disk, Arc::clone(&view), Arc::clone(&misplaced));
+        let file_replaced = Arc::<AtomicBool>::default();
+        let writer = Writer::new(state, disk, Arc::clone(&view), Arc::clone(&file_replaced));
         // The thread's own runtime: it blocks in every fsync, and needs of it only a receive with a deadline.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new().name("store".into());
         let thread = thread.spawn(move || runtime.block_on(writer.run(inbox))).map_err(OpenError::Thread)?;
-        Ok(Self { view, path, requests, misplaced, _writer: Joined(Some(thread)) })
+        Ok(Self { view, path, requests, file_replaced, _writer: JoinOnDrop(Some(thread)) })
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {
+    async fn request<T>(&self, request: impl FnOnce(ResponseSender<T>) -> Request) -> Result<T, StoreError> {
         let stopped = || StoreError::Unreachable("the store's writer has stopped".into());
-        let (answer, outcome) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| stopped())?;
+        let (response, outcome) = oneshot::channel();
+        self.requests.send(request(response)).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
 }
@@ -157,27 +157,27 @@ impl Store for Embedded {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Commit, StoreError> {
-        self.ask(|answer| Request::Mutate(Mutation::Commit { writes, answer })).await
+        self.request(|response| Request::Mutate(Mutation::Commit { writes, response })).await
     }
 
-    async fn grant(&self, term: Duration) -> Result<LeaseId, StoreError> {
-        self.ask(|answer| Request::Mutate(Mutation::Grant { term, answer })).await
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.request(|response| Request::Mutate(Mutation::Grant { ttl, response })).await
     }
 
-    async fn keep(&self, leases: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
-        self.ask(|answer| Request::Keep { leases: leases.to_vec(), answer }).await
+    async fn renew(&self, leases: &[LeaseId]) -> Result<Vec<bool>, StoreError> {
+        self.request(|response| Request::Renew { leases: leases.to_vec(), response }).await
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.ask(|answer| Request::Mutate(Mutation::Revoke { lease, answer })).await
+        self.request(|response| Request::Mutate(Mutation::Revoke { lease, response })).await
     }
 
-    async fn lease_term(&self, lease: LeaseId) -> Result<Option<Duration>, StoreError> {
-        Ok(self.view.load().lessor.term(lease))
+    async fn lease_ttl(&self, lease: LeaseId) -> Result<Option<Duration>, StoreError> {
+        Ok(self.view.load().lessor.ttl(lease))
     }
 
     async fn feed(&self, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
-        self.ask(|answer| Request::Feed { prefix: prefix.into(), after, answer }).await
+        self.request(|response| Request::Feed { prefix: prefix.into(), after, response }).await
     }
 
     async fn status(&self) -> Result<Status, StoreError> {
@@ -185,18 +185,19 @@ impl Store for Embedded {
         if self.requests.is_closed() {
             return Err(StoreError::Unreachable("the store's writer has stopped".into()));
         }
-        if let Some(why) = &view.fault {
-            return Err(StoreError::Unwritable(why.clone()));
+        if let Some(reason) = &view.fault {
+            return Err(StoreError::Unwritable(reason.clone()));
         }
-        let (kind, place) = match &self.path {
+        let (kind, location) = match &self.path {
             Some(path) => ("disk", path.display().to_string()),
             None => ("memory", "this process".into()),
         };
         let version = env!("CARGO_PKG_VERSION").into();
-        let misplaced = self.misplaced.load(Ordering::Relaxed);
-        let alarms = misplaced.then(|| format!("{place} was removed or replaced: what it held ends with this process"));
+        let file_replaced = self.file_replaced.load(Ordering::Relaxed);
+        let alarms =
+            file_replaced.then(|| format!("{location} was removed or replaced: what it held ends with this process"));
         let alarms = alarms.into_iter().collect();
-        Ok(Status { kind, version, revision: view.revision, place, member: None, alarms })
+        Ok(Status { kind, version, revision: view.revision, location, member: None, alarms })
     }
 }
 
@@ -208,9 +209,9 @@ impl std::fmt::Debug for Embedded {
 }
 
 /// A thread that is waited for.
-struct Joined(Option<JoinHandle<()>>);
+struct JoinOnDrop(Option<JoinHandle<()>>);
 
-impl Drop for Joined {
+impl Drop for JoinOnDrop {
     fn drop(&mut self) {
         // A panic of the writer has been printed by then, and has been told to every caller.
         if let Some(Err(_)) = self.0.take().map(JoinHandle::join) {

@@ -21,11 +21,11 @@ pub enum OpenError {
     },
     /// The file or its directory could not be made, read or written.
     #[error(
-        "cannot {act} {path}: give this user the right to write there and see that there is space, or choose another place"
+        "cannot {action} {path}: give this user the right to write there and see that there is space, or choose another place"
     )]
     Io {
         /// What was tried: `create the directory`, `open`, …
-        act: &'static str,
+        action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
@@ -43,7 +43,7 @@ pub enum OpenError {
     },
     /// The file's layout is another than the one that this version reads.
     #[error(
-        "{path} has layout {found} and this version reads {known}: use the version that wrote it, or move it away to begin with an empty store"
+        "{path} has layout {found} and this version reads {supported}: use the version that wrote it, or move it away to begin with an empty store"
     )]
     Layout {
         /// The file.
@@ -51,7 +51,7 @@ pub enum OpenError {
         /// The layout of the file.
         found: u64,
         /// The layout of this version.
-        known: u64,
+        supported: u64,
     },
     /// The system has no thread for the writer.
     #[error("cannot start the store's writer thread")]
@@ -70,7 +70,7 @@ impl OpenError {
             {
                 Self::Damaged { path, what: source.to_string() }
             }
-            redb::Error::Io(source) => Self::Io { act: "read or write", path, source },
+            redb::Error::Io(source) => Self::Io { action: "read or write", path, source },
             other => Self::Damaged { path, what: other.to_string() },
         }
     }
@@ -79,16 +79,16 @@ impl OpenError {
 /// Opens the file, and makes it and the directories above it when they are not there: readable by this
 /// user alone, because values may hold what their writers consider private.
 pub(super) fn open_file(path: &Path) -> Result<Database, OpenError> {
-    let fails = |act, path: &Path| {
+    let fails = |action, path: &Path| {
         let path = path.to_path_buf();
-        move |source| OpenError::Io { act, path, source }
+        move |source| OpenError::Io { action, path, source }
     };
     // A bare file name has the empty path above it.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_dir(dir).map_err(fails("create the directory", dir))?;
-    let known = path.exists();
+    let existed = path.exists();
     let file = make_file(path).map_err(fails("open", path))?;
-    if !known {
+    if !existed {
         // Otherwise a power failure could take the whole file, with commits that were acknowledged.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(fails("write to the directory", dir))?;
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// The most bytes of keys and values in one commit: what an etcd with its default settings takes.
 pub(super) const COMMIT_BYTES: usize = 1_572_864;
 /// The longest term of a lease, in seconds: etcd's.
-pub(super) const TERM_MAX_SECS: u64 = 9_000_000_000;
+pub(super) const TTL_MAX_SECS: u64 = 9_000_000_000;
 
 /// What the store holds. A clone shares everything with the original and costs nothing.
 #[derive(Debug, Clone, Default)]
@@ -61,9 +61,9 @@ impl Draft {
         let outcomes: Vec<_> = writes.iter().map(outcome).collect();
         let done = writes.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
         let ops: Vec<_> = done.flat_map(|(write, _)| write.ops).collect();
-        let gone = |op: &Op| matches!(op, Op::Put { lease: Some(id), .. } if !self.state.lessor.holds(*id));
+        let gone = |op: &Op| matches!(op, Op::Put { lease: Some(id), .. } if !self.state.lessor.contains(*id));
         if ops.iter().any(gone) {
-            return Err(StoreError::NoLease);
+            return Err(StoreError::LeaseNotFound);
         }
         let revision = self.next_revision();
         let mut changes: Vec<_> = ops.into_iter().filter_map(|op| self.apply(op, revision)).collect();
@@ -74,13 +74,13 @@ impl Draft {
     }
 
     /// A lease of a new random id. The term is rounded up to whole seconds, at least one.
-    pub(super) fn grant(&mut self, term: Duration, now: Duration) -> Result<LeaseId, StoreError> {
-        let seconds = term.as_secs().saturating_add(u64::from(term.subsec_nanos() > 0)).max(1);
-        if seconds > TERM_MAX_SECS {
-            return Err(StoreError::Rejected(format!("a lease lasts at most {TERM_MAX_SECS} s")));
+    pub(super) fn grant(&mut self, ttl: Duration, now: Duration) -> Result<LeaseId, StoreError> {
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
+        if seconds > TTL_MAX_SECS {
+            return Err(StoreError::Rejected(format!("a lease lasts at most {TTL_MAX_SECS} s")));
         }
         let mut id = LeaseId::random();
-        while self.state.lessor.holds(id) {
+        while self.state.lessor.contains(id) {
             id = LeaseId::random();
         }
         self.state.lessor.grant(id, Duration::from_secs(seconds), now);
@@ -99,7 +99,7 @@ impl Draft {
 
     /// Ends the leases whose term is over, each at a revision of its own.
     pub(super) fn expire(&mut self, now: Duration) {
-        while let Some(id) = self.state.lessor.overdue(now) {
+        while let Some(id) = self.state.lessor.next_expired(now) {
             self.revoke(id);
         }
     }
@@ -107,9 +107,9 @@ impl Draft {
     fn holds(&self, guard: &Guard) -> bool {
         let row = self.state.items.get(&guard.key);
         match guard.expect {
-            Expect::At(revision) => row.is_some_and(|row| row.revision == revision),
+            Expect::AtRevision(revision) => row.is_some_and(|row| row.revision == revision),
             Expect::NotAfter(revision) => row.is_none_or(|row| row.revision <= revision),
-            Expect::On(lease) => row.is_some_and(|row| row.lease() == Some(lease)),
+            Expect::OnLease(lease) => row.is_some_and(|row| row.lease() == Some(lease)),
         }
     }
 
@@ -153,7 +153,7 @@ impl Draft {
 
 /// The limits of a commit, which do not depend on what the store holds.
 fn check(writes: &[Write]) -> Result<(), StoreError> {
-    let reject = |why: String| Err(StoreError::Rejected(why));
+    let reject = |reason: String| Err(StoreError::Rejected(reason));
     if writes.len() > COMMIT_MAX {
         return reject(format!("{} writes in a commit, at most {COMMIT_MAX} are allowed", writes.len()));
     }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_leaves_the_state_that_it_began_with() {
+    fn a_draft_does_not_change_its_base_state() {
         let mut draft = Draft::of(&State::default());
         let lease = draft.grant(Duration::from_secs(1), Duration::ZERO).unwrap();
         draft.commit(vec![put("a", Some(lease))]).unwrap();
@@ -233,12 +233,12 @@ mod tests {
     fn a_refused_write_may_name_a_lease_that_is_gone() {
         let mut draft = Draft::of(&State::default());
         let mut write = put("a", Some(LeaseId(7)));
-        write.guards.push(Guard { key: Key::from("a"), expect: Expect::At(Revision(9)) });
+        write.guards.push(Guard { key: Key::from("a"), expect: Expect::AtRevision(Revision(9)) });
         assert_eq!(draft.commit(vec![write]).unwrap().outcomes, [Outcome::Refused]);
     }
 
     #[test]
-    fn limits_that_only_this_store_has() {
+    fn embedded_limits_are_enforced() {
         let mut draft = Draft::of(&State::default());
         assert!(matches!(draft.commit(vec![put("", None)]), Err(StoreError::Rejected(_))));
         let value = Bytes::from(vec![0; COMMIT_BYTES]);

@@ -8,7 +8,7 @@ use super::disk::{Disk, Failure};
 use super::feeds::Feeds;
 use super::history::History;
 use super::state::{Draft, State};
-use super::{Answer, Mutation, Request, View};
+use super::{Mutation, Request, ResponseSender, View};
 use crate::{Feed, LeaseId, Revision, StoreError};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ const TICK: Duration = Duration::from_secs(1);
 const BOOKMARK: Duration = Duration::from_millis(100);
 
 /// Tells a caller its outcome, or why it could not be made durable.
-type Reply = Box<dyn FnOnce(Result<(), StoreError>)>;
+type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 pub(super) struct Writer {
     state: State,
     disk: Option<Disk>,
     /// A draft of which only the file knows whether it happened, while the file cannot be read.
-    limbo: Option<Draft>,
+    in_doubt: Option<Draft>,
     fault: Option<Fault>,
     history: History,
     feeds: Feeds,
@@ -39,93 +39,98 @@ pub(super) struct Writer {
     bookmark_due: bool,
     view: Arc<ArcSwap<View>>,
     /// The file was removed or replaced under us.
-    misplaced: Arc<AtomicBool>,
+    file_replaced: Arc<AtomicBool>,
     clock: Clock,
 }
 
 /// Why the last write failed, until one succeeds.
 struct Fault {
-    why: String,
+    reason: String,
     /// Until then no other is tried.
-    rest: Duration,
+    retry_at: Duration,
 }
 
 impl Writer {
-    pub(super) fn new(state: State, disk: Option<Disk>, view: Arc<ArcSwap<View>>, misplaced: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        state: State,
+        disk: Option<Disk>,
+        view: Arc<ArcSwap<View>>,
+        file_replaced: Arc<AtomicBool>,
+    ) -> Self {
         let history = History::from(state.revision);
         let clock = Clock { read: Instant::now(), time: Duration::ZERO };
         let (feeds, bookmark_due) = (Feeds::default(), false);
-        Self { state, disk, limbo: None, fault: None, history, feeds, bookmark_due, view, misplaced, clock }
+        Self { state, disk, in_doubt: None, fault: None, history, feeds, bookmark_due, view, file_replaced, clock }
     }
 
     /// Until the last handle is gone and everything that was asked has been answered.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         loop {
-            let wait = self.until_next();
+            let wait = self.time_until_next();
             if let Ok(0) = tokio::time::timeout(wait, requests.recv_many(&mut group, GROUP_MAX)).await {
                 return;
             }
             let now = self.clock.now();
-            self.turn(group.drain(..), now);
-            self.look_at_file();
+            self.process_group(group.drain(..), now);
+            self.check_file();
         }
     }
 
     /// Says so when somebody removes the file under us. Writing goes on: who lives can be found, which a refusal would
     /// not make any safer.
-    fn look_at_file(&self) {
+    fn check_file(&self) {
         let Some(disk) = &self.disk else { return };
-        let misplaced = !disk.is_in_its_place();
-        if self.misplaced.swap(misplaced, Ordering::Relaxed) != misplaced && misplaced {
+        let file_replaced = !disk.is_current_file();
+        if self.file_replaced.swap(file_replaced, Ordering::Relaxed) != file_replaced && file_replaced {
             let path = disk.path().display();
             tracing::error!(%path, "the store's file was removed or replaced; what it holds ends with this process");
         }
     }
 
     /// How long there is nothing to do without a request.
-    fn until_next(&self) -> Duration {
+    fn time_until_next(&self) -> Duration {
         let lease = self.state.lessor.next_deadline().filter(|_| self.fault.is_none());
         let lease = lease.map_or(TICK, |deadline| deadline.saturating_sub(self.clock.time));
         lease.min(if self.bookmark_due { BOOKMARK } else { TICK })
     }
 
-    fn turn(&mut self, group: impl Iterator<Item = Request>, now: Duration) {
-        self.leave_limbo(now);
+    fn process_group(&mut self, group: impl Iterator<Item = Request>, now: Duration) {
+        self.resolve_in_doubt(now);
         let mut mutations = Vec::new();
-        let mut openings = Vec::new();
+        let mut feed_requests = Vec::new();
         for request in group {
             match request {
                 // Before anything expires: a caller who waited for a slow disk asked in time. And apart
                 // from what has to be written, so that a full disk lets no lease run out.
-                Request::Keep { leases, answer } => self.keep(&leases, now, answer),
-                Request::Feed { prefix, after, answer } => openings.push((prefix, after, answer)),
+                Request::Renew { leases, response } => self.renew(&leases, now, response),
+                Request::Feed { prefix, after, response } => feed_requests.push((prefix, after, response)),
                 Request::Mutate(mutation) => mutations.push(mutation),
             }
         }
         let mut draft = Draft::of(&self.state);
         draft.expire(now);
-        let replies: Vec<_> = mutations.into_iter().map(|mutation| stage(&mut draft, mutation, now)).collect();
-        let durable = self.settle(draft, now);
-        for reply in replies {
-            reply(durable.clone());
+        let acknowledgements: Vec<_> = mutations.into_iter().map(|mutation| stage(&mut draft, mutation, now)).collect();
+        let durable = self.persist(draft, now);
+        for acknowledge in acknowledgements {
+            acknowledge(durable.clone());
         }
-        for (prefix, after, answer) in openings {
+        for (prefix, after, response) in feed_requests {
             let feed = self.open_feed(prefix, after);
             // A caller who is gone wants nothing more, here and below.
-            let _ = answer.send(feed);
+            let _ = response.send(feed);
         }
         self.bookmark_due = self.feeds.bookmark(self.state.revision);
     }
 
-    fn keep(&mut self, leases: &[LeaseId], now: Duration, answer: Answer<Vec<bool>>) {
-        if let Some(limbo) = &mut self.limbo {
+    fn renew(&mut self, leases: &[LeaseId], now: Duration, response: ResponseSender<Vec<bool>>) {
+        if let Some(in_doubt) = &mut self.in_doubt {
             for id in leases {
-                limbo.state.lessor.keep(*id, now);
+                in_doubt.state.lessor.renew(*id, now);
             }
         }
-        let there = leases.iter().map(|id| self.state.lessor.keep(*id, now)).collect();
-        let _ = answer.send(Ok(there));
+        let alive = leases.iter().map(|id| self.state.lessor.renew(*id, now)).collect();
+        let _ = response.send(Ok(alive));
     }
 
     fn open_feed(&mut self, prefix: Box<[u8]>, after: Revision) -> Result<Feed, StoreError> {
@@ -139,12 +144,12 @@ impl Writer {
     }
 
     /// Makes a draft durable and shows it; or drops it and says why.
-    fn settle(&mut self, draft: Draft, now: Duration) -> Result<(), StoreError> {
+    fn persist(&mut self, draft: Draft, now: Duration) -> Result<(), StoreError> {
         if draft.journal.is_empty() {
             return Ok(());
         }
-        if let Some(fault) = self.fault.as_ref().filter(|fault| self.limbo.is_some() || now < fault.rest) {
-            return Err(StoreError::Unwritable(fault.why.clone()));
+        if let Some(fault) = self.fault.as_ref().filter(|fault| self.in_doubt.is_some() || now < fault.retry_at) {
+            return Err(StoreError::Unwritable(fault.reason.clone()));
         }
         let written = match &mut self.disk {
             Some(disk) => disk.write(&draft.journal, draft.state.revision),
@@ -152,71 +157,71 @@ impl Writer {
         };
         match written {
             Ok(()) => {
-                self.show(draft);
+                self.publish(draft);
                 Ok(())
             }
-            Err(Failure::Undone(why)) => {
-                self.report(why.clone(), now);
-                Err(StoreError::Unwritable(why))
+            Err(Failure::NotWritten(reason)) => {
+                self.report_fault(reason.clone(), now);
+                Err(StoreError::Unwritable(reason))
             }
-            Err(Failure::Unknown(why)) => {
-                self.report(why.clone(), now);
-                self.limbo = Some(draft);
-                Err(StoreError::Unreachable(why))
+            Err(Failure::Unknown(reason)) => {
+                self.report_fault(reason.clone(), now);
+                self.in_doubt = Some(draft);
+                Err(StoreError::Unreachable(reason))
             }
         }
     }
 
     /// Asks a file that could not be read once more what became of the last draft.
-    fn leave_limbo(&mut self, now: Duration) {
-        if self.fault.as_ref().is_some_and(|fault| now < fault.rest) {
+    fn resolve_in_doubt(&mut self, now: Duration) {
+        if self.fault.as_ref().is_some_and(|fault| now < fault.retry_at) {
             return;
         }
-        let (Some(limbo), Some(disk)) = (self.limbo.take(), &mut self.disk) else { return };
+        let (Some(in_doubt), Some(disk)) = (self.in_doubt.take(), &mut self.disk) else { return };
         match disk.recover() {
-            Ok(true) => self.show(limbo),
+            Ok(true) => self.publish(in_doubt),
             Ok(false) => {}
             Err(error) => {
-                self.limbo = Some(limbo);
-                self.report(error.to_string(), now);
+                self.in_doubt = Some(in_doubt);
+                self.report_fault(error.to_string(), now);
             }
         }
     }
 
-    fn show(&mut self, draft: Draft) {
+    fn publish(&mut self, draft: Draft) {
         self.state = draft.state;
         if self.fault.take().is_some() {
             tracing::info!("the store can write again");
         }
         self.view.store(Arc::new(View::of(&self.state, None)));
         for batch in draft.journal.batches {
-            self.feeds.tell(&batch);
+            self.feeds.deliver(&batch);
             self.history.push(batch);
         }
     }
 
-    fn report(&mut self, why: String, now: Duration) {
-        if self.fault.as_ref().is_none_or(|fault| fault.why != why) {
-            tracing::error!(path = ?self.disk.as_ref().map(Disk::path), why, "the store cannot write");
+    fn report_fault(&mut self, reason: String, now: Duration) {
+        if self.fault.as_ref().is_none_or(|fault| fault.reason != reason) {
+            tracing::error!(path = ?self.disk.as_ref().map(Disk::path), reason, "the store cannot write");
         }
-        self.view.store(Arc::new(View::of(&self.state, Some(why.clone()))));
-        self.fault = Some(Fault { why, rest: now + TICK });
+        self.view.store(Arc::new(View::of(&self.state, Some(reason.clone()))));
+        self.fault = Some(Fault { reason, retry_at: now + TICK });
     }
 }
 
 /// Puts a mutation into the draft; what is left is to tell its caller.
-fn stage(draft: &mut Draft, mutation: Mutation, now: Duration) -> Reply {
-    fn reply<T: 'static>(answer: Answer<T>, outcome: Result<T, StoreError>) -> Reply {
+fn stage(draft: &mut Draft, mutation: Mutation, now: Duration) -> Acknowledge {
+    fn acknowledge<T: 'static>(response: ResponseSender<T>, outcome: Result<T, StoreError>) -> Acknowledge {
         Box::new(move |durable| {
-            let _ = answer.send(durable.and(outcome));
+            let _ = response.send(durable.and(outcome));
         })
     }
     match mutation {
-        Mutation::Commit { writes, answer } => reply(answer, draft.commit(writes)),
-        Mutation::Grant { term, answer } => reply(answer, draft.grant(term, now)),
-        Mutation::Revoke { lease, answer } => {
+        Mutation::Commit { writes, response } => acknowledge(response, draft.commit(writes)),
+        Mutation::Grant { ttl, response } => acknowledge(response, draft.grant(ttl, now)),
+        Mutation::Revoke { lease, response } => {
             draft.revoke(lease);
-            reply(answer, Ok(()))
+            acknowledge(response, Ok(()))
         }
     }
 }

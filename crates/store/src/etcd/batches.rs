@@ -14,29 +14,29 @@ use etcd_client::proto::{PbEvent, PbWatchResponse};
 use skyhound_model::Key;
 
 /// The watch id of an answer to a progress request, which speaks of all watches of a stream.
-const REQUESTED: i64 = -1;
+const PROGRESS_WATCH_ID: i64 = -1;
 
 /// The responses of one watch, made into batches.
 #[derive(Debug)]
 pub(super) struct Batches {
     /// Everything up to here was told.
-    told: Revision,
+    delivered: Revision,
     /// Whether answers to progress requests may be believed.
-    trust_requested: bool,
+    trust_progress: bool,
     /// Events of a response whose last fragment has not come.
     pending: Vec<PbEvent>,
 }
 
 impl Batches {
-    /// Of a watch that begins after `told`.
-    pub(super) fn new(told: Revision, trust_requested: bool) -> Self {
-        Self { told, trust_requested, pending: Vec::new() }
+    /// Of a watch that begins after `delivered`.
+    pub(super) fn new(delivered: Revision, trust_progress: bool) -> Self {
+        Self { delivered, trust_progress, pending: Vec::new() }
     }
 
     /// The batches that a response completes. An error ends the feed.
     pub(super) fn take(&mut self, response: PbWatchResponse) -> Result<Vec<Batch>, StoreError> {
         if response.compact_revision > 0 {
-            return Err(StoreError::Compacted(self.told));
+            return Err(StoreError::Compacted(self.delivered));
         }
         if response.canceled {
             return Err(StoreError::FeedLost(format!("etcd canceled the watch: {}", response.cancel_reason)));
@@ -53,12 +53,12 @@ impl Batches {
             let (at, change) = change(event)?;
             match batches.last_mut() {
                 Some(batch) if batch.revision == at => batch.changes.push(change),
-                _ if at > self.told => {
-                    self.told = at;
+                _ if at > self.delivered => {
+                    self.delivered = at;
                     batches.push(Batch { revision: at, changes: vec![change] });
                 }
                 // etcd before 3.4.25 and 3.5.8 may go back after a member was behind (pull request 15515).
-                _ => return Err(StoreError::FeedLost(format!("etcd told revision {at} after {}", self.told))),
+                _ => return Err(StoreError::FeedLost(format!("etcd told revision {at} after {}", self.delivered))),
             }
         }
         Ok(batches)
@@ -67,15 +67,15 @@ impl Batches {
     /// The empty batch of a response without events, if it moves us on.
     fn progress(&mut self, response: &PbWatchResponse) -> Option<Batch> {
         // What etcd sends by itself goes through the watch's own queue and is always in order.
-        if response.watch_id == REQUESTED && !self.trust_requested {
+        if response.watch_id == PROGRESS_WATCH_ID && !self.trust_progress {
             return None;
         }
         let at = revision(response.header.as_ref()?.revision);
-        // It is before `told` when the member lags behind the one that the list was read from.
-        if at <= self.told || response.created {
+        // It is before `delivered` when the member lags behind the one that the list was read from.
+        if at <= self.delivered || response.created {
             return None;
         }
-        self.told = at;
+        self.delivered = at;
         Some(Batch { revision: at, changes: Vec::new() })
     }
 }
@@ -120,30 +120,30 @@ mod tests {
         let mut batches = Batches::new(Revision(4), false);
         assert_eq!(batches.take(events(vec![put("a", 5), put("a", 6)], true)).unwrap(), []);
         assert_eq!(batches.take(events(vec![put("b", 6)], true)).unwrap(), []);
-        let told = batches.take(events(vec![put("c", 6), put("a", 9)], false)).unwrap();
-        assert_eq!(shape(&told), [(5, 1), (6, 3), (9, 1)]);
+        let assembled = batches.take(events(vec![put("c", 6), put("a", 9)], false)).unwrap();
+        assert_eq!(shape(&assembled), [(5, 1), (6, 3), (9, 1)]);
     }
 
     #[test]
-    fn what_goes_back_ends_the_feed() {
+    fn a_revision_that_goes_back_ends_the_feed() {
         let mut batches = Batches::new(Revision(4), false);
         batches.take(events(vec![put("a", 5)], false)).unwrap();
         assert!(matches!(batches.take(events(vec![put("b", 5)], false)), Err(StoreError::FeedLost(_))));
     }
 
     #[test]
-    fn progress_is_told_only_when_it_is_proof() {
+    fn progress_is_reported_only_when_it_is_ordered() {
         let mut old = Batches::new(Revision(4), false);
-        assert_eq!(old.take(progress(REQUESTED, 9)).unwrap(), []);
+        assert_eq!(old.take(progress(PROGRESS_WATCH_ID, 9)).unwrap(), []);
         assert_eq!(shape(&old.take(progress(0, 7)).unwrap()), [(7, 0)]);
         assert_eq!(old.take(progress(0, 7)).unwrap(), []);
         let mut new = Batches::new(Revision(4), true);
-        assert_eq!(shape(&new.take(progress(REQUESTED, 9)).unwrap()), [(9, 0)]);
-        assert_eq!(new.take(progress(REQUESTED, 3)).unwrap(), [], "of a member that lags");
+        assert_eq!(shape(&new.take(progress(PROGRESS_WATCH_ID, 9)).unwrap()), [(9, 0)]);
+        assert_eq!(new.take(progress(PROGRESS_WATCH_ID, 3)).unwrap(), [], "of a member that lags");
     }
 
     #[test]
-    fn compaction_and_cancellation_are_told_apart() {
+    fn compaction_and_cancellation_are_distinguished() {
         let gone = PbWatchResponse { compact_revision: 8, canceled: true, ..PbWatchResponse::default() };
         assert!(matches!(Batches::new(Revision(4), false).take(gone), Err(StoreError::Compacted(Revision(4)))));
         let canceled = PbWatchResponse { canceled: true, ..PbWatchResponse::default() };
@@ -153,7 +153,7 @@ mod tests {
     proptest! {
         /// However a response is cut into fragments, the batches are the same.
         #[test]
-        fn fragments_do_not_show(sizes in prop::collection::vec(1usize..5, 1..8), cuts in prop::collection::vec(1usize..6, 1..20)) {
+        fn fragments_do_not_change_the_batches(sizes in prop::collection::vec(1usize..5, 1..8), cuts in prop::collection::vec(1usize..6, 1..20)) {
             let mut all = Vec::new();
             for (at, size) in sizes.iter().enumerate() {
                 let revision = i64::try_from(at).unwrap() + 1;
@@ -161,15 +161,15 @@ mod tests {
             }
             let whole = Batches::new(Revision(0), false).take(events(all.clone(), false)).unwrap();
             let mut pieces = Batches::new(Revision(0), false);
-            let mut told = Vec::new();
+            let mut assembled = Vec::new();
             let mut cuts = cuts.into_iter().cycle();
             while !all.is_empty() {
                 let piece: Vec<_> = all.drain(..cuts.next().unwrap().min(all.len())).collect();
                 let more = !all.is_empty();
-                told.extend(pieces.take(events(piece, more)).unwrap());
+                assembled.extend(pieces.take(events(piece, more)).unwrap());
             }
             prop_assert_eq!(shape(&whole).len(), sizes.len());
-            prop_assert_eq!(told, whole);
+            prop_assert_eq!(assembled, whole);
         }
     }
 }

@@ -16,7 +16,7 @@ const WRONG_PASSWORD: &str = "authentication failed";
 const NO_SPACE: &str = "database space exceeded";
 /// What a TLS handshake says when one side does not trust the other. (With TLS 1.3 etcd's word that it wants
 /// another certificate comes after our handshake is over, and is often lost in the connection's end.)
-const DISTRUST: [&str; 2] = ["fatal alert", "peer certificate"];
+const TLS_DISTRUST: [&str; 2] = ["fatal alert", "peer certificate"];
 
 /// Whether the call may go through after authenticating again. It has had no effect.
 pub(super) fn cured_by_login(error: &Error) -> bool {
@@ -68,7 +68,7 @@ pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
     };
     let text = format!("{url}: {}", describe(status));
     match status.code() {
-        Code::NotFound if lease_is_gone(error) => StoreError::NoLease,
+        Code::NotFound if lease_is_gone(error) => StoreError::LeaseNotFound,
         Code::Unauthenticated | Code::PermissionDenied => StoreError::Denied(text),
         Code::InvalidArgument if cured_by_login(error) || status.message().contains(WRONG_PASSWORD) => {
             StoreError::Denied(text)
@@ -83,7 +83,7 @@ pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented => StoreError::Rejected(text),
-        _ if DISTRUST.iter().any(|mark| text.contains(mark)) => StoreError::Denied(text),
+        _ if TLS_DISTRUST.iter().any(|mark| text.contains(mark)) => StoreError::Denied(text),
         // `Unknown`, `Internal` and the like are here too: what is not understood may have happened.
         Code::Ok
         | Code::Cancelled
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn each_answer_of_etcd_means_one_thing() {
-        use StoreError::{Denied, NoLease, Rejected, Unreachable, Unwritable};
+        use StoreError::{Denied, LeaseNotFound, Rejected, Unreachable, Unwritable};
         type Means = fn(&StoreError) -> bool;
         let denied: Means = |e| matches!(e, Denied(_));
         let rejected: Means = |e| matches!(e, Rejected(_));
         let unreachable: Means = |e| matches!(e, Unreachable(_));
         let unwritable: Means = |e| matches!(e, Unwritable(_));
-        let no_lease: Means = |e| matches!(e, NoLease);
+        let no_lease: Means = |e| matches!(e, LeaseNotFound);
         for (code, message, means) in [
             (Code::NotFound, "etcdserver: requested lease not found", no_lease),
             (Code::Unauthenticated, "etcdserver: invalid auth token", denied),

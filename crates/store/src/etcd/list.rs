@@ -3,8 +3,8 @@
 //! A million entries are some hundred megabytes: more than a message should hold, and more than etcd should
 //! have to build at once. The first page fixes the revision and the others are read at it.
 
+use super::endpoints::{EndpointClient, Endpoints, Resend};
 use super::error;
-use super::peers::{Link, Peers, Resend};
 use super::txn::{revision, wire};
 use crate::{Item, LeaseId, Listing, Revision, StoreError};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const PAGE: i64 = 10_000;
 /// The longest answer that we take. A page that is longer is asked for again in halves; a single value is
 /// at most 1.5 MiB by etcd's own default limit.
-const ANSWER_MAX: usize = 64 << 20;
+const RESPONSE_MAX: usize = 64 << 20;
 /// How often a list is begun anew because etcd compacted the revision that it was reading.
 const RESTARTS: usize = 3;
 
@@ -50,9 +50,9 @@ pub(super) fn item(pair: PbKeyValue) -> Item {
 }
 
 /// All keys below a prefix.
-pub(super) async fn list(peers: &Peers, prefix: &[u8]) -> Result<Listing, StoreError> {
+pub(super) async fn list(endpoints: &Endpoints, prefix: &[u8]) -> Result<Listing, StoreError> {
     for _ in 0..RESTARTS {
-        if let Some(listing) = list_once(peers, prefix).await? {
+        if let Some(listing) = list_once(endpoints, prefix).await? {
             return Ok(listing);
         }
     }
@@ -67,32 +67,33 @@ enum Page {
 }
 
 /// As [`list`]; `None` when the revision was compacted before the last page.
-async fn list_once(peers: &Peers, prefix: &[u8]) -> Result<Option<Listing>, StoreError> {
+async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Option<Listing>, StoreError> {
     let end = range_end(prefix);
     let mut start = range_start(prefix);
     let mut listing = Listing { revision: Revision(0), items: Vec::new() };
     let mut limit = PAGE;
     loop {
         let options = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(wire(listing.revision));
-        let answer = match peers.call(Resend::Yes, |link| page(link, start.clone(), options.clone())).await? {
-            Page::Read(answer) => answer,
-            Page::TooLong if limit > 1 => {
-                limit /= 2;
-                continue;
-            }
-            Page::TooLong => {
-                let key = Key::from(start);
-                return Err(StoreError::Rejected(format!(
-                    "a value at or after {key} is longer than {ANSWER_MAX} bytes"
-                )));
-            }
-            Page::Compacted => return Ok(None),
-        };
+        let response =
+            match endpoints.call(Resend::Yes, |endpoint| page(endpoint, start.clone(), options.clone())).await? {
+                Page::Read(response) => response,
+                Page::TooLong if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Page::TooLong => {
+                    let key = Key::from(start);
+                    return Err(StoreError::Rejected(format!(
+                        "a value at or after {key} is longer than {RESPONSE_MAX} bytes"
+                    )));
+                }
+                Page::Compacted => return Ok(None),
+            };
         if listing.revision == Revision(0) {
-            listing.revision = revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
+            listing.revision = revision(response.header().map_or(0, etcd_client::ResponseHeader::revision));
         }
-        let more = answer.more();
-        listing.items.extend(answer.0.kvs.into_iter().map(item));
+        let more = response.more();
+        listing.items.extend(response.0.kvs.into_iter().map(item));
         match listing.items.last() {
             // The next key in order is the last one with a zero byte after it.
             Some(last) if more => start = [last.key.as_bytes(), &[0]].concat(),
@@ -101,10 +102,10 @@ async fn list_once(peers: &Peers, prefix: &[u8]) -> Result<Option<Listing>, Stor
     }
 }
 
-async fn page(link: Arc<Link>, start: Vec<u8>, options: GetOptions) -> Result<Page, Error> {
-    let mut kv = link.client.kv_client().max_decoding_message_size(ANSWER_MAX);
+async fn page(endpoint: Arc<EndpointClient>, start: Vec<u8>, options: GetOptions) -> Result<Page, Error> {
+    let mut kv = endpoint.client.kv_client().max_decoding_message_size(RESPONSE_MAX);
     match kv.get(start, Some(options)).await {
-        Ok(answer) => Ok(Page::Read(answer)),
+        Ok(response) => Ok(Page::Read(response)),
         Err(error) if error::is_too_long(&error) => Ok(Page::TooLong),
         Err(error) if error::is_compacted(&error) => Ok(Page::Compacted),
         Err(error) => Err(error),

@@ -214,9 +214,9 @@ impl EtcdSettings {
     }
 
     /// When each certificate file was written: differs after a rotation.
-    pub(super) fn written(&self) -> [Option<SystemTime>; 3] {
-        let written = |path: &Option<PathBuf>| std::fs::metadata(path.as_ref()?).ok()?.modified().ok();
-        [written(&self.ca_cert), written(&self.cert), written(&self.key)]
+    pub(super) fn certificates_modified(&self) -> [Option<SystemTime>; 3] {
+        let modified = |path: &Option<PathBuf>| std::fs::metadata(path.as_ref()?).ok()?.modified().ok();
+        [modified(&self.ca_cert), modified(&self.cert), modified(&self.key)]
     }
 }
 

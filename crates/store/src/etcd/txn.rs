@@ -28,10 +28,10 @@ fn check(writes: &[Write]) -> Result<(), StoreError> {
     }
     let mut named = HashSet::new();
     for write in writes {
-        let most = write.guards.len().max(write.ops.len());
-        if most > WRITE_MAX {
+        let count = write.guards.len().max(write.ops.len());
+        if count > WRITE_MAX {
             return Err(StoreError::Rejected(format!(
-                "{most} guards or operations in a write, {WRITE_MAX} are allowed"
+                "{count} guards or operations in a write, {WRITE_MAX} are allowed"
             )));
         }
         for Op::Put { key, .. } | Op::Delete { key } in &write.ops {
@@ -54,10 +54,10 @@ fn compare(Guard { key, expect }: Guard) -> Compare {
     // A key that is not there has revision 0 and lease 0 for etcd.
     match expect {
         // Nothing was ever put at revision 0, but for etcd a key that is not there would equal it.
-        Expect::At(Revision(0)) => Compare::mod_revision(key, CompareOp::Less, 0),
-        Expect::At(revision) => Compare::mod_revision(key, CompareOp::Equal, wire(revision)),
+        Expect::AtRevision(Revision(0)) => Compare::mod_revision(key, CompareOp::Less, 0),
+        Expect::AtRevision(revision) => Compare::mod_revision(key, CompareOp::Equal, wire(revision)),
         Expect::NotAfter(revision) => Compare::mod_revision(key, CompareOp::Less, wire(revision).saturating_add(1)),
-        Expect::On(LeaseId(lease)) => Compare::lease(key, CompareOp::Equal, lease),
+        Expect::OnLease(LeaseId(lease)) => Compare::lease(key, CompareOp::Equal, lease),
     }
 }
 

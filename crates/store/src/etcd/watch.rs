@@ -4,8 +4,8 @@
 //! Does not own: resuming. A watch that ends for any reason ends its feed; the reader lists again.
 
 use super::batches::Batches;
+use super::endpoints::{EndpointClient, Endpoints, Resend};
 use super::list::{range_end, range_start};
-use super::peers::{Link, Peers, Resend};
 use super::progress::Progress;
 use super::txn::{revision, wire};
 use crate::{Batch, Feed, Revision, StoreError};
@@ -21,12 +21,12 @@ use tonic::{Code, Status};
 const RESPONSE_MAX: usize = 64 << 20;
 /// How long a reader with a full backlog may leave it full. A moment, so that a feed that begins far behind
 /// fills the backlog at the speed of the reader, instead of ending because etcd is faster.
-const READER_PATIENCE: Duration = Duration::from_secs(1);
+const READER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A watch that etcd has confirmed.
-struct Opened {
-    link: Arc<Link>,
-    ask: WatchRequestSender,
+struct OpenWatch {
+    endpoint: Arc<EndpointClient>,
+    requests: WatchRequestSender,
     responses: WatchResponseStream,
     progress: Progress,
     /// What etcd confirmed it with.
@@ -34,42 +34,42 @@ struct Opened {
 }
 
 /// The changes below `prefix` after a revision.
-pub(super) async fn feed(peers: &Peers, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
+pub(super) async fn feed(endpoints: &Endpoints, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
     let options = WatchOptions::new()
         .with_range(range_end(prefix))
         .with_start_revision(wire(after).saturating_add(1))
         .with_progress_notify()
         .with_fragment();
     let start = range_start(prefix);
-    let opened = peers.call(Resend::Yes, |link| open(link, start.clone(), options.clone())).await?;
+    let opened = endpoints.call(Resend::Yes, |endpoint| open(endpoint, start.clone(), options.clone())).await?;
     let mut batches = Batches::new(after, opened.progress.ordered);
     let at = revision(opened.created.header.as_ref().map_or(0, |header| header.revision));
     batches.take(opened.created)?;
     if at < after {
-        refuse_restored(peers, start, after).await?;
+        refuse_restored(endpoints, start, after).await?;
     }
-    let (tell, feed) = Feed::channel();
-    let settings = &peers.settings;
+    let (sender, feed) = Feed::channel();
+    let settings = &endpoints.settings;
     let watch = Watch {
-        link: opened.link,
-        ask: opened.ask,
+        endpoint: opened.endpoint,
+        requests: opened.requests,
         responses: opened.responses,
         batches,
         probe_interval: settings.probe_interval,
-        silence_max: opened.progress.answered.then(|| settings.probe_interval + settings.request_timeout),
+        response_timeout: opened.progress.answered.then(|| settings.probe_interval + settings.request_timeout),
     };
-    tokio::spawn(watch.run(tell));
+    tokio::spawn(watch.run(sender));
     Ok(feed)
 }
 
-async fn open(link: Arc<Link>, start: Vec<u8>, options: WatchOptions) -> Result<Opened, Error> {
-    let progress = match link.client.maintenance_client().status().await {
+async fn open(endpoint: Arc<EndpointClient>, start: Vec<u8>, options: WatchOptions) -> Result<OpenWatch, Error> {
+    let progress = match endpoint.client.maintenance_client().status().await {
         Ok(status) => Progress::of(status.version()),
         Err(Error::GRpcStatus(status)) if status.code() == Code::PermissionDenied => Progress::UNKNOWN,
         Err(error) => return Err(error),
     };
-    let mut client = link.client.watch_client().max_decoding_message_size(RESPONSE_MAX);
-    let (ask, mut responses) = client.watch(start, Some(options)).await?.split();
+    let mut client = endpoint.client.watch_client().max_decoding_message_size(RESPONSE_MAX);
+    let (requests, mut responses) = client.watch(start, Some(options)).await?.split();
     let ended = || Error::GRpcStatus(Status::unavailable("the watch ended before it began"));
     let created = responses.message().await?.ok_or_else(ended)?.0;
     // A watch is refused by a response, not by a status, and etcd before 3.5 says "permission denied" also
@@ -77,21 +77,21 @@ async fn open(link: Arc<Link>, start: Vec<u8>, options: WatchOptions) -> Result<
     if created.canceled && created.compact_revision == 0 {
         return Err(Error::GRpcStatus(Status::unauthenticated(created.cancel_reason)));
     }
-    Ok(Opened { link, ask, responses, progress, created })
+    Ok(OpenWatch { endpoint, requests, responses, progress, created })
 }
 
 /// A member that confirms a watch at a revision before `after` lags behind the others, and will catch up;
 /// or etcd was restored from a backup, and the watch would wait in silence until the revision is reached
 /// again, missing all changes on the way.
-async fn refuse_restored(peers: &Peers, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
+async fn refuse_restored(endpoints: &Endpoints, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
     // Any read that is not "serializable" is answered at the revision of the whole cluster. This key we may
     // read, whether it is there or not.
-    let read = |link: Arc<Link>| {
+    let read = |endpoint: Arc<EndpointClient>| {
         let key = key.clone();
-        async move { link.client.kv_client().get(key, Some(GetOptions::new().with_keys_only())).await }
+        async move { endpoint.client.kv_client().get(key, Some(GetOptions::new().with_keys_only())).await }
     };
-    let answer = peers.call(Resend::Yes, read).await?;
-    let now = revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
+    let response = endpoints.call(Resend::Yes, read).await?;
+    let now = revision(response.header().map_or(0, etcd_client::ResponseHeader::revision));
     if now < after {
         return Err(StoreError::FeedLost(format!("etcd is at revision {now}, before {after}: it was restored")));
     }
@@ -99,32 +99,32 @@ async fn refuse_restored(peers: &Peers, key: Vec<u8>, after: Revision) -> Result
 }
 
 struct Watch {
-    link: Arc<Link>,
-    ask: WatchRequestSender,
+    endpoint: Arc<EndpointClient>,
+    requests: WatchRequestSender,
     responses: WatchResponseStream,
     batches: Batches,
     probe_interval: Duration,
     /// After how long without any response the watch counts as hung. `None` if this etcd may stay silent
     /// when asked for progress; then the pings of the connection have to do.
-    silence_max: Option<Duration>,
+    response_timeout: Option<Duration>,
 }
 
 impl Watch {
-    async fn run(mut self, tell: mpsc::Sender<Result<Batch, StoreError>>) {
+    async fn run(mut self, sender: mpsc::Sender<Result<Batch, StoreError>>) {
         let error = tokio::select! {
-            () = tell.closed() => return,
-            error = self.follow(&tell) => error,
+            () = sender.closed() => return,
+            error = self.relay(&sender) => error,
         };
-        tracing::debug!(url = self.link.url, %error, "etcd feed ended");
+        tracing::debug!(url = self.endpoint.url, %error, "etcd feed ended");
         // Goes to the place in the backlog that is kept for it. It fails only when there is no reader.
-        let _ = tell.try_send(Err(error));
+        let _ = sender.try_send(Err(error));
     }
 
     /// Tells what comes, until something ends it.
-    async fn follow(&mut self, tell: &mpsc::Sender<Result<Batch, StoreError>>) -> StoreError {
+    async fn relay(&mut self, sender: &mpsc::Sender<Result<Batch, StoreError>>) -> StoreError {
         let mut probe = interval_at(Instant::now() + self.probe_interval, self.probe_interval);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last_response = Instant::now();
         loop {
             tokio::select! {
                 response = self.responses.message() => {
@@ -133,17 +133,17 @@ impl Watch {
                         Ok(None) => Err(self.lost("the watch was closed")),
                         Err(error) => Err(self.lost(&error.to_string())),
                     };
-                    if let Err(error) = pass_on(batches, tell).await {
+                    if let Err(error) = deliver(batches, sender).await {
                         return error;
                     }
                     // After passing on: the reader's time is not etcd's silence.
-                    heard = Instant::now();
+                    last_response = Instant::now();
                 }
                 _ = probe.tick() => {
-                    if self.silence_max.is_some_and(|max| heard.elapsed() >= max) {
-                        return self.lost(&format!("nothing was heard for {:?}", heard.elapsed()));
+                    if self.response_timeout.is_some_and(|max| last_response.elapsed() >= max) {
+                        return self.lost(&format!("nothing was heard for {:?}", last_response.elapsed()));
                     }
-                    if let Err(error) = self.ask.request_progress().await {
+                    if let Err(error) = self.requests.request_progress().await {
                         return self.lost(&error.to_string());
                     }
                 }
@@ -152,24 +152,24 @@ impl Watch {
     }
 
     fn lost(&self, reason: &str) -> StoreError {
-        StoreError::FeedLost(format!("{}: {reason}", self.link.url))
+        StoreError::FeedLost(format!("{}: {reason}", self.endpoint.url))
     }
 }
 
-async fn pass_on(
+async fn deliver(
     batches: Result<Vec<Batch>, StoreError>,
-    tell: &mpsc::Sender<Result<Batch, StoreError>>,
+    sender: &mpsc::Sender<Result<Batch, StoreError>>,
 ) -> Result<(), StoreError> {
     for batch in batches? {
         // Two places, of which one is taken: so the last is always free for the error that ends the feed.
-        let Ok(places) = timeout(READER_PATIENCE, tell.reserve_many(2)).await else {
+        let Ok(permits) = timeout(READER_TIMEOUT, sender.reserve_many(2)).await else {
             return Err(StoreError::FeedOverrun);
         };
         // Closed: `run` notices.
-        if let Ok(mut places) = places
-            && let Some(place) = places.next()
+        if let Ok(mut permits) = permits
+            && let Some(permit) = permits.next()
         {
-            place.send(Ok(batch));
+            permit.send(Ok(batch));
         }
     }
     Ok(())
