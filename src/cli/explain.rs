@@ -85,7 +85,13 @@ fn sentences(told: &Value) -> String {
         line(format!("  outside    {}", words(&question)));
     }
     if told["zone"].is_null() {
-        line("no zone of this daemon holds the name; --dns-root names its zones".into());
+        line("no zone of this daemon holds the name; --dns-root and --zone name its zones".into());
+    } else if told["static_zone"].is_object() {
+        let zone = &told["static_zone"];
+        line(format!("answered from the zone file {} (serial {})", words(&zone["file"]), zone["serial"]));
+        if let Some(problem) = zone["problem"].as_str() {
+            line(format!("  that file is invalid now, and its last valid zone is served: {problem}"));
+        }
     } else if told["place"] != told["name"] {
         line(format!("answered from the entries at {}", words(&told["place"])));
     }

@@ -193,6 +193,12 @@ pub struct RawSettings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dnssec_key: Vec<PathBuf>,
 
+    /// Static zone: answer for the zone NAME from the zone file FILE (RFC 1035 section 5); repeatable. Read again when it
+    /// changes
+    #[arg(long, env = "SKYHOUND_ZONE", value_name = "NAME=FILE", value_delimiter = ',', help_heading = "DNS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zone: Vec<String>,
+
     /// The label between service and zone for peers that name no category; commas for several
     /// [default: services]
     #[arg(long, env = "SKYHOUND_DEFAULT_CATEGORY", value_name = "NAME")]
@@ -397,6 +403,7 @@ impl RawSettings {
             srv_weights: self.srv_weights.or(other.srv_weights),
             addresses: self.addresses.or(other.addresses),
             dnssec_key: list(self.dnssec_key, other.dnssec_key),
+            zone: list(self.zone, other.zone),
             default_category: self.default_category.or(other.default_category),
             timeout: self.timeout.or(other.timeout),
             data_dir: self.data_dir.or(other.data_dir),

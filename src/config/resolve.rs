@@ -12,6 +12,7 @@ use crate::sidecar::{self, ProbeSettings, SidecarSettings};
 use skyhound_core::catalog::keyspace::FOREIGN_NAMESPACE;
 use skyhound_core::registry::MAX_PERSISTENT;
 use skyhound_dns::network::Network;
+use skyhound_dns::static_zones::StaticZones;
 use skyhound_dns::{self as dns, DnsSettings, dnssec::key::ZoneKey, settings::parse_nameserver};
 use skyhound_frontends::seaport;
 use skyhound_frontends::seaport::SeaportSettings;
@@ -122,6 +123,9 @@ impl RawSettings {
             dns.addresses = rule.parse().map_err(|e| wrong("addresses", e))?;
         }
         dns.keys = self.dnssec_keys(&dns.zones)?;
+        let zones = self.zone.iter().map(|zone| zone.parse()).collect::<Result<Vec<_>, _>>();
+        let zones = zones.map_err(|e| wrong("zone", e))?;
+        dns.static_zones = StaticZones::load(&zones, &dns.zones).map_err(|e| wrong("zone", e))?;
         let forward = &mut dns.forward;
         forward.disabled = self.no_rec.unwrap_or(false);
         forward.ndots = self.ndots.unwrap_or(forward.ndots);

@@ -10,9 +10,11 @@ use skyhound_core::catalog::{Catalog, Quarantined};
 use skyhound_dns::DnsSettings;
 use skyhound_dns::answer::Question;
 use skyhound_dns::explain::{self, EXPLAIN_MAX, EntryExplanation, Explanation, explain};
+use skyhound_dns::static_zones::ZoneState;
 use skyhound_model::details::Details;
 use skyhound_net::{HttpError, Reply, Request, Route, route};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Both routes.
 pub fn routes(catalog: &Arc<Catalog>, settings: DnsSettings) -> Vec<Route> {
@@ -70,6 +72,7 @@ fn json(question: &Question, explained: &Explanation) -> Value {
         "name": question.tree_name.to_string(),
         "type": question.qtype.to_string(),
         "zone": explained.zone.as_ref().map(ToString::to_string),
+        "static_zone": explained.static_zone.as_ref().map(static_zone),
         "place": explained.target.to_string(),
         "answer": {
             "rcode": response.rcode.to_string(),
@@ -82,6 +85,17 @@ fn json(question: &Question, explained: &Explanation) -> Value {
         "entries": explained.entries.iter().map(account).collect::<Vec<_>>(),
         "more_entries": explained.more_entries,
         "unreadable": explained.quarantined.iter().map(|bad| unreadable(bad)).collect::<Vec<_>>(),
+    })
+}
+
+fn static_zone(zone: &ZoneState) -> Value {
+    let loaded = zone.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    json!({
+        "file": zone.file.display().to_string(),
+        "serial": zone.serial,
+        "records": zone.records,
+        "loaded": loaded,
+        "problem": zone.problem,
     })
 }
 

@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod ask;
+mod embed;
 mod expect;
 mod load;
 #[path = "../support/mod.rs"]

@@ -13,3 +13,4 @@ mod odd;
 mod outside;
 mod saved;
 mod settings;
+mod zones;

@@ -63,6 +63,8 @@ pub struct Response {
     /// What other servers have to be asked before this is whole. [`super::forwarder`] does it, for clients
     /// that may have it done; for all others the answer is good as it is.
     pub upstream_queries: Vec<UpstreamQuery>,
+    /// Whether it comes from a static zone, which is not signed.
+    pub is_static: bool,
 }
 
 impl Response {

@@ -9,6 +9,7 @@ use super::lookup_targets::LookupTargets;
 use super::rrset::{Sections, priority};
 use super::search::{Hit, Search, apply_group_rule};
 use super::settings::{AddressSelection, DnsSettings};
+use super::static_zones::ZoneState;
 use super::wire;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use skyhound_core::catalog::{Health, Quarantined, Snapshot, StoredEntry};
@@ -25,6 +26,8 @@ pub const EXPLAIN_MAX: usize = 1000;
 pub struct Explanation {
     /// The zone that the name is in.
     pub zone: Option<Name>,
+    /// That zone, if it is a static one.
+    pub static_zone: Option<ZoneState>,
     /// Where its entries were looked for.
     pub target: Name,
     /// The answer as DNS gives it, without what other servers would add.
@@ -54,8 +57,23 @@ pub struct EntryExplanation {
 
 /// Explains the answer to a question.
 pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, question: &Question) -> Explanation {
+    let zones = &settings.static_zones;
+    if let Some(response) = zones.answer(snapshot, health, settings, question, 0) {
+        let zone = zones.zone_of(settings, question).or_else(|| settings.zone_of(&question.tree_name)).cloned();
+        let (target, static_zone) = (question.tree_name.clone(), zone.as_ref().and_then(|zone| zones.state(zone)));
+        return Explanation {
+            zone,
+            static_zone,
+            target,
+            response,
+            entries: Vec::new(),
+            more_entries: 0,
+            quarantined: Vec::new(),
+        };
+    }
     let response = answer(snapshot, health, settings, question, 0);
     let mut explained = Explanation {
+        static_zone: None,
         zone: settings.zone_of(&question.tree_name).cloned(),
         target: question.tree_name.clone(),
         response,

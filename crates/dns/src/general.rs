@@ -1,13 +1,17 @@
 //! The general path, as one function from bytes to bytes: every transport ends here.
 //!
-//! Owns: reading the message, FORMERR for what cannot be read, silence to responses. Does not own: the sockets
-//! (`udp`, [`super::stream`], [`super::https`]), nor what is answered ([`super::handler`]).
+//! Owns: FORMERR for what cannot be read, silence to responses. Does not own: the sockets (`udp`, [`super::stream`],
+//! [`super::https`]), reading the message (hickory-server), nor what is answered ([`super::handler`], through the
+//! interface of `request_handler`).
 
 use super::handler::Handler;
-use super::message::{Request, Transport};
+use super::message::Transport;
+use super::request_handler::{self, Collector};
 use super::wire;
+use hickory_net::runtime::TokioTime;
 use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata, ResponseCode};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
+use hickory_server::server::{Request, RequestHandler};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -33,13 +37,18 @@ pub(super) fn respond(handler: &Handler, message: &[u8], from: SocketAddr, trans
     }
     // A pointer in the question can mean nothing but the header before it (RFC 1035 section 4.1.4), whose bytes
     // are others in the response that repeats the question.
-    let whole = wire::questions_end(message).and_then(|_| Request::read(message, from, transport).ok());
+    let whole = wire::questions_end(message)
+        .and_then(|_| Request::from_bytes(message.to_vec(), from, request_handler::protocol(transport)).ok());
     let Some(request) = whole else {
         handler.stats().count_malformed(transport);
         return ResponseState::Ready(form_error(&header));
     };
     let handler = handler.clone();
-    let mut answer: PendingResponse = Box::pin(async move { handler.respond(&request).await });
+    let mut answer: PendingResponse = Box::pin(async move {
+        let collector = Collector::new(transport);
+        handler.handle_request::<_, TokioTime>(&request, collector.clone()).await;
+        collector.take()
+    });
     // Polled once here: what is answered from memory is complete then, without a task.
     match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => ResponseState::Ready(Some(response)),

@@ -78,6 +78,10 @@ impl Handler {
         let question = queried.map(|q| Question::new(q.name.clone(), q.query_type, q.query_class));
         let Some(Ok(question)) = question else { return Response::empty(ResponseCode::FormErr, None) };
         let health = self.catalog.health();
+        let zones = &self.settings.static_zones;
+        if let Some(response) = zones.answer(&self.catalog.snapshot(), health, &self.settings, &question, rotation) {
+            return response;
+        }
         if matches!(health, Health::Stale { .. }) {
             self.stats.count_stale();
         }
@@ -119,6 +123,9 @@ impl Handler {
             Some(signing) => signing.fit(response, question, max_len, udp, seed),
             None => fit(response, question, max_len),
         };
+        // A referral without its glue leads nowhere (RFC 9471 section 3.1).
+        let is_referral = response.is_static && !response.authoritative && !response.authority.is_empty();
+        fits.truncated |= udp && is_referral && fits.additional < response.additional.len();
         if !fits.truncated {
             return fits;
         }
@@ -139,7 +146,7 @@ impl Handler {
     }
 
     /// How many bytes the response may have.
-    fn size_limit(&self, request: &Request) -> u16 {
+    pub(super) fn size_limit(&self, request: &Request) -> u16 {
         match (request.transport, &request.edns) {
             (Transport::Udp, Some(edns)) => {
                 edns.max_payload().min(self.settings.udp_payload_max).max(UDP_PAYLOAD_DEFAULT)
@@ -150,7 +157,7 @@ impl Handler {
     }
 
     /// The response to a request. Waits only where somebody else has to be asked.
-    pub(super) async fn respond(&self, request: &Request) -> Vec<u8> {
+    pub(super) async fn prepare(&self, request: &Request) -> PreparedResponse {
         // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
         // share two instances would never change places for either type.
         let rotation = fastrand::u64(..);
@@ -159,8 +166,9 @@ impl Handler {
             recursion_desired: request.metadata.recursion_desired,
             hops: hops(request.edns.as_ref()),
         };
-        let response = self.decide(request, rotation);
-        let signing = self.dnssec.signing(request, &response);
+        let mut response = self.decide(request, rotation);
+        let signing = self.dnssec.signing(request, &response).filter(|_| !response.is_static);
+        self.settings.static_zones.complete(&self.settings, &mut response);
         let mut response = self.forwarder.complete(response, client).await;
         let edns = self.edns(request, response.extended_error);
         let opt = edns.as_ref().and_then(|edns| edns.to_bytes().ok()).map_or(0, |bytes| bytes.len());
@@ -172,13 +180,23 @@ impl Handler {
         metadata.recursion_available = self.settings.forward.is_enabled() && self.forwarder.allows(client.ip);
         metadata.response_code = response.rcode;
         self.stats.count_response(response.rcode);
-        encode(request, &response, fits, metadata, edns)
+        PreparedResponse { response, fits, metadata, edns }
     }
 }
 
-/// The response in wire form. It is as large as was measured: `fit` writes with the same [`ResponseWriter`].
-fn encode(request: &Request, response: &Response, fits: Fit, metadata: Metadata, edns: Option<Edns>) -> Vec<u8> {
-    let Some(mut writer) = ResponseWriter::new(&request.question, u16::MAX) else { return Vec::new() };
+/// A response before it is written: by [`encode`], or by another server's encoder (`request_handler`).
+pub(super) struct PreparedResponse {
+    pub response: Response,
+    /// What of the answer goes out.
+    pub fits: Fit,
+    pub metadata: Metadata,
+    pub edns: Option<Edns>,
+}
+
+/// The response in wire form, and its counts. It is as large as was measured: `fit` writes with the same [`ResponseWriter`].
+pub(super) fn encode(request: &Request, prepared: PreparedResponse) -> (Vec<u8>, HeaderCounts) {
+    let PreparedResponse { response, fits, metadata, edns } = prepared;
+    let Some(mut writer) = ResponseWriter::new(&request.question, u16::MAX) else { return Default::default() };
     let mut section = |records: &[_]| u16::try_from(writer.records(records)).unwrap_or(u16::MAX);
     let counts = HeaderCounts {
         queries: u16::try_from(request.queries.len()).unwrap_or(u16::MAX),
@@ -189,5 +207,5 @@ fn encode(request: &Request, response: &Response, fits: Fit, metadata: Metadata,
     // RFC 7830 section 4: who pads its questions is answered in kind.
     let padded = request.transport.is_encrypted()
         && request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
-    writer.finish(metadata, counts, edns.map(|edns| (edns, padded)))
+    (writer.finish(metadata, counts, edns.map(|edns| (edns, padded))), counts)
 }

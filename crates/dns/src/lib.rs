@@ -15,6 +15,9 @@
 //! ```
 //! Before any of it, [`limit`] says who may ask at all, and how often over UDP.
 //!
+//! Names in zone files are answered by [`static_zones`], before [`answer()`] is asked. [`request_handler`] gives
+//! [`handler`] the interface of hickory-server, which any `hickory_server::Server` can call.
+//!
 //! What is left to ask outside, [`handler`] has asked by [`forwarder`] between answer and size, for clients that
 //! may have it done; what is to be signed, [`dnssec`] signs there. [`mod@explain`] tells a person how an answer
 //! came about.
@@ -51,11 +54,13 @@ pub mod message;
 mod metrics;
 mod negative;
 pub mod network;
+pub mod request_handler;
 mod rrset;
 mod search;
 pub mod server;
 pub mod settings;
 pub mod size;
+pub mod static_zones;
 pub mod stats;
 pub mod stream;
 #[cfg(target_os = "linux")]

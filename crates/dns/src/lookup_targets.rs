@@ -84,6 +84,9 @@ fn versioned_service(zone: &Name, question: &Question) -> Option<(VersionLabel, 
 /// `_foo._tcp.x`, and `dns.<zone>` above `local.dns.<zone>`. NXDOMAIN for it would deny those as well (RFC 8020),
 /// and resolvers ask for it on the way (RFC 9156).
 pub(super) fn is_empty_non_terminal(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, name: &Name) -> bool {
+    if settings.static_zones.is_empty_non_terminal(name) {
+        return true;
+    }
     let Some((last, above)) = name.labels().split_last() else { return false };
     match last.as_bytes() {
         b"_tcp" | b"_udp" => {

@@ -1,10 +1,9 @@
 //! A request, as the handler wants it, and what it came over.
 //!
-//! Owns: which bytes are a request. Does not own: the parts of a message, which hickory reads, nor what is
+//! Owns: what of a message the handler needs. Does not own: reading it, which hickory-server does, nor what is
 //! said to it ([`super::handler`]).
 
-use hickory_proto::op::{Edns, Header, Message, Metadata, Query};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
+use hickory_proto::op::{Edns, Metadata, Query};
 use std::net::SocketAddr;
 
 /// What a request came over.
@@ -58,24 +57,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads all of a message. A message that goes wrong only behind its question is wrong as a whole.
-    pub fn read(bytes: &[u8], from: SocketAddr, transport: Transport) -> Result<Self, DecodeError> {
-        let mut decoder = BinDecoder::new(bytes);
-        let Header { metadata, counts } = Header::read(&mut decoder)?;
-        let start = decoder.index();
-        // Not room for as many as the header says: twelve bytes can say 65,535.
-        let mut queries = Vec::new();
-        for _ in 0..counts.queries {
-            queries.push(Query::read(&mut decoder)?);
+    /// The request that hickory-server read from a message. It reads all of it: a message that goes wrong only behind
+    /// its question is wrong as a whole.
+    pub fn of(message: &hickory_server::server::Request, transport: Transport) -> Self {
+        Self {
+            metadata: message.metadata,
+            queries: message.queries.queries().iter().map(|query| query.original().clone()).collect(),
+            question: message.queries.as_bytes().into(),
+            edns: message.edns.clone(),
+            from: message.src(),
+            transport,
         }
-        let question = decoder.slice_from(start)?.into();
-        let mut section = |count: u16, is_additional| {
-            Message::read_records(&mut decoder, count.into(), is_additional, metadata.op_code)
-        };
-        section(counts.answers, false)?;
-        section(counts.authorities, false)?;
-        let (_, edns, _) = section(counts.additionals, true)?;
-        Ok(Self { metadata, queries, question, edns, from, transport })
     }
 
     /// The EDNS version that is asked for.

@@ -6,6 +6,7 @@
 use super::handler::Handler;
 use super::https;
 use super::settings::DnsSettings;
+use super::static_zones::Watch;
 use super::stats::DnsStats;
 use super::stream::StreamListeners;
 use skyhound_core::catalog::Catalog;
@@ -61,6 +62,8 @@ pub struct DnsServer {
     addrs: Vec<SocketAddr>,
     tls_addrs: Vec<SocketAddr>,
     streams_max: usize,
+    /// Reads zone files again, as long as this lives.
+    _zones: Option<Watch>,
 }
 
 impl DnsServer {
@@ -93,6 +96,7 @@ impl DnsServer {
             addrs,
             tls_addrs: Vec::new(),
             streams_max: settings.streams.max_connections,
+            _zones: settings.static_zones.watch(),
         })
     }
 

@@ -6,6 +6,7 @@
 use super::dnssec::key::ZoneKey;
 use super::limit::{Access, RateSettings};
 use super::network::Network;
+use super::static_zones::StaticZones;
 use skyhound_model::{Label, Name};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -216,6 +217,8 @@ pub struct DnsSettings {
     pub forward: ForwardSettings,
     /// What zones are signed with (`--dnssec-key`). A zone without a key is not signed.
     pub keys: Vec<Arc<ZoneKey>>,
+    /// Zones from files (`--zone`), beside `zones`.
+    pub static_zones: Arc<StaticZones>,
     /// Who may ask (`--dns-allow`, `--dns-deny`).
     pub access: Access,
     /// How often, over UDP (`--dns-rate`).
@@ -244,6 +247,7 @@ impl DnsSettings {
             local: None,
             forward: ForwardSettings::default(),
             keys: Vec::new(),
+            static_zones: Arc::default(),
             access: Access::default(),
             rate: RateSettings::default(),
             streams: StreamLimits::default(),

@@ -150,7 +150,10 @@ impl Dnssec {
     }
 
     fn is_zone(&self, name: &WireName) -> bool {
-        wire::to_tree_name(name).is_ok_and(|tree_name| self.settings.zones.contains(&tree_name))
+        let settings = &self.settings;
+        wire::to_tree_name(name).is_ok_and(|tree_name| {
+            settings.zones.iter().chain(settings.static_zones.names()).any(|zone| *zone == tree_name)
+        })
     }
 
     /// The most bytes that the signatures of a set take.

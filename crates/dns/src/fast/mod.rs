@@ -71,6 +71,10 @@ struct Zone {
     labels: usize,
     /// Whether it, or a zone within it, has a key: who asks for signatures there is the general path's.
     signed: bool,
+    /// Whether it is a static zone, which the general path answers.
+    is_static: bool,
+    /// Whether a static zone begins within it.
+    is_above_static: bool,
     soa: OnceCell<SoaTemplate>,
 }
 
@@ -93,7 +97,8 @@ struct Location<'s> {
 impl FastPath {
     /// For one more thread, which counts in a lane of its own.
     pub fn new(settings: DnsSettings, cache_id: CacheId, stats: &DnsStats) -> Self {
-        let mut zones: Vec<Zone> = settings.zones.iter().map(|zone| Zone::new(zone, &settings)).collect();
+        let all = settings.zones.iter().chain(settings.static_zones.names());
+        let mut zones: Vec<Zone> = all.map(|zone| Zone::new(zone, &settings)).collect();
         // The longest that contains a name is the name's zone.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
         Self { settings, zones, cache_id, counters: stats.thread_counters() }
@@ -135,6 +140,8 @@ impl FastPath {
             None if location.zone_at == 0 => return None,
             // Others may know it.
             None if upstream::stub_roots(view.snapshot, &self.settings).next().is_some() => return None,
+            // It may be above a static zone.
+            None if self.zones[location.zone].is_above_static => return None,
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
@@ -170,6 +177,9 @@ impl FastPath {
     fn locate<'s>(&self, view: &SnapshotView<'s>, query: &Query) -> Option<Location<'s>> {
         let (zone, zone_at) =
             self.zones.iter().enumerate().find_map(|(at, zone)| Some((at, query.zone_at(&zone.wire)?)))?;
+        if self.zones[zone].is_static {
+            return None;
+        }
         let (mut node, mut last) = (Some(view.snapshot.root()), &[][..]);
         for (depth, label) in query.labels().enumerate() {
             let special = matches!(label, b"*" | b"any") || label.starts_with(b"_");
@@ -239,7 +249,9 @@ impl Zone {
     fn new(name: &Name, settings: &DnsSettings) -> Self {
         let wire = wire::lowercase(&super::wire::from_labels(name.labels().iter())).unwrap_or_default();
         let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
-        Self { wire, labels: name.labels().len(), signed, soa: OnceCell::new() }
+        let statics = &settings.static_zones;
+        let (is_static, is_above_static) = (!settings.zones.contains(name), statics.is_empty_non_terminal(name));
+        Self { wire, labels: name.labels().len(), signed, is_static, is_above_static, soa: OnceCell::new() }
     }
 }
 

@@ -1,0 +1,371 @@
+//! Static zones: zones from files (`--zone NAME=FILE`), beside the dynamic zones of the store.
+//!
+//! ```text
+//! file ─▶ text ─▶ zone (hickory's parser and FileZoneHandler) ─▶ hickory's Catalog ─▶ answer
+//!           ▲                                                    └ reload replaces it
+//! ```
+//! Owns: which zone answers a name, and the answer of a static one. Does not own: sizes, EDNS, access lists and
+//! transports, which are the same for all zones ([`super::handler`]).
+//!
+//! The zone with the longest name that holds the name of the question answers, static or dynamic; no two have the same
+//! name. DS of a zone is answered by the zone above it, if that is ours too (RFC 4035 section 3.1.4.1). What is refused of
+//! dynamic zones is refused of static ones: transfers, ANY, updates, notifications. Static zones are not signed.
+//!
+//! hickory's [`Catalog`] finds the zone. Its own responses are not used: they are authoritative where they refer to
+//! another server, and come as bytes alone.
+
+mod reload;
+mod text;
+mod zone;
+
+pub use reload::Watch;
+pub use text::ZONE_MAX;
+
+use super::answer::{Question, Response, answer};
+use super::negative;
+use super::settings::DnsSettings;
+use super::upstream::ResponsePart;
+use super::wire;
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{DNSClass, LowerName, RData, Record, RecordType};
+use hickory_server::zone_handler::{AuthLookup, Catalog, LookupError, LookupOptions, ZoneHandler};
+use reload::{Source, State};
+use skyhound_core::catalog::{Health, Snapshot};
+use skyhound_model::Name;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+use zone::labels;
+
+/// The most zones that one answer follows aliases through.
+const ZONES_MAX: usize = 8;
+
+/// A static zone and its file, as typed: `NAME=FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneFile {
+    /// The zone.
+    pub name: Name,
+    /// Its zone file.
+    pub file: PathBuf,
+}
+
+impl std::str::FromStr for ZoneFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || format!("{text:?} is no NAME=FILE such as example.com=/etc/skyhound/example.com.zone");
+        let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(form)?;
+        let name = Name::parse(name).map_err(|error| format!("{name:?} {error}"))?;
+        Ok(Self { name, file: file.into() })
+    }
+}
+
+/// An error of a static zone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZoneError {
+    /// A file cannot be read. The reason is in the text already, and so no source.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// An entry of a file is wrong.
+    #[error("{}:{line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line the entry begins on.
+        line: usize,
+        /// The problem and the remedy.
+        problem: String,
+    },
+    /// A file as a whole is wrong.
+    #[error("{}: {problem}", path.display())]
+    Zone {
+        /// The file.
+        path: PathBuf,
+        /// The problem and the remedy.
+        problem: String,
+    },
+    /// Two zones have one name.
+    #[error("{name} with the file {} is also {other}; a zone is either, so remove one of them", file.display())]
+    Conflict {
+        /// The zone.
+        name: Name,
+        /// Its file.
+        file: PathBuf,
+        /// The other setting.
+        other: String,
+    },
+}
+
+/// The static zones, each as its file was when it was last valid.
+#[derive(Default)]
+pub struct StaticZones {
+    sources: Vec<Source>,
+    catalog: ArcSwap<Catalog>,
+}
+
+/// The state of one static zone, for people.
+#[derive(Debug)]
+pub struct ZoneState {
+    /// The zone.
+    pub name: Name,
+    /// Its file.
+    pub file: PathBuf,
+    /// The serial of its SOA.
+    pub serial: u32,
+    /// How many records it has.
+    pub records: usize,
+    /// The time it was read.
+    pub loaded: SystemTime,
+    /// The problem of the file as it is now; the zone is the last valid one then.
+    pub problem: Option<String>,
+}
+
+/// The zone that answers a question, if it is not a dynamic one.
+enum Route<'s> {
+    Static(Arc<dyn ZoneHandler>),
+    /// A dynamic zone, about the DS of a static zone within it.
+    Above(&'s Name),
+}
+
+impl StaticZones {
+    /// Reads the files. `dynamic` are the zones that the store answers for.
+    pub fn load(given: &[ZoneFile], dynamic: &[Name]) -> Result<Arc<Self>, ZoneError> {
+        let mut sources: Vec<Source> = Vec::new();
+        for (at, ZoneFile { name, file }) in given.iter().enumerate() {
+            let twice = given[..at].iter().find(|other| other.name == *name);
+            let other = match twice {
+                _ if dynamic.contains(name) => Some(format!("the dynamic zone --dns-root {name}")),
+                Some(other) => Some(format!("--zone with the file {}", other.file.display())),
+                None => None,
+            };
+            if let Some(other) = other {
+                return Err(ZoneError::Conflict { name: name.clone(), file: file.clone(), other });
+            }
+            let others = given.iter().map(|other| &other.name).chain(dynamic);
+            let inner: Arc<[_]> = others.filter(|other| *other != name && other.is_within(name)).map(lower).collect();
+            sources.push(Source::load(ZoneFile { name: name.clone(), file: file.clone() }, inner)?);
+        }
+        let zones = Self { sources, catalog: ArcSwap::default() };
+        zones.publish();
+        Ok(Arc::new(zones))
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.sources.iter().map(|source| &source.spec.name)
+    }
+
+    /// Returns whether a static zone begins below a name.
+    pub(super) fn is_empty_non_terminal(&self, name: &Name) -> bool {
+        self.names().any(|zone| zone != name && zone.is_within(name))
+    }
+
+    /// The state of the zone that is called so.
+    pub fn state(&self, name: &Name) -> Option<ZoneState> {
+        let source = self.sources.iter().find(|source| source.spec.name == *name)?;
+        let State { zone, loaded, problem, .. } = &*source.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(ZoneState {
+            name: name.clone(),
+            file: source.spec.file.clone(),
+            serial: zone.serial,
+            records: zone.records,
+            loaded: *loaded,
+            problem: problem.clone(),
+        })
+    }
+
+    /// The static zone that answers a question.
+    pub fn zone_of(&self, settings: &DnsSettings, question: &Question) -> Option<&Name> {
+        let Some(Route::Static(zone)) = self.route(settings, question) else { return None };
+        self.names().find(|name| lower(name) == *zone.origin())
+    }
+
+    /// The answer to a question about a static zone; `None` when another rule answers it.
+    pub(super) fn answer(
+        &self,
+        snapshot: &Snapshot,
+        health: Health,
+        settings: &DnsSettings,
+        question: &Question,
+        rotation: u64,
+    ) -> Option<Response> {
+        if self.is_empty() || negative::refusal(question).is_some() {
+            return None;
+        }
+        let zone = match self.route(settings, question)? {
+            Route::Above(_) if health == Health::NeverLoaded => return Some(negative::not_ready()),
+            // Not signed, and so without DS: an insecure delegation.
+            Route::Above(zone) => {
+                return Some(negative::nodata(negative::soa(snapshot, settings, zone, &question.name)));
+            }
+            Route::Static(zone) => zone,
+        };
+        let mut response = in_zone(&*zone, question, rotation);
+        // Aliases that lead into other zones of this server (RFC 1034 section 4.3.2 step 3a).
+        for _ in 0..ZONES_MAX {
+            let Some(next) = response.answers.last().and_then(|last| behind(last, question, &response.answers)) else {
+                break;
+            };
+            let more = match self.route(settings, &next) {
+                Some(Route::Static(zone)) => in_zone(&*zone, &next, rotation),
+                None if settings.zone_of(&next.tree_name).is_some() => {
+                    answer(snapshot, health, settings, &next, rotation)
+                }
+                Some(Route::Above(_)) | None => break,
+            };
+            if !more.authoritative {
+                break;
+            }
+            response.answers.extend(more.answers);
+            response =
+                Response { rcode: more.rcode, authority: more.authority, additional: more.additional, ..response };
+        }
+        Some(response)
+    }
+
+    /// Adds to an answer about a dynamic zone what static zones have behind its aliases and targets, so that no other
+    /// server is asked for it.
+    pub(super) fn complete(&self, settings: &DnsSettings, response: &mut Response) {
+        if self.is_empty() || response.upstream_queries.is_empty() {
+            return;
+        }
+        for outside in std::mem::take(&mut response.upstream_queries) {
+            let question = Question::new(outside.name.clone(), outside.qtype, DNSClass::IN).ok();
+            let route = question.as_ref().filter(|_| outside.servers.is_none()).map(|q| (q, self.route(settings, q)));
+            match (route, outside.part) {
+                (Some((question, Some(Route::Static(zone)))), ResponsePart::Answer) => {
+                    response.answers.extend(in_zone(&*zone, question, 0).answers);
+                }
+                (Some((question, Some(Route::Static(zone)))), ResponsePart::Additional) => {
+                    response.additional.extend(in_zone(&*zone, question, 0).answers);
+                }
+                _ => response.upstream_queries.push(outside),
+            }
+        }
+    }
+
+    /// The zone that answers a question, unless it is a dynamic one.
+    fn route<'s>(&self, settings: &'s DnsSettings, question: &Question) -> Option<Route<'s>> {
+        let catalog = self.catalog.load();
+        let find = |name: &LowerName| catalog.find(name).and_then(|zones| zones.first().cloned());
+        let longer = |zone: Arc<dyn ZoneHandler>, dynamic: Option<&Name>| {
+            let is_longer = dynamic.is_none_or(|dynamic| labels(zone.origin()) > dynamic.labels().len());
+            is_longer.then_some(zone)
+        };
+        let name = LowerName::new(&question.name);
+        let dynamic = settings.zone_of(&question.tree_name);
+        let zone = find(&name).and_then(|zone| longer(zone, dynamic));
+        let is_apex = zone.as_ref().map_or(dynamic == Some(&question.tree_name), |zone| *zone.origin() == name);
+        if question.qtype != RecordType::DS || !is_apex || name.is_root() {
+            return zone.map(Route::Static);
+        }
+        let around = |other: &&Name| question.tree_name.is_within(other) && **other != question.tree_name;
+        let dynamic = settings.zones.iter().filter(around).max_by_key(|zone| zone.labels().len());
+        match (find(&name.base_name()).and_then(|zone| longer(zone, dynamic)), dynamic) {
+            (Some(above), _) => Some(Route::Static(above)),
+            (None, Some(above)) if zone.is_some() => Some(Route::Above(above)),
+            (None, _) => zone.map(Route::Static),
+        }
+    }
+
+    /// Makes the zones as they are now those that answer.
+    fn publish(&self) {
+        let mut catalog = Catalog::new();
+        for source in &self.sources {
+            let zone = Arc::clone(&source.state.lock().unwrap_or_else(PoisonError::into_inner).zone);
+            catalog.upsert(zone.origin().clone(), vec![zone]);
+        }
+        self.catalog.store(Arc::new(catalog));
+    }
+}
+
+impl std::fmt::Debug for StaticZones {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.sources.iter().map(|source| &source.spec)).finish()
+    }
+}
+
+/// The same zones from the same files, whatever is in them now.
+impl PartialEq for StaticZones {
+    fn eq(&self, other: &Self) -> bool {
+        self.sources.iter().map(|source| &source.spec).eq(other.sources.iter().map(|source| &source.spec))
+    }
+}
+
+impl Eq for StaticZones {}
+
+/// The answer of one static zone.
+fn in_zone(zone: &dyn ZoneHandler, question: &Question, rotation: u64) -> Response {
+    let found = match lookup(zone, &LowerName::new(&question.name), question.qtype) {
+        Some(Ok(found)) => found,
+        Some(Err(LookupError::NameExists)) => return negative(zone, negative::nodata),
+        Some(Err(error)) if error.is_nx_domain() => return negative(zone, negative::nxdomain),
+        // Another type of question, which `refusal` has taken already.
+        Some(Err(_)) => return Response { is_static: true, ..negative::not_authoritative() },
+        None => return failed(),
+    };
+    let mut records: Vec<Record> = found.iter().cloned().collect();
+    let additional = found.additionals().into_iter().flatten().cloned().collect();
+    // A set of NS below the apex is where the zone ends.
+    let cut =
+        |record: &Record| record.record_type() == RecordType::NS && LowerName::new(&record.name) != *zone.origin();
+    if records.first().is_some_and(cut) {
+        return Response { authority: records, additional, is_static: true, ..Response::default() };
+    }
+    if records.windows(2).all(|pair| pair[0].name == pair[1].name && pair[0].record_type() == pair[1].record_type()) {
+        let count = records.len().max(1);
+        records.rotate_left(usize::try_from(rotation % count as u64).unwrap_or(0));
+    }
+    for record in records.iter_mut().filter(|record| record.name == question.name) {
+        // In the case that was asked.
+        record.name = question.name.clone();
+    }
+    Response { authoritative: true, answers: records, additional, is_static: true, ..Response::default() }
+}
+
+/// An answer that denies, with the SOA of the zone.
+fn negative(zone: &dyn ZoneHandler, deny: fn(Record) -> Response) -> Response {
+    let Some(Ok(found)) = lookup(zone, zone.origin(), RecordType::SOA) else { return failed() };
+    let Some(mut soa) = found.iter().next().cloned() else { return failed() };
+    if let RData::SOA(data) = &soa.data {
+        // RFC 2308 section 3.
+        soa.ttl = soa.ttl.min(data.minimum);
+    }
+    Response { is_static: true, ..deny(soa) }
+}
+
+/// SERVFAIL, for a zone that does not answer at once; a static zone always does.
+fn failed() -> Response {
+    Response { is_static: true, ..Response::empty(ResponseCode::ServFail, None) }
+}
+
+/// A lookup without waiting: a static zone is in memory.
+fn lookup(zone: &dyn ZoneHandler, name: &LowerName, qtype: RecordType) -> Option<Result<AuthLookup, LookupError>> {
+    zone.lookup(name, qtype, None, LookupOptions::default()).now_or_never()?.map_result()
+}
+
+/// The question behind an alias at the end of an answer, unless the answer has it already.
+fn behind(last: &Record, question: &Question, answers: &[Record]) -> Option<Question> {
+    let RData::CNAME(target) = &last.data else { return None };
+    if question.qtype == RecordType::CNAME || answers.iter().any(|record| record.name == target.0) {
+        return None;
+    }
+    Question::new(target.0.clone(), question.qtype, question.class).ok()
+}
+
+fn lower(name: &Name) -> LowerName {
+    LowerName::new(&wire::from_labels(name.labels().iter()))
+}
