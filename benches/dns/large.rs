@@ -8,15 +8,13 @@
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../tests/support/told.rs"]
-mod told;
-
 use skyhound_core::catalog::Catalog;
 use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound_dns::{DnsServer, DnsSettings};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, Revision, StoreError};
+use skyhound_test_support::told::Told;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use told::Told;
 
 const ROUNDS: usize = 7;
 const SECONDS: u64 = 2;

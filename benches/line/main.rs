@@ -15,9 +15,6 @@
 //! The others are tools: [`peer`] is a client that holds a socket, [`ask`] one that asks DNS, [`stage`] starts
 //! the processes, [`process`] looks at them, [`figures`] does sums, [`report`] prints.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 mod answer;
 mod ask;
 mod close;

@@ -2,9 +2,9 @@
 
 use crate::Failure;
 use crate::process::{self, Scrape};
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
 use clap::ValueEnum;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 
 use crate::keys;
-use crate::support::ask::Ask;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::provider::{Heard, Provider, handshake};
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::ask::Ask;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::{Heard, Provider, handshake};
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, holds_for, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 /// How long etcd is away.
@@ -113,23 +114,23 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
     keys::become_ports(&etcd, &[], SOON).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn stopped_for_less_than_a_term() {
     outage("30", EtcdProcess::stop, EtcdProcess::restart).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn stopped_for_more_than_a_term() {
     outage("5", EtcdProcess::kill, EtcdProcess::restart).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn frozen_for_less_than_a_term() {
     outage("30", async |etcd| etcd.pause(), async |etcd| etcd.resume()).await;
 }
 
 /// What etcd forgot is told to it again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn wiped() {
     let mut etcd = EtcdProcess::start().await;
     let (one, two) = (Site::at(&etcd, &["--timeout", "5"]).await, Site::at(&etcd, &["--timeout", "5"]).await);
@@ -160,7 +161,7 @@ async fn wiped() {
 }
 
 /// Never read is not empty.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn not_there_when_the_daemon_starts() {
     let mut etcd = EtcdProcess::absent();
     let daemon = Site::at(&etcd, &[]).await;
@@ -196,7 +197,7 @@ async fn not_there_when_the_daemon_starts() {
 }
 
 /// Whoever was told 101 is there, and whoever was not is not: also those whose commit was on its way.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn killed_in_the_middle_of_a_burst() {
     let mut etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &[]).await;
@@ -214,8 +215,12 @@ async fn killed_in_the_middle_of_a_burst() {
         })
         .await;
         etcd.kill().await;
-        // Back before they are all refused, so that there are some of each.
-        tokio::time::sleep(Duration::from_secs(u64::from(round) * 3)).await;
+        // Back before they are all refused, so that there are some of each. Meanwhile the daemon lives.
+        holds_for(Duration::from_secs(u64::from(round) * 3), async || match daemon.get("/healthz").await.status {
+            200 => Ok(()),
+            status => Err(status),
+        })
+        .await;
         etcd.restart().await;
         let (mut held, mut living, mut refused) = (Vec::new(), Vec::new(), 0);
         for opening in burst {
@@ -239,7 +244,7 @@ async fn killed_in_the_middle_of_a_burst() {
 }
 
 /// A client that goes away while etcd hangs does not come to be registered when etcd wakes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn who_gives_up_leaves_nothing() {
     let etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &[]).await;

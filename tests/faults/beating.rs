@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::daemon::Daemon;
+use skyhound_test_support::daemon::Daemon;
 
 /// Registers 10.0.0.1 with this port; the id.
 pub async fn register(daemon: &Daemon, name: &str, port: u16) -> String {

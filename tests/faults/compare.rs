@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::coredns::CoreDns;
-use crate::support::dig::{Dig, Record};
-use crate::support::etcd::EtcdProcess;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
+use skyhound_test_support::coredns::CoreDns;
+use skyhound_test_support::dig::{Dig, Record};
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
 
 /// Owner, type and data, without the order and the TTL.
 fn set(records: &[Record], types: &[&str]) -> BTreeSet<String> {
@@ -21,7 +22,7 @@ async fn said(dig: &Dig, name: &str, rtype: &str) -> Result<(String, BTreeSet<St
     Ok((answer.status, set(&answer.answer, &["SRV", "A", "AAAA", "TXT", "CNAME"]), additional))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn coredns_answers_the_same() {
     let etcd = EtcdProcess::start().await;
     let Some(coredns) = CoreDns::start(&etcd.endpoint(), &["skydns.local"]).await else { return };
@@ -86,7 +87,7 @@ async fn coredns_answers_the_same() {
         }
     }
     // And nothing is left when they go.
-    futures_util::future::join_all(held.into_iter().map(crate::support::provider::Provider::close)).await;
+    futures_util::future::join_all(held.into_iter().map(skyhound_test_support::provider::Provider::close)).await;
     for dig in ours.iter().chain([&theirs]) {
         wait_until(SOON, async || {
             let answer = dig.query("services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;

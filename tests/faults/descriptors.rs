@@ -2,16 +2,17 @@
 
 use futures_util::StreamExt;
 
-use crate::support::daemon::Daemon;
-use crate::support::provider::{Provider, Refusal};
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::{Provider, Refusal};
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const MOST: u32 = 1000;
 const PEERS: u16 = 2000;
 
 /// Who finds no place hears so; DNS answers all the while; and a place that is free is taken.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn twice_as_many_peers_as_descriptors() {
     let limit = format!("--nofile={MOST}");
     let daemon = Daemon::start_within(&["prlimit", &limit], &["--in-memory", "--timeout", "30"]).await;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use skyhound_store::LEASE_EXPIRY_SLACK;
 
-use crate::support::ask::Ask;
-use crate::support::daemon::Daemon;
-use crate::support::provider::Provider;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::ask::Ask;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::Provider;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const BURST: usize = 400;
 const TERM: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ fn name(n: usize) -> String {
 
 /// What was answered 101 is there after the restart, for one term; what was not may be there or not; and the
 /// file opens.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn what_was_confirmed_outlives_a_kill() {
     let mut site = Site::disk(&["--timeout", "3"]).await;
     let mut asked = 0;
@@ -90,7 +91,7 @@ fn leave_out() {
 }
 
 /// DNS goes on, who lives stays, newcomers hear why; who left goes once there is space.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_disk_without_space() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = dir.path().to_str().expect("a path in UTF-8").to_owned();
@@ -131,7 +132,7 @@ async fn a_disk_without_space() {
 }
 
 /// Nobody finds again what is written into a file that was removed; it is said, and those who live are served.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_directory_that_is_removed() {
     let mut site = Site::disk(&["--timeout", "2"]).await;
     let held = site.provide("service=foo&port=1").await;

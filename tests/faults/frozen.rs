@@ -7,17 +7,18 @@ use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::LATE;
 use crate::keys;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
-use crate::support::wire::Wire;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
+use skyhound_test_support::wire::Wire;
 
 const FOO: &str = "foo.services.skydns.local";
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn its_entries_vanish_and_come_back() {
     let etcd = EtcdProcess::start().await;
     let (one, two) = (Site::at(&etcd, &["--timeout", "3"]).await, Site::at(&etcd, &["--timeout", "3"]).await);
@@ -65,7 +66,7 @@ async fn its_entries_vanish_and_come_back() {
 }
 
 /// Nothing goes through between one daemon and etcd; its clients reach it all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn cut_off_from_etcd() {
     let etcd = EtcdProcess::start().await;
     let to = etcd.endpoint().trim_start_matches("http://").parse().expect("an address");
@@ -128,7 +129,7 @@ fn lease_of(etcd: &EtcdProcess, port: u16) -> serde_json::Value {
 
 /// The daemon runs, answers and holds its sockets, while etcd hangs for
 /// longer than a term. (Its entries are gone for a moment once etcd wakes: it counts the time that it slept.)
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn etcd_sleeps_for_longer_than_a_term() {
     let etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &["--timeout", "3"]).await;

@@ -7,11 +7,12 @@ use serde_json::json;
 use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::keys;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 const TERM: Duration = Duration::from_secs(3);
@@ -57,7 +58,7 @@ async fn refused(daemon: &Daemon) {
     assert!(refusal.body.contains("NOSPACE") && refusal.header("retry-after").is_some(), "{refusal:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn who_lives_stays_who_leaves_goes_and_it_heals() {
     let etcd = EtcdProcess::options().arg(QUOTA).start().await;
     let args = ["--timeout", "3"];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::etcd::EtcdProcess;
-use crate::support::wait::{wait_until, wait_until_due};
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::wait::{wait_until, wait_until_due};
 
 /// Port of each instance → its value. Panics where two have the same port: the tests give each its own.
 pub fn stored(etcd: &EtcdProcess) -> BTreeMap<u16, serde_json::Value> {

@@ -6,11 +6,12 @@ use rustix::process::Signal;
 
 use crate::beating::{beat, register};
 use crate::keys;
-use crate::support::etcd::EtcdProcess;
-use crate::support::provider::Provider;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::Provider;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 
@@ -21,7 +22,7 @@ pub fn beside(etcd: &EtcdProcess) -> Vec<String> {
     keys.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn revoked_by_hand_they_are_replaced_at_once() {
     let etcd = EtcdProcess::start().await;
     let args = ["--timeout", "60"];
@@ -68,7 +69,7 @@ async fn revoked_by_hand_they_are_replaced_at_once() {
 }
 
 /// Time in which the daemon could hear nobody is not silence.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn who_could_not_be_heard_is_not_silent() {
     let etcd = EtcdProcess::start().await;
     let args = ["--timeout", "3"];

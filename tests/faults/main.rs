@@ -4,9 +4,6 @@
 // The modules of a test are its own affair.
 #![allow(unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod away;
 mod beating;
 mod compare;

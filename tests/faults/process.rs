@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::support::provider::Provider;
-use crate::support::wait::wait_until;
+use skyhound_test_support::provider::Provider;
+use skyhound_test_support::wait::wait_until;
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(50);

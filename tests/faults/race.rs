@@ -2,12 +2,13 @@
 //! comes first on the wire. A thousand times each, and somebody asks DNS throughout.
 
 use crate::keys;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::provider::Provider;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::Provider;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const TURNS: usize = 1000;
 const FOO: &str = "foo.services.skydns.local";
@@ -65,25 +66,25 @@ async fn race(daemons: &[&Daemon]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn in_memory() {
     race(&[&Site::memory(&[]).await.daemon]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn on_disk() {
     let site = Site::disk(&[]).await;
     race(&[&site]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn on_etcd() {
     let site = Site::etcd(&[]).await;
     race(&[&site]).await;
     keys::become_ports(site.etcd.as_ref().expect("the store is etcd"), &[], SOON).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn across_two_daemons() {
     let etcd = EtcdProcess::start().await;
     let (one, two) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);

@@ -7,17 +7,18 @@ use rustix::process::Signal;
 use crate::LATE;
 use crate::keys;
 use crate::process::Process;
-use crate::support::coredns::CoreDns;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until, wait_until_due};
-use crate::support::watch::Watch;
 use skyhound_store::LEASE_EXPIRY_SLACK;
+use skyhound_test_support::coredns::CoreDns;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until, wait_until_due};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn what_a_killed_daemon_held_is_gone_within_the_timeout() {
     let etcd = EtcdProcess::start().await;
     let mut daemon = Site::at(&etcd, &["--timeout", "3"]).await;
@@ -48,7 +49,7 @@ async fn restart(daemon: &mut Daemon, how: Signal) {
 }
 
 /// Many processes at one daemon, questions to another daemon and to CoreDNS: not one answer without the record.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
     let etcd = EtcdProcess::start().await;
     let args = ["--timeout", "6"];
@@ -87,7 +88,7 @@ async fn a_restart_of_one_daemon_is_not_seen_in_dns() {
 
 /// Two workers on one host and port, each at a daemon of its own: while one of them lives, the entry does,
 /// whichever daemon dies with the lease that it hangs on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_worker_at_another_daemon_keeps_the_entry() {
     let etcd = EtcdProcess::start().await;
     let args = ["--timeout", "3"];
@@ -109,7 +110,7 @@ async fn a_worker_at_another_daemon_keeps_the_entry() {
 }
 
 /// There is nobody else to ask: while the daemon is away there is no answer. But there is never a wrong one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_restart_on_disk_gives_no_wrong_answer() {
     let mut site = Site::disk(&["--timeout", "5"]).await;
     let process = Process::start(site.daemon.http, "service=foo&port=1");
@@ -136,7 +137,7 @@ async fn a_restart_on_disk_gives_no_wrong_answer() {
 }
 
 /// Nobody comes back: after a restart an entry has one fresh term, and not more.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn what_does_not_come_back_has_one_term() {
     for how in [Signal::TERM, Signal::KILL] {
         let mut site = Site::disk(&["--timeout", "3"]).await;

@@ -7,13 +7,14 @@ use skyhound_store::LEASE_EXPIRY_SLACK;
 use crate::beating::{beat, register};
 use crate::keys;
 use crate::lease::beside;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::provider::Provider;
-use crate::support::site::Site;
-use crate::support::sse::Sse;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::wire::Wire;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::Provider;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::sse::Sse;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::wire::Wire;
 
 const FOO: &str = "foo.services.skydns.local";
 const TERM: Duration = Duration::from_secs(6);
@@ -95,12 +96,12 @@ async fn restored(past: bool) {
     assert_eq!(beside(&etcd).len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn what_lives_is_there_and_what_left_is_not() {
     restored(false).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn also_when_it_has_gone_on_since() {
     restored(true).await;
 }
@@ -134,7 +135,7 @@ async fn comes_back(daemon: &Daemon, at: &str, knew: &[u64], waits_for: u64) -> 
 }
 
 /// A reader who was told of a history that is no more is not told the rest of another one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_position_in_another_history_is_not_gone_on_from() {
     let mut etcd = EtcdProcess::start().await;
     let (stays, mut goes) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);

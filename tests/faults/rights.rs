@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::keys;
-use crate::support::daemon::Daemon;
-use crate::support::etcd::EtcdProcess;
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::daemon::Daemon;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 const TERM: Duration = Duration::from_secs(3);
@@ -71,7 +72,7 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, reason: &st
     wait_until(SOON, async || if ports(etcd).is_empty() { Ok(()) } else { Err("some are left") }).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn rights_that_are_revoked_and_given_back() {
     let etcd = EtcdProcess::options().arg("--bcrypt-cost=4").start().await;
     etcd.enable_auth();

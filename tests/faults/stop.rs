@@ -8,11 +8,12 @@ use skyhound_store::LEASE_EXPIRY_SLACK;
 use crate::LATE;
 use crate::beating::{beat, register};
 use crate::keys;
-use crate::support::etcd::EtcdProcess;
-use crate::support::provider::{Heard, Provider};
-use crate::support::site::Site;
-use crate::support::wait::{SOON, wait_until};
-use crate::support::watch::Watch;
+use skyhound_test_support::etcd::EtcdProcess;
+use skyhound_test_support::multi_thread_test;
+use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::site::Site;
+use skyhound_test_support::wait::{SOON, wait_until};
+use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 /// More than a process takes to end on a busy machine, and less than anything lasts that a stop could wait for by
@@ -25,7 +26,7 @@ async fn told_to_go(mut provider: Provider) {
     provider.ended().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn entries_stay_for_their_lease() {
     const TIMEOUT: Duration = Duration::from_secs(6);
     let mut site = Site::etcd(&["--timeout", "6"]).await;
@@ -47,7 +48,7 @@ async fn entries_stay_for_their_lease() {
 }
 
 /// What the lease is for: whoever is told to go comes back elsewhere, and nobody sees a gap.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn clients_go_over_to_another_daemon() {
     let etcd = EtcdProcess::start().await;
     let (mut one, two) = (Site::at(&etcd, &["--timeout", "6"]).await, Site::at(&etcd, &["--timeout", "6"]).await);
@@ -83,7 +84,7 @@ async fn clients_go_over_to_another_daemon() {
     assert!(clients.iter().all(Provider::is_open));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn entries_go_when_that_is_chosen() {
     for mut site in [Site::etcd(&["--on-stop", "remove"]).await, Site::disk(&["--on-stop", "remove"]).await] {
         let mut held = Vec::new();
@@ -106,7 +107,7 @@ async fn entries_go_when_that_is_chosen() {
 }
 
 /// Neither a peer that does not read nor one in the middle of its request holds the daemon up.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn nobody_holds_it_up() {
     let mut site = Site::memory(&["--stop-deadline", "3"]).await;
     let deaf = site.provide("service=foo&port=1").await;
@@ -124,7 +125,7 @@ async fn nobody_holds_it_up() {
 }
 
 /// etcd hangs, whether there is something to be removed or not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn it_ends_within_its_deadline() {
     let etcd = EtcdProcess::start().await;
     let on_stop = |what| ["--on-stop", what, "--stop-deadline", "3", "--timeout", "5"];
@@ -145,7 +146,7 @@ async fn it_ends_within_its_deadline() {
 }
 
 /// No socket ends with the daemon, and its peer says at any other that it lives: it is not removed for that.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
     let etcd = EtcdProcess::start().await;
     let mut one = Site::at(&etcd, &["--timeout", "3", "--on-stop", "remove"]).await;
@@ -168,7 +169,7 @@ async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
     watch.stop().await.assert_no_gap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn a_second_signal_ends_it_at_once() {
     for second in [Signal::TERM, Signal::INT] {
         let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "30"]).await;
@@ -188,7 +189,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 /// While it stops, nobody is taken any more, and whoever asks hears that.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[multi_thread_test]
 async fn nobody_is_taken_while_it_stops() {
     let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "2"]).await;
     let mut held = site.provide("service=foo&port=1").await;
@@ -199,9 +200,9 @@ async fn nobody_is_taken_while_it_stops() {
         let refusal = site.try_provide("service=foo&port=2").await.expect_err("nobody is taken");
         match refusal {
             // Refused by the system: it does not listen any more.
-            crate::support::provider::Refusal::Silence(_) => Ok(()),
-            crate::support::provider::Refusal::Answer(answer) if answer.status == 503 => Ok(()),
-            crate::support::provider::Refusal::Answer(answer) => Err(format!("{answer:?}")),
+            skyhound_test_support::provider::Refusal::Silence(_) => Ok(()),
+            skyhound_test_support::provider::Refusal::Answer(answer) if answer.status == 503 => Ok(()),
+            skyhound_test_support::provider::Refusal::Answer(answer) => Err(format!("{answer:?}")),
         }
     })
     .await;

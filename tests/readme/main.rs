@@ -15,9 +15,6 @@
 mod console;
 mod session;
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,7 +23,7 @@ use tokio::process;
 
 use console::Command;
 use session::{Outcome, Session};
-use support::wait::{SOON, try_until};
+use skyhound_test_support::wait::{SOON, try_until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");

@@ -2,7 +2,7 @@
 //!
 //! A store is an ordered map from keys to values in which every change has a [`Revision`], and a key
 //! may hang on a lease that takes it away. [`memory and disk`](embedded) and [`etcd`] implement it;
-//! both pass the one suite in `tests/store/`. Nothing above this module knows which one it has.
+//! both pass the one suite in `crates/store/tests/contract/`. Nothing above this module knows which one it has.
 //!
 //! # Laws
 //! 1. *One revision, all or nothing.* A [`Store::commit`] takes effect at one revision or not at all;

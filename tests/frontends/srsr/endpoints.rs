@@ -1,0 +1,118 @@
+//! The four endpoints, as their page has them.
+
+use serde_json::{Value, json};
+
+use crate::srsr::until;
+use skyhound_test_support::site::Site;
+
+/// Registers; the id.
+pub async fn register(site: &Site, body: Value) -> String {
+    let said = site.post("/register", &body).await;
+    assert_eq!((said.status, &said.json()["success"]), (200, &json!(true)), "{body} {}", said.body);
+    said.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// Where `/lookup` says that a service is; `None` when nowhere.
+pub async fn lookup(site: &Site, name: &str) -> Option<String> {
+    let said = site.post("/lookup", &json!({ "name": name })).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+    let address = said.json()["address"].as_str().expect("an address").to_owned();
+    let found = said.json()["success"].as_bool().expect("a boolean");
+    assert!(found || address.is_empty(), "{address}");
+    found.then_some(address)
+}
+
+/// What an endpoint says of an id.
+pub async fn about(site: &Site, path: &str, id: &str) -> bool {
+    let said = site.post(path, &json!({ "id": id })).await;
+    assert_eq!(said.status, 200, "{}", said.body);
+    said.json()["success"].as_bool().expect("a boolean")
+}
+
+pub async fn an_instance_is_found_until_it_says_goodbye(site: Site) {
+    assert_eq!(lookup(&site, "web").await, None);
+    let id = register(&site, json!({ "name": "web", "port": "5000" })).await;
+    assert_eq!(lookup(&site, "web").await.as_deref(), Some("http://127.0.0.1:5000"), "where it spoke from");
+    let answer = site.dig().query("web.services.skydns.local", "SRV").await.expect("an answer");
+    assert_eq!(answer.ports(), [5000]);
+    assert!(about(&site, "/heartbeat", &id).await);
+    assert!(about(&site, "/deregister", &id).await);
+    assert_eq!(lookup(&site, "web").await, None, "gone when the answer says so");
+    assert!(!about(&site, "/heartbeat", &id).await && !about(&site, "/deregister", &id).await);
+    let answer = site.dig().query("web.services.skydns.local", "SRV").await.expect("an answer");
+    assert_eq!(answer.status, "NXDOMAIN");
+}
+
+pub async fn addresses_are_said_again_as_they_were_said(site: Site) {
+    for (name, address, dns) in [
+        ("a", "http://10.0.0.1:8080/api?x=1", Some(8080)),
+        ("b", "https://10.0.0.2", Some(443)),
+        ("c", "321.123.321.123:4321", Some(4321)),
+        ("d", "unix:///run/x.sock", None),
+        ("e", "[2001:db8::1]:9", Some(9)),
+    ] {
+        register(&site, json!({ "name": name, "address": address })).await;
+        assert_eq!(lookup(&site, name).await.as_deref(), Some(address));
+        let answer = site.dig().query(&format!("{name}.services.skydns.local"), "SRV").await.expect("an answer");
+        assert_eq!(answer.ports(), Vec::from_iter(dns), "{name}");
+    }
+}
+
+/// What registered through another dialect is found here, weighted, the lowest priority first.
+pub async fn the_better_ones_are_found(site: Site) {
+    let _first = site.provide("service=web&host=10.0.0.1&port=1&priority=1&weight=3").await;
+    let _second = site.provide("service=web&host=10.0.0.2&port=2&priority=1&weight=1").await;
+    let _spare = site.provide("service=web&host=10.0.0.3&port=3&priority=2&weight=100").await;
+    let mut times = [0; 4];
+    for _ in 0..400 {
+        let address = lookup(&site, "WEB").await.expect("one of them");
+        let port: usize = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        assert_eq!(address, format!("http://10.0.0.{port}:{port}"));
+        times[port] += 1;
+    }
+    assert_eq!(times[3], 0);
+    // 300 and 100 are expected, with a deviation of 9.
+    assert!((250..350).contains(&times[1]), "{times:?}");
+}
+
+pub async fn one_goodbye_is_one_instance(site: Site) {
+    let first = register(&site, json!({ "name": "web", "address": "http://10.0.0.1:80" })).await;
+    register(&site, json!({ "name": "web", "address": "http://10.0.0.2:80" })).await;
+    let again = register(&site, json!({ "name": "web", "address": "http://10.0.0.1:80" })).await;
+    assert_ne!(first, again);
+    assert!(about(&site, "/deregister", &first).await);
+    let answer = site.dig().query("web.services.skydns.local", "A").await.expect("an answer");
+    let mut addresses = answer.data("A");
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["10.0.0.1", "10.0.0.2"], "it was registered twice, and left once");
+    assert!(about(&site, "/deregister", &again).await);
+    until(async || lookup(&site, "web").await.as_deref() == Some("http://10.0.0.2:80")).await;
+}
+
+pub async fn bad_requests_hear_why(site: Site) {
+    let long = "x".repeat(64);
+    for (path, body, status, why) in [
+        ("/register", "{".to_owned(), 400, "the body is not what it should be"),
+        ("/register", "{}".to_owned(), 400, "missing field `name`"),
+        ("/register", r#"{"name":""}"#.to_owned(), 400, "service"),
+        ("/register", r#"{"name":"a b"}"#.to_owned(), 400, "service \"a b\" has ' '"),
+        ("/register", format!(r#"{{"name":"{long}"}}"#), 400, "service"),
+        ("/register", r#"{"name":"a","address":"localhost"}"#.to_owned(), 400, "is no address"),
+        ("/register", r#"{"name":"a","port":"http"}"#.to_owned(), 400, "port is \"http\""),
+        ("/register", format!(r#"{{"name":"a","x":"{}"}}"#, "x".repeat(70_000)), 413, "the most"),
+        ("/lookup", "[]".to_owned(), 400, "the body is not"),
+        ("/lookup", "{}".to_owned(), 400, "missing field `name`"),
+        ("/heartbeat", r#"{"id":7}"#.to_owned(), 400, "invalid type"),
+        ("/deregister", "{}".to_owned(), 400, "missing field `id`"),
+    ] {
+        let said = site.post_bytes(path, body.as_bytes()).await;
+        let sentence = said.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(said.status, status, "{path} {body}: {}", said.body);
+        assert!(sentence.contains(why), "{path} {body}: {sentence}");
+        assert_eq!(said.header("content-type"), Some("application/json"));
+    }
+    for id in ["", "x", "../../x", "a/b", &"x".repeat(500)] {
+        assert!(!about(&site, "/heartbeat", id).await && !about(&site, "/deregister", id).await, "{id:?}");
+    }
+    assert_eq!(site.get("/register").await.status, 405);
+}
