@@ -28,14 +28,21 @@ use skyhound_model::Instance;
 use skyhound_net::{HttpError, Peer, Route};
 use std::sync::Arc;
 
-/// The rows of all dialects.
+/// The routes of all frontends that are compiled in, but for seaport, which is no HTTP.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let mut routes = skyapi::routes(app);
-    routes.extend(hound_dog::routes(app));
-    routes.extend(srsr::routes(app));
-    routes.extend(v1::routes(app));
-    routes.extend(micro::routes(app));
-    routes
+    let frontends: &[fn(&Arc<App>) -> Vec<Route>] = &[
+        #[cfg(feature = "skyapi")]
+        skyapi::routes,
+        #[cfg(feature = "hound-dog")]
+        hound_dog::routes,
+        #[cfg(feature = "srsr")]
+        srsr::routes,
+        #[cfg(feature = "v1")]
+        v1::routes,
+        #[cfg(feature = "micro")]
+        micro::routes,
+    ];
+    frontends.iter().flat_map(|routes| routes(app)).collect()
 }
 
 /// Begins nothing that the stop would end at once.

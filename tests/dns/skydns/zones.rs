@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use skyhound_test_support::daemon::Daemon;
-use skyhound_test_support::program;
 use skyhound_test_support::dig::{Answer, Dig};
 use skyhound_test_support::dnskey::KeyFiles;
+use skyhound_test_support::program;
 use skyhound_test_support::wait::{SOON, wait_until};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
