@@ -4,10 +4,11 @@
 //! entry makes is found by asking the same code about that entry alone, so that an explanation cannot tell of
 //! rules that are not there.
 
-use super::answer::{Question, Response, answer, records_of};
+use super::answer::{answer, records_of};
 use super::lookup_targets::LookupTargets;
-use super::rrset::{Sections, priority};
+use super::response::{Question, Response};
 use super::search::{Hit, Search, apply_group_rule};
+use super::sections::{SectionRecords, Sections};
 use super::settings::{AddressSelection, DnsSettings};
 use super::wire;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -78,7 +79,7 @@ pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, ques
         explained.entries.push(explain_entry(&search, question, &targets, target, hit, in_group, &explained.response));
     }
     let listed: BTreeSet<_> = hits.iter().map(|hit| &hit.stored.key).collect();
-    for stored in search.own(target).filter(|stored| !listed.contains(&stored.key)) {
+    for stored in search.entries_at(target).filter(|stored| !listed.contains(&stored.key)) {
         let hit = Hit { path: target.labels().iter().collect(), stored };
         let mut own = explain_entry(&search, question, &targets, target, &hit, true, &explained.response);
         if own.records.is_empty() {
@@ -105,10 +106,9 @@ fn explain_entry<'s>(
         (false, _) => None,
         (true, false) => Some(format!("it is of group {:?}, and another group rules here", hit.stored.entry.group)),
         (true, true) if own_records.answers.records().is_empty() => Some(missing_record_reason(hit, question)),
-        (true, true) if has_worse_priority(search, question) => Some(format!(
-            "others have a better priority than its {}, and --addresses is best",
-            priority(&hit.stored.entry)
-        )),
+        (true, true) if has_worse_priority(search, question) => {
+            Some(format!("others have a better priority than its {}, and --addresses is best", hit.priority()))
+        }
         (true, true) => {
             Some("another entry's record stands in its place, or there are more than an answer takes".into())
         }
@@ -130,7 +130,7 @@ fn has_worse_priority(search: &Search<'_>, question: &Question) -> bool {
 /// The records of the answer that an entry makes when it is alone.
 fn records_of_entry(response: &Response, own_records: &Sections) -> Vec<Record> {
     let sections = [(&response.answers, &own_records.answers), (&response.additional, &own_records.additional)];
-    let of = |(all, own): (&Vec<Record>, &super::rrset::SectionRecords)| -> Vec<Record> {
+    let of = |(all, own): (&Vec<Record>, &SectionRecords)| -> Vec<Record> {
         all.iter().filter(|record| own.records().iter().any(|one| same(record, one))).cloned().collect()
     };
     sections.into_iter().flat_map(of).collect()

@@ -6,9 +6,8 @@
 //!
 //! Nothing is cached here: that is what the resolver in front, or the one asked, is for.
 
-use super::answer::{ExtendedError, Response};
+use super::response::{ExtendedError, Response, ResponsePart, UpstreamQuery};
 use super::settings::{FORWARD_ATTEMPT, FORWARD_DEADLINE, FORWARD_MAX, ForwardSettings};
-use super::upstream::{ResponsePart, UpstreamQuery};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use hickory_net::NetError;

@@ -4,11 +4,12 @@
 //! response may be. Does not own: what the answer is ([`super::answer()`]), nor the bytes on either side of it
 //! ([`super::message`], `encode`).
 
-use super::answer::{ExtendedError, Question, Response, answer};
+use super::answer::answer;
 use super::dnssec::{Dnssec, Signing};
 use super::encode::ResponseWriter;
 use super::forwarder::{Forwarder, Requester, hops};
 use super::message::{Request, Transport};
+use super::response::{ExtendedError, Question, Response};
 use super::settings::DnsSettings;
 use super::size::{Fit, fit, weighted_shuffle};
 use super::stats::DnsStats;

@@ -1,16 +1,16 @@
-//! A request, as the handler wants it, and what it came over.
+//! A request in the form that the handler reads, and the transports.
 //!
-//! Owns: which bytes are a request. Does not own: the parts of a message, which hickory reads, nor what is
-//! said to it ([`super::handler`]).
+//! Owns: which bytes are a request. Does not own: the parts of a message, which hickory parses, nor the response
+//! ([`super::handler`]).
 
 use hickory_proto::op::{Edns, Header, Message, Metadata, Query};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
 use std::net::SocketAddr;
 
-/// What a request came over.
+/// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// UDP: the answer has a limit, and who asks may be forged.
+    /// UDP: the response has a limit, and the client's address may be forged.
     Udp,
     /// TCP (RFC 7766).
     Tcp,
@@ -21,10 +21,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them, in the order in which they are counted.
+    /// All transports, in the order in which they are counted.
     pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
 
-    /// As metrics name it.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
@@ -34,36 +34,36 @@ impl Transport {
         }
     }
 
-    /// Whether nobody else can read it.
+    /// Returns whether no third party can read it.
     pub fn is_encrypted(self) -> bool {
         matches!(self, Self::Tls | Self::Https)
     }
 }
 
-/// A message that was read.
+/// A request that was parsed.
 #[derive(Debug)]
 pub struct Request {
     /// The header, without its counts.
     pub metadata: Metadata,
     /// The question section.
     pub queries: Vec<Query>,
-    /// The same in its wire form, which is said back to the byte.
+    /// The question section in its wire form, which the response repeats byte by byte.
     pub question: Box<[u8]>,
-    /// The OPT record, if there is one.
+    /// The OPT record, if present.
     pub edns: Option<Edns>,
-    /// Who asks.
+    /// The client's address.
     pub from: SocketAddr,
-    /// Over what.
+    /// The transport that the message came over.
     pub transport: Transport,
 }
 
 impl Request {
-    /// Reads all of a message. A message that goes wrong only behind its question is wrong as a whole.
+    /// Reads a whole message. An error behind the question section makes the whole message malformed.
     pub fn read(bytes: &[u8], from: SocketAddr, transport: Transport) -> Result<Self, DecodeError> {
         let mut decoder = BinDecoder::new(bytes);
         let Header { metadata, counts } = Header::read(&mut decoder)?;
         let start = decoder.index();
-        // Not room for as many as the header says: twelve bytes can say 65,535.
+        // No allocation for the number in the header: twelve bytes can claim 65,535.
         let mut queries = Vec::new();
         for _ in 0..counts.queries {
             queries.push(Query::read(&mut decoder)?);
@@ -78,7 +78,7 @@ impl Request {
         Ok(Self { metadata, queries, question, edns, from, transport })
     }
 
-    /// The EDNS version that is asked for.
+    /// The EDNS version of the request.
     pub fn version(&self) -> u8 {
         self.edns.as_ref().map_or(0, Edns::version)
     }

@@ -4,8 +4,8 @@
 //! sent when not even TCP holds them all. Does not own: the limit of a transport ([`super::handler`]) nor
 //! the encoding: it is measured with the `ResponseWriter` that will write it.
 
-use super::answer::Response;
 use super::encode::ResponseWriter;
+use super::response::Response;
 use skyhound_base::hash;
 
 /// How many records of each section fit, from the front.

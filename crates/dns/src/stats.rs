@@ -1,7 +1,7 @@
 //! Counters of what DNS was asked and said. Plain atomics: the metrics module exports them under its names.
 
+use super::close_reason::CloseReason;
 use super::message::Transport;
-use super::stream::CloseReason;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

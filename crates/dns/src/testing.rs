@@ -1,6 +1,7 @@
 //! What the tests of this part share: a snapshot from a list of keys and values, answers as text.
 
-use super::answer::{Question, Response, answer};
+use super::answer::answer;
+use super::response::{Question, Response};
 use super::settings::DnsSettings;
 use bytes::Bytes;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
