@@ -49,7 +49,7 @@ pub struct EntryExplanation {
     pub ttl_s: u32,
     /// The records of the response that come from the entry.
     pub records: Vec<Record>,
-    /// The reason why there are none.
+    /// The reason for the omission, if there are no records.
     pub omission: Option<String>,
 }
 
