@@ -177,7 +177,11 @@ fn the_tests_that_guarantees_name_exist() {
     for found in reference.captures_iter(&page) {
         count += 1;
         let Some((file, function)) = found.get(1).zip(found.get(2)) else {
-            assert!(Path::new(ROOT).join(&found[3]).is_dir(), "docs/guarantees.md names {}, which is no folder", &found[3]);
+            assert!(
+                Path::new(ROOT).join(&found[3]).is_dir(),
+                "docs/guarantees.md names {}, which is no folder",
+                &found[3]
+            );
             continue;
         };
         let (file, function) = (file.as_str(), function.as_str());

@@ -501,7 +501,7 @@ mod tests {
             (RawSettings { dns_root: vec!["a..b".into()], ..memory() }, "--dns-root: \"a..b\" has an empty label"),
             (RawSettings { timeout: Some(1), ..memory() }, "--timeout: 1 is not between 2 and 86400 seconds"),
             (RawSettings { default_category: Some("a/b".into()), ..memory() }, "--default-category: \"a/b\" has '/'"),
-            (RawSettings { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is no network"),
+            (RawSettings { dns_deny: vec!["10/8".into()], ..memory() }, "--dns-deny: \"10/8\" is neither a network"),
             (RawSettings { log_level: Some("inof".into()), ..memory() }, "--log-level: \"inof\" has no level: error,"),
             (RawSettings { etcd_key: Some("k".into()), ..memory() }, "--etcd-key: has no meaning without --etcd-api"),
             (

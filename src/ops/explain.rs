@@ -7,10 +7,9 @@ use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use skyhound_core::catalog::{Catalog, Quarantined};
-use skyhound_dns::DnsSettings;
-use skyhound_dns::answer::Question;
-use skyhound_dns::explain::{self, EXPLAIN_MAX, EntryExplanation, Explanation, explain};
+use skyhound_dns::explain::{self, EXPLAIN_MAX, EntryExplanation, ExplainedResponse, explain};
 use skyhound_dns::static_zones::ZoneState;
+use skyhound_dns::{DnsSettings, Question};
 use skyhound_model::details::Details;
 use skyhound_net::{HttpError, Reply, Request, Route, route};
 use std::sync::Arc;
@@ -64,7 +63,7 @@ fn parse_question(query: &str) -> Result<Question, String> {
     explain::parse_question(&name, qtype.as_deref().unwrap_or("SRV"))
 }
 
-fn json(question: &Question, explained: &Explanation) -> Value {
+fn json(question: &Question, explained: &ExplainedResponse) -> Value {
     let response = &explained.response;
     let upstream_queries: Vec<_> =
         response.upstream_queries.iter().map(|o| format!("{} {}", o.name, o.qtype)).collect();

@@ -1,118 +1,25 @@
-//! What DNS says: one pure function from a snapshot and a question to an answer.
+//! The response to a question: one pure function of a snapshot, a health and settings.
 //!
-//! Owns: the order in which the rules apply, and so every rcode. Does not own: the rules themselves (the
-//! modules below), what fits into a message ([`super::size`]), the message's header and EDNS
-//! ([`super::handler`]).
+//! Owns: the order in which the rules apply, and thereby every rcode. Does not own: the rules themselves (the modules
+//! below), the fit into a message ([`super::size`]), the message's header and EDNS ([`super::handler`]).
 
 use super::alias::{self, LookupType};
 use super::chaos;
 use super::dnssec;
 use super::lookup_targets::{self, LookupTargets};
 use super::negative;
-use super::rrset::{self, Sections};
+use super::response::{ExtendedError, Question, Response};
+use super::rrset;
 use super::search::{Found, Hit, Search};
+use super::sections::Sections;
 use super::settings::DnsSettings;
-use super::upstream::{self, StubZone, UpstreamQuery};
-use super::wire;
+use super::upstream::{self, StubZone};
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
+use hickory_proto::rr::{DNSClass, RecordType};
 use skyhound_core::catalog::{Health, Snapshot};
 use skyhound_model::Name;
-use skyhound_model::name::NameError;
 
-/// What was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// The name in the case it was asked in, which owner names repeat: resolvers mix the case at random and
-    /// drop answers that do not (draft-vixie-dnsext-dns0x20).
-    pub name: WireName,
-    /// The same as a place in the tree.
-    pub tree_name: Name,
-    /// The type.
-    pub qtype: RecordType,
-    /// The class.
-    pub class: DNSClass,
-}
-
-impl Question {
-    /// A question about a name as it stood on the wire.
-    pub fn new(name: WireName, qtype: RecordType, class: DNSClass) -> Result<Self, NameError> {
-        Ok(Self { tree_name: wire::to_tree_name(&name)?, name, qtype, class })
-    }
-}
-
-/// What is said.
-#[derive(Debug, Clone, Default)]
-pub struct Response {
-    /// The rcode.
-    pub rcode: ResponseCode,
-    /// Whether we speak for the zone (AA, RFC 1035 section 4.1.1).
-    pub authoritative: bool,
-    /// The answer section.
-    pub answers: Vec<Record>,
-    /// The authority section: the SOA of a negative answer.
-    pub authority: Vec<Record>,
-    /// The additional section, without the OPT record; in the order of the answers that it helps with, so
-    /// that what has to be left out belongs to the last of them.
-    pub additional: Vec<Record>,
-    /// Why, for clients that speak EDNS.
-    pub extended_error: Option<ExtendedError>,
-    /// Beside each SRV record of the answer section the weight of its entry before any rounding; what a
-    /// subset has to be fair by.
-    pub stored_weights: Vec<u16>,
-    /// What other servers have to be asked before this is whole. [`super::forwarder`] does it, for clients
-    /// that may have it done; for all others the answer is good as it is.
-    pub upstream_queries: Vec<UpstreamQuery>,
-    /// Whether it comes from a static zone, which is not signed.
-    pub is_static: bool,
-}
-
-impl Response {
-    /// An answer without records.
-    pub(super) fn empty(rcode: ResponseCode, extended_error: Option<ExtendedError>) -> Self {
-        Self { rcode, extended_error, ..Self::default() }
-    }
-}
-
-/// Extended DNS errors (RFC 8914 section 4), as far as they are said here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
-pub enum ExtendedError {
-    /// The store is away, and this was true when it was last heard.
-    Stale = 3,
-    /// The store was not read yet.
-    NotReady = 14,
-    /// That is not for everyone to ask.
-    Prohibited = 18,
-    /// As [`Self::Stale`], for a name that did not exist.
-    StaleNxDomain = 19,
-    /// No zone of ours holds the name.
-    NotAuthoritative = 20,
-    /// Such questions are not answered.
-    NotSupported = 21,
-    /// None of the servers that were asked answered.
-    NoReachableAuthority = 22,
-    /// What stands there cannot be read.
-    InvalidData = 24,
-}
-
-impl ExtendedError {
-    /// The name that `/explain` gives it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stale => "Stale",
-            Self::NotReady => "NotReady",
-            Self::Prohibited => "Prohibited",
-            Self::StaleNxDomain => "StaleNoName",
-            Self::NotAuthoritative => "NotAuthoritative",
-            Self::NotSupported => "NotSupported",
-            Self::NoReachableAuthority => "NoneReachable",
-            Self::InvalidData => "InvalidData",
-        }
-    }
-}
-
-/// Answers a question from a snapshot. `rotation` is where sets begin: give another one each time.
+/// Answers a question from a snapshot. `rotation` determines the first record of each set: pass another one each time.
 pub fn answer(
     snapshot: &Snapshot,
     health: Health,
@@ -138,14 +45,6 @@ pub fn answer(
     if let Health::Stale { .. } = health { mark_stale(response, settings) } else { response }
 }
 
-/// What is found, or one of the ways of finding nothing.
-#[allow(clippy::large_enum_variant, reason = "lives for a moment, and nearly always as the large one")]
-enum Outcome {
-    Found(Sections),
-    Quarantined,
-    NxDomain,
-}
-
 fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &Question, rotation: u64) -> Response {
     let soa = || negative::soa(snapshot, settings, zone, &question.name);
     let apex = question.tree_name == *zone;
@@ -161,43 +60,45 @@ fn in_zone(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &
         search.answers_max = settings.apex_max;
     }
     let (target, found) = targets.find(&search);
-    let outcome = match found {
-        Found::Entries(hits) => Outcome::Found(records_of(&search, question, target, targets.name_servers, hits)),
-        Found::Quarantined => Outcome::Quarantined,
-        Found::Nothing => Outcome::NxDomain,
-    };
-    match outcome {
-        Outcome::Found(mut sections) if !sections.answers.records().is_empty() => {
-            let upstream_queries = upstream::completing_queries(settings, &mut sections);
-            Response {
-                authoritative: true,
-                answers: sections.answers.with_uniform_ttl(),
-                additional: sections.additional.with_uniform_ttl(),
-                stored_weights: sections.stored_weights,
-                upstream_queries,
-                ..Response::default()
-            }
+    match found {
+        Found::Entries(hits) => {
+            let sections = records_of(&search, question, target, targets.name_servers, hits);
+            if sections.answers.records().is_empty() { negative::nodata(soa()) } else { positive(settings, sections) }
         }
-        Outcome::Found(_) => negative::nodata(soa()),
-        Outcome::Quarantined => negative::quarantined(),
-        // The zone's own name exists whatever stands below it: it has a SOA. NXDOMAIN for it, which CoreDNS
-        // says of an empty zone, denies every name in it (RFC 8020).
-        Outcome::NxDomain
-            if apex || lookup_targets::is_empty_non_terminal(snapshot, settings, zone, &question.tree_name) =>
-        {
-            negative::nodata(soa())
-        }
-        Outcome::NxDomain => match upstream::stub_zone(snapshot, settings, zone, question) {
-            Some(StubZone::Delegated(query)) => {
-                Response { upstream_queries: vec![query], ..negative::not_authoritative() }
-            }
-            Some(StubZone::EmptyNonTerminal) => negative::nodata(soa()),
-            None => negative::nxdomain(soa()),
-        },
+        Found::Quarantined => negative::quarantined(),
+        Found::Nothing => missing_name(snapshot, settings, zone, question),
     }
 }
 
-/// The records of the asked type that the entries of `target` give to the name that was asked.
+fn positive(settings: &DnsSettings, mut sections: Sections) -> Response {
+    let upstream_queries = upstream::completing_queries(settings, &mut sections);
+    Response {
+        authoritative: true,
+        answers: sections.answers.with_uniform_ttl(),
+        additional: sections.additional.with_uniform_ttl(),
+        stored_weights: sections.stored_weights,
+        upstream_queries,
+        ..Response::default()
+    }
+}
+
+/// The response for a name in `zone` of which the store holds nothing.
+fn missing_name(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, question: &Question) -> Response {
+    let soa = negative::soa(snapshot, settings, zone, &question.name);
+    // The apex exists whatever is below it: it has a SOA. NXDOMAIN for it, which CoreDNS sends for an empty zone,
+    // denies every name in it (RFC 8020).
+    let apex = question.tree_name == *zone;
+    if apex || lookup_targets::is_empty_non_terminal(snapshot, settings, zone, &question.tree_name) {
+        return negative::nodata(soa);
+    }
+    match upstream::stub_zone(snapshot, settings, zone, question) {
+        Some(StubZone::Delegated(query)) => Response { upstream_queries: vec![query], ..negative::not_authoritative() },
+        Some(StubZone::EmptyNonTerminal) => negative::nodata(soa),
+        None => negative::nxdomain(soa),
+    }
+}
+
+/// The records of the question's type that the entries of `target` give to the question's name.
 pub(super) fn records_of<'s>(
     search: &Search<'s>,
     question: &'s Question,
@@ -228,8 +129,8 @@ pub(super) fn records_of<'s>(
     sections
 }
 
-/// An answer while the store is away: the last that is known, to be cached for a short time only
-/// (RFC 8767 section 4), and marked (RFC 8914 sections 4.4 and 4.20).
+/// Marks a response while the store is unavailable: it holds the last known state, may be cached for a short time only
+/// (RFC 8767 section 4), and has an extended error (RFC 8914 sections 4.4 and 4.20).
 fn mark_stale(mut response: Response, settings: &DnsSettings) -> Response {
     let sections = [&mut response.answers, &mut response.authority, &mut response.additional];
     for record in sections.into_iter().flatten() {

@@ -1,17 +1,17 @@
 //! Class CH: questions about the server itself (RFC 4892, and BIND's older names for the same).
 
-use super::answer::{ExtendedError, Question, Response};
 use super::negative;
+use super::response::{ExtendedError, Question, Response};
 use super::settings::DnsSettings;
 use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
-/// What the program is, under every name that asks for it.
+/// The text of `version.bind` and `version.server`.
 const VERSION: &str = concat!("skyhound ", env!("CARGO_PKG_VERSION"));
-/// Who made it.
+/// The text of `authors.bind`.
 const AUTHORS: &str = concat!("the authors of skyhound, ", env!("CARGO_PKG_REPOSITORY"));
 
-/// One string, which nobody may cache: the next answer may come from another server of the same address.
+/// The answer: one string with TTL 0, because the next answer may come from another server of the same address.
 pub(super) fn answer(settings: &DnsSettings, question: &Question) -> Response {
     let name = question.tree_name.to_string();
     let text = match (name.as_str(), question.qtype) {
@@ -24,7 +24,7 @@ pub(super) fn answer(settings: &DnsSettings, question: &Question) -> Response {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return negative::refused(ExtendedError::NotSupported);
     };
-    // A string of a TXT is 255 bytes at most; a host name is shorter (RFC 1035 section 2.3.4).
+    // A TXT string has at most 255 bytes; a host name is shorter (RFC 1035 section 2.3.4).
     let data = RData::TXT(TXT::from_bytes(vec![&text.as_bytes()[..text.len().min(255)]]));
     let mut record = Record::from_rdata(question.name.clone(), 0, data);
     record.dns_class = DNSClass::CH;

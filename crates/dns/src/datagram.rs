@@ -1,8 +1,8 @@
-//! From a datagram to its response: who may ask, then what was said before, then the general path.
+//! The path of a datagram to its response: admission, then the answer cache, then the general path.
 //!
-//! Owns: which path a datagram takes. Does not own: the sockets (`udp` calls this for each datagram),
-//! nor what any of the paths says. What the tests and fuzz targets hold against the promises of DNS goes in
-//! here too, so that they see what a client sees.
+//! Owns: the path that a datagram takes. Does not own: the sockets (`udp` calls this for each datagram), nor the
+//! responses of any path. The tests and fuzz targets of DNS use this module too, so that they receive the same bytes as
+//! a client.
 
 use super::fast::{CacheId, FastPath, SnapshotView};
 use super::general::{PendingResponse, ResponseState, respond};
@@ -15,11 +15,11 @@ use skyhound_core::catalog::{Catalog, Snapshot};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Room for a datagram and for the response in its place: more than any EDNS size in use, and not a multiple
-/// of a page, as then the fronts of all buffers would compete for the same cache lines.
+/// The size of a buffer for a datagram and for the response in its place: more than any EDNS size in use, and not a
+/// multiple of a page, because then the fronts of all buffers would compete for the same cache lines.
 pub(super) const BUFFER_LEN: usize = 4096 + 64;
 
-/// One thread's paths.
+/// The paths of one thread.
 #[derive(Debug)]
 pub struct DatagramHandler {
     catalog: Arc<Catalog>,
@@ -28,29 +28,29 @@ pub struct DatagramHandler {
     gate: AdmissionGate,
 }
 
-/// What a batch of datagrams is answered from: one revision and one moment for all of them.
+/// The snapshot and the admission state that a batch of datagrams is answered with: one revision and one time for all.
 pub(super) struct BatchContext<'s> {
     view: Option<SnapshotView<'s>>,
     gate: Option<BatchGate<'s>>,
 }
 
-/// What becomes of a datagram.
+/// The result for a datagram.
 pub(super) enum DatagramResponse {
-    /// The response stands in the buffer, so long; 0 for silence.
+    /// The length of the response in the buffer; 0 if the datagram gets none.
     InPlace(usize),
-    /// Somebody else has to be asked first.
+    /// A response that needs upstream servers.
     Pending(PendingResponse),
 }
 
 impl DatagramHandler {
-    /// For a thread by itself, with counters of its own.
+    /// Creates the paths of a single thread with its own counters.
     pub fn new(catalog: Arc<Catalog>, settings: &DnsSettings) -> Self {
         let rate = AdmissionGate::rate_limiter(&settings.rate);
         let general = Handler::new(Arc::clone(&catalog), settings.clone());
         Self::for_thread(catalog, settings, CacheId::new(), general, rate)
     }
 
-    /// For one of several threads.
+    /// Creates the paths of one of several threads.
     pub(super) fn for_thread(
         catalog: Arc<Catalog>,
         settings: &DnsSettings,
@@ -63,18 +63,18 @@ impl DatagramHandler {
         Self { catalog, fast: FastPath::new(settings.clone(), cache_id, &stats), general, gate }
     }
 
-    /// What is known now.
+    /// The current snapshot.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.catalog.snapshot()
     }
 
-    /// To answer a batch from this snapshot.
+    /// The context of a batch that is answered from this snapshot.
     pub(super) fn batch_context<'s>(&'s self, snapshot: &'s Arc<Snapshot>) -> BatchContext<'s> {
         BatchContext { view: self.fast.view(snapshot, self.catalog.health()), gate: self.gate.for_batch() }
     }
 
-    /// Answers the first `length` bytes of `bytes` in their place. Call it within a tokio runtime if others may
-    /// have to be asked.
+    /// Answers the first `length` bytes of `bytes` in their place. It has to be called within a tokio runtime if upstream
+    /// servers may be queried.
     pub(super) fn respond(
         &self,
         batch_context: &BatchContext<'_>,
@@ -102,7 +102,7 @@ impl DatagramHandler {
         self.fast.count_unsent();
     }
 
-    /// What is sent to `from` for this datagram; `None` for silence, and for what others have to be asked.
+    /// The response to `from` for this datagram; `None` if it gets none, and if it needs upstream servers.
     pub fn respond_to(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
         let snapshot = self.snapshot();
         let batch_context = self.batch_context(&snapshot);
@@ -113,7 +113,7 @@ impl DatagramHandler {
         }
     }
 
-    /// The same by the fast path alone, if it takes the question.
+    /// The response of the fast path alone; `None` if it does not handle the question.
     pub fn respond_fast(&self, message: &[u8], from: SocketAddr, random: u32) -> Option<Vec<u8>> {
         let snapshot = self.snapshot();
         let view = self.fast.view(&snapshot, self.catalog.health())?;
@@ -122,12 +122,12 @@ impl DatagramHandler {
         Some(buffer[..length].to_vec())
     }
 
-    /// The same by the general path alone.
+    /// The response of the general path alone.
     pub fn respond_general(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         self.general(message, from, Transport::Udp)
     }
 
-    /// What would be said to it over a stream.
+    /// The response of the general path to the same message over TCP.
     pub fn respond_as_stream(&self, message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         self.general(message, from, Transport::Tcp)
     }
@@ -140,18 +140,18 @@ impl DatagramHandler {
     }
 }
 
-/// A datagram as it lies in a buffer; what is behind it is not to be relied on.
+/// Copies a datagram into a buffer; the bytes behind it are arbitrary.
 fn to_buffer(message: &[u8]) -> Option<[u8; BUFFER_LEN]> {
     let mut buffer = [0xee; BUFFER_LEN];
     buffer.get_mut(..message.len())?.copy_from_slice(message);
     Some(buffer)
 }
 
-/// Puts a response into the buffer; 0 when it is larger than any datagram of ours.
+/// Copies a response into the buffer and returns its length; 0 if it exceeds the buffer.
 fn copy_into(buffer: &mut [u8], response: &[u8]) -> usize {
     match buffer.get_mut(..response.len()) {
-        Some(room) => {
-            room.copy_from_slice(response);
+        Some(front) => {
+            front.copy_from_slice(response);
             response.len()
         }
         None => 0,

@@ -1,11 +1,11 @@
-//! A response in wire form, every name compressed.
+//! A response in wire form, with every name compressed.
 //!
-//! Owns: the layout of a message and where its names stand. Does not own: what is in it, nor the data of
-//! types that have no name to compress (hickory's encoder writes those).
+//! Owns: the layout of a message and the offsets of its names. Does not own: the content, nor the data of types without
+//! a name to compress (hickory's encoder writes those).
 //!
-//! hickory's own encoder compresses the first 120 names of a message, because it looks for each among all
-//! that were written before (CVE-2024-8508 of other servers). Here a name is found by its hash: a message
-//! costs as much as it is long, and 64 KiB hold all that they can.
+//! hickory's encoder compresses the first 120 names of a message, because it compares each name with all earlier ones
+//! (CVE-2024-8508 of other servers). Here a name is found by its hash: the cost of a message is proportional to its
+//! length, and 64 KiB hold as many records as possible.
 
 use super::wire::HEADER;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata};
@@ -14,40 +14,40 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use std::collections::HashMap;
 
-/// Where the pointers end: they have 14 bits (RFC 1035 section 4.1.4).
+/// The end of the offsets that a pointer can hold: it has 14 bits (RFC 1035 section 4.1.4).
 const POINTER_LIMIT: usize = 0x4000;
 /// The option code of padding (RFC 7830).
 const PADDING: u16 = 12;
-/// Private answers are padded to a multiple of this (RFC 8467 section 4.1).
+/// The length to whose multiples encrypted responses are padded (RFC 8467 section 4.1).
 const PADDING_BLOCK: usize = 468;
 
-/// Why a record was not written.
+/// The error of a record that was not written.
 struct DoesNotFit;
 
-/// A message as it grows: the question, then records in the order of the sections.
+/// The writer of a message: the question, then records in the order of the sections.
 pub(super) struct ResponseWriter {
     bytes: Vec<u8>,
     limit: usize,
-    /// Where each name and each end of one was written first. Names to the byte: one in another case is
-    /// another name here, since a pointer would change its case.
+    /// The first offset of each name and each suffix of one. Names are compared byte by byte: a name in another case is
+    /// another name here, because a pointer would change its case.
     name_offsets: HashMap<Box<[u8]>, u16>,
 }
 
 impl ResponseWriter {
-    /// Begins with the question section in its wire form. `None` if that is over the limit already.
+    /// Starts a message with the question section in its wire form. `None` if that exceeds the limit.
     pub(super) fn new(question: &[u8], limit: u16) -> Option<Self> {
         let limit = usize::from(limit);
         let mut bytes = Vec::with_capacity(512);
         bytes.resize(HEADER, 0);
         bytes.extend_from_slice(question);
         let mut writer = Self { bytes, limit, name_offsets: HashMap::new() };
-        // The first name of a message has nothing to point at, and so has the form that names have here.
-        let name = question.get(..labels(question)).unwrap_or_default();
+        // The first name of a message has no earlier name to point at, and so is uncompressed.
+        let name = question.get(..name_len(question)).unwrap_or_default();
         writer.remember(name, name.len(), HEADER);
         (writer.bytes.len() <= limit).then_some(writer)
     }
 
-    /// Writes records until one does not fit; says how many.
+    /// Writes records until one does not fit; returns the number written.
     pub(super) fn records(&mut self, records: &[Record]) -> usize {
         for (written, record) in records.iter().enumerate() {
             let start = self.bytes.len();
@@ -60,7 +60,7 @@ impl ResponseWriter {
         records.len()
     }
 
-    /// The message, with an OPT record at its end if there is one, and padded if it is to be.
+    /// Finishes the message. `opt` is the OPT record for its end, and whether the message is padded.
     pub(super) fn finish(mut self, metadata: Metadata, counts: HeaderCounts, opt: Option<(Edns, bool)>) -> Vec<u8> {
         let mut counts = counts;
         if let Some((mut edns, padded)) = opt {
@@ -73,14 +73,14 @@ impl ResponseWriter {
                 counts.additionals += 1;
             }
         }
-        // Numbers and flags: nothing that could fail.
+        // Numbers and flags: this cannot fail.
         if let Ok(header) = (Header { metadata, counts }).to_bytes() {
             self.bytes[..HEADER].copy_from_slice(&header);
         }
         self.bytes
     }
 
-    /// Adds the padding that makes the message a multiple of [`PADDING_BLOCK`], or as long as it may be.
+    /// Adds the padding that makes the length a multiple of [`PADDING_BLOCK`], or the limit of a message.
     fn pad(&self, edns: &mut Edns) {
         edns.options_mut().insert(EdnsOption::Unknown(PADDING, Vec::new()));
         let length = self.bytes.len() + edns.to_bytes().map_or(0, |bytes| bytes.len());
@@ -102,7 +102,7 @@ impl ResponseWriter {
         Ok(())
     }
 
-    /// Names are compressed in the types of RFC 1035 and in no others (RFC 3597 section 4).
+    /// Writes the data of a record. Names are compressed in the types of RFC 1035 only (RFC 3597 section 4).
     fn data(&mut self, data: &RData) -> Result<(), DoesNotFit> {
         match data {
             RData::CNAME(name) => self.name(&name.0, true),
@@ -124,7 +124,7 @@ impl ResponseWriter {
                 self.number(srv.priority);
                 self.number(srv.weight);
                 self.number(srv.port);
-                // RFC 2782, "Target". Others may point at it all the same.
+                // RFC 2782, "Target". Later names may still point at it.
                 self.name(&srv.target, false);
             }
             other => {
@@ -142,19 +142,19 @@ impl ResponseWriter {
         self.bytes.extend(number.to_be_bytes());
     }
 
-    /// Writes a name, its longest known end as a pointer.
+    /// Writes a name, its longest suffix that was written before as a pointer.
     fn name(&mut self, name: &Name, compress: bool) {
         let mut wire = Vec::with_capacity(name.len());
         for label in name {
-            // 1 to 63, as every `Name` has it.
+            // 1 to 63 in every `Name`.
             wire.push(u8::try_from(label.len()).unwrap_or(0));
             wire.extend_from_slice(label);
         }
-        let earlier = suffixes(&wire).find_map(|end| Some((end, *self.name_offsets.get(&wire[end..])?)));
+        let earlier = suffixes(&wire).find_map(|at| Some((at, *self.name_offsets.get(&wire[at..])?)));
         let start = self.bytes.len();
         match earlier {
-            Some((end, offset)) if compress => {
-                self.bytes.extend_from_slice(&wire[..end]);
+            Some((at, offset)) if compress => {
+                self.bytes.extend_from_slice(&wire[..at]);
                 self.number(offset | 0xc000);
             }
             _ => {
@@ -162,19 +162,19 @@ impl ResponseWriter {
                 self.bytes.push(0);
             }
         }
-        self.remember(&wire, earlier.map_or(wire.len(), |(end, _)| end), start);
+        self.remember(&wire, earlier.map_or(wire.len(), |(at, _)| at), start);
     }
 
-    /// Remembers a name that was written at `start`, and its ends that begin before `until`.
+    /// Remembers the suffixes of a name that was written at `start`, of those that begin before `until`.
     fn remember(&mut self, name: &[u8], until: usize, start: usize) {
-        for end in suffixes(name).take_while(|end| *end < until && start + end < POINTER_LIMIT) {
-            let offset = u16::try_from(start + end).unwrap_or(0);
-            self.name_offsets.entry(name[end..].into()).or_insert(offset);
+        for at in suffixes(name).take_while(|at| *at < until && start + at < POINTER_LIMIT) {
+            let offset = u16::try_from(start + at).unwrap_or(0);
+            self.name_offsets.entry(name[at..].into()).or_insert(offset);
         }
     }
 }
 
-/// Where the labels of a name in wire form begin, the root's not counted.
+/// The offsets of the labels of a name in wire form, without the root's.
 fn suffixes(name: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -184,8 +184,8 @@ fn suffixes(name: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// How long the labels of the name at the front are, without the root's.
-fn labels(bytes: &[u8]) -> usize {
+/// The length of the name at the front of `bytes`, without the root's label.
+fn name_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(length @ 1..=63) = bytes.get(at).copied() {
         at += 1 + usize::from(length);
@@ -205,7 +205,7 @@ mod tests {
         Query::query(name.clone(), RecordType::SRV).to_bytes().unwrap()
     }
 
-    fn written(qname: &Name, records: &[Record], limit: u16) -> (Vec<u8>, usize) {
+    fn encoded(qname: &Name, records: &[Record], limit: u16) -> (Vec<u8>, usize) {
         let mut writer = ResponseWriter::new(&question(qname), limit).unwrap();
         let count = writer.records(records);
         let counts = HeaderCounts { queries: 1, answers: u16::try_from(count).unwrap(), ..HeaderCounts::default() };
@@ -237,13 +237,13 @@ mod tests {
             records in prop::collection::vec((name(), data()), 0..300),
         ) {
             let records: Vec<_> = records.into_iter().map(|(name, data)| Record::from_rdata(name, 30, data)).collect();
-            let (bytes, count) = written(&qname, &records, limit);
+            let (bytes, count) = encoded(&qname, &records, limit);
             prop_assert!(bytes.len() <= usize::from(limit));
-            let read = Message::from_vec(&bytes).unwrap();
-            prop_assert_eq!(&read.answers, &records[..count], "in their order and case");
-            let mut library = read.clone();
-            library.answers.truncate(100); // beyond that it compresses no more
-            let (ours, _) = written(&qname, &library.answers, u16::MAX);
+            let parsed = Message::from_vec(&bytes).unwrap();
+            prop_assert_eq!(&parsed.answers, &records[..count], "in their order and case");
+            let mut library = parsed.clone();
+            library.answers.truncate(100); // hickory compresses no further names
+            let (ours, _) = encoded(&qname, &library.answers, u16::MAX);
             prop_assert!(ours.len() <= library.to_vec().unwrap().len());
         }
     }
@@ -260,7 +260,7 @@ mod tests {
                 )
             })
             .collect();
-        let (bytes, count) = written(&qname, &records, u16::MAX);
+        let (bytes, count) = encoded(&qname, &records, u16::MAX);
         assert_eq!((count, bytes.len()), (4000, 12 + 17 + 4 + 4000 * 16));
         assert!(
             Message::from_vec(&bytes)

@@ -1,13 +1,14 @@
-//! Why a question is answered as it is: which entry made which record, and what was left out.
+//! The explanation of an answer: the entry of each record, and the reason of each omission.
 //!
-//! Owns: the reasons, in words. Does not own: the rules. The answer is that of [`super::answer()`], and what an
-//! entry makes is found by asking the same code about that entry alone, so that an explanation cannot tell of
-//! rules that are not there.
+//! Owns: the reasons, as text. Does not own: the rules. The response is that of [`super::answer()`], and the records of
+//! an entry are found by running the same code on that entry alone, so that an explanation cannot describe rules that do
+//! not exist.
 
-use super::answer::{Question, Response, answer, records_of};
+use super::answer::{answer, records_of};
 use super::lookup_targets::LookupTargets;
-use super::rrset::{Sections, priority};
+use super::response::{Question, Response};
 use super::search::{Hit, Search, apply_group_rule};
+use super::sections::{SectionRecords, Sections};
 use super::settings::{AddressSelection, DnsSettings};
 use super::static_zones::ZoneState;
 use super::wire;
@@ -18,50 +19,50 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The most entries, and the most unreadable values, that one explanation goes through.
+/// The limit of entries, and that of unreadable values, in one explanation.
 pub const EXPLAIN_MAX: usize = 1000;
 
-/// An answer and where it comes from.
+/// A response, and its origin in the store.
 #[derive(Debug)]
-pub struct Explanation {
-    /// The zone that the name is in.
+pub struct ExplainedResponse {
+    /// The zone of the name.
     pub zone: Option<Name>,
     /// That zone, if it is a static one.
     pub static_zone: Option<ZoneState>,
-    /// Where its entries were looked for.
+    /// The lookup target: the name whose entries count.
     pub target: Name,
-    /// The answer as DNS gives it, without what other servers would add.
+    /// The response of DNS, without the records that upstream servers would add.
     pub response: Response,
-    /// The entries at the place, in the order of the tree.
+    /// The entries at and below the target, in the order of the tree.
     pub entries: Vec<EntryExplanation>,
-    /// How many entries there are beyond [`EXPLAIN_MAX`].
+    /// The number of entries beyond [`EXPLAIN_MAX`].
     pub more_entries: usize,
-    /// Values there that are no entries.
+    /// The unreadable values at and below the target.
     pub quarantined: Vec<Arc<Quarantined>>,
 }
 
-/// What became of one entry.
+/// The effect of one entry on the response.
 #[derive(Debug)]
 pub struct EntryExplanation {
     /// The entry.
     pub stored: Arc<StoredEntry>,
-    /// Its name.
+    /// The name of the entry.
     pub name: Name,
-    /// Its TTL in answers, before the smallest of the section counts for all.
+    /// The TTL of the entry in responses, before the smallest of the section replaces it.
     pub ttl_s: u32,
-    /// The records of the answer that it made.
+    /// The records of the response that come from the entry.
     pub records: Vec<Record>,
-    /// Why it made none.
+    /// The reason for the omission, if there are no records.
     pub omission: Option<String>,
 }
 
 /// Explains the answer to a question.
-pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, question: &Question) -> Explanation {
+pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, question: &Question) -> ExplainedResponse {
     let zones = &settings.static_zones;
     if let Some(response) = zones.answer(snapshot, health, settings, question, 0) {
         let zone = zones.zone_of(settings, question).or_else(|| settings.zone_of(&question.tree_name)).cloned();
         let (target, static_zone) = (question.tree_name.clone(), zone.as_ref().and_then(|zone| zones.state(zone)));
-        return Explanation {
+        return ExplainedResponse {
             zone,
             static_zone,
             target,
@@ -72,7 +73,7 @@ pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, ques
         };
     }
     let response = answer(snapshot, health, settings, question, 0);
-    let mut explained = Explanation {
+    let mut explained = ExplainedResponse {
         static_zone: None,
         zone: settings.zone_of(&question.tree_name).cloned(),
         target: question.tree_name.clone(),
@@ -82,9 +83,9 @@ pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, ques
         quarantined: Vec::new(),
     };
     let Some(zone) = explained.zone.clone().filter(|_| question.class == DNSClass::IN) else { return explained };
-    let few = DnsSettings { entries_max: settings.entries_max.min(EXPLAIN_MAX), ..settings.clone() };
-    let search = Search::new(snapshot, &few, 0);
-    let targets = LookupTargets::new(&few, &zone, question);
+    let limited = DnsSettings { entries_max: settings.entries_max.min(EXPLAIN_MAX), ..settings.clone() };
+    let search = Search::new(snapshot, &limited, 0);
+    let targets = LookupTargets::new(&limited, &zone, question);
     let (target, _) = targets.find(&search);
     explained.target = target.clone();
     explained.quarantined = quarantined(snapshot, target);
@@ -96,18 +97,18 @@ pub fn explain(snapshot: &Snapshot, health: Health, settings: &DnsSettings, ques
         explained.entries.push(explain_entry(&search, question, &targets, target, hit, in_group, &explained.response));
     }
     let listed: BTreeSet<_> = hits.iter().map(|hit| &hit.stored.key).collect();
-    for stored in search.own(target).filter(|stored| !listed.contains(&stored.key)) {
+    for stored in search.entries_at(target).filter(|stored| !listed.contains(&stored.key)) {
         let hit = Hit { path: target.labels().iter().collect(), stored };
-        let mut own = explain_entry(&search, question, &targets, target, &hit, true, &explained.response);
-        if own.records.is_empty() {
-            own.omission = Some("it stands at the name itself, and the entries below answer for it".into());
+        let mut entry = explain_entry(&search, question, &targets, target, &hit, true, &explained.response);
+        if entry.records.is_empty() {
+            entry.omission = Some("it is at the name itself, and the entries below the name are used instead".into());
         }
-        explained.entries.push(own);
+        explained.entries.push(entry);
     }
     explained
 }
 
-/// What became of one entry.
+/// Explains one entry.
 fn explain_entry<'s>(
     search: &Search<'s>,
     question: &'s Question,
@@ -121,15 +122,15 @@ fn explain_entry<'s>(
     let records = if in_group { records_of_entry(response, &own_records) } else { Vec::new() };
     let omission = match (records.is_empty(), in_group) {
         (false, _) => None,
-        (true, false) => Some(format!("it is of group {:?}, and another group rules here", hit.stored.entry.group)),
-        (true, true) if own_records.answers.records().is_empty() => Some(missing_record_reason(hit, question)),
-        (true, true) if has_worse_priority(search, question) => Some(format!(
-            "others have a better priority than its {}, and --addresses is best",
-            priority(&hit.stored.entry)
+        (true, false) => Some(format!(
+            "it is of group {:?}, and the group of the shallowest entries differs",
+            hit.stored.entry.group
         )),
-        (true, true) => {
-            Some("another entry's record stands in its place, or there are more than an answer takes".into())
+        (true, true) if own_records.answers.records().is_empty() => Some(missing_record_reason(hit, question)),
+        (true, true) if has_worse_priority(search, question) => {
+            Some(format!("other entries have a better priority than its {}, and --addresses is best", hit.priority()))
         }
+        (true, true) => Some("another entry has the same record, or the answer is at its limit of records".into()),
     };
     EntryExplanation {
         stored: Arc::new(hit.stored.clone()),
@@ -140,21 +141,21 @@ fn explain_entry<'s>(
     }
 }
 
-/// Whether an entry that would make a record by itself gives way to one of a better priority.
+/// Returns whether an entry with a record of its own is left out for entries of a better priority.
 fn has_worse_priority(search: &Search<'_>, question: &Question) -> bool {
     search.settings.addresses == AddressSelection::Best && matches!(question.qtype, RecordType::A | RecordType::AAAA)
 }
 
-/// The records of the answer that an entry makes when it is alone.
+/// The records of the response that the entry alone would produce too.
 fn records_of_entry(response: &Response, own_records: &Sections) -> Vec<Record> {
     let sections = [(&response.answers, &own_records.answers), (&response.additional, &own_records.additional)];
-    let of = |(all, own): (&Vec<Record>, &super::rrset::SectionRecords)| -> Vec<Record> {
+    let common = |(all, own): (&Vec<Record>, &SectionRecords)| -> Vec<Record> {
         all.iter().filter(|record| own.records().iter().any(|one| same(record, one))).cloned().collect()
     };
-    sections.into_iter().flat_map(of).collect()
+    sections.into_iter().flat_map(common).collect()
 }
 
-/// The same record, but for its TTL and for a weight that depends on the others.
+/// Compares two records without the TTL, and without the weight, which depends on the other entries.
 fn same(a: &Record, b: &Record) -> bool {
     let data = match (&a.data, &b.data) {
         (RData::SRV(a), RData::SRV(b)) => (a.priority, a.port, &a.target) == (b.priority, b.port, &b.target),
@@ -163,15 +164,15 @@ fn same(a: &Record, b: &Record) -> bool {
     data && a.name == b.name
 }
 
-/// Why an entry makes nothing of the asked type.
+/// The reason why an entry alone has no record of the question's type.
 fn missing_record_reason(hit: &Hit<'_>, question: &Question) -> String {
     let entry = &hit.stored.entry;
     let qtype = question.qtype;
     match (qtype, &entry.host) {
         (RecordType::TXT, None | Some(Host::Addr(_))) => "it has no text".into(),
-        (RecordType::MX, _) if !entry.mail => "it is no mail exchanger (mail is not true)".into(),
+        (RecordType::MX, _) if !entry.mail => "it is not a mail exchanger (mail is not true)".into(),
         (RecordType::CNAME | RecordType::PTR, _) => {
-            format!("{qtype} is made from an entry at the very name whose host is a name")
+            format!("{qtype} needs an entry exactly at the name, whose host is a name")
         }
         (RecordType::SRV | RecordType::MX | RecordType::A | RecordType::AAAA | RecordType::NS, None) => {
             "it has no host".into()
@@ -181,24 +182,26 @@ fn missing_record_reason(hit: &Hit<'_>, question: &Question) -> String {
             format!("its host {addr} is an {family} address")
         }
         (RecordType::A | RecordType::AAAA | RecordType::TXT, Some(Host::Name(host))) => {
-            format!("its host {host} leads to nothing of type {qtype}: not there, in a circle, or too many steps")
+            format!("its host {host} leads to no {qtype} record: a missing name, a loop, or too long a chain")
         }
-        _ => format!("no entry makes a record of type {qtype}"),
+        _ => format!("no entry has a record of type {qtype}"),
     }
 }
 
-/// The unreadable values at a place and below it.
+/// The unreadable values at and below a name.
 fn quarantined(snapshot: &Snapshot, target: &Name) -> Vec<Arc<Quarantined>> {
     let within = |bad: &&Arc<Quarantined>| snapshot.name(&bad.key).is_some_and(|name| name.is_within(target));
     snapshot.quarantine().filter(within).take(EXPLAIN_MAX).cloned().collect()
 }
 
-/// A question in presentation form, with the type by name or number.
+/// Parses a question in presentation form, with the type by name or number.
 pub fn parse_question(name: &str, qtype: &str) -> Result<Question, String> {
     let tree_name = Name::parse(name).map_err(|e| format!("{name:?} {e}"))?;
     let upper = qtype.to_ascii_uppercase();
     let number = upper.strip_prefix("TYPE").unwrap_or(&upper).parse().map(|number: u16| RecordType::from(number));
-    let qtype = number.or_else(|_| upper.parse()).map_err(|_| format!("{qtype:?} is no type such as SRV, A or TXT"))?;
+    let qtype = number
+        .or_else(|_| upper.parse())
+        .map_err(|_| format!("{qtype:?} is not a record type such as SRV, A or TXT"))?;
     Ok(Question { name: wire::from_labels(tree_name.labels().iter()), tree_name, qtype, class: DNSClass::IN })
 }
 
@@ -209,9 +212,9 @@ mod tests {
 
     fn explanations(tree: &[(&str, &str)], name: &str, qtype: &str) -> Vec<String> {
         let explained = explain(&snapshot(tree), Health::Current, &settings(), &parse_question(name, qtype).unwrap());
-        let entry = |account: &EntryExplanation| {
-            let why = account.omission.clone().unwrap_or_else(|| lines(&account.records).join(", "));
-            format!("{}: {why}", account.name)
+        let entry = |entry: &EntryExplanation| {
+            let outcome = entry.omission.clone().unwrap_or_else(|| lines(&entry.records).join(", "));
+            format!("{}: {outcome}", entry.name)
         };
         let bad = explained.quarantined.iter().map(|bad| format!("{}: {}", bad.key, bad.reason));
         explained.entries.iter().map(entry).chain(bad).collect()
@@ -233,9 +236,15 @@ mod tests {
             srv[0],
             "a.web.skydns.test.: web.skydns.test. 300 SRV 10 25 80 a.web.skydns.test., a.web.skydns.test. 300 A 10.0.0.1"
         );
-        assert_eq!(srv[2], "c.deep.web.skydns.test.: it is of group \"g2\", and another group rules here");
+        assert_eq!(
+            srv[2],
+            "c.deep.web.skydns.test.: it is of group \"g2\", and the group of the shallowest entries differs"
+        );
         assert_eq!(srv[3], "text.web.skydns.test.: it has no host");
-        assert_eq!(srv[4], "web.skydns.test.: it stands at the name itself, and the entries below answer for it");
+        assert_eq!(
+            srv[4],
+            "web.skydns.test.: it is at the name itself, and the entries below the name are used instead"
+        );
         assert!(srv[5].starts_with("/skydns/test/skydns/web/bad: is not JSON"), "{srv:#?}");
         let a = explanations(&tree, "web.skydns.test", "A");
         assert_eq!(a[1], "b.web.skydns.test.: its host ::1 is an IPv6 address");
@@ -244,9 +253,7 @@ mod tests {
     #[test]
     fn explain_reports_aliases_and_loops() {
         let tree = [("loop", r#"{"host":"loop.skydns.test"}"#), ("out", r#"{"host":"www.example.org"}"#)];
-        assert!(
-            explanations(&tree, "loop.skydns.test", "A")[0].contains("loop.skydns.test. leads to nothing of type A")
-        );
+        assert!(explanations(&tree, "loop.skydns.test", "A")[0].contains("loop.skydns.test. leads to no A record"));
         assert_eq!(
             explanations(&tree, "out.skydns.test", "A"),
             ["out.skydns.test.: out.skydns.test. 300 CNAME www.example.org."]
@@ -260,7 +267,7 @@ mod tests {
         assert_eq!(parse_question("a.b", "srv").unwrap().qtype, RecordType::SRV);
         assert_eq!(parse_question("a.b", "TYPE33").unwrap().qtype, RecordType::SRV);
         assert_eq!(parse_question("a.b", "33").unwrap().qtype, RecordType::SRV);
-        assert_eq!(parse_question("a.b", "web").unwrap_err(), "\"web\" is no type such as SRV, A or TXT");
+        assert_eq!(parse_question("a.b", "web").unwrap_err(), "\"web\" is not a record type such as SRV, A or TXT");
         assert_eq!(parse_question("a..b", "A").unwrap_err(), "\"a..b\" has an empty label");
     }
 }

@@ -1,14 +1,13 @@
-//! Asks other servers what our own answer leaves open ([`super::upstream`]).
+//! Sends the upstream queries that complete a response ([`super::upstream`]).
 //!
-//! Owns: for which clients, which server next, deadlines, how much at a time, and that a question does not
-//! go round in circles. Does not own: what is asked (a value of [`super::answer()`]), nor sockets, random
-//! ids and ports, and the matching of answers with questions (hickory's clients).
+//! Owns: the clients with permission, the choice of the next server, deadlines, the limit of concurrent questions, and
+//! the protection against forwarding loops. Does not own: the queries (values of [`super::answer()`]), nor sockets,
+//! random ids and ports, and the matching of responses with queries (hickory's clients).
 //!
-//! Nothing is cached here: that is what the resolver in front, or the one asked, is for.
+//! Nothing is cached here: that is the task of the resolver in front, or of the upstream.
 
-use super::answer::{ExtendedError, Response};
+use super::response::{ExtendedError, Response, ResponsePart, UpstreamQuery};
 use super::settings::{FORWARD_ATTEMPT, FORWARD_DEADLINE, FORWARD_MAX, ForwardSettings};
-use super::upstream::{ResponsePart, UpstreamQuery};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use hickory_net::NetError;
@@ -25,47 +24,47 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// The EDNS option that counts how often a question was passed on by one of us, of the range for local use
-/// (RFC 6891 section 9). Two daemons that name each other as their `--nameserver` would otherwise pass one
-/// question between them for ever.
+/// The EDNS option that counts how often daemons of this kind forwarded a question, in the range for local use
+/// (RFC 6891 section 9). Two daemons with each other as their `--nameserver` would otherwise forward one question for
+/// ever.
 const HOPS: u16 = 65_313;
-/// How often a question may be passed on.
+/// The limit of hops of a question.
 const HOPS_MAX: u8 = 4;
-/// The size of UDP answers that we take.
+/// The size of UDP responses that upstream servers may send.
 const PAYLOAD: u16 = 1232;
 
-/// Who asks.
+/// The client whose question is forwarded.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester {
-    /// Its address.
+    /// The address of the client.
     pub ip: IpAddr,
-    /// Whether it wants others to be asked (RD, RFC 1035 section 4.1.1).
+    /// RD: the client wants recursion (RFC 1035 section 4.1.1).
     pub recursion_desired: bool,
-    /// How often its question was passed on before.
+    /// The number of times that the question was forwarded before.
     pub hops: u8,
 }
 
-/// The other servers.
+/// The client of the upstream servers.
 #[derive(Debug)]
 pub struct Forwarder {
     settings: ForwardSettings,
-    /// Which server is asked first, in turn.
+    /// The counter that makes each server the first in turn.
     next_server: AtomicUsize,
     in_flight: Semaphore,
 }
 
 impl Forwarder {
-    /// Nothing is sent yet.
+    /// Creates a forwarder; it sends nothing yet.
     pub fn new(settings: ForwardSettings) -> Self {
         Self { settings, next_server: AtomicUsize::new(0), in_flight: Semaphore::new(FORWARD_MAX) }
     }
 
-    /// Whether others are asked on a client's behalf (RA).
+    /// Returns whether a client has permission to have questions forwarded (RA).
     pub fn allows(&self, ip: IpAddr) -> bool {
         !self.settings.disabled && self.settings.allow.iter().any(|net| net.contains(ip))
     }
 
-    /// Completes an answer, as far as the client may have it done.
+    /// Completes a response for a client with permission; returns it unchanged for others.
     pub async fn complete(&self, mut response: Response, client: Requester) -> Response {
         let open_queries = std::mem::take(&mut response.upstream_queries);
         if open_queries.is_empty() || !client.recursion_desired || !self.allows(client.ip) || client.hops >= HOPS_MAX {
@@ -86,18 +85,20 @@ impl Forwarder {
         response
     }
 
-    /// Asks the servers one after the other until one says something.
+    /// Queries the servers one after the other until one has an answer.
     async fn query_servers(&self, query: &UpstreamQuery, hops: u8) -> Option<Message> {
         let servers = query.servers.as_deref().unwrap_or(&self.settings.servers);
         let first = self.next_server.fetch_add(1, Relaxed) % servers.len().max(1);
         let (after, before) = servers.split_at(first);
         for server in before.iter().chain(after) {
             match timeout(FORWARD_ATTEMPT, exchange(*server, query_message(query, hops))).await {
-                // A server that cannot say is no better than one that does not answer: the next one may.
+                // A failure is no better than no response: the next server may have an answer.
                 Ok(Ok(message)) if !is_failure(message.metadata.response_code) => return Some(message),
-                Ok(Ok(message)) => debug!(%server, rcode = %message.metadata.response_code, "a server cannot say"),
-                Ok(Err(error)) => debug!(%server, %error, "a server does not answer"),
-                Err(_) => debug!(%server, "a server does not answer in time"),
+                Ok(Ok(message)) => {
+                    debug!(%server, rcode = %message.metadata.response_code, "upstream failed; trying the next one")
+                }
+                Ok(Err(error)) => debug!(%server, %error, "upstream is unreachable; trying the next one"),
+                Err(_) => debug!(%server, "upstream timed out; trying the next one"),
             }
         }
         None
@@ -119,7 +120,7 @@ fn query_message(query: &UpstreamQuery, hops: u8) -> Message {
     message
 }
 
-/// How often a question was passed on before it came here.
+/// The number of times that a question was forwarded before it came here.
 pub fn hops(edns: Option<&Edns>) -> u8 {
     match edns.and_then(|edns| edns.option(EdnsCode::Unknown(HOPS))) {
         Some(EdnsOption::Unknown(_, data)) => data.first().copied().unwrap_or(HOPS_MAX),
@@ -127,22 +128,22 @@ pub fn hops(edns: Option<&Edns>) -> u8 {
     }
 }
 
-/// Asks one server: UDP, and TCP for what did not fit.
+/// Queries one server over UDP, and over TCP if the response is truncated.
 async fn exchange(server: SocketAddr, message: Message) -> Result<Message, NetError> {
     let provider = TokioRuntimeProvider::default();
     let options = DnsRequestOptions::default();
     let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(FORWARD_ATTEMPT)).build();
     let response = udp.send_message(DnsRequest::new(message.clone(), options)).next().await;
-    let response = response.ok_or_else(|| NetError::from("no answer over UDP"))??;
+    let response = response.ok_or_else(|| NetError::from("no response over UDP"))??;
     if !response.metadata.truncation {
         return Ok(response.into_message());
     }
     let tcp = TcpClientStream::exchange(server, None, FORWARD_ATTEMPT, None, provider).await?;
     let response = tcp.send(DnsRequest::new(message, options)).next().await;
-    Ok(response.ok_or_else(|| NetError::from("no answer over TCP"))??.into_message())
+    Ok(response.ok_or_else(|| NetError::from("no response over TCP"))??.into_message())
 }
 
-/// The answer of another server in place of ours. Not as an authority: we only pass it on.
+/// The response of an upstream in place of this server's. AA is not set: it is only forwarded.
 fn relayed(message: Message) -> Response {
     Response {
         rcode: message.metadata.response_code,
@@ -153,21 +154,21 @@ fn relayed(message: Message) -> Response {
     }
 }
 
-/// Ours, with what another server knows. What it says of other things than asked is not taken over.
+/// The response with an upstream's records added. Records of types that were not queried are dropped.
 fn merged(mut response: Response, part: ResponsePart, message: Message) -> Response {
-    let into = if part == ResponsePart::Answer { &mut response.answers } else { &mut response.additional };
+    let section = if part == ResponsePart::Answer { &mut response.answers } else { &mut response.additional };
     for record in message.answers {
-        let fits = part == ResponsePart::Answer
+        let relevant = part == ResponsePart::Answer
             || matches!(record.record_type(), RecordType::A | RecordType::AAAA | RecordType::CNAME);
-        if fits && !into.contains(&record) {
-            into.push(record);
+        if relevant && !section.contains(&record) {
+            section.push(record);
         }
     }
     response
 }
 
-/// Ours, when the others said nothing: SERVFAIL for a question that is theirs altogether. An alias is sent
-/// without its end, for the client to follow by itself.
+/// The response when no upstream has an answer: SERVFAIL for a question that is the upstream's as a whole. An alias is
+/// sent without its target, and the client may follow it.
 fn without_upstream(response: Response, open_queries: &[UpstreamQuery]) -> Response {
     if open_queries.iter().any(|query| query.part == ResponsePart::Whole) {
         return Response::empty(ResponseCode::ServFail, Some(ExtendedError::NoReachableAuthority));
@@ -196,10 +197,11 @@ mod tests {
         ("in/dc2/here", r#"{"host":"10.0.0.1"}"#),
     ];
 
-    fn open_queries(settings: &DnsSettings, name: &str, qtype: RecordType) -> Vec<String> {
+    fn upstream_queries(settings: &DnsSettings, name: &str, qtype: RecordType) -> Vec<String> {
         let response = answer(&snapshot(TREE), Health::Current, settings, &question(name, qtype), 0);
-        let line = |o: &UpstreamQuery| {
-            format!("{} {} {:?} {:?}", o.name, o.qtype, o.part, o.servers.as_deref().unwrap_or(&[]))
+        let line = |query: &UpstreamQuery| {
+            let servers = query.servers.as_deref().unwrap_or(&[]);
+            format!("{} {} {:?} {servers:?}", query.name, query.qtype, query.part)
         };
         response.upstream_queries.iter().map(line).collect()
     }
@@ -213,32 +215,35 @@ mod tests {
     #[test]
     fn upstream_queries_follow_aliases_and_ndots() {
         let on = forwarding();
-        assert_eq!(open_queries(&on, "out.skydns.test.", RecordType::A), ["www.example.org. A Answer []"]);
-        assert_eq!(open_queries(&on, "short.skydns.test.", RecordType::A), [""; 0]);
+        assert_eq!(upstream_queries(&on, "out.skydns.test.", RecordType::A), ["www.example.org. A Answer []"]);
+        assert_eq!(upstream_queries(&on, "short.skydns.test.", RecordType::A), [""; 0]);
         let both = ["a.example.org. A Additional []", "a.example.org. AAAA Additional []"];
-        assert_eq!(open_queries(&on, "pool.skydns.test.", RecordType::SRV), both);
-        assert_eq!(open_queries(&on, "example.net.", RecordType::MX), ["example.net. MX Whole []"]);
-        assert_eq!(open_queries(&on, "net.", RecordType::MX), [""; 0], "--ndots");
+        assert_eq!(upstream_queries(&on, "pool.skydns.test.", RecordType::SRV), both);
+        assert_eq!(upstream_queries(&on, "example.net.", RecordType::MX), ["example.net. MX Whole []"]);
+        assert_eq!(upstream_queries(&on, "net.", RecordType::MX), [""; 0], "--ndots");
     }
 
     #[test]
     fn only_stub_zones_are_queried_without_a_nameserver() {
         let off = settings();
-        assert_eq!(open_queries(&off, "out.skydns.test.", RecordType::A), [""; 0]);
-        assert_eq!(open_queries(&off, "example.net.", RecordType::A), [""; 0]);
-        assert_eq!(open_queries(&off, "www.example.com.", RecordType::A), ["www.example.com. A Whole [10.0.0.53:53]"]);
+        assert_eq!(upstream_queries(&off, "out.skydns.test.", RecordType::A), [""; 0]);
+        assert_eq!(upstream_queries(&off, "example.net.", RecordType::A), [""; 0]);
         assert_eq!(
-            open_queries(&off, "a.sub.example.com.", RecordType::A),
+            upstream_queries(&off, "www.example.com.", RecordType::A),
+            ["www.example.com. A Whole [10.0.0.53:53]"]
+        );
+        assert_eq!(
+            upstream_queries(&off, "a.sub.example.com.", RecordType::A),
             ["a.sub.example.com. A Whole [10.0.0.54:5353]"]
         );
-        assert_eq!(open_queries(&off, "badexample.com.", RecordType::A), [""; 0]);
-        let mut never = forwarding();
-        never.forward.disabled = true;
-        assert_eq!(open_queries(&never, "www.example.com.", RecordType::A), [""; 0]);
-        assert_eq!(open_queries(&never, "out.skydns.test.", RecordType::A), [""; 0]);
+        assert_eq!(upstream_queries(&off, "badexample.com.", RecordType::A), [""; 0]);
+        let mut disabled = forwarding();
+        disabled.forward.disabled = true;
+        assert_eq!(upstream_queries(&disabled, "www.example.com.", RecordType::A), [""; 0]);
+        assert_eq!(upstream_queries(&disabled, "out.skydns.test.", RecordType::A), [""; 0]);
     }
 
-    /// The rcode for who may not have others asked, and who else would be.
+    /// The rcode for a client without permission to forward, and the servers for one with it.
     #[test]
     fn stub_zone_answers_names_missing_in_the_store() {
         let response = |settings: &DnsSettings, name: &str| {
@@ -246,33 +251,37 @@ mod tests {
             let servers = response.upstream_queries.iter().flat_map(|query| query.servers.clone().unwrap_or_default());
             (response.rcode, servers.map(|server| server.to_string()).collect::<Vec<_>>().join(" "))
         };
-        let no = String::new;
-        let theirs = || (ResponseCode::Refused, "10.0.0.55:53".to_owned());
-        let mut some = settings();
-        assert_eq!(response(&some, "there.dc2.in.skydns.test."), theirs());
-        assert_eq!(response(&some, "_web._tcp.dc2.in.skydns.test."), theirs());
-        assert_eq!(response(&some, "here.dc2.in.skydns.test."), (ResponseCode::NoError, no()));
-        assert_eq!(response(&some, "dc2.in.skydns.test."), (ResponseCode::NoError, no()), "for what is below it here");
-        assert_eq!(response(&some, "xdc2.in.skydns.test."), (ResponseCode::NXDomain, no()));
+        let none = String::new;
+        let delegated = || (ResponseCode::Refused, "10.0.0.55:53".to_owned());
+        let mut enabled = settings();
+        assert_eq!(response(&enabled, "there.dc2.in.skydns.test."), delegated());
+        assert_eq!(response(&enabled, "_web._tcp.dc2.in.skydns.test."), delegated());
+        assert_eq!(response(&enabled, "here.dc2.in.skydns.test."), (ResponseCode::NoError, none()));
         assert_eq!(
-            response(&some, "nosuch.skydns.test."),
-            (ResponseCode::NXDomain, no()),
-            "a zone of ours is none of theirs"
+            response(&enabled, "dc2.in.skydns.test."),
+            (ResponseCode::NoError, none()),
+            "the store has entries below it"
         );
-        some.forward.disabled = true;
-        assert_eq!(response(&some, "there.dc2.in.skydns.test.").0, ResponseCode::NXDomain);
+        assert_eq!(response(&enabled, "xdc2.in.skydns.test."), (ResponseCode::NXDomain, none()));
+        assert_eq!(
+            response(&enabled, "nosuch.skydns.test."),
+            (ResponseCode::NXDomain, none()),
+            "a zone of this server is no stub zone"
+        );
+        enabled.forward.disabled = true;
+        assert_eq!(response(&enabled, "there.dc2.in.skydns.test.").0, ResponseCode::NXDomain);
         let mut signed = settings();
         signed.keys.push(ZoneKey::for_zone("skydns.test", Algorithm::ED25519).into());
         assert_eq!(response(&signed, "there.dc2.in.skydns.test.").0, ResponseCode::NXDomain);
 
-        let alone = snapshot(&[("dns/stub/test/skydns/in/dc2/ns1", r#"{"host":"10.0.0.55"}"#)]);
-        let above = |name| answer(&alone, Health::Current, &settings(), &question(name, RecordType::A), 0).rcode;
-        assert_eq!(above("in.skydns.test."), ResponseCode::NoError, "it is above one");
-        assert_eq!(above("dc2.in.skydns.test."), ResponseCode::Refused);
+        let stub_only = snapshot(&[("dns/stub/test/skydns/in/dc2/ns1", r#"{"host":"10.0.0.55"}"#)]);
+        let rcode = |name| answer(&stub_only, Health::Current, &settings(), &question(name, RecordType::A), 0).rcode;
+        assert_eq!(rcode("in.skydns.test."), ResponseCode::NoError, "it is above a stub zone");
+        assert_eq!(rcode("dc2.in.skydns.test."), ResponseCode::Refused);
     }
 
     #[tokio::test]
-    async fn forwarder_refuses_strangers_and_loops() {
+    async fn forwarder_rejects_unpermitted_clients_and_loops() {
         let forwarder = Forwarder::new(forwarding().forward);
         let query = UpstreamQuery {
             name: Name::root(),
@@ -282,12 +291,12 @@ mod tests {
         };
         let response =
             || Response { upstream_queries: vec![query.clone()], ..Response::empty(ResponseCode::Refused, None) };
-        let near = Requester { ip: "127.0.0.1".parse().unwrap(), recursion_desired: true, hops: 0 };
+        let allowed = Requester { ip: "127.0.0.1".parse().unwrap(), recursion_desired: true, hops: 0 };
         for (client, rcode) in [
-            (near, ResponseCode::ServFail),
-            (Requester { ip: "192.0.2.1".parse().unwrap(), ..near }, ResponseCode::Refused),
-            (Requester { recursion_desired: false, ..near }, ResponseCode::Refused),
-            (Requester { hops: HOPS_MAX, ..near }, ResponseCode::Refused),
+            (allowed, ResponseCode::ServFail),
+            (Requester { ip: "192.0.2.1".parse().unwrap(), ..allowed }, ResponseCode::Refused),
+            (Requester { recursion_desired: false, ..allowed }, ResponseCode::Refused),
+            (Requester { hops: HOPS_MAX, ..allowed }, ResponseCode::Refused),
         ] {
             assert_eq!(forwarder.complete(response(), client).await.rcode, rcode, "{client:?}");
         }

@@ -1,14 +1,14 @@
-//! From a request to a response: the header, EDNS, and the limit of the transport.
+//! The response to a request: the header, EDNS, and the limit of the transport.
 //!
-//! Owns: what is wrong with a request before its question is looked at, EDNS (RFC 6891), how large the
-//! response may be. Does not own: what the answer is ([`super::answer()`]), nor the bytes on either side of it
-//! ([`super::message`], `encode`).
+//! Owns: errors of a request beside its question, EDNS (RFC 6891), the size limit of the response. Does not own: the
+//! answer ([`super::answer()`]), nor the bytes of request and response ([`super::message`], `encode`).
 
-use super::answer::{ExtendedError, Question, Response, answer};
+use super::answer::answer;
 use super::dnssec::{Dnssec, Signing};
 use super::encode::ResponseWriter;
 use super::forwarder::{Forwarder, Requester, hops};
 use super::message::{Request, Transport};
+use super::response::{ExtendedError, Question, Response};
 use super::settings::DnsSettings;
 use super::size::{Fit, fit, weighted_shuffle};
 use super::stats::DnsStats;
@@ -20,10 +20,10 @@ use skyhound_core::catalog::{Catalog, Health};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The option code of the time that a connection may be idle (RFC 7828).
+/// The option code of a connection's idle timeout (RFC 7828).
 const KEEPALIVE: u16 = 11;
-/// The largest answer to a client without EDNS (RFC 1035 section 4.2.1), and the least that any EDNS size
-/// counts for (RFC 6891 section 6.2.3).
+/// The size limit of responses to clients without EDNS (RFC 1035 section 4.2.1), and the minimum that an EDNS size is
+/// raised to (RFC 6891 section 6.2.3).
 pub(super) const UDP_PAYLOAD_DEFAULT: u16 = 512;
 
 /// Answers requests from a catalog.
@@ -37,7 +37,7 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler with counters of its own.
+    /// Creates a handler with its own counters.
     pub fn new(catalog: Arc<Catalog>, settings: DnsSettings) -> Self {
         let forwarder = Arc::new(Forwarder::new(settings.forward.clone()));
         let (settings, stats) = (Arc::new(settings), Arc::<DnsStats>::default());
@@ -45,36 +45,36 @@ impl Handler {
         Self { catalog, settings, stats, forwarder, dnssec }
     }
 
-    /// What was asked and said so far.
+    /// The counters.
     pub fn stats(&self) -> Arc<DnsStats> {
         Arc::clone(&self.stats)
     }
 
-    /// Whether this client may ask at all.
+    /// Returns whether a client has permission to query.
     pub(super) fn allows_client(&self, client: IpAddr) -> bool {
         self.settings.access.allows(client)
     }
 
-    /// The answer, or what is wrong with the request.
+    /// The answer, or the error of the request.
     fn decide(&self, request: &Request, rotation: u64) -> Response {
         let queried = match &request.queries[..] {
             [query] => Some(query),
             _ => None,
         };
         self.stats.count_request(queried.map(|query| query.query_type), request.transport);
-        // Whatever it came over: listeners may have asked already, and need not.
+        // For every transport: a listener may have checked already, but need not.
         if !self.allows_client(request.from.ip()) {
             self.stats.count_denied();
             return Response::empty(ResponseCode::Refused, Some(ExtendedError::Prohibited));
         }
-        // The version first: whatever else a later one means is not ours to read (RFC 6891 section 6.1.3).
+        // The version first: the rest of a later version may have another meaning (RFC 6891 section 6.1.3).
         if request.version() > 0 {
             return Response::empty(ResponseCode::BADVERS, None);
         }
         if request.metadata.op_code != OpCode::Query {
             return Response::empty(ResponseCode::NotImp, None);
         }
-        // One question a message: nobody agrees on what two would mean (RFC 9619).
+        // One question in a message: two have no agreed meaning (RFC 9619).
         let question = queried.map(|q| Question::new(q.name.clone(), q.query_type, q.query_class));
         let Some(Ok(question)) = question else { return Response::empty(ResponseCode::FormErr, None) };
         let health = self.catalog.health();
@@ -88,27 +88,27 @@ impl Handler {
         answer(&self.catalog.snapshot(), health, &self.settings, &question, rotation)
     }
 
-    /// The OPT record of the response: there if and only if the request had one (RFC 6891 section 7).
+    /// The OPT record of the response: present if and only if the request had one (RFC 6891 section 7).
     fn edns(&self, request: &Request, extended_error: Option<ExtendedError>) -> Option<Edns> {
-        let queried = request.edns.as_ref()?;
+        let request_edns = request.edns.as_ref()?;
         let mut edns = Edns::new();
         edns.set_max_payload(self.settings.udp_payload_max.max(UDP_PAYLOAD_DEFAULT));
-        edns.set_dnssec_ok(queried.flags().dnssec_ok); // RFC 3225 section 3
+        edns.set_dnssec_ok(request_edns.flags().dnssec_ok); // RFC 3225 section 3
         if let Some(extended_error) = extended_error {
             let code = (extended_error as u16).to_be_bytes().to_vec();
             edns.options_mut().insert(EdnsOption::Unknown(EDE, code));
         }
-        // RFC 7828 section 3.3.2: when it is asked for, and where a connection is DNS's own.
-        if matches!(request.transport, Transport::Tcp | Transport::Tls) && queried.option(EdnsCode::Keepalive).is_some()
-        {
+        // RFC 7828 section 3.3.2: on request, and on connections that carry DNS only.
+        let keepalive = request_edns.option(EdnsCode::Keepalive).is_some();
+        if keepalive && matches!(request.transport, Transport::Tcp | Transport::Tls) {
             let tenths = u16::try_from(self.settings.streams.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX);
             edns.options_mut().insert(EdnsOption::Unknown(KEEPALIVE, tenths.to_be_bytes().to_vec()));
         }
         Some(edns)
     }
 
-    /// What of the answer goes out. Over UDP the rest is had by asking over TCP (`truncated`, which becomes TC);
-    /// over the others there is nothing larger to turn to, so that a part is the answer.
+    /// Fits the response to its transport. Over UDP a client gets the rest over TCP (`truncated`, which becomes TC); the
+    /// other transports have no larger one to change to, so that a part is the answer.
     fn fit_to_transport(
         &self,
         response: &mut Response,
@@ -139,13 +139,13 @@ impl Handler {
         }
         self.stats.count_subset();
         if fits.answers == 0 {
-            // One record over 64 KiB. An empty success would say that there is none.
+            // One record exceeds 64 KiB. An empty success would deny it.
             *response = Response::empty(ResponseCode::ServFail, None);
         }
         Fit { truncated: false, ..fits }
     }
 
-    /// How many bytes the response may have.
+    /// The size limit of the response in bytes.
     pub(super) fn size_limit(&self, request: &Request) -> u16 {
         match (request.transport, &request.edns) {
             (Transport::Udp, Some(edns)) => {
@@ -156,10 +156,10 @@ impl Handler {
         }
     }
 
-    /// The response to a request. Waits only where somebody else has to be asked.
+    /// The response to a request, before it is encoded. It waits for upstream servers only.
     pub(super) async fn prepare(&self, request: &Request) -> PreparedResponse {
-        // Drawn, not counted: clients ask for A and AAAA in pairs, and with a counter that all questions
-        // share two instances would never change places for either type.
+        // Random, not counted: clients query A and AAAA in pairs, and with a counter shared by all questions two
+        // instances would never change their order for either type.
         let rotation = fastrand::u64(..);
         let client = Requester {
             ip: request.from.ip(),
@@ -184,16 +184,17 @@ impl Handler {
     }
 }
 
-/// A response before it is written: by [`encode`], or by another server's encoder (`request_handler`).
+/// A response before it is encoded: by [`encode`], or by another server's encoder (`request_handler`).
 pub(super) struct PreparedResponse {
     pub response: Response,
-    /// What of the answer goes out.
+    /// The records that fit the transport.
     pub fits: Fit,
     pub metadata: Metadata,
     pub edns: Option<Edns>,
 }
 
-/// The response in wire form, and its counts. It is as large as was measured: `fit` writes with the same [`ResponseWriter`].
+/// The response in wire form, and its counts. It has the size that was measured: `fit` writes with the same
+/// [`ResponseWriter`].
 pub(super) fn encode(request: &Request, prepared: PreparedResponse) -> (Vec<u8>, HeaderCounts) {
     let PreparedResponse { response, fits, metadata, edns } = prepared;
     let Some(mut writer) = ResponseWriter::new(&request.question, u16::MAX) else { return Default::default() };
@@ -204,7 +205,7 @@ pub(super) fn encode(request: &Request, prepared: PreparedResponse) -> (Vec<u8>,
         authorities: section(&response.authority[..fits.authority]),
         additionals: section(&response.additional[..fits.additional]),
     };
-    // RFC 7830 section 4: who pads its questions is answered in kind.
+    // RFC 7830 section 4: a padded request gets a padded response.
     let padded = request.transport.is_encrypted()
         && request.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
     (writer.finish(metadata, counts, edns.map(|edns| (edns, padded))), counts)

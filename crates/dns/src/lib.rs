@@ -1,42 +1,55 @@
-//! Answers DNS from the catalog: the SkyDNS rules, over UDP, TCP, TLS and HTTPS.
+//! DNS answers from the catalog: the SkyDNS rules, over UDP, TCP, TLS and HTTPS.
 //!
-//! In the order a question travels: [`server`] holds the sockets, [`handler`] is called with a [`message`] that
-//! was read, [`answer()`] decides everything that DNS says, [`size`] makes it fit, and `encode` writes it.
+//! The modules in the order in which a question passes them: [`server`] holds the sockets, [`handler`] receives a parsed
+//! [`message`], [`answer()`] decides the whole content of the [`response`], [`size`] fits it to the transport, and
+//! `encode` writes it.
 //!
 //! ```text
 //! socket ─▶ handler ─▶ answer(snapshot, health, settings, question, rotation) ─▶ size ─▶ encode ─▶ socket
-//!                        ├ lookup_targets  the nodes that a name is answered from
-//!                        ├ search     which entries those are
-//!                        ├ rrset      entries → SRV, MX, NS, CNAME, PTR
-//!                        │   └ alias  A, AAAA, TXT; hosts that are names, followed within the zones
-//!                        ├ upstream   the queries that other servers would have to answer
-//!                        ├ chaos      class CH
-//!                        └ negative   SOA, NXDOMAIN, NODATA, and every refusal
+//!                        ├ lookup_targets  the nodes whose entries answer a name
+//!                        ├ search          the entries at and below them
+//!                        ├ rrset           entries → SRV, MX, NS, CNAME, PTR
+//!                        │   └ alias       A, AAAA, TXT; hosts that are names, followed within the zones
+//!                        ├ upstream        the queries that other servers would have to answer
+//!                        ├ chaos           class CH
+//!                        └ negative        SOA, NXDOMAIN, NODATA, and every refusal
 //! ```
-//! Before any of it, [`limit`] says who may ask at all, and how often over UDP.
+//! Before all of it, [`limit`] decides which clients are answered at all, and how often over UDP.
 //!
-//! Names in zone files are answered by [`static_zones`], before [`answer()`] is asked. [`request_handler`] gives
-//! [`handler`] the interface of hickory-server, which any `hickory_server::Server` can call.
+//! Names in zone files are answered by [`static_zones`], before [`answer()`]. [`request_handler`] gives [`handler`] the
+//! interface of hickory-server, which any `hickory_server::Server` can call.
 //!
-//! What is left to ask outside, [`handler`] has asked by [`forwarder`] between answer and size, for clients that
-//! may have it done; what is to be signed, [`dnssec`] signs there. [`mod@explain`] tells a person how an answer
-//! came about.
+//! Between answer and size, [`handler`] has [`forwarder`] send the upstream queries of clients with permission, and
+//! [`dnssec`] sign the records. [`mod@explain`] describes how an answer came about.
 //!
-//! Over UDP on Linux (`udp`, and [`datagram`] for what it takes) most questions never get as far as [`handler`],
-//! as [`fast`] answers them with what was said before. Everything else goes through `general`: bytes to bytes,
-//! whatever the transport. [`stream`] is TCP and TLS, [`https`] a route of [`skyhound_net`]'s server.
+//! Over UDP on Linux (`udp`, and [`datagram`] for the choice of path) most questions never reach [`handler`]: [`fast`]
+//! answers them from rendered answers. Everything else takes the path of `general`, a function from bytes to bytes for
+//! all transports. [`stream`] is TCP and TLS, [`https`] a route of [`skyhound_net`]'s server.
 //!
-//! Owns: which records and which rcode a question gets, sizes and truncation, the sockets. Does not own:
-//! the tree of entries ([`skyhound_core::catalog`]) nor what an entry is ([`skyhound_model::entry`]); it never writes
-//! and never asks the store. [`answer()`] is synchronous and has no clock, no counter and no I/O: a question
-//! costs memory reads, and the same arguments give the same answer.
+//! Imports form no cycle. Each file imports only files of the lines above its own, and of its own line those to its
+//! left:
 //!
-//! Absent on purpose: recursion from the root (names outside the zones go to other resolvers or are refused),
-//! a cache of what those say, zone transfers, dynamic updates.
+//! ```text
+//! values      wire, message, network, response, sections, close_reason
+//! settings    dnssec::key, limit::{access, rate}, settings
+//! rules       search, alias, rrset, lookup_targets, upstream, negative, chaos
+//! output      encode, size, stats, dnssec, answer, explain
+//! requests    forwarder, handler, general
+//! transports  limit::gate, fast, datagram, udp, stream, https, server, metrics
+//! ```
+//!
+//! Owns: which records and which rcode answer a question, sizes and truncation, the sockets. Does not own: the tree of
+//! entries ([`skyhound_core::catalog`]) nor the format of an entry ([`skyhound_model::entry`]); it never writes and never
+//! calls the store. [`answer()`] is synchronous and has no clock, no counter and no I/O: a question costs memory reads,
+//! and the same arguments give the same answer.
+//!
+//! Absent on purpose: recursion from the root (names outside the zones are forwarded to other resolvers or refused), a
+//! cache of their responses, zone transfers, dynamic updates.
 
 mod alias;
 pub mod answer;
 mod chaos;
+mod close_reason;
 #[cfg(target_os = "linux")]
 pub mod datagram;
 pub mod dnssec;
@@ -55,8 +68,10 @@ mod metrics;
 mod negative;
 pub mod network;
 pub mod request_handler;
+pub mod response;
 mod rrset;
 mod search;
+mod sections;
 pub mod server;
 pub mod settings;
 pub mod size;
@@ -75,8 +90,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{ExtendedError, Question, Response, answer};
+pub use answer::answer;
 pub use message::Transport;
+pub use response::{ExtendedError, Question, Response};
 pub use server::{BindError, DnsServer};
 pub use settings::{AddressSelection, DnsSettings, SrvWeights};
 pub use stats::DnsStats;

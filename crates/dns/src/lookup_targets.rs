@@ -1,10 +1,19 @@
-//! Where the entries stand that answer a name: mostly at the name itself.
+//! The lookup targets of a question: the nodes whose entries answer a name, mostly the name itself.
 //!
-//! Owns: `ns.dns` and `apex.dns` of the zone's own name, `local.dns`, the service that RFC 2782 writes as
-//! `_foo._tcp`, the instances of a version (`v1.foo`), which names are there only for what is below them, and which
-//! are addresses written backwards. Does not own: which entries those are ([`super::search`]).
+//! Owns: the special names `ns.dns` and `apex.dns` of the zone's apex and `local.dns`, services in the form of RFC 2782
+//! (`_foo._tcp`), instances of a version (`v1.foo`), empty non-terminals and reverse names. Does not own: the entries
+//! at and below a target ([`super::search`]).
+//!
+//! | name | type | primary | fallback |
+//! |---|---|---|---|
+//! | apex | NS | `ns.dns.<zone>` | – |
+//! | apex | A, AAAA | `apex.dns.<zone>` | the apex |
+//! | `local.dns.<zone>` | any | the name of `--local` | – |
+//! | `v1.foo` | any but CNAME and PTR | the name | `foo`, its instances of that version |
+//! | `_foo._tcp` | any | the name | `foo` |
+//! | any other | any | the name | – |
 
-use super::answer::Question;
+use super::response::Question;
 use super::search::{Found, Search};
 use super::settings::DnsSettings;
 use hickory_proto::rr::RecordType;
@@ -13,30 +22,28 @@ use skyhound_model::version::VersionLabel;
 use skyhound_model::{Label, Name};
 use std::borrow::Cow;
 
-/// One or two places; the second counts when there is nothing at the first.
+/// One or two targets; the fallback counts when there are no entries at the primary one.
 pub(super) struct LookupTargets<'q> {
     primary: Cow<'q, Name>,
     fallback: Option<Cow<'q, Name>>,
-    /// Which versions count at the second.
+    /// The versions that count at the fallback.
     version: Option<VersionLabel>,
-    /// Whether it is the zone's own name that was asked for.
-    pub apex: bool,
-    /// Whether the entries there are the zone's name servers.
+    /// The entries at the target are the zone's name servers.
     pub name_servers: bool,
 }
 
 impl<'q> LookupTargets<'q> {
     pub(super) fn new(settings: &'q DnsSettings, zone: &Name, question: &'q Question) -> Self {
-        let queried = Cow::Borrowed(&question.tree_name);
-        let apex = question.tree_name == *zone;
-        let targets = Self { primary: queried.clone(), fallback: None, version: None, apex, name_servers: false };
-        if !targets.apex {
-            let primary = settings.local_of(zone, &question.tree_name).map_or(queried, Cow::Borrowed);
-            let versioned_service = versioned_service(zone, question);
-            let (version, fallback) = versioned_service
-                .map_or((None, question.tree_name.srv_service()), |(v, service)| (Some(v), Some(service)));
-            return Self { primary, fallback: fallback.map(Cow::Owned), version, ..targets };
+        if question.tree_name == *zone {
+            Self::of_apex(zone, question)
+        } else {
+            Self::of_name(settings, zone, question)
         }
+    }
+
+    fn of_apex(zone: &Name, question: &'q Question) -> Self {
+        let apex = Cow::Borrowed(&question.tree_name);
+        let targets = Self { primary: apex.clone(), fallback: None, version: None, name_servers: false };
         let special_name = |word| special_name(zone, word).map(Cow::Owned);
         match question.qtype {
             RecordType::NS => match special_name(b"ns") {
@@ -44,28 +51,39 @@ impl<'q> LookupTargets<'q> {
                 None => targets,
             },
             RecordType::A | RecordType::AAAA => match special_name(b"apex") {
-                Some(primary) => Self { primary, fallback: Some(queried), ..targets },
+                Some(primary) => Self { primary, fallback: Some(apex), ..targets },
                 None => targets,
             },
             _ => targets,
         }
     }
 
-    /// The entries, and where they stand.
+    fn of_name(settings: &'q DnsSettings, zone: &Name, question: &'q Question) -> Self {
+        let name = &question.tree_name;
+        let primary = Cow::Borrowed(settings.local_of(zone, name).unwrap_or(name));
+        let (version, fallback) = match versioned_service(zone, question) {
+            Some((version, service)) => (Some(version), Some(service)),
+            None => (None, name.srv_service()),
+        };
+        Self { primary, fallback: fallback.map(Cow::Owned), version, name_servers: false }
+    }
+
+    /// The target that counts, and its entries.
     pub(super) fn find<'s>(&'s self, search: &Search<'s>) -> (&'s Name, Found<'s>) {
         let found = search.find(&self.primary);
         match &self.fallback {
-            Some(fallback) if !matches!(found, Found::Entries(_)) => match self.matching_version(search.find(fallback))
-            {
-                Found::Nothing => (&self.primary, found),
-                found => (fallback, found),
-            },
+            Some(fallback) if !matches!(found, Found::Entries(_)) => {
+                match self.of_matching_version(search.find(fallback)) {
+                    Found::Nothing => (&self.primary, found),
+                    found => (fallback, found),
+                }
+            }
             _ => (&self.primary, found),
         }
     }
 
-    /// What of the second place counts.
-    fn matching_version<'s>(&self, found: Found<'s>) -> Found<'s> {
+    /// The entries of the fallback that are of the question's version.
+    fn of_matching_version<'s>(&self, found: Found<'s>) -> Found<'s> {
         let Some(version) = &self.version else { return found };
         let Found::Entries(mut hits) = found else { return Found::Nothing };
         hits.retain(|hit| hit.stored.entry.details.as_ref().is_some_and(|details| version.matches(details.version())));
@@ -73,16 +91,16 @@ impl<'q> LookupTargets<'q> {
     }
 }
 
-/// The version in a question for it, and the name whose instances it is about. Aliases and names of addresses have none.
+/// The version in the first label of a question's name, and the service below it. CNAME and PTR have no version.
 fn versioned_service(zone: &Name, question: &Question) -> Option<(VersionLabel, Name)> {
     let version = VersionLabel::parse(question.tree_name.labels().last()?.as_bytes())?;
     let service = question.tree_name.ancestor(1).filter(|service| service != zone)?;
     (!matches!(question.qtype, RecordType::CNAME | RecordType::PTR)).then_some((version, service))
 }
 
-/// Whether a name that is not in the store stands above one that is answered all the same: `_tcp.x` above
+/// Returns whether a name that is not in the store is above one that is answered all the same: `_tcp.x` above
 /// `_foo._tcp.x`, and `dns.<zone>` above `local.dns.<zone>`. NXDOMAIN for it would deny those as well (RFC 8020),
-/// and resolvers ask for it on the way (RFC 9156).
+/// and resolvers query it on the way (RFC 9156).
 pub(super) fn is_empty_non_terminal(snapshot: &Snapshot, settings: &DnsSettings, zone: &Name, name: &Name) -> bool {
     if settings.static_zones.is_empty_non_terminal(name) {
         return true;
@@ -97,9 +115,9 @@ pub(super) fn is_empty_non_terminal(snapshot: &Snapshot, settings: &DnsSettings,
     }
 }
 
-/// Whether a name is an address written backwards (RFC 1035 section 3.5, RFC 3596 section 2.5), or part of one. The
-/// host of an entry there is what PTR says. As an alias it would be in the way of that: a resolver that asked for
-/// an address first, as those do that hide names (RFC 9156), would follow it and find no PTR.
+/// Returns whether a name is a reverse name (RFC 1035 section 3.5, RFC 3596 section 2.5) or part of one. The host of an
+/// entry there is the data of its PTR. As an alias it would hide the PTR: a resolver that queries an address first, as
+/// query name minimisation does (RFC 9156), would follow the alias and find no PTR.
 pub(super) fn is_reverse(name: &Name) -> bool {
     match name.labels() {
         [arpa, family, ..] => arpa.as_bytes() == b"arpa" && matches!(family.as_bytes(), b"in-addr" | b"ip6"),
@@ -107,7 +125,7 @@ pub(super) fn is_reverse(name: &Name) -> bool {
     }
 }
 
-/// `<word>.dns.<zone>`, unless the zone is too long to have one.
+/// The name `<word>.dns.<zone>`, unless the zone is too long for it.
 fn special_name(zone: &Name, word: &[u8]) -> Option<Name> {
     zone.child(Label::new(b"dns").ok()?).ok()?.child(Label::new(word).ok()?).ok()
 }

@@ -1,15 +1,15 @@
-//! A request, as the handler wants it, and what it came over.
+//! A request in the form that the handler reads, and the transports.
 //!
-//! Owns: what of a message the handler needs. Does not own: reading it, which hickory-server does, nor what is
-//! said to it ([`super::handler`]).
+//! Owns: the parts of a message that the handler reads. Does not own: parsing, which hickory-server does, nor the
+//! response ([`super::handler`]).
 
 use hickory_proto::op::{Edns, Metadata, Query};
 use std::net::SocketAddr;
 
-/// What a request came over.
+/// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// UDP: the answer has a limit, and who asks may be forged.
+    /// UDP: the response has a limit, and the client's address may be forged.
     Udp,
     /// TCP (RFC 7766).
     Tcp,
@@ -20,10 +20,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them, in the order in which they are counted.
+    /// All transports, in the order in which they are counted.
     pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
 
-    /// As metrics name it.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
@@ -33,32 +33,32 @@ impl Transport {
         }
     }
 
-    /// Whether nobody else can read it.
+    /// Returns whether no third party can read it.
     pub fn is_encrypted(self) -> bool {
         matches!(self, Self::Tls | Self::Https)
     }
 }
 
-/// A message that was read.
+/// A request that was parsed.
 #[derive(Debug)]
 pub struct Request {
     /// The header, without its counts.
     pub metadata: Metadata,
     /// The question section.
     pub queries: Vec<Query>,
-    /// The same in its wire form, which is said back to the byte.
+    /// The question section in its wire form, which the response repeats byte by byte.
     pub question: Box<[u8]>,
-    /// The OPT record, if there is one.
+    /// The OPT record, if present.
     pub edns: Option<Edns>,
-    /// Who asks.
+    /// The client's address.
     pub from: SocketAddr,
-    /// Over what.
+    /// The transport that the message came over.
     pub transport: Transport,
 }
 
 impl Request {
-    /// The request that hickory-server read from a message. It reads all of it: a message that goes wrong only behind
-    /// its question is wrong as a whole.
+    /// The request that hickory-server parsed. It parses a whole message: an error behind the question section makes the
+    /// whole message malformed.
     pub fn of(message: &hickory_server::server::Request, transport: Transport) -> Self {
         Self {
             metadata: message.metadata,
@@ -70,7 +70,7 @@ impl Request {
         }
     }
 
-    /// The EDNS version that is asked for.
+    /// The EDNS version of the request.
     pub fn version(&self) -> u8 {
         self.edns.as_ref().map_or(0, Edns::version)
     }

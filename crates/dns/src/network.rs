@@ -1,23 +1,23 @@
-//! Networks of clients: what may be asked for them.
+//! Networks of clients, in the settings that allow or deny them something.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An address and how many of its bits count. IPv4 is kept as `::ffff:0:0/96`, so that a client of a
-/// dual-stack socket is found whichever way its address is written.
+/// An address prefix. IPv4 is stored within `::ffff:0:0/96`, so that a client of a dual-stack socket matches in either
+/// form of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     base: u128,
     bits: u32,
 }
 
-/// What an IPv4 prefix is longer by in IPv6 clothes.
+/// The length that the mapping to IPv6 adds to an IPv4 prefix.
 const MAPPED: u32 = 96;
 
 impl Network {
-    /// Loopback, private (RFC 1918, RFC 6598), link-local and unique local networks: whoever can ask
-    /// from there is one of our own.
+    /// Loopback, private (RFC 1918, RFC 6598), link-local and unique local networks: their clients are within the
+    /// operator's own network.
     pub fn private_ranges() -> Vec<Self> {
         const PRIVATE_RANGES: [&str; 8] = [
             "127.0.0.0/8",
@@ -32,13 +32,13 @@ impl Network {
         PRIVATE_RANGES.iter().filter_map(|text| text.parse().ok()).collect()
     }
 
-    /// Whether an address is in it.
+    /// Returns whether an address is in the network.
     pub fn contains(self, addr: IpAddr) -> bool {
-        number(addr) & mask(self.bits) == self.base
+        to_bits(addr) & mask(self.bits) == self.base
     }
 }
 
-fn number(addr: IpAddr) -> u128 {
+fn to_bits(addr: IpAddr) -> u128 {
     match addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
@@ -56,16 +56,16 @@ impl FromStr for Network {
         if text == "any" {
             return Ok(Self { base: 0, bits: 0 });
         }
-        let wrong = || format!("{text:?} is no network such as 10.0.0.0/8, no address, and not \"any\"");
+        let invalid = || format!("{text:?} is neither a network such as 10.0.0.0/8, nor an address, nor \"any\"");
         let (addr, bits) = text.split_once('/').map_or((text, None), |(addr, bits)| (addr, Some(bits)));
-        let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
-        let (longest, more) = if addr.is_ipv4() { (32, MAPPED) } else { (128, 0) };
-        let bits: u32 = bits.map_or(Ok(longest), str::parse).map_err(|_| wrong())?;
-        if bits > longest {
-            return Err(wrong());
+        let addr: IpAddr = addr.parse().map_err(|_| invalid())?;
+        let (bits_max, offset) = if addr.is_ipv4() { (32, MAPPED) } else { (128, 0) };
+        let bits: u32 = bits.map_or(Ok(bits_max), str::parse).map_err(|_| invalid())?;
+        if bits > bits_max {
+            return Err(invalid());
         }
-        let bits = bits + more;
-        Ok(Self { base: number(addr) & mask(bits), bits })
+        let bits = bits + offset;
+        Ok(Self { base: to_bits(addr) & mask(bits), bits })
     }
 }
 

@@ -1,61 +1,71 @@
-//! Which entries a name answers with.
+//! The entries that a name is answered with.
 //!
-//! `SkyDNS` rules: a name answers with every entry below it, and only when there is none with its own; the
-//! boundary is the label; `*` or `any` as a label matches any label at its place; the `group` of the
-//! shallowest entries rules. Owns those rules and the bound on how much one question looks at. Does not
-//! own: what becomes of the entries ([`super::rrset`]).
+//! `SkyDNS` rules: a name is answered with every entry below it, and with its own entries only when there are none
+//! below; the boundary is the label; `*` or `any` as a label matches any label at its position; of groups, the one of
+//! the shallowest entries counts. Owns those rules, the default priority, and the limit on the entries that one
+//! question reads. Does not own: the records of the entries ([`super::rrset`]).
 
 use super::settings::DnsSettings;
 use skyhound_core::catalog::{Node, Snapshot, StoredEntry};
 use skyhound_model::{Label, Name};
 use std::cell::Cell;
 
-/// An entry with its own name, as labels from the root.
+/// The priority of an entry without one (`SkyDNS`, `CoreDNS`).
+const PRIORITY: u16 = 10;
+
+/// An entry with its name, as labels from the root.
 #[derive(Clone)]
 pub(super) struct Hit<'s> {
     pub path: Box<[&'s Label]>,
     pub stored: &'s StoredEntry,
 }
 
-/// A node that a name led to, and the labels that lead there.
+impl Hit<'_> {
+    /// The priority in records; lower is better.
+    pub(super) fn priority(&self) -> u16 {
+        if self.stored.entry.priority == 0 { PRIORITY } else { self.stored.entry.priority }
+    }
+}
+
+/// A node that a name matches, and its labels from the root.
 type Match<'s> = (Vec<&'s Label>, &'s Node);
 
-/// What stands at a name.
+/// The result of a search.
 pub(super) enum Found<'s> {
-    /// Entries. None of them when a wildcard matched no label although its base exists.
+    /// Entries. Empty when a wildcard matched no label although its base exists.
     Entries(Vec<Hit<'s>>),
-    /// Values that are no entries, and nothing else.
+    /// Quarantined values and no entry.
     Quarantined,
-    /// Nothing at it or below it.
+    /// Nothing at the name or below it.
     Nothing,
 }
 
-/// One question's view of the tree.
+/// The view of one question on the tree.
 pub(super) struct Search<'s> {
     pub snapshot: &'s Snapshot,
     pub settings: &'s DnsSettings,
-    /// Where in a set the answer begins.
+    /// The offset at which the answer begins in a set.
     pub rotation: u64,
-    /// The most records that the answer section takes.
+    /// The limit of records in the answer section.
     pub answers_max: usize,
-    /// How many more entries may be looked at. Aliases fan out: without it eight levels of a hundred each
-    /// would be walked in full for one datagram.
+    /// The number of entries that may still be read. Aliases fan out: without this limit eight levels of a hundred
+    /// each would be walked in full for one datagram.
     budget: Cell<usize>,
 }
 
-/// What of a matched node answers.
+/// The entries of a matched node that count.
 #[derive(Clone, Copy)]
 enum Coverage {
-    /// All below it, or its own when there is nothing below: for a name without wildcards.
+    /// Those below the node, or its own when there are none below: for a name without wildcards.
     DescendantsElseOwn,
-    /// All below it: the name ended in a wildcard, which has to match a label.
+    /// Those below the node: the name ends in a wildcard, which has to match a label.
     Descendants,
-    /// Its own and all below it: a wildcard stood further up.
+    /// Its own and those below it: the name has a wildcard further up.
     Subtree,
 }
 
 impl Coverage {
-    /// How many entries that is, and whether the node's own are among them.
+    /// The number of these entries, and whether the node's own are among them.
     fn of(self, node: &Node) -> (usize, bool) {
         let own = node.own().count();
         match self {
@@ -72,7 +82,7 @@ impl<'s> Search<'s> {
         Self { snapshot, settings, rotation, answers_max: settings.entries_max, budget }
     }
 
-    /// The entries that a name answers with.
+    /// The entries that a name is answered with.
     pub(super) fn find(&self, name: &'s Name) -> Found<'s> {
         let Some((matching_nodes, coverage)) = self.matching_nodes(name) else { return Found::Nothing };
         let hits = self.collect(&matching_nodes, coverage);
@@ -82,14 +92,14 @@ impl<'s> Search<'s> {
         Found::Entries(apply_group_rule(hits))
     }
 
-    /// The same before the group rule, and how many there are in all.
+    /// The same entries before the group rule, and the number of entries without the limit.
     pub(super) fn candidates(&self, name: &'s Name) -> Option<(Vec<Hit<'s>>, usize)> {
         let (matching_nodes, coverage) = self.matching_nodes(name)?;
         let total = matching_nodes.iter().map(|(_, node)| coverage.of(node).0).sum();
         Some((self.collect(&matching_nodes, coverage), total))
     }
 
-    /// The nodes that a name leads to, with the labels that lead there.
+    /// The nodes that a name matches, and which of their entries count.
     fn matching_nodes(&self, name: &'s Name) -> Option<(Vec<Match<'s>>, Coverage)> {
         let labels = name.labels();
         let first_wildcard = labels.iter().position(|label| label.wildcard().is_some());
@@ -98,7 +108,7 @@ impl<'s> Search<'s> {
         let node = labels[..base].iter().try_fold(self.snapshot.root(), |node, label| child_of(node, label))?;
         let (rest, coverage) = match (&labels[base..], labels.last()) {
             ([], _) => (&labels[base..], Coverage::DescendantsElseOwn),
-            // `*.x` is what stands below `x`: no need to visit each of what may be many names there.
+            // `*.x` is all below `x`: the possibly many names there need no visit each.
             (rest, Some(last)) if last.wildcard().is_some() => (&rest[..rest.len() - 1], Coverage::Descendants),
             (rest, _) => (rest, Coverage::Subtree),
         };
@@ -108,11 +118,11 @@ impl<'s> Search<'s> {
     }
 
     /// The entries at exactly this name.
-    pub(super) fn own(&self, name: &Name) -> impl Iterator<Item = &'s StoredEntry> + use<'s> {
+    pub(super) fn entries_at(&self, name: &Name) -> impl Iterator<Item = &'s StoredEntry> + use<'s> {
         self.snapshot.node(name).into_iter().flat_map(Node::own).map(AsRef::as_ref)
     }
 
-    /// All entries of the matched nodes; of more than may be looked at, a window that the rotation moves.
+    /// All entries of the matched nodes; beyond the limit, a window of them that the rotation moves.
     fn collect(&self, matching_nodes: &[Match<'s>], coverage: Coverage) -> Vec<Hit<'s>> {
         let total: usize = matching_nodes.iter().map(|(_, node)| coverage.of(node).0).sum();
         let max = total.min(self.settings.entries_max).min(self.budget.get());
@@ -120,7 +130,7 @@ impl<'s> Search<'s> {
         let start = if max < total { usize::try_from(self.rotation % total as u64).unwrap_or(0) } else { 0 };
         let mut window = Window { skip: start, remaining: max, hits: Vec::with_capacity(max) };
         for _ in 0..2 {
-            // The second round takes from the front what the end of the set had no more of.
+            // The second round fills the window from the front of the set when its end was reached.
             for (path, node) in matching_nodes {
                 window.take(node, &mut path.clone(), coverage.of(node).1);
             }
@@ -137,7 +147,7 @@ fn child_of<'s>(node: &'s Node, label: &Label) -> Option<&'s Node> {
     node.child(label.as_bytes()).map(AsRef::as_ref)
 }
 
-/// The nodes that `rest` leads to, wildcards matching any label.
+/// Collects the nodes below `node` that the labels `rest` match.
 fn collect_matching<'s>(
     node: &'s Node,
     rest: &'s [Label],
@@ -167,7 +177,7 @@ fn collect_matching<'s>(
     }
 }
 
-/// A stretch of the entries in the order of the walk.
+/// A contiguous part of the entries in the order of the walk.
 struct Window<'s> {
     skip: usize,
     remaining: usize,
@@ -175,8 +185,8 @@ struct Window<'s> {
 }
 
 impl<'s> Window<'s> {
-    fn take(&mut self, node: &'s Node, path: &mut Vec<&'s Label>, own: bool) {
-        if own {
+    fn take(&mut self, node: &'s Node, path: &mut Vec<&'s Label>, with_own: bool) {
+        if with_own {
             for stored in node.own() {
                 if self.skip > 0 {
                     self.skip -= 1;
@@ -190,7 +200,7 @@ impl<'s> Window<'s> {
             if self.remaining == 0 {
                 return;
             }
-            // Nodes know their counts, so that what is skipped is not walked.
+            // Nodes store their counts, so that skipped subtrees are not walked.
             if self.skip >= child.entries() {
                 self.skip -= child.entries();
                 continue;
@@ -202,8 +212,8 @@ impl<'s> Window<'s> {
     }
 }
 
-/// Applies the group rule. Entries without a group always count. When the shallowest entries that have a
-/// group disagree with each other, or none of the shallowest has one, there is no grouping.
+/// Applies the group rule: only entries of the group of the shallowest entries count, and entries without a group
+/// always do. There is no grouping when the shallowest entries have different groups, or none of them has one.
 pub(super) fn apply_group_rule(mut hits: Vec<Hit<'_>>) -> Vec<Hit<'_>> {
     if hits.iter().all(|hit| hit.stored.entry.group.is_empty()) {
         return hits;

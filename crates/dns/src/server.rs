@@ -1,7 +1,7 @@
-//! The sockets: UDP and TCP on the same addresses and ports, TLS on others, until told to stop.
+//! The sockets: UDP and TCP on the same addresses and ports, TLS on others, until shutdown.
 //!
-//! Owns: binding, and the order of stopping. Does not own: reading and writing messages (`udp`,
-//! [`super::stream`], and for HTTPS the HTTP server), nor what is answered ([`super::handler`]).
+//! Owns: binding, and the order of the shutdown. Does not own: reading and writing messages (`udp`, [`super::stream`],
+//! and for HTTPS the HTTP server), nor the answers ([`super::handler`]).
 
 use super::handler::Handler;
 use super::https;
@@ -22,36 +22,36 @@ use super::udp::{AddressSockets, UdpWorkers};
 #[cfg(not(target_os = "linux"))]
 use tokio::net::UdpSocket as AddressSockets;
 
-/// How often another port is tried when the one that TCP got is taken for UDP (port 0 only).
+/// The number of ports tried when the port that TCP got is in use for UDP (port 0 only).
 const PORT_ATTEMPTS: usize = 16;
 
-/// Why an address cannot be listened on.
+/// The error of a listener that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen for DNS on {transport} {address}: {error}{}", remedy(*.address, .error))]
 pub struct BindError {
-    /// The address that was asked for.
+    /// The address of the listener.
     pub address: SocketAddr,
     /// UDP, TCP or TLS.
     pub transport: &'static str,
-    /// What the system said. In the text already, and so no source.
+    /// The error of the system. The text contains it, so that it is no source.
     pub error: io::Error,
 }
 
-/// What an operator can do about it.
+/// The remedy of a bind error, for the operator.
 fn remedy(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("; another program listens there (`ss -lunpt 'sport = :{}'` names it)", address.port())
         }
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one".to_owned()
+            "; grant CAP_NET_BIND_SERVICE for a port below 1024, or choose a higher port".to_owned()
         }
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address".to_owned(),
         _ => String::new(),
     }
 }
 
-/// DNS, bound and answering.
+/// A running DNS server with its sockets.
 pub struct DnsServer {
     handler: Handler,
     streams: StreamListeners,
@@ -67,8 +67,8 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Binds UDP and TCP on every address, or on none; answers from then on. Port 0 takes a free port, the
-    /// same for both. Without an address there is what is added later, and the route for HTTPS.
+    /// Binds UDP and TCP on every address or on none, and starts to answer. Port 0 takes a free port, the same for both.
+    /// Without an address the server has only the listeners added later and the route for HTTPS.
     pub async fn bind(listen: &[SocketAddr], settings: DnsSettings, catalog: Arc<Catalog>) -> Result<Self, BindError> {
         let mut sockets = Vec::with_capacity(listen.len());
         for address in listen {
@@ -100,7 +100,7 @@ impl DnsServer {
         })
     }
 
-    /// Answers over TLS too (RFC 7858), on all of these addresses or on none.
+    /// Adds listeners for TLS (RFC 7858), on all of these addresses or on none.
     pub async fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
@@ -115,17 +115,17 @@ impl DnsServer {
         Ok(())
     }
 
-    /// The route that answers over HTTPS (RFC 8484), for an HTTP server that has TLS.
+    /// The routes for DNS over HTTPS (RFC 8484), for an HTTP server with TLS.
     pub fn https_routes(&self) -> Vec<Route> {
         https::routes(&self.handler)
     }
 
-    /// The addresses that are answered on over UDP and TCP, in the order they were given.
+    /// The bound addresses of UDP and TCP, in the order of the settings.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
-    /// The same over TLS.
+    /// The bound addresses of TLS.
     pub fn tls_addrs(&self) -> &[SocketAddr] {
         &self.tls_addrs
     }
@@ -135,12 +135,12 @@ impl DnsServer {
         self.streams_max
     }
 
-    /// What was asked and said so far.
+    /// The counters.
     pub fn stats(&self) -> Arc<DnsStats> {
         self.handler.stats()
     }
 
-    /// Runs until a part has failed for good, which is a bug. May be dropped and called again.
+    /// Waits until a part has failed permanently, which is a bug. It may be dropped and called again.
     pub async fn join(&mut self) {
         #[cfg(target_os = "linux")]
         let udp = self.udp.finished();
@@ -156,7 +156,7 @@ impl DnsServer {
         }
     }
 
-    /// Closes the sockets. Returns when they are closed: the port can be bound again.
+    /// Closes the sockets. Returns when they are closed, so that the port can be bound again.
     #[cfg_attr(target_os = "linux", allow(unused_mut))]
     pub async fn shutdown(mut self) {
         #[cfg(target_os = "linux")]
@@ -173,7 +173,7 @@ impl std::fmt::Debug for DnsServer {
     }
 }
 
-/// A UDP and a TCP socket on one port.
+/// Binds a UDP and a TCP socket on one port.
 async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, TcpListener), BindError> {
     let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     loop {

@@ -1,7 +1,7 @@
-//! What an operator can choose about DNS, each with its default and the reason for it.
+//! The settings of DNS, each with its default and the reason for it.
 //!
-//! Owns: defaults, limits, and which zone a name belongs to. Does not own: flags and files
-//! (`crate::config` fills this in), nor the addresses to listen on ([`super::server`]).
+//! Owns: defaults, limits, and the zone of a name. Does not own: flags and files (the binary's `config` resolves those),
+//! nor the addresses of the listeners ([`super::server`]).
 
 use super::dnssec::key::ZoneKey;
 use super::limit::{Access, RateSettings};
@@ -12,68 +12,68 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an entry without a `ttl` and without a lease may be cached. `CoreDNS`' default (`SkyDNS` has
-/// 3600): such an entry is maintained by hand, and a correction should be seen within minutes.
+/// The TTL of an entry without a `ttl` and without a lease. `CoreDNS`' default (`SkyDNS` has 3600): such an entry is
+/// maintained by hand, and a correction should be visible within minutes.
 pub const TTL_S: u32 = 300;
-/// The least that a lease makes an entry be cached (`CoreDNS`' number), and what counts until its term is
-/// known. Its owner may be gone at any time, so the default for entries that stay is wrong for it.
+/// The minimum TTL that follows from a lease (`CoreDNS`' number), and the TTL until the lease TTL is known. The owner of
+/// a lease may end at any time, so that the default for entries without one is wrong.
 pub const LEASED_TTL_S: u32 = 30;
-/// The most that a lease makes an entry be cached (`CoreDNS`' number).
+/// The maximum TTL that follows from a lease (`CoreDNS`' number).
 pub const LEASED_TTL_MAX_S: u32 = 86_400;
-/// The longest that anything may be cached, whatever its `ttl` says. Resolvers cap at a day to a week by
-/// themselves; a number typed wrong must not stay in caches for years (CVE-2025-58063 of `CoreDNS`).
+/// The maximum TTL of any record, including an entry's own `ttl`. Resolvers cap at a day to a week; a mistyped number
+/// must not stay in caches for years (CVE-2025-58063 of `CoreDNS`).
 pub const TTL_MAX_S: u32 = 604_800;
-/// How long an answer may be cached that was given while the store was away: long enough to carry clients
-/// through, short enough that nobody keeps it once the store is back (RFC 8767 section 4 says 30).
+/// The maximum TTL while the store is unavailable: long enough for clients to bridge the outage, short enough that no
+/// cache holds the answer once the store is back (RFC 8767 section 4 recommends 30).
 pub const STALE_TTL_S: u32 = 10;
-/// How long "no such name" may be cached (RFC 2308 section 5). A service that registers must be found soon
-/// after, also by those who asked too early; `CoreDNS` has 30 and `SkyDNS` 60.
+/// The TTL of negative answers (RFC 2308 section 5). A service must be found soon after its registration, also by
+/// clients that queried it too early; `CoreDNS` has 30 and `SkyDNS` 60.
 pub const NEGATIVE_TTL_S: u32 = 15;
-/// The largest UDP answer, and the size of the UDP questions we say we take: what passes every path without
-/// fragments (DNS flag day 2020; RFC 9715 section 3 has 1400 at most).
+/// The limit of UDP responses, and the announced limit of UDP requests: a size that passes every path without fragments
+/// (DNS flag day 2020; RFC 9715 section 3 has at most 1400).
 pub const UDP_PAYLOAD_MAX: u16 = 1232;
-/// The most addresses that the zone's own name answers with. Everyone can ask for it without knowing any
-/// service, and by the subtree rule it stands for all of them: the cheapest question with the largest answer.
+/// The limit of answer records at the apex of a zone. Every client can query it without knowing a service, and by the
+/// subtree rule it includes all of them: the cheapest question with the largest answer.
 pub const APEX_MAX: usize = 50;
-/// The most entries that one question looks at. 64 KiB hold about 4,000 A records; beyond that a larger set
-/// only makes the choice fairer. Larger sets are seen through a window that moves with the rotation.
+/// The limit of entries that one question reads. 64 KiB hold about 4,000 A records; beyond that a larger set only makes
+/// the choice fairer. Of larger sets a window is read, which moves with the rotation.
 pub const ENTRIES_MAX: usize = 16_384;
-/// How long a TCP connection may be silent. RFC 7766 section 6.2.3 asks for "a few seconds".
+/// The idle timeout of a TCP connection. RFC 7766 section 6.2.3 recommends "a few seconds".
 pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of TCP and TLS at a time. Each costs a descriptor, of those that the HTTP side leaves alone
-/// ([`skyhound_net::limits::DESCRIPTORS_SPARE`]). Whoever comes then takes the place of who was idle longest.
+/// The limit of concurrent connections over TCP and TLS. Each costs a descriptor of those that the HTTP side does not
+/// use ([`skyhound_net::limits::DESCRIPTORS_SPARE`]). A connection beyond the limit evicts the longest idle one.
 pub const STREAMS_MAX: usize = 384;
-/// Connections of one client (an IPv4 address, an IPv6 /64): a third, so that no one of them has all.
+/// The limit of connections of one client (an IPv4 address, an IPv6 /64): a third, so that no single client holds all.
 pub const STREAMS_PER_CLIENT_MAX: usize = 128;
-/// How long a message may take from its first byte to its last, and a TLS handshake from end to end. One that
-/// is not there in one packet comes within a few round trips; who feeds it byte by byte wants the place.
+/// The timeout of a message from its first byte to its last, and of a TLS handshake. A message of more than one packet
+/// arrives within a few round trips; a client that sends it byte by byte wants to occupy the permit.
 pub const STREAM_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions of one connection that wait for other servers at a time; more are not read until then. Resolvers
-/// that share a connection among their clients have a few dozen open (RFC 7766 section 6.2.1.1).
+/// The limit of questions of one connection that wait for upstream servers; no more are read while it is reached.
+/// Resolvers that share a connection among their clients have a few dozen open (RFC 7766 section 6.2.1.1).
 pub const STREAM_QUESTIONS_MAX: usize = 64;
-/// Bytes that one connection has unread here before no more of its questions are read: two of the largest
-/// answers. The kernel keeps about as much again.
+/// The limit of bytes that wait to be sent on one connection before no more of its questions are read: two of the
+/// largest responses. The kernel buffers about as much again.
 pub const STREAM_UNSENT_MAX: usize = 128 * 1024;
-/// How long a client may take to read what is there for it. All of [`STREAM_UNSENT_MAX`] in this time is 13 KB/s;
-/// slower than that a connection costs more than it gives.
+/// The timeout for a client to read the responses that wait for it. All of [`STREAM_UNSENT_MAX`] in this time is
+/// 13 KB/s; a slower connection costs more than it is worth.
 pub const STREAM_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client may ask of a connection, over TCP or TLS.
+/// The limits of connections over TCP and TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// See [`STREAMS_MAX`].
+    /// Concurrent connections, by default [`STREAMS_MAX`].
     pub max_connections: usize,
-    /// See [`STREAMS_PER_CLIENT_MAX`].
+    /// Connections of one client, by default [`STREAMS_PER_CLIENT_MAX`].
     pub max_per_client: usize,
-    /// See [`TCP_IDLE_TIMEOUT`].
+    /// The time without a question, by default [`TCP_IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
-    /// See [`STREAM_MESSAGE_TIMEOUT`].
+    /// The time for one message to arrive, by default [`STREAM_MESSAGE_TIMEOUT`].
     pub message_timeout: Duration,
-    /// See [`STREAM_QUESTIONS_MAX`].
+    /// Questions that wait for upstream servers, by default [`STREAM_QUESTIONS_MAX`].
     pub max_questions: usize,
-    /// See [`STREAM_UNSENT_MAX`].
+    /// Bytes that wait to be sent, by default [`STREAM_UNSENT_MAX`].
     pub max_unsent_bytes: usize,
-    /// See [`STREAM_SEND_TIMEOUT`].
+    /// The time for the client to read them, by default [`STREAM_SEND_TIMEOUT`].
     pub send_timeout: Duration,
 }
 
@@ -91,14 +91,14 @@ impl Default for StreamLimits {
     }
 }
 
-/// How the weight in an SRV record follows from the weight of the entry.
+/// The rule by which the weight in an SRV record follows from the weight of the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SrvWeights {
-    /// The share of 100 within the priority, rounded down, at least 1: what `SkyDNS` and `CoreDNS` answer, and
-    /// what their users' dashboards and balancers are set up for. Above 100 instances all become 1.
+    /// The share of 100 within the priority, rounded down, at least 1: the weights of `SkyDNS` and `CoreDNS`, which their
+    /// users' dashboards and balancers expect. Above 100 instances all become 1.
     #[default]
     Skydns,
-    /// The weight as it was registered (RFC 2782).
+    /// The registered weight (RFC 2782).
     Exact,
 }
 
@@ -114,15 +114,15 @@ impl std::str::FromStr for SrvWeights {
     }
 }
 
-/// Whose addresses A and AAAA answer with, of entries with different priorities. SRV says the priority, and who asks
-/// for that needs no choice.
+/// The choice of addresses for A and AAAA among entries with different priorities. SRV states the priority, and its
+/// clients need no choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressSelection {
-    /// Everybody's: what `SkyDNS` and `CoreDNS` answer.
+    /// All addresses, as in `SkyDNS` and `CoreDNS`.
     #[default]
     All,
-    /// Those of the best priority that has any: a client that knows addresses alone goes to a spare instance only when
-    /// there is no other.
+    /// The addresses of the best priority that has any: a client that reads addresses only uses a spare instance only
+    /// when there is no other.
     Best,
 }
 
@@ -138,32 +138,32 @@ impl std::str::FromStr for AddressSelection {
     }
 }
 
-/// The dots that a name must have to be asked elsewhere (`SkyDNS`): a bare `host` or `host.lan` that fell out of
-/// a search list is no business of the world's servers.
+/// The minimum number of labels of a forwarded name (`SkyDNS`): a bare `host` that comes from a search list must not
+/// reach public servers.
 pub const NDOTS: u8 = 2;
-/// How long one server may take before the next one is asked.
+/// The timeout of one server, after which the next one is queried.
 pub const FORWARD_ATTEMPT: Duration = Duration::from_millis(1500);
-/// How long all of them may take together. A stub resolver gives up after 5 s and asks again.
+/// The deadline of all servers together. A stub resolver gives up after 5 s and repeats its query.
 pub const FORWARD_DEADLINE: Duration = Duration::from_secs(4);
-/// How many questions are asked elsewhere at a time. More are answered SERVFAIL: a server that stopped
-/// answering must not fill the memory of this one.
+/// The limit of questions that are forwarded at a time. Further ones are answered with SERVFAIL: an upstream that stopped
+/// responding must not fill the memory of this server.
 pub const FORWARD_MAX: usize = 1024;
 
-/// What is asked of other servers, and for whom.
+/// The settings of forwarding to upstream servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardSettings {
-    /// Where (`--nameserver`). Empty: nowhere, stub zones excepted.
+    /// The upstream servers (`--nameserver`). Without any, only stub zones are forwarded.
     pub servers: Vec<SocketAddr>,
-    /// Nothing, stub zones included (`--no-rec`).
+    /// Forwards nothing, stub zones included (`--no-rec`).
     pub disabled: bool,
-    /// See [`NDOTS`].
+    /// The minimum number of labels, by default [`NDOTS`].
     pub ndots: u8,
-    /// For whom (`--forward-allow`). An open resolver is used to flood others.
+    /// The clients with permission (`--forward-allow`). An open resolver can be abused to flood third parties.
     pub allow: Vec<Network>,
 }
 
 impl ForwardSettings {
-    /// Whether the `nameservers` are asked at all.
+    /// Returns whether questions are forwarded to `servers`.
     pub fn is_enabled(&self) -> bool {
         !self.disabled && !self.servers.is_empty()
     }
@@ -175,55 +175,54 @@ impl Default for ForwardSettings {
     }
 }
 
-/// A server as typed: `ADDRESS` for port 53, or `ADDRESS:PORT`.
+/// Parses a server: `ADDRESS` for port 53, or `ADDRESS:PORT`.
 pub fn parse_nameserver(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    text.parse().or_else(|_| bare()).map_err(|_| format!("{text:?} is no address such as 10.0.0.2 or 10.0.0.2:53"))
+    text.parse().or_else(|_| bare()).map_err(|_| format!("{text:?} is not an address such as 10.0.0.2 or 10.0.0.2:53"))
 }
 
-/// The effective settings.
+/// The resolved settings of DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSettings {
-    /// The zones that are answered for (`--dns-root`). Everything else is refused.
+    /// The zones that this server is an authority for (`--dns-root`).
     pub zones: Vec<Name>,
-    /// See [`TTL_S`].
+    /// The TTL of entries without a `ttl` and without a lease, by default [`TTL_S`].
     pub ttl_s: u32,
-    /// See [`LEASED_TTL_S`].
+    /// The minimum TTL that follows from a lease, by default [`LEASED_TTL_S`].
     pub leased_ttl_s: u32,
-    /// See [`TTL_MAX_S`].
+    /// The maximum TTL, by default [`TTL_MAX_S`].
     pub ttl_max_s: u32,
-    /// See [`STALE_TTL_S`].
+    /// The maximum TTL while the store is unavailable, by default [`STALE_TTL_S`].
     pub stale_ttl_s: u32,
-    /// See [`NEGATIVE_TTL_S`].
+    /// The TTL of negative answers, by default [`NEGATIVE_TTL_S`].
     pub negative_ttl_s: u32,
-    /// See [`SrvWeights`].
+    /// The weights in SRV records.
     pub srv_weights: SrvWeights,
-    /// See [`AddressSelection`].
+    /// The addresses in A and AAAA answers.
     pub addresses: AddressSelection,
-    /// Who answers for the zone, as the SOA says it: a mail address with its `@` as a dot
-    /// (RFC 1035 section 3.3.13). `None` is `hostmaster.<zone>`.
+    /// The mail address in the SOA, with its `@` as a dot (RFC 1035 section 3.3.13). `None` is `hostmaster.<zone>`.
     pub hostmaster: Option<Name>,
-    /// See [`UDP_PAYLOAD_MAX`]. Never below 512 in effect (RFC 6891 section 6.2.3).
+    /// The limit of UDP messages, by default [`UDP_PAYLOAD_MAX`]; at least 512 in effect (RFC 6891 section 6.2.3).
     pub udp_payload_max: u16,
-    /// See [`APEX_MAX`].
+    /// The limit of answer records at the apex, by default [`APEX_MAX`].
     pub apex_max: usize,
-    /// See [`ENTRIES_MAX`].
+    /// The limit of entries that one question reads, by default [`ENTRIES_MAX`].
     pub entries_max: usize,
-    /// Who answers, as `id.server` in class CH says it (RFC 4892): the name of this host.
+    /// The answer to `id.server` in class CH (RFC 4892): the name of this host.
     pub server_id: String,
-    /// What `local.dns.<zone>` stands for (`--local`).
+    /// The name that `local.dns.<zone>` is answered with (`--local`).
     pub local: Option<Name>,
-    /// What is asked of other servers.
+    /// Forwarding to upstream servers.
     pub forward: ForwardSettings,
-    /// What zones are signed with (`--dnssec-key`). A zone without a key is not signed.
+    /// The keys that zones are signed with (`--dnssec-key`). A zone without a key is not signed.
     pub keys: Vec<Arc<ZoneKey>>,
     /// Zones from files (`--zone`), beside `zones`.
     pub static_zones: Arc<StaticZones>,
-    /// Who may ask (`--dns-allow`, `--dns-deny`).
+    /// The clients with permission to query (`--dns-allow`, `--dns-deny`).
     pub access: Access,
-    /// How often, over UDP (`--dns-rate`).
+    /// The rate limit over UDP (`--dns-rate`).
     pub rate: RateSettings,
-    /// What a client may ask of a connection.
+    /// The limits of connections.
     pub streams: StreamLimits,
 }
 
@@ -254,32 +253,31 @@ impl DnsSettings {
         }
     }
 
-    /// The zone that a name belongs to: the longest that holds it.
+    /// The zone of a name: the longest one that holds it.
     pub fn zone_of(&self, name: &Name) -> Option<&Name> {
         self.zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.labels().len())
     }
 
-    /// What a zone is signed with: nothing, a key, or while one takes the place of another both.
+    /// The keys of a zone: none, one, or two during a rollover.
     pub(super) fn keys_of(&self, zone: &Name) -> impl Iterator<Item = &ZoneKey> {
         self.keys.iter().filter(move |key| key.zone() == zone).map(AsRef::as_ref)
     }
 
-    /// What `local.dns.<zone>` stands for, if `name` is that.
+    /// The name that `local.dns.<zone>` is answered with, if `name` is that.
     pub(super) fn local_of(&self, zone: &Name, name: &Name) -> Option<&Name> {
         let is_local = |labels: &[Label]| matches!(labels, [dns, local] if dns.as_bytes() == b"dns" && local.as_bytes() == b"local");
         let local = self.local.as_ref()?;
         is_local(&name.labels()[zone.labels().len()..]).then_some(local)
     }
 
-    /// How long an entry may be cached: its own `ttl`, but no longer than its lease runs; without either the
-    /// default for its kind.
+    /// The TTL of an entry's records: its `ttl`, but at most its lease TTL; without either the default of its kind.
     pub(super) fn ttl_of(&self, stored: &skyhound_core::catalog::StoredEntry) -> u32 {
         let lease_ttl =
             stored.lease_ttl_s.map(|ttl| ttl.get().clamp(self.leased_ttl_s, LEASED_TTL_MAX_S.max(self.leased_ttl_s)));
         let ttl = match (stored.entry.ttl, stored.lease) {
             (0, None) => self.ttl_s,
             (0, Some(_)) => lease_ttl.unwrap_or(self.leased_ttl_s),
-            (own, _) => own.min(lease_ttl.unwrap_or(own)),
+            (entry_ttl, _) => entry_ttl.min(lease_ttl.unwrap_or(entry_ttl)),
         };
         ttl.min(self.ttl_max_s)
     }

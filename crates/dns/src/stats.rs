@@ -1,13 +1,15 @@
-//! Counters of what DNS was asked and said. Plain atomics: the metrics module exports them under its names.
+//! Counters of DNS requests, responses and connections.
+//!
+//! Owns: plain atomics. Does not own: their names in metrics (`metrics`).
 
+use super::close_reason::CloseReason;
 use super::message::Transport;
-use super::stream::CloseReason;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Types that are counted by themselves; all others are `other`.
+/// The types with a counter of their own; all others are `other`.
 pub const TYPES: [(&str, Option<RecordType>); 8] = [
     ("A", Some(RecordType::A)),
     ("AAAA", Some(RecordType::AAAA)),
@@ -18,7 +20,7 @@ pub const TYPES: [(&str, Option<RecordType>); 8] = [
     ("CNAME", Some(RecordType::CNAME)),
     ("other", None),
 ];
-/// Rcodes that are counted by themselves; all others are `other`.
+/// The rcodes with a counter of their own; all others are `other`.
 pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
     ("NOERROR", Some(ResponseCode::NoError)),
     ("FORMERR", Some(ResponseCode::FormErr)),
@@ -30,22 +32,22 @@ pub const RCODES: [(&str, Option<ResponseCode>); 8] = [
     ("other", None),
 ];
 
-/// Counts since the start. Cheap to read at any time; the counts are not of one instant.
+/// The counts since the start. They are cheap to read at any time, and not of one instant.
 ///
-/// What many threads count at once is in a lane for each: one counter for all would be one cache line
-/// that every answer takes away from the other cores.
+/// Counters that many threads add to exist once for each thread: one counter for all would be one cache line that every
+/// response takes away from the other cores.
 #[derive(Debug, Default)]
 pub struct DnsStats {
     shared: ThreadCounters,
     per_thread: Mutex<Vec<Arc<ThreadCounters>>>,
-    /// Requests by transport, but for those over UDP.
+    /// The requests by transport, except those over UDP.
     by_transport: [AtomicU64; Transport::ALL.len()],
     subset: AtomicU64,
     signatures: AtomicU64,
     streams: StreamStats,
 }
 
-/// Counts of connections.
+/// The counts of connections.
 #[derive(Debug, Default)]
 pub struct StreamStats {
     open: AtomicU64,
@@ -54,23 +56,23 @@ pub struct StreamStats {
 }
 
 impl StreamStats {
-    /// Connections that are open now.
+    /// The number of open connections.
     pub fn open(&self) -> u64 {
         self.open.load(Relaxed)
     }
 
-    /// Connections that ended, by reason.
+    /// The connections that ended, by reason.
     pub fn ended(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CloseReason::ALL.into_iter().map(|reason| (reason.as_str(), self.ended_by(reason)))
     }
 
-    /// Connections that ended for one reason.
+    /// The connections that ended for one reason.
     pub fn ended_by(&self, reason: CloseReason) -> u64 {
         self.ended[reason as usize].load(Relaxed)
     }
 
-    /// How often a connection was not read for a while because it had as many questions open, or as much
-    /// unread, as it may.
+    /// The number of times that a connection was not read for a while because it was at its limit of open questions or
+    /// unsent bytes.
     pub fn paused(&self) -> u64 {
         self.paused.load(Relaxed)
     }
@@ -84,7 +86,7 @@ impl StreamStats {
         self.refused(reason);
     }
 
-    /// Ended before it was open.
+    /// Counts a connection that was closed before it was open.
     pub(super) fn refused(&self, reason: CloseReason) {
         self.ended[reason as usize].fetch_add(1, Relaxed);
     }
@@ -94,7 +96,7 @@ impl StreamStats {
     }
 }
 
-/// Counters that one thread adds to. Padded to two cache lines of its own (processors fetch them in pairs).
+/// The counters that one thread adds to, padded to two cache lines of their own (processors fetch them in pairs).
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct ThreadCounters {
@@ -110,27 +112,27 @@ pub(super) struct ThreadCounters {
 }
 
 impl DnsStats {
-    /// Questions by type, in the order of [`TYPES`].
+    /// The questions by type, in the order of [`TYPES`].
     pub fn types(&self) -> impl Iterator<Item = (&'static str, u64)> {
         TYPES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|counters| &counters.types[at])))
     }
 
-    /// Answers by rcode, in the order of [`RCODES`].
+    /// The responses by rcode, in the order of [`RCODES`].
     pub fn rcodes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         RCODES.iter().enumerate().map(|(at, (name, _))| (*name, self.sum(|counters| &counters.rcodes[at])))
     }
 
-    /// Requests over UDP.
+    /// The requests over UDP.
     pub fn udp(&self) -> u64 {
         self.sum(|counters| &counters.udp)
     }
 
-    /// Requests by transport.
+    /// The requests by transport.
     pub fn transports(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Transport::ALL.into_iter().map(|transport| (transport.as_str(), self.by_transport(transport)))
     }
 
-    /// Requests over one transport.
+    /// The requests over one transport.
     pub fn by_transport(&self, transport: Transport) -> u64 {
         match transport {
             Transport::Udp => self.udp(),
@@ -138,52 +140,52 @@ impl DnsStats {
         }
     }
 
-    /// What happens to the connections of TCP and TLS.
+    /// The counts of connections over TCP and TLS.
     pub fn streams(&self) -> &StreamStats {
         &self.streams
     }
 
-    /// UDP answers that were cut, with TC set.
+    /// The truncated responses over UDP, with TC set.
     pub fn truncated(&self) -> u64 {
         self.sum(|counters| &counters.truncated)
     }
 
-    /// Answers over the others that hold a part of the records, because 65,535 bytes do not hold them all.
+    /// The responses over other transports that hold a part of the records, because 65,535 bytes do not hold all.
     pub fn subset(&self) -> u64 {
         self.subset.load(Relaxed)
     }
 
-    /// Signatures made. Those that were kept from before do not count.
+    /// The signatures made. Reused signatures do not count.
     pub fn signatures(&self) -> u64 {
         self.signatures.load(Relaxed)
     }
 
-    /// Answers given while the store was away.
+    /// The responses sent while the store was unavailable.
     pub fn stale(&self) -> u64 {
         self.sum(|counters| &counters.stale)
     }
 
-    /// Answers that could not be handed to the socket: its queue was full or the peer is gone.
+    /// The responses that the socket did not accept: its queue was full or the peer was unreachable.
     pub fn unsent(&self) -> u64 {
         self.sum(|counters| &counters.unsent)
     }
 
-    /// Requests of clients that may not ask, refused.
+    /// The refused requests of clients without permission to query.
     pub fn denied(&self) -> u64 {
         self.sum(|counters| &counters.denied)
     }
 
-    /// Requests of networks over their rate that were told to come over TCP.
+    /// The requests of networks beyond their rate that got a truncated response, so that the client uses TCP.
     pub fn slipped(&self) -> u64 {
         self.sum(|counters| &counters.slipped)
     }
 
-    /// Requests of networks over their rate that were not answered.
+    /// The requests of networks beyond their rate that got no response.
     pub fn dropped(&self) -> u64 {
         self.sum(|counters| &counters.dropped)
     }
 
-    /// Counters for one thread, which are part of every sum from now on.
+    /// Adds counters for one thread, which are part of every sum from then on.
     pub(super) fn thread_counters(&self) -> Arc<ThreadCounters> {
         let counters = Arc::<ThreadCounters>::default();
         self.per_thread.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
@@ -210,7 +212,7 @@ impl DnsStats {
         self.shared.rcodes[at].fetch_add(1, Relaxed);
     }
 
-    /// A message that is none, answered with FORMERR.
+    /// Counts a malformed message and its FORMERR.
     pub(super) fn count_malformed(&self, transport: Transport) {
         self.count_request(None, transport);
         self.count_response(ResponseCode::FormErr);
@@ -238,7 +240,7 @@ impl DnsStats {
 }
 
 impl ThreadCounters {
-    /// An answer over UDP. `qtype` and `rcode` are places in [`TYPES`] and [`RCODES`].
+    /// Counts a response over UDP. `qtype` and `rcode` are indices in [`TYPES`] and [`RCODES`].
     pub(super) fn answered(&self, qtype: usize, rcode: usize, truncated: bool) {
         add(&self.types[qtype]);
         add(&self.rcodes[rcode]);
@@ -248,14 +250,14 @@ impl ThreadCounters {
         }
     }
 
-    /// A request over UDP from who may not ask. It is not read, so that its type is not known.
+    /// Counts a request over UDP of a client without permission. It is not parsed, so that its type is unknown.
     pub(super) fn count_denied(&self) {
         add(&self.denied);
         let refused = RCODES.iter().position(|(_, counted)| *counted == Some(ResponseCode::Refused));
         self.answered(TYPES.len() - 1, refused.unwrap_or(RCODES.len() - 1), false);
     }
 
-    /// A request over UDP from a network over its rate: counted here and nowhere else.
+    /// Counts a request over UDP of a network beyond its rate, which no other counter includes.
     pub(super) fn count_limited(&self, slipped: bool) {
         add(if slipped { &self.slipped } else { &self.dropped });
     }
@@ -265,7 +267,7 @@ impl ThreadCounters {
     }
 }
 
-/// Adds one. Only the lane's own thread writes: no locked instruction is needed for that.
+/// Adds one. Only the thread of the counters writes, so that no locked instruction is needed.
 fn add(count: &AtomicU64) {
     count.store(count.load(Relaxed) + 1, Relaxed);
 }
@@ -291,6 +293,6 @@ mod tests {
         stats.thread_counters().answered(2, 0, true);
         stats.thread_counters().answered(2, 0, false);
         assert_eq!(count(Box::new(stats.types()), "SRV"), 3);
-        assert_eq!((stats.udp(), stats.truncated()), (4, 1), "the sum of all lanes");
+        assert_eq!((stats.udp(), stats.truncated()), (4, 1), "the sum over all threads");
     }
 }

@@ -1,6 +1,7 @@
-//! What the tests of this part share: a snapshot from a list of keys and values, answers as text.
+//! Helpers of this crate's tests: a snapshot from a list of keys and values, records as text.
 
-use super::answer::{Question, Response, answer};
+use super::answer::answer;
+use super::response::{Question, Response};
 use super::settings::DnsSettings;
 use bytes::Bytes;
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType};
@@ -9,7 +10,7 @@ use skyhound_core::catalog::{Health, Snapshot};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, LeaseId, Revision};
 
-/// A snapshot of `key below /skydns/test/skydns/` → value. A key that ends in `@` hangs on a lease.
+/// A snapshot of `key below /skydns/test/skydns/` → value. A key that ends in `@` has a lease.
 pub(super) fn snapshot(items: &[(&str, &str)]) -> Snapshot {
     let put = |(key, value): &(&str, &str)| {
         Change::Put(Item {
@@ -31,12 +32,12 @@ pub(super) fn question(name: &str, qtype: RecordType) -> Question {
     Question::new(WireName::from_ascii(name).unwrap(), qtype, DNSClass::IN).unwrap()
 }
 
-/// Asks with everything at its default.
+/// Answers a question with default settings.
 pub(super) fn ask(snapshot: &Snapshot, name: &str, qtype: RecordType) -> Response {
     answer(snapshot, Health::Current, &settings(), &question(name, qtype), 0)
 }
 
-/// Records as `owner TTL TYPE data`, in their order.
+/// The records as `owner TTL TYPE data`, in their order.
 pub(super) fn lines(records: &[Record]) -> Vec<String> {
     records.iter().map(|r| format!("{} {} {} {}", r.name, r.ttl, r.record_type(), r.data)).collect()
 }

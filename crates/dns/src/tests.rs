@@ -1,4 +1,4 @@
-//! The rules, as tables: entries, a question, what is answered.
+//! The SkyDNS rules as tables: entries, a question, its response.
 
 use super::testing::{ask, lines, question, settings, snapshot};
 use super::{AddressSelection, DnsSettings, ExtendedError, Question, SrvWeights, answer};
@@ -65,7 +65,7 @@ const TABLE: &[Row] = &[
     (T::A, "v1.api", Rc::NoError, &["300 A 10.1.0.1", "300 A 10.1.0.2"], &[]),
     (T::A, "v1-3.api", Rc::NoError, &["300 A 10.1.0.2"], &[]),
     (T::SRV, "v1-2-3.api", Rc::NoError, &["300 SRV 10 100 1 i1.api.skydns.test."], &["i1.api.skydns.test. 300 A 10.1.0.1"]),
-    // A name that is there is itself, whatever it looks like.
+    // A name in the store is itself, even if it looks like a version.
     (T::A, "v2.api", Rc::NoError, &["300 A 10.1.0.5"], &[]),
     (T::A, "v3.api", Rc::NXDomain, &[], &[]),
     (T::A, "v1.nothing", Rc::NXDomain, &[], &[]),
@@ -132,20 +132,20 @@ fn skydns_rules_table() {
     for (qtype, name, rcode, answers, additional) in TABLE {
         let name = in_zone(name);
         let response = ask(&tree, &name, *qtype);
-        let what = format!("{qtype} {name}");
-        assert_eq!(response.rcode, *rcode, "{what}");
+        let case = format!("{qtype} {name}");
+        assert_eq!(response.rcode, *rcode, "{case}");
         let expected: BTreeSet<_> = answers.iter().map(|line| format!("{name} {line}")).collect();
-        assert_eq!(BTreeSet::from_iter(lines(&response.answers)), expected, "{what}");
+        assert_eq!(BTreeSet::from_iter(lines(&response.answers)), expected, "{case}");
         assert_eq!(
             BTreeSet::from_iter(lines(&response.additional)),
             additional.iter().map(ToString::to_string).collect(),
-            "{what}"
+            "{case}"
         );
         let negative = answers.is_empty() && matches!(rcode, Rc::NoError | Rc::NXDomain);
         let authority: Vec<_> = response.authority.iter().map(|r| (r.name.to_string(), r.record_type())).collect();
         let soa = ("skydns.test.".to_owned(), T::SOA);
-        assert_eq!(authority, if negative { vec![soa] } else { vec![] }, "{what}");
-        assert_eq!(response.authoritative, matches!(rcode, Rc::NoError | Rc::NXDomain), "{what}");
+        assert_eq!(authority, if negative { vec![soa] } else { vec![] }, "{case}");
+        assert_eq!(response.authoritative, matches!(rcode, Rc::NoError | Rc::NXDomain), "{case}");
     }
 }
 
@@ -189,23 +189,23 @@ fn best_priority_addresses_only() {
         ("two/second", r#"{"host":"db.skydns.test","priority":2}"#),
     ]);
     let best = DnsSettings { addresses: AddressSelection::Best, ..settings() };
-    let say = |name: &str, qtype| {
+    let data = |name: &str, qtype| {
         let response = answer(&tree, Health::Current, &best, &question(&in_zone(name), qtype), 0);
         let mut data: Vec<_> = response.answers.iter().map(|record| record.data.to_string()).collect();
         data.sort();
         data.join(" ")
     };
-    assert_eq!(say("db", T::A), "10.0.0.1 10.0.0.2");
-    assert_eq!(say("db", T::AAAA), "2001:db8::4", "the best of those that have one");
-    assert_eq!(say("c.db", T::A), "10.0.0.3", "by its own name");
-    assert_eq!(say("alias", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.");
-    assert_eq!(say("two", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.", "what leads nowhere is no better");
-    assert_eq!(say("db", T::TXT), "c");
-    assert_eq!(say("db", T::SRV).split(' ').filter(|word| word.ends_with(".test.")).count(), 5);
+    assert_eq!(data("db", T::A), "10.0.0.1 10.0.0.2");
+    assert_eq!(data("db", T::AAAA), "2001:db8::4", "the best of those that have one");
+    assert_eq!(data("c.db", T::A), "10.0.0.3", "by its own name");
+    assert_eq!(data("alias", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.");
+    assert_eq!(data("two", T::A), "10.0.0.1 10.0.0.2 db.skydns.test.", "an alias that leads nowhere is no better");
+    assert_eq!(data("db", T::TXT), "c");
+    assert_eq!(data("db", T::SRV).split(' ').filter(|word| word.ends_with(".test.")).count(), 5);
 }
 
 #[test]
-fn owner_names_repeat_the_case_that_was_asked() {
+fn owner_names_repeat_the_case_of_the_question() {
     let tree = snapshot(TREE);
     assert_eq!(lines(&ask(&tree, "wEB.SkyDNS.tesT.", T::AAAA).answers), ["wEB.SkyDNS.tesT. 300 AAAA 2001:db8::1"]);
     assert_eq!(ask(&tree, "NoSuch.SkyDNS.tesT.", T::A).authority[0].name.to_string(), "SkyDNS.tesT.");
@@ -218,7 +218,7 @@ fn soa_has_hostmaster_and_serial() {
     assert_eq!(lines(&response.answers), [soa]);
     let named = DnsSettings { hostmaster: Some(Name::parse("ops.example.org").unwrap()), ..settings() };
     let response = answer(&snapshot(&[]), Health::Current, &named, &question("skydns.test.", T::SOA), 0);
-    assert!(lines(&response.answers)[0].contains("ops.example.org."), "also in a zone that nothing stands in");
+    assert!(lines(&response.answers)[0].contains("ops.example.org."), "also in an empty zone");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn empty_zone_apex_is_nodata() {
 }
 
 #[test]
-fn foreign_names_and_unloaded_stores_get_no_nxdomain() {
+fn names_out_of_zone_and_unloaded_stores_get_no_nxdomain() {
     let tree = snapshot(TREE);
     let response = ask(&tree, "example.org.", T::A);
     assert_eq!((response.rcode, response.extended_error), (Rc::Refused, Some(ExtendedError::NotAuthoritative)));
@@ -247,12 +247,12 @@ fn foreign_names_and_unloaded_stores_get_no_nxdomain() {
 fn stale_answers_have_a_short_ttl_and_an_extended_error() {
     let stale = Health::Stale { since: tokio::time::Instant::now() };
     let tree = snapshot(TREE);
-    for (name, rcode, why) in [
+    for (name, rcode, error) in [
         ("web.skydns.test.", Rc::NoError, ExtendedError::Stale),
         ("nosuch.skydns.test.", Rc::NXDomain, ExtendedError::StaleNxDomain),
     ] {
         let response = answer(&tree, stale, &settings(), &question(name, T::SRV), 0);
-        assert_eq!((response.rcode, response.extended_error), (rcode, Some(why)));
+        assert_eq!((response.rcode, response.extended_error), (rcode, Some(error)));
         let mut all = response.answers.iter().chain(&response.authority).chain(&response.additional);
         assert!(all.all(|record| record.ttl == 10), "{response:?}");
     }
@@ -274,10 +274,10 @@ fn apex_answers_are_bounded() {
 fn oversized_sets_rotate_through_a_window() {
     let items: Vec<_> = (0..40).map(|i| (format!("s/{}/{i}", i % 7), format!(r#"{{"host":"10.1.0.{i}"}}"#))).collect();
     let tree = snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>());
-    let few = DnsSettings { entries_max: 15, ..settings() };
+    let limited = DnsSettings { entries_max: 15, ..settings() };
     let mut seen = BTreeSet::new();
     for rotation in 0..40 {
-        let response = answer(&tree, Health::Current, &few, &question("s.skydns.test.", T::A), rotation);
+        let response = answer(&tree, Health::Current, &limited, &question("s.skydns.test.", T::A), rotation);
         assert_eq!(response.answers.len(), 15, "rotation {rotation}");
         seen.extend(response.answers.iter().map(|record| record.data.to_string()));
     }
@@ -286,7 +286,7 @@ fn oversized_sets_rotate_through_a_window() {
 
 #[test]
 fn aliases_that_fan_out_are_bounded() {
-    // Seven names of twenty aliases each, all to the next name: 20⁷ ways to an end that is not there.
+    // Seven names of twenty aliases each, all to the next name: 20⁷ chains that lead nowhere.
     let items: Vec<_> = (0..140)
         .map(|i| (format!("f{}/{}", i / 20, i % 20), format!(r#"{{"host":"f{}.skydns.test"}}"#, i / 20 + 1)))
         .collect();
@@ -335,10 +335,10 @@ fn lease_bounds_the_ttl() {
     use skyhound_model::{Entry, Key};
     use skyhound_store::{LeaseId, Revision};
     use std::num::NonZeroU32;
-    let ttl = |own: u32, lease: Option<Option<u32>>| {
+    let ttl = |entry_ttl: u32, lease: Option<Option<u32>>| {
         settings().ttl_of(&StoredEntry {
             key: Key::from("/skydns/a"),
-            entry: Entry { ttl: own, ..Entry::default() },
+            entry: Entry { ttl: entry_ttl, ..Entry::default() },
             revision: Revision(1),
             lease: lease.map(|_| LeaseId(1)),
             lease_ttl_s: lease.flatten().and_then(NonZeroU32::new),

@@ -1,52 +1,28 @@
-//! What other servers have to be asked: as values, so that [`super::answer()`] stays without I/O.
+//! The queries that other servers have to answer, as values, so that [`super::answer()`] has no I/O.
 //!
-//! Owns: which names are asked outside, of whom, and how many for one question. Does not own: asking
-//! ([`super::forwarder`]) nor for which clients.
+//! Owns: which names are queried upstream, at which servers, and how many for one question. Does not own: sending the
+//! queries ([`super::forwarder`]) nor the clients for which they are sent.
 //!
-//! Stub zones: entries below `stub.dns.<zone>` name the servers of another zone. For `internal.example.com`
-//! they stand at `<label>.internal.example.com.stub.dns.<zone>`, the host an address, the port 53 unless said.
-//! `SkyDNS` asks them before it looks into the store. Here the store comes first: of a stub zone within one of ours
-//! only the names that are not in the store are theirs, so that one key written wrong hides nothing.
+//! Stub zones: entries below `stub.dns.<zone>` name the servers of another zone. For `internal.example.com` their names
+//! are `<label>.internal.example.com.stub.dns.<zone>`, the host an address, the port 53 by default. `SkyDNS` queries
+//! them before it reads the store. Here the store comes first: of a stub zone within a zone of this server only the
+//! names that are not in the store are delegated, so that one wrong key hides nothing.
 
-use super::answer::Question;
-use super::rrset::Sections;
+use super::response::{Question, ResponsePart, UpstreamQuery};
+use super::sections::Sections;
 use super::settings::DnsSettings;
-use hickory_proto::rr::{Name as WireName, RecordType};
+use hickory_proto::rr::Name as WireName;
 use skyhound_core::catalog::{Node, Snapshot};
 use skyhound_model::{Host, Label, Name};
 use std::net::SocketAddr;
 
-/// How many names and types are asked outside to make one answer whole. A subtree of a hundred names that
-/// lead out must not make one datagram into two hundred.
+/// The limit of upstream queries that complete one response. A subtree of a hundred names out of the zones must not
+/// turn one datagram into two hundred.
 pub const UPSTREAM_QUERIES_MAX: usize = 8;
-/// The port of DNS.
+/// The default port of a stub zone's server.
 const PORT: u16 = 53;
 
-/// One question for other servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamQuery {
-    /// The name.
-    pub name: WireName,
-    /// The type.
-    pub qtype: RecordType,
-    /// Whom: the servers of a stub zone, or `None` for those of `--nameserver`.
-    pub servers: Option<Vec<SocketAddr>>,
-    /// What becomes of what they say.
-    pub part: ResponsePart,
-}
-
-/// What becomes of what other servers say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponsePart {
-    /// It is the answer.
-    Whole,
-    /// It goes behind the alias that led there.
-    Answer,
-    /// It goes into the additional section.
-    Additional,
-}
-
-/// The question as a whole, when its name is in none of the zones.
+/// The query for a question whose name is in none of the zones; `None` if no server may be queried for it.
 pub(super) fn whole_question(
     snapshot: &Snapshot,
     settings: &DnsSettings,
@@ -62,15 +38,16 @@ pub(super) fn whole_question(
     Some(UpstreamQuery { name: question.name.clone(), qtype: question.qtype, servers, part: ResponsePart::Whole })
 }
 
-/// What a stub zone within one of ours makes of a name that is not in the store.
+/// The relation of a name that is not in the store to the stub zones within the zone.
 pub(super) enum StubZone {
-    /// It is for the stub zone's servers to say.
+    /// The name is in a stub zone, whose servers are queried.
     Delegated(UpstreamQuery),
-    /// It is there, for the stub zone that is below it: NXDOMAIN would deny that too (RFC 8020).
+    /// The name is above a stub zone: NXDOMAIN would deny that too (RFC 8020).
     EmptyNonTerminal,
 }
 
-/// What that is for a question in `zone`. In a signed zone there is none: what others say there is signed by nobody.
+/// The stub zone that a question in `zone` is about. A signed zone has none, because upstream records in it would be
+/// unsigned.
 pub(super) fn stub_zone(
     snapshot: &Snapshot,
     settings: &DnsSettings,
@@ -95,12 +72,12 @@ pub(super) fn stub_zone(
     stub_roots(snapshot, settings).any(leads_to_stub).then_some(StubZone::EmptyNonTerminal)
 }
 
-/// Where the stub zones stand, if there are any.
+/// The nodes `stub.dns.<zone>` of all zones that have one.
 pub(super) fn stub_roots<'s>(snapshot: &'s Snapshot, settings: &'s DnsSettings) -> impl Iterator<Item = &'s Node> {
     settings.zones.iter().filter_map(|zone| Some(&**snapshot.node(zone)?.child(b"dns")?.child(b"stub")?))
 }
 
-/// What is missing from an answer of ours: what is behind aliases and targets that lead out of the zones.
+/// The queries that complete an answer: for aliases and targets out of the zones.
 pub(super) fn completing_queries(settings: &DnsSettings, sections: &mut Sections) -> Vec<UpstreamQuery> {
     let answers = sections.answers.take_upstream_needs().into_iter().map(|need| (need, ResponsePart::Answer));
     let additional = sections.additional.take_upstream_needs().into_iter().map(|need| (need, ResponsePart::Additional));
@@ -112,7 +89,7 @@ pub(super) fn completing_queries(settings: &DnsSettings, sections: &mut Sections
         .collect()
 }
 
-/// Whether the servers of `--nameserver` are asked for a name.
+/// Returns whether the servers of `--nameserver` are queried for a name.
 fn is_forwardable(settings: &DnsSettings, name: &WireName) -> bool {
     settings.forward.is_enabled() && name.iter().len() >= usize::from(settings.forward.ndots)
 }
@@ -138,7 +115,7 @@ fn stub_servers(
     best.map(|(_, servers)| servers)
 }
 
-/// The servers that stand one label below a stub zone's name.
+/// The servers of a stub zone: the entries one label below its name.
 fn servers(zone: &Node) -> Vec<SocketAddr> {
     let entries = zone.children().flat_map(|(_, server)| server.own());
     let address = |entry: &skyhound_model::Entry| match entry.host {

@@ -1,18 +1,18 @@
-//! The wire where hickory does not read or write it for us: a message's fixed places, and names between the tree's
-//! form and hickory's.
+//! The parts of the wire format that hickory neither reads nor writes here: the fixed offsets of a message, and the
+//! conversion of names between the tree and hickory.
 //!
-//! The tree keeps labels from the root and folds case; hickory keeps the order and the case of the wire.
-//! Both hold the lengths of RFC 1035 section 3.1, so that neither direction loses anything but case.
+//! The tree stores labels from the root and folds case; hickory keeps the order and the case of the wire. Both enforce
+//! the lengths of RFC 1035 section 3.1, so that neither direction loses anything but case.
 
 use hickory_proto::rr::Name as WireName;
 use skyhound_model::name::{Label, NAME_MAX, NameError};
 
 /// The length of a message's header (RFC 1035 section 4.1.1).
 pub(super) const HEADER: usize = 12;
-/// The option code of extended DNS errors (RFC 8914 section 2). hickory has no name for it yet.
+/// The option code of extended DNS errors (RFC 8914 section 2), which hickory does not define yet.
 pub(super) const EDE: u16 = 15;
 
-/// What is read and written in place, byte by byte: only where datagrams are answered in their own buffer.
+/// The bits that are read and written in place, where datagrams are answered in their own buffer.
 #[cfg(target_os = "linux")]
 pub(super) mod bits {
     /// Flags in the third byte of a header (RFC 1035 section 4.1.1).
@@ -30,22 +30,22 @@ pub(super) mod bits {
     pub(crate) const DNSSEC_OK: u8 = 0x80;
 }
 
-/// A name of the tree, from its labels in the order of the walk down.
+/// A name in hickory's form, from its labels in the tree's order.
 pub(super) fn from_labels<'l>(labels: impl DoubleEndedIterator<Item = &'l Label>) -> WireName {
-    // The tree's own names are in the limits that hickory checks. The root in place of a name that is not
-    // would say "not available" (RFC 2782), which harms less than a panic in the answer path.
+    // The names of the tree are within the limits that hickory checks. The root in place of a name that is not means
+    // "not available" (RFC 2782), which harms less than a panic in the answer path.
     WireName::from_labels(labels.rev().map(Label::as_bytes)).unwrap_or_else(|_| WireName::root())
 }
 
-/// A name as it was asked, as a place in the tree.
+/// A name in the tree's form.
 pub(super) fn to_tree_name(name: &WireName) -> Result<skyhound_model::Name, NameError> {
     let mut labels = name.iter().map(Label::new).collect::<Result<Vec<_>, _>>()?;
     labels.reverse();
     skyhound_model::Name::from_root(labels)
 }
 
-/// Where the question section of a message ends, if all of it is there and no name in it has a pointer, which
-/// nobody uses there.
+/// The end of a message's question section, if the section is complete and no name in it has a pointer, which no
+/// client uses there.
 pub(super) fn questions_end(message: &[u8]) -> Option<usize> {
     let count = u16::from_be_bytes([*message.get(4)?, *message.get(5)?]);
     (0..count).try_fold(HEADER, |from, _| {

@@ -74,7 +74,7 @@ async fn everything_is_had_through_a_strict_resolver() {
         }
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), unbound.log());
-    assert!(daemon.metric("skyhound_dns_truncated_total").await >= 1.0, "the large sets came over TCP");
+    assert!(daemon.metric("skyhound_dns_truncated_responses_total").await >= 1.0, "the large sets came over TCP");
     let log = unbound.log();
     assert!(!log.contains("SERVFAIL"), "{log}");
 }

@@ -73,5 +73,5 @@ async fn the_verb_tells_a_person() {
     let (_, json, _) = run(&["example.org", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["zone"], Value::Null);
     let (code, _, why) = run(&["web", "NOTYPE"]).await;
-    assert!(code == Some(1) && why.contains("is no type such as SRV"), "{why}");
+    assert!(code == Some(1) && why.contains("is not a record type such as SRV"), "{why}");
 }

@@ -47,7 +47,7 @@ async fn who_is_denied_is_refused_over_udp_and_everybody_else_is_not() {
             assert_eq!(answer.status, status, "{from} {rtype}: {answer:?}");
         }
     }
-    assert!((daemon.metric("skyhound_dns_denied_total").await - 4.0).abs() < 0.5);
+    assert!((daemon.metric("skyhound_dns_denied_requests_total").await - 4.0).abs() < 0.5);
 }
 
 #[multi_thread_test]
@@ -105,7 +105,7 @@ async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
         while let Ok(answer) = tokio::time::timeout(A_MOMENT, heard(&flood)).await {
             *if is_cut(&answer) { &mut cut } else { &mut whole } += 1;
         }
-        let limited = daemon.metric("skyhound_dns_rate_limited_total").await;
+        let limited = daemon.metric("skyhound_dns_rate_limited_requests_total").await;
         let over = f64::from(u32::try_from(usize::from(ASKED) - whole).unwrap());
         if (limited - over).abs() < 0.5 { Ok(()) } else { Err(format!("{limited} of {over}")) }
     })

@@ -45,7 +45,7 @@ async fn who_may_not_ask_is_told_so_or_holds_no_connection() {
         assert!(text.contains("status: NXDOMAIN"), "{how}: {text}");
     }
     let text = site.daemon.get("/metrics").await.body;
-    assert!(text.contains("skyhound_dns_streams_ended_total{end=\"denied\"} 2\n"), "{text}");
+    assert!(text.contains("skyhound_dns_closed_connections_total{reason=\"denied\"} 2\n"), "{text}");
 }
 
 #[multi_thread_test]
@@ -58,7 +58,7 @@ async fn many_questions_share_one_connection() {
         let (ok, text) = ask("kdig", addr, &one.repeat(20), None).await;
         assert!(ok && text.lines().filter(|line| *line == "10.0.0.1").count() == 20, "{how}: {text}");
     }
-    assert!(site.daemon.metric("skyhound_dns_streams_ended_total").await <= 2.0, "one of TLS, one of TCP");
+    assert!(site.daemon.metric("skyhound_dns_closed_connections_total").await <= 2.0, "one of TLS, one of TCP");
 }
 
 #[multi_thread_test]

@@ -132,7 +132,7 @@ async fn a_handshake_that_stalls_does_not_hold_its_place() {
     let within = skyhound_dns::settings::STREAM_MESSAGE_TIMEOUT + Duration::from_secs(5);
     let end = tokio::time::timeout(within, tokio::io::AsyncReadExt::read(&mut { stalled }, &mut byte)).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
-    site.daemon.metric("skyhound_dns_streams_ended_total").await;
+    site.daemon.metric("skyhound_dns_closed_connections_total").await;
     let text = site.daemon.get("/metrics").await.body;
-    assert!(text.contains("skyhound_dns_streams_ended_total{end=\"slow\"} 1"), "{text}");
+    assert!(text.contains("skyhound_dns_closed_connections_total{reason=\"receive_timeout\"} 1"), "{text}");
 }

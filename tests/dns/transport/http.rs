@@ -76,7 +76,9 @@ async fn questions_in_requests_are_answered_or_told_what_is_wrong() {
     let untyped = ["-H", "content-type: application/json", "--data-binary", &body, &url];
     let (status, text) = curl(&site, &untyped).await;
     assert!(status == 415 && text.contains("has to be application/dns-message"), "{text}");
-    for (query, why) in [("", "there is no dns="), ("?dns=a%2Bb", "not base64url"), ("?dns=AAAA", "no DNS question")] {
+    for (query, why) in
+        [("", "the query has no dns="), ("?dns=a%2Bb", "not base64url"), ("?dns=AAAA", "is not a DNS request")]
+    {
         let (status, text) = curl(&site, &[&format!("{url}{query}")]).await;
         assert!(status == 400 && text.contains(why), "{query}: {text}");
     }

@@ -17,9 +17,9 @@ mod denial;
 pub mod key;
 pub mod sign;
 
-use super::answer::{Question, Response};
 use super::message::Request;
 use super::negative;
+use super::response::{Question, Response};
 use super::settings::DnsSettings;
 use super::size::{Fit, fit, weighted_shuffle};
 use super::stats::DnsStats;

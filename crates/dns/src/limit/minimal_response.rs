@@ -4,7 +4,7 @@
 //! answers by more than one EDNS option, so that it is of no use to who forges addresses. Does not own: whether
 //! somebody is ([`super::gate`]). Reads no more of a message than the response repeats.
 
-use crate::answer::ExtendedError;
+use crate::response::ExtendedError;
 use crate::wire::bits::{CHECKING_DISABLED, DNSSEC_OK, OPCODE, OPT, RECURSION_DESIRED, RESPONSE, TRUNCATED};
 use crate::wire::{EDE, HEADER, questions_end};
 use hickory_proto::op::ResponseCode;

@@ -21,10 +21,10 @@ mod zone;
 pub use reload::Watch;
 pub use text::ZONE_MAX;
 
-use super::answer::{Question, Response, answer};
+use super::answer::answer;
 use super::negative;
+use super::response::{Question, Response, ResponsePart};
 use super::settings::DnsSettings;
-use super::upstream::ResponsePart;
 use super::wire;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;

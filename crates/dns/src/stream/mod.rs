@@ -13,6 +13,7 @@
 mod connection;
 mod permits;
 
+pub use super::close_reason::CloseReason;
 use super::handler::Handler;
 use super::message::Transport;
 use super::settings::StreamLimits;
@@ -35,63 +36,6 @@ use tracing::{debug, warn};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to end when the daemon stops: time for the answers that are under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client closed it, or it broke.
-    Closed,
-    /// Nothing was asked for as long as [`StreamLimits::idle_timeout`].
-    IdleTimeout,
-    /// A message (or the TLS handshake) did not arrive within [`StreamLimits::message_timeout`].
-    ReceiveTimeout,
-    /// What was sent was not read within [`StreamLimits::send_timeout`].
-    SendTimeout,
-    /// It was idle, and its place was needed for another.
-    Evicted,
-    /// There was no place for it, and nobody idle.
-    Refused,
-    /// Its client may not ask (`--dns-allow`, `--dns-deny`).
-    Denied,
-    /// There was no TLS with it.
-    Handshake,
-    /// What it sent is no DNS.
-    Malformed,
-    /// The daemon stopped.
-    Shutdown,
-}
-
-impl CloseReason {
-    /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 10] = [
-        Self::Closed,
-        Self::IdleTimeout,
-        Self::ReceiveTimeout,
-        Self::SendTimeout,
-        Self::Evicted,
-        Self::Refused,
-        Self::Denied,
-        Self::Handshake,
-        Self::Malformed,
-        Self::Shutdown,
-    ];
-
-    /// As metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::IdleTimeout => "idle",
-            Self::ReceiveTimeout => "slow",
-            Self::SendTimeout => "unread",
-            Self::Evicted => "crowded",
-            Self::Refused => "refused",
-            Self::Denied => "denied",
-            Self::Handshake => "handshake",
-            Self::Malformed => "garbled",
-            Self::Shutdown => "stopped",
-        }
-    }
-}
 
 /// All listeners for streams. Dropped, they end at once.
 pub(super) struct StreamListeners {
