@@ -26,6 +26,8 @@ use tokio::time::timeout;
 /// The time that a peer that closed waits for the answer to its close while its entry is removed. Nearly always the
 /// answer then means that the entry is removed.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The close code of an endpoint that stops (RFC 6455 section 7.4.1).
+const GOING_AWAY: u16 = 1001;
 
 /// The cause of a socket's end.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,7 +111,8 @@ fn finish(app: &App, claim: Option<Claim>, socket: Socket, cause: CloseCause) ->
             let _ = tokio::join!(release(claim, RemovalReason::Deregistered), socket.close(Some((code, &reason))));
         }),
         CloseCause::SendTimeout => Box::pin(async {
-            let reason = "slow consumer: nothing was read within the send timeout; reconnect and request the current state";
+            let reason =
+                "slow consumer: nothing was read within the send timeout; reconnect and request the current state";
             let _ =
                 tokio::join!(release(claim, RemovalReason::Expired), socket.close(Some((CloseCode::Again, reason))));
         }),
@@ -119,7 +122,7 @@ fn finish(app: &App, claim: Option<Claim>, socket: Socket, cause: CloseCause) ->
                 tokio::join!(release(claim, RemovalReason::Expired), socket.close(Some((CloseCode::Again, reason))));
         }),
         CloseCause::Shutdown => Box::pin(async {
-            let close = socket.close(Some((CloseCode::Away, "going away: this daemon is stopping")));
+            let close = socket.close(Some((CloseCode::from(GOING_AWAY), "going away: this daemon is stopping")));
             match (app.on_stop, claim) {
                 (OnStop::Keep, Some(claim)) => {
                     claim.leave_to_lease();

@@ -1,7 +1,7 @@
 //! The connection handler of websockets: it owns one from its 101 to its close, for every frontend with websockets.
 //!
-//! Owns: the select loop ([`serve`]), whose decisions are [`liveness`] (a state machine without I/O) and whose end is
-//! [`close`]. Does not own: the meaning of a message and the messages to send, which are the frontend's
+//! Owns: the select loop ([`serve`]), whose decisions are made in `liveness` (a state machine without I/O) and whose end
+//! is in `close`. Does not own: the meaning of a message and the messages to send, which are the frontend's
 //! ([`ConnectionHandler`]).
 //!
 //! A daemon runs 10,000 to 100,000 of these tasks. They are kept small (a rare future is boxed) and quiet: one wake-up

@@ -63,7 +63,9 @@ impl PublishRequest {
         let services = match (broadcast(fields.remove("broadcast"))?, services) {
             (true, _) => None,
             (false, services) if !services.is_empty() => Some(services),
-            (false, _) => return Err("services and broadcast are missing; give the services, or broadcast: true".into()),
+            (false, _) => {
+                return Err("services and broadcast are missing; give the services, or broadcast: true".into());
+            }
         };
         let body = json!({ "event_type": event_type, "event_body": event_body }).to_string().into();
         Ok(Self { body, services })

@@ -5,8 +5,8 @@
 //! - `POST /etcd/event` publishes an event to the subscribers of services, or to all, on every node ([`event`]).
 //! - `GET /etcd/services`, `/etcd/services/SERVICE`, `/etcd/leader`, `/etcd/version` ([`queries`]).
 //!
-//! Where the original's README and its code differ, this follows the README. A registration is stored in the SkyDNS
-//! layout like every other, in the default category, and under a mirror key where hound-dog's own peers look for it
+//! If the original's README and its code differ, this follows the README. A registration is stored in the SkyDNS layout
+//! like every other, in the default category, and under a mirror key where hound-dog's own peers look for it
 //! (`--hound-dog-namespace`); their entries there count as registered here.
 //!
 //! Modules: [`query`] parses the parameters, [`subscriber`] handles a socket, [`messages`] is the JSON that it sends.

@@ -111,7 +111,9 @@ impl TopicConnection {
     async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
         let published = self.topics.publish(Recipients::Topics(&self.topic), body).await;
         published.map_err(|error| {
-            json!({ "Header": { "Error": format!("the message was not published: {error}") }, "Body": "" }).to_string().into()
+            json!({ "Header": { "Error": format!("the message was not published: {error}") }, "Body": "" })
+                .to_string()
+                .into()
         })
     }
 }

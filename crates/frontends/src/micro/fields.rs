@@ -29,9 +29,7 @@ fn shape(fields: Map<String, Value>) -> Result<Value, InvalidParameter> {
     let mut fields = Fields::new("endpoints", fields);
     let values = fields.list("values")?.into_iter().map(|value| match value {
         Value::Object(fields) => shape(fields),
-        _ => {
-            Err(InvalidParameter::new("endpoints", "has values that are not objects; give {\"name\", \"type\"}"))
-        }
+        _ => Err(InvalidParameter::new("endpoints", "has values that are not objects; give {\"name\", \"type\"}")),
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "name": fields.text("name")?, "type": fields.text("type")?, "values": values }))

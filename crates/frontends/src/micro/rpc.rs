@@ -137,7 +137,9 @@ async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, RpcError
                 CallOutcome::Result(result) => return Ok(result),
                 CallOutcome::Error(error) => return Err(RpcError::from_node(&error)),
                 CallOutcome::Broken(reason) => return Err(RpcError::failed(format!("{address}: {reason}"))),
-                CallOutcome::Unreachable(reason) => tracing::debug!(address, reason, "node is unreachable; trying the next"),
+                CallOutcome::Unreachable(reason) => {
+                    tracing::debug!(address, reason, "node is unreachable; trying the next")
+                }
             }
         }
         let message = format!("none of {} is reachable", addresses.join(", "));
@@ -216,8 +218,8 @@ impl CallRequest {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, RpcError> {
-        let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)
-            .map_err(|e| RpcError::bad(format!("the body is not a JSON object: {e}")))?;
+        let fields: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_slice(body).map_err(|e| RpcError::bad(format!("the body is not a JSON object: {e}")))?;
         // Names match in any case, as in Go.
         let fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
         let text = |name| {

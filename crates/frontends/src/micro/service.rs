@@ -205,10 +205,9 @@ fn add_extra_fields(instance: &mut Instance, extra: &ExtraFields) -> Result<(), 
         details.set_meta(EXTRA_KEY, extra);
     }
     match instance.entry.encode().len() {
-        bytes if bytes > VALUE_MAX => Err(InvalidParameter::new(
-            "the service",
-            format!("is {bytes} bytes as an entry; the limit is {VALUE_MAX}"),
-        )),
+        bytes if bytes > VALUE_MAX => {
+            Err(InvalidParameter::new("the service", format!("is {bytes} bytes as an entry; the limit is {VALUE_MAX}")))
+        }
         _ => Ok(()),
     }
 }
@@ -302,7 +301,11 @@ mod tests {
         let instance = instances(&service).remove(0);
         let details = instance.entry.details.as_ref().unwrap();
         assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1));
-        assert_eq!(instance.entry.host.map(|host| host.to_string()).as_deref(), Some("192.0.2.7"), "the peer's address");
+        assert_eq!(
+            instance.entry.host.map(|host| host.to_string()).as_deref(),
+            Some("192.0.2.7"),
+            "the peer's address"
+        );
     }
 
     #[test]

@@ -41,8 +41,7 @@ pub struct RegisterRequest {
 pub trait RequestBody: DeserializeOwned {
     /// Parses it; an error is a 400 with the reason.
     fn parse(body: &[u8]) -> Result<Self, HttpError> {
-        serde_json::from_slice(body)
-            .map_err(|error| HttpError::bad_request(format!("the body is invalid: {error}")))
+        serde_json::from_slice(body).map_err(|error| HttpError::bad_request(format!("the body is invalid: {error}")))
     }
 }
 
@@ -91,12 +90,12 @@ impl RegisterRequest {
 
 /// Accepts an address that Go's `url.ParseRequestURI` accepts, which the original uses, and `HOST:PORT` with any host.
 fn check_address(address: &str) -> Result<(), InvalidParameter> {
-    let wrong = |problem: String| Err(InvalidParameter::new("address", problem));
+    let reject = |problem: String| Err(InvalidParameter::new("address", problem));
     if address.len() > ADDRESS_MAX {
-        return wrong(format!("is {} bytes; the limit is {ADDRESS_MAX}", address.len()));
+        return reject(format!("is {} bytes; the limit is {ADDRESS_MAX}", address.len()));
     }
     if address.chars().any(|c| c.is_control() || c == ' ') {
-        return wrong(format!("{address:?} has a space or a control character"));
+        return reject(format!("{address:?} has a space or a control character"));
     }
     let scheme = address.split_once(':').is_some_and(|(scheme, rest)| {
         let mut letters = scheme.chars();
@@ -107,7 +106,7 @@ fn check_address(address: &str) -> Result<(), InvalidParameter> {
     if scheme || address.starts_with('/') || host_and_port(address).is_some() {
         return Ok(());
     }
-    wrong(format!("{address:?} is not an address such as http://10.0.0.1:80 or 10.0.0.1:80"))
+    reject(format!("{address:?} is not an address such as http://10.0.0.1:80 or 10.0.0.1:80"))
 }
 
 /// True if DNS can represent the host.
