@@ -1,4 +1,6 @@
-//! What the routes work with: one of each part, shared by all connections.
+//! The state of all routes: one of each part, shared by all connections.
+//!
+//! Owns: the registration permits. Does not own: the parts, which the server creates and stops.
 
 use skyhound_core::catalog::{Catalog, Health, Snapshot};
 use skyhound_core::events::Events;
@@ -12,36 +14,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The parts.
+/// The parts that routes use.
 #[derive(Debug)]
 pub struct App {
-    /// Writes.
+    /// Write path.
     pub registry: Arc<Registry>,
-    /// Reads.
+    /// Read path.
     pub catalog: Arc<Catalog>,
-    /// Who listens.
+    /// Subscriptions to changes.
     pub events: Arc<Events>,
-    /// Messages, and the queues that are left before a stop: those of micro's `/broker`.
+    /// Topics and queue groups of micro's `/broker`; the groups are left before a stop.
     pub topics: Arc<Topics>,
-    /// Custom events of hound-dog's API.
+    /// Topics of hound-dog's custom events.
     pub event_topics: Arc<Topics>,
-    /// How registrations become names.
+    /// Rules by which registrations become names.
     pub naming: Naming,
-    /// `--timeout`: the longest time that a dead peer behind a silent connection stays listed.
+    /// `--timeout`: the longest time that a dead peer stays listed whose connection was not closed.
     pub timeout: Duration,
-    /// See [`OnStop`].
+    /// `--on-stop`.
     pub on_stop: OnStop,
-    /// What its peers may ask.
+    /// Limits of HTTP and websockets.
     pub limits: Limits,
-    /// Counts.
+    /// Counters.
     pub metrics: Arc<Metrics>,
-    /// See [`limits::CONCURRENT_REGISTRATIONS`].
+    /// Limit of concurrent registrations.
     pub registration_permits: RegistrationPermits,
 }
 
 impl App {
-    /// What is known; 503 and this sentence if the store was never read. Nothing known is not the same as nothing
-    /// there.
+    /// The current snapshot; 503 with this message if the store was never read, because an empty answer would mean that
+    /// nothing is registered.
     pub fn loaded_snapshot(&self, message: &'static str) -> Result<Arc<Snapshot>, HttpError> {
         match self.catalog.health() {
             Health::NeverLoaded => Err(HttpError::unavailable(message)),
@@ -50,7 +52,7 @@ impl App {
     }
 }
 
-/// Registrations take turns.
+/// Permits of [`limits::CONCURRENT_REGISTRATIONS`], given in the order of requests.
 #[derive(Debug)]
 pub struct RegistrationPermits(Semaphore);
 
@@ -61,11 +63,11 @@ impl Default for RegistrationPermits {
 }
 
 impl RegistrationPermits {
-    /// A turn, in the order asked; over when dropped.
+    /// Waits for a permit, at most for [`limits::REGISTRATION_WAIT`]. Dropping it gives it back.
     pub async fn acquire(&self) -> Result<SemaphorePermit<'_>, HttpError> {
         match tokio::time::timeout(limits::REGISTRATION_WAIT, self.0.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(HttpError::unavailable("too many registrations are under way; come again")),
+            _ => Err(HttpError::unavailable("too many registrations are in progress; retry later")),
         }
     }
 }

@@ -1,48 +1,48 @@
-//! `a=1&b=2`: the parameters of a request, for every dialect that takes them from its query.
+//! `a=1&b=2`: the parameters of a request, for every frontend that reads them from the query or a form.
 //!
-//! Exact: what can be misread is refused, with a sentence that names the parameter.
-//! - A parameter without a value is one that was not sent.
-//! - One that is sent twice contradicts itself and is refused.
-//! - Unknown parameters are passed over: proxies and newer clients add some.
+//! Parsing is strict: an ambiguous parameter is rejected, with an error that names it.
+//! - A parameter without a value counts as absent.
+//! - A parameter that is given twice contradicts itself and is rejected.
+//! - Unknown parameters are ignored: proxies and newer clients add some.
 
 use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// What was said, each once and not empty.
+/// The parameters of a request: each occurs once and is not empty.
 #[derive(Debug)]
 pub struct Form(BTreeMap<&'static str, String>);
 
 impl Form {
-    /// Reads a query. Parameters that are not `known` go to `other`: the name decoded, the value as it came.
+    /// Parses a query. Parameters that are not `names` go to `other`: the name decoded, the value as received.
     pub fn read(
         query: &str,
-        known: &[&'static str],
+        names: &[&'static str],
         mut other: impl FnMut(&str, &str) -> Result<(), InvalidParameter>,
     ) -> Result<Self, InvalidParameter> {
         let mut values = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).map_err(|problem| InvalidParameter::new("query", problem))?;
-            let Some(known) = known.iter().copied().find(|known| *known == name) else {
+            let Some(parameter) = names.iter().copied().find(|parameter| *parameter == name) else {
                 other(&name, value)?;
                 continue;
             };
-            let value = decode(value).map_err(|problem| InvalidParameter::new(known, problem))?;
-            if !value.is_empty() && values.insert(known, value).is_some() {
-                return Err(InvalidParameter::new(known, "is said twice"));
+            let value = decode(value).map_err(|problem| InvalidParameter::new(parameter, problem))?;
+            if !value.is_empty() && values.insert(parameter, value).is_some() {
+                return Err(InvalidParameter::new(parameter, "is given twice"));
             }
         }
         Ok(Self(values))
     }
 
-    /// Takes a parameter out.
+    /// Removes and returns a parameter.
     pub fn text(&mut self, parameter: &'static str) -> Option<String> {
         self.0.remove(parameter)
     }
 
-    /// Takes a whole number out: decimal digits and nothing else, up to `most`.
+    /// Removes and returns a whole number: decimal digits and nothing else, up to `max`.
     pub fn number<N: FromStr + Display>(
         &mut self,
         parameter: &'static str,
@@ -57,7 +57,7 @@ impl Form {
     }
 }
 
-/// `application/x-www-form-urlencoded`, as clients write queries: `+` is a space, `%XX` a byte of UTF-8.
+/// Decodes `application/x-www-form-urlencoded`, the encoding of queries: `+` is a space, `%XX` a byte of UTF-8.
 pub fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -71,7 +71,7 @@ pub fn decode(text: &str) -> Result<String, String> {
             other => other,
         });
     }
-    String::from_utf8(bytes).map_err(|_| format!("is {text:?}, and that is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| format!("is {text:?}, which is not UTF-8"))
 }
 
 fn hex(digit: u8) -> Option<u8> {

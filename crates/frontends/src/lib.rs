@@ -1,8 +1,12 @@
-//! The protocols that peers speak, each a translation and nothing more: parse, one call, reply.
+//! The protocols in front of the registry, one module and one cargo feature each. A frontend is a translation: parse,
+//! one call, reply.
 //!
-//! A dialect owns its spelling and its quirks, and what its peers hear. It does not own what a registration
-//! means ([`skyhound_model::instance`]) nor what becomes of it ([`skyhound_core::registry`]), and never sees the store.
-//! Errors become answers here, once for all of them.
+//! Owns: the syntax and the deviations of each protocol, its error responses, and the connections of its clients
+//! ([`connection`]). Does not own: the meaning of a registration ([`skyhound_model::instance`]), its entry and claim
+//! ([`skyhound_core::registry`]), and the store, which no frontend sees.
+//!
+//! Shared parts, in the order in which a request meets them: [`app`] (the state of all routes), [`form`] (parameters),
+//! [`error`] (errors as responses), [`connection`] (held websockets), [`pick`] (one instance of several).
 
 pub mod app;
 pub mod connection;
@@ -28,7 +32,7 @@ use skyhound_model::Instance;
 use skyhound_net::{HttpError, Peer, Route};
 use std::sync::Arc;
 
-/// The routes of all frontends that are compiled in, but for seaport, which is no HTTP.
+/// The routes of all frontends that are compiled in, except seaport, which does not speak HTTP.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let frontends: &[fn(&Arc<App>) -> Vec<Route>] = &[
         #[cfg(feature = "skyapi")]
@@ -45,31 +49,31 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     frontends.iter().flat_map(|routes| routes(app)).collect()
 }
 
-/// Begins nothing that the stop would end at once.
+/// Rejects a request for something that the daemon's stop would end at once.
 pub fn ensure_running(peer: &Peer) -> Result<(), HttpError> {
     if peer.permit.is_stopping() {
-        return Err(HttpError::unavailable("this daemon is stopping; try another one, or this one again"));
+        return Err(HttpError::unavailable("this daemon is stopping; retry here or at another daemon"));
     }
     Ok(())
 }
 
-/// Registers, in turn, and counts what became of it.
-pub async fn register(app: &App, dialect: &'static str, instance: Instance) -> Result<Claim, HttpError> {
+/// Registers an instance once there is a registration permit, and counts the outcome.
+pub async fn register(app: &App, frontend: &'static str, instance: Instance) -> Result<Claim, HttpError> {
     let _permit =
-        app.registration_permits.acquire().await.inspect_err(|_| app.metrics.registration(dialect, "unavailable"))?;
+        app.registration_permits.acquire().await.inspect_err(|_| app.metrics.registration(frontend, "unavailable"))?;
     match app.registry.register(instance).await {
         Ok(claim) => {
-            app.metrics.registration(dialect, "ok");
+            app.metrics.registration(frontend, "ok");
             Ok(claim)
         }
         Err(error) => {
-            app.metrics.registration(dialect, outcome(&error));
+            app.metrics.registration(frontend, outcome(&error));
             Err(error::refused(error))
         }
     }
 }
 
-/// What became of a registration, in one word, for [`skyhound_net::metrics::Metrics::registration`].
+/// The outcome of a failed registration: the label of [`skyhound_net::metrics::Metrics::registration`].
 pub fn outcome(error: &RegisterError) -> &'static str {
     match error {
         RegisterError::Unavailable(_) => "unavailable",

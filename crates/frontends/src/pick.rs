@@ -1,11 +1,11 @@
-//! One instance of several, for dialects that answer with one.
+//! The choice of one instance, for frontends that answer with one.
 
 use skyhound_core::catalog::StoredEntry;
 use skyhound_model::instance::{DEFAULT_PRIORITY, DEFAULT_WEIGHT};
 use std::sync::Arc;
 
-/// One of the lowest priority, each as often as its weight says (RFC 2782). What weighs nothing is chosen where
-/// nothing else is left.
+/// Picks an instance of the lowest priority, each in proportion to its weight (RFC 2782). An instance of weight 0 is
+/// chosen only where all have it.
 pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<StoredEntry>>) -> Option<&'s Arc<StoredEntry>> {
     let mut best: Vec<&Arc<StoredEntry>> = Vec::new();
     for instance in instances {
@@ -16,11 +16,11 @@ pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<StoredEntry>>) -> Option
         }
         best.push(instance);
     }
-    let all: u64 = best.iter().map(|instance| weight(instance)).sum();
-    if all == 0 {
+    let total: u64 = best.iter().map(|instance| weight(instance)).sum();
+    if total == 0 {
         return fastrand::choice(best);
     }
-    let mut draw = fastrand::u64(..all);
+    let mut draw = fastrand::u64(..total);
     best.into_iter().find(|instance| {
         let chosen = draw < weight(instance);
         draw = draw.saturating_sub(weight(instance));
@@ -28,7 +28,8 @@ pub fn pick<'s>(instances: impl Iterator<Item = &'s Arc<StoredEntry>>) -> Option
     })
 }
 
-/// An entry that says none is one of somebody who did not care: as if registered without.
+/// The priority of an entry. One without details and without a priority was written by another program, and counts as
+/// registered without: it gets the default.
 fn priority(stored: &StoredEntry) -> u16 {
     if stored.entry.priority == 0 && stored.entry.details.is_none() { DEFAULT_PRIORITY } else { stored.entry.priority }
 }
@@ -60,10 +61,10 @@ mod tests {
 
     #[test]
     fn the_lowest_priority_is_picked_by_weight() {
-        let all = [stored(1, 5, 100), stored(2, 1, 75), stored(3, 1, 25), stored(4, 1, 0)];
+        let instances = [stored(1, 5, 100), stored(2, 1, 75), stored(3, 1, 25), stored(4, 1, 0)];
         let mut times = [0; 5];
         for _ in 0..4000 {
-            times[usize::from(pick(all.iter()).unwrap().entry.port)] += 1;
+            times[usize::from(pick(instances.iter()).unwrap().entry.port)] += 1;
         }
         assert_eq!((times[1], times[4]), (0, 0));
         // 1,000 are expected, with a deviation of 27.

@@ -74,7 +74,7 @@ async fn a_silent_peer_is_dropped_and_hears_why() {
     assert_eq!(peer.told().await, Frame::Close(1011, "no pong within 500ms".into()));
     assert!(began.elapsed() >= Duration::from_millis(500), "it had its time: {:?}", began.elapsed());
     daemon.holds(0, 0).await;
-    daemon.counted(r#"skyhound_releases_total{dialect="skyapi",outcome="pong missed"} 1"#).await;
+    daemon.counted(r#"skyhound_releases_total{dialect="skyapi",outcome="pong_missed"} 1"#).await;
 }
 
 #[tokio::test]
@@ -136,8 +136,8 @@ async fn texts_that_mean_nothing_are_answered_and_change_nothing() {
     let mut peer = daemon.connect().await;
     peer.provide("service=foo&port=1").await;
     for (text, sentence) in [
-        ("hello", "ERROR: that is no JSON object"),
-        (r#"{"op":"jump"}"#, "ERROR: there is no op \"jump\""),
+        ("hello", "ERROR: the frame is not a JSON object"),
+        (r#"{"op":"jump"}"#, "ERROR: op is \"jump\", which is unknown"),
         (r#"{"op":"update","weight":65536}"#, "ERROR: weight is 65536; give a whole number from 0 to 65535"),
         (r#"{"op":"update","priority":1,"weight":"10"}"#, "ERROR: weight is \"10\""),
     ] {
@@ -157,7 +157,7 @@ async fn texts_that_mean_nothing_are_answered_and_change_nothing() {
             other => break other,
         }
     };
-    assert_eq!(close, Frame::Close(1008, "too many frames that mean nothing here".into()));
+    assert_eq!(close, Frame::Close(1008, "too many invalid messages".into()));
     daemon.holds(0, 0).await;
 }
 
@@ -166,7 +166,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
     let daemon = Daemon::start().await;
     let large = vec![b'x'; 16 * 1024 + 1];
     for (first, payload, code, sentence) in [
-        (BINARY, b"binary".as_slice(), 1003, "binary frames mean nothing here; send JSON as text"),
+        (BINARY, b"binary".as_slice(), 1003, "binary frames are not supported; send JSON in text frames"),
         (TEXT, &large, 1009, "a frame is over 16384 bytes, and that is the most"),
         (TEXT, b"\xff\xff", 1007, "a text is not UTF-8"),
         (0x83, b"", 1002, ""),

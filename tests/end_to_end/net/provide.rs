@@ -68,7 +68,7 @@ async fn bad_parameters_are_400_and_write_nothing() {
         ("service=foo&port=1&priority=-1", "priority is \"-1\""),
         ("service=foo&port=1&weight=70000", "weight is \"70000\""),
         ("service=foo&port=1&weight=1e3", "weight is \"1e3\""),
-        ("service=foo&port=1&port=2", "port is said twice"),
+        ("service=foo&port=1&port=2", "port is given twice"),
         ("service=../../x&port=1", "service \"/x\" has '/'"),
         ("service=a/b&port=1", "service \"a/b\" has '/'"),
         ("service=a%2Fb&port=1", "service \"a/b\" has '/'"),

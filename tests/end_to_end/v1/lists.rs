@@ -90,9 +90,9 @@ async fn wrong_questions_hear_why() {
     let daemon = Daemon::start(&[]).await;
     for (target, why) in [
         ("/v1/instances?version=new", "version is \"new\", and that is no range of versions"),
-        ("/v1/instances?version=1&version=2", "version is said twice"),
-        ("/v1/instances?service=%ff", "service is \"%ff\", and that is not UTF-8"),
-        ("/v1/watch?last-event-id=soon", "last-event-id is wrong: \"soon\" is no position"),
+        ("/v1/instances?version=1&version=2", "version is given twice"),
+        ("/v1/instances?service=%ff", "service is \"%ff\", which is not UTF-8"),
+        ("/v1/watch?last-event-id=soon", "last-event-id is invalid: \"soon\" is no position"),
     ] {
         let answer = daemon.get(target).await;
         assert_eq!(answer.status, 400, "{target}");

@@ -43,10 +43,10 @@ pub async fn what_is_asked_wrongly_hears_why(site: Site) {
         }
     }
     for (body, names) in [
-        ("", "no JSON"),
-        ("{\"event_type\":", "no JSON"),
-        ("\u{fffd}", "no JSON"),
-        ("[]", "no JSON object"),
+        ("", "not JSON"),
+        ("{\"event_type\":", "not JSON"),
+        ("\u{fffd}", "not JSON"),
+        ("[]", "not a JSON object"),
         ("{}", "event_type"),
         (r#"{"event_type":"","services":["a"]}"#, "event_type"),
         (r#"{"event_type":1,"services":["a"]}"#, "event_type"),

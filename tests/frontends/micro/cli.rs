@@ -43,7 +43,7 @@ async fn the_command_line() {
     let (_, err, code) = micro(&site, program, &["register", "service", "{}"]).await;
     assert!(code == Some(1) && err.contains("nodes is empty"), "{err}");
     let (_, err, code) = micro(&site, program, &["query", "foo", "Say.Hello"]).await;
-    assert!(code == Some(1) && err.contains("error calling foo.Say.Hello: there is no node"), "{err}");
+    assert!(code == Some(1) && err.contains("error calling foo.Say.Hello: service \"foo\" has no nodes"), "{err}");
     let (_, err, code) = micro(&site, program, &["query", "foo", "Say.Hello", "{"]).await;
     assert!(code == Some(1) && err.contains("no JSON"), "{err}");
     assert_eq!(micro(&site, program, &["list"]).await.2, Some(2));
@@ -65,5 +65,5 @@ async fn calls_and_health() {
     assert_eq!(micro(&site, program, &["health", "say"]).await, (well.clone(), String::new(), Some(0)));
     register(&site, &node("say", "say-2", 1)).await;
     let (out, _, code) = micro(&site, program, &["health", "say"]).await;
-    assert!(out.contains("ok\n") && out.contains("none of 127.0.0.1:1 can be reached") && code == Some(1), "{out}");
+    assert!(out.contains("ok\n") && out.contains("none of 127.0.0.1:1 is reachable") && code == Some(1), "{out}");
 }

@@ -68,13 +68,13 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
     let deep = "[".repeat(200);
     let big = format!(r#"{{"name":"a","nodes":[{{"port":1}}],"metadata":{{"x":"{}"}}}}"#, "y".repeat(70_000));
     for (body, status, why) in [
-        ("", 400, "the body is no JSON"),
-        ("{\"name\":\"a\"", 400, "the body is no JSON"),
-        (deep.as_str(), 400, "the body is no JSON: recursion limit exceeded"),
-        ("null", 400, "the body is JSON, but no object"),
+        ("", 400, "the body is not JSON"),
+        ("{\"name\":\"a\"", 400, "the body is not JSON"),
+        (deep.as_str(), 400, "the body is not JSON: recursion limit exceeded"),
+        ("null", 400, "the body is not a JSON object"),
         ("{\"name\":\"a\"}", 400, "nodes is empty"),
         ("{\"name\":\"a\",\"nodes\":[]}", 400, "nodes is empty"),
-        ("{\"name\":\"a\",\"nodes\":[null]}", 400, "nodes has one that is no object"),
+        ("{\"name\":\"a\",\"nodes\":[null]}", 400, "nodes has an element that is not an object"),
         ("{\"name\":\"\",\"nodes\":[{\"port\":1}]}", 400, "service is missing"),
         ("{\"name\":\"../x\",\"nodes\":[{\"port\":1}]}", 400, "service"),
         ("{\"name\":\"*\",\"nodes\":[{\"port\":1}]}", 400, "service"),
@@ -104,8 +104,8 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
         (r#"{"name":"a"}"#, 400, "nodes is empty"),
         (r#"{"name":"a","nodes":[]}"#, 400, "nodes is empty"),
         (r#"{"nodes":[{"id":"x"}]}"#, 400, "service is missing"),
-        ("{\"name\"", 400, "the body is no JSON"),
-        ("", 400, "the body is no JSON"),
+        ("{\"name\"", 400, "the body is not JSON"),
+        ("", 400, "the body is not JSON"),
         (big.as_str(), 413, "the request's body is over 65536 bytes"),
     ] {
         let gone = send(&site, "DELETE", "/registry", "application/json", body).await;

@@ -153,12 +153,12 @@ async fn what_goes_wrong_is_said() {
     let site = Site::memory(&[]).await;
     let large = said(&format!("{{\"result\":\"{}\"}}", "x".repeat(5 << 20)));
     for (answer, why) in [
-        (said("hello"), "it answered 200 OK and no JSON-RPC"),
-        (said("[]"), "it answered 200 OK and no JSON-RPC"),
+        (said("hello"), "the response has status 200 OK and is not JSON-RPC"),
+        (said("[]"), "the response has status 200 OK and is not JSON-RPC"),
         (Vec::new(), "connection"),
         (b"SSH-2.0-x\r\n".to_vec(), "invalid HTTP version"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_vec(), "its answer ended early"),
-        (large, "its answer is over 4194304 bytes, and that is the most"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_vec(), "the response ended early"),
+        (large, "the response exceeds the limit of 4194304 bytes"),
     ] {
         let address = raw(answer).await.to_string();
         let (status, id, detail) = error(&call(&site, &json!({"address": address, "method": "M"})).await);
@@ -166,15 +166,15 @@ async fn what_goes_wrong_is_said() {
         assert!(detail.starts_with(&address) && detail.contains(why), "{detail}");
     }
     for (body, status, why) in [
-        (json!({"service": "nobody", "method": "M"}), 404, "there is no node of \"nobody\""),
-        (json!({"service": "../x", "method": "M"}), 404, "there is no node"),
+        (json!({"service": "nobody", "method": "M"}), 404, "service \"nobody\" has no nodes"),
+        (json!({"service": "../x", "method": "M"}), 404, "service \"../x\" has no nodes"),
         (json!({"method": "M"}), 400, "service is missing"),
         (json!({"service": "a"}), 400, "method is missing"),
-        (json!({"service": "a", "method": "M", "request": "{"}), 400, "request is no JSON"),
-        (json!({"service": [], "method": "M"}), 400, "service is no string"),
-        (json!([]), 400, "the body is no JSON object"),
+        (json!({"service": "a", "method": "M", "request": "{"}), 400, "request is not JSON"),
+        (json!({"service": [], "method": "M"}), 400, "service is not a string"),
+        (json!([]), 400, "the body is not a JSON object"),
         (json!({"address": "no port", "method": "M"}), 400, "address is \"no port\"; give HOST:PORT"),
-        (json!({"address": "http://user@h:1/../x y", "method": "M"}), 500, "none of h:1 can be reached"),
+        (json!({"address": "http://user@h:1/../x y", "method": "M"}), 500, "none of h:1 is reachable"),
     ] {
         let answer = call(&site, &body).await;
         let (code, _, detail) = error(&answer);
@@ -220,7 +220,7 @@ async fn calls_at_a_time_have_a_limit() {
     }
     let more = call(&site, &json!({"address": silent.to_string(), "method": "M"})).await;
     let (status, id, detail) = error(&more);
-    assert_eq!((status, id.as_str(), detail.starts_with("256 calls are under way")), (503, "go.micro.client", true));
+    assert_eq!((status, id.as_str(), detail.starts_with("256 calls are in progress")), (503, "go.micro.client", true));
     assert!(more.header("retry-after").is_some());
     drop(callers);
     for (mut node, _) in nodes {

@@ -92,15 +92,15 @@ pub async fn one_goodbye_is_one_instance(site: Site) {
 pub async fn bad_requests_hear_why(site: Site) {
     let long = "x".repeat(64);
     for (path, body, status, why) in [
-        ("/register", "{".to_owned(), 400, "the body is not what it should be"),
+        ("/register", "{".to_owned(), 400, "the body is invalid"),
         ("/register", "{}".to_owned(), 400, "missing field `name`"),
         ("/register", r#"{"name":""}"#.to_owned(), 400, "service"),
         ("/register", r#"{"name":"a b"}"#.to_owned(), 400, "service \"a b\" has ' '"),
         ("/register", format!(r#"{{"name":"{long}"}}"#), 400, "service"),
-        ("/register", r#"{"name":"a","address":"localhost"}"#.to_owned(), 400, "is no address"),
+        ("/register", r#"{"name":"a","address":"localhost"}"#.to_owned(), 400, "is not an address"),
         ("/register", r#"{"name":"a","port":"http"}"#.to_owned(), 400, "port is \"http\""),
         ("/register", format!(r#"{{"name":"a","x":"{}"}}"#, "x".repeat(70_000)), 413, "the most"),
-        ("/lookup", "[]".to_owned(), 400, "the body is not"),
+        ("/lookup", "[]".to_owned(), 400, "the body is invalid"),
         ("/lookup", "{}".to_owned(), 400, "missing field `name`"),
         ("/heartbeat", r#"{"id":7}"#.to_owned(), 400, "invalid type"),
         ("/deregister", "{}".to_owned(), 400, "missing field `id`"),

@@ -1,76 +1,79 @@
-//! `POST /etcd/event`: `{"event_type","event_body","services":[…],"broadcast":bool}` → a message to each service's
-//! listeners, or to everybody's.
+//! `POST /etcd/event`: `{"event_type","event_body","services":[…],"broadcast":bool}` → a message to the subscribers of
+//! each service, or to all subscribers.
 //!
-//! As the original, 500 when it could not be propagated. With `broadcast` it goes out once, whatever `services` says.
+//! As in the original, the status is 500 when the event could not be published. With `broadcast` it is published once,
+//! regardless of `services`.
 
 use super::{HoundDogState, query};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
-use skyhound_core::topics::{MESSAGE_MAX, PublishError, Recipients};
+use skyhound_core::topics::{MESSAGE_MAX, PublishError, Recipients, TOPICS_MAX};
 use skyhound_net::limits::REGISTRATION_WAIT;
 use skyhound_net::route::{self, excerpt};
 use skyhound_net::{HttpError, Limits, Reply, Request, http};
 use std::sync::Arc;
 use tokio::time::timeout;
 
-/// Requests that are read at a time, as each may be [`MESSAGE_MAX`] long.
+/// Limit of requests that are read at a time, because each may be [`MESSAGE_MAX`] long.
 pub const CONCURRENT_MAX: usize = 64;
 
-/// An event to be said.
+/// A request to publish an event.
 #[derive(Debug, PartialEq, Eq)]
 struct PublishRequest {
     body: Bytes,
-    /// Everybody without any.
+    /// The services whose subscribers receive it; `None` means all subscribers.
     services: Option<Vec<String>>,
 }
 
-/// Says it.
+/// Handles `/etcd/event`.
 pub(super) async fn publish(state: Arc<HoundDogState>, request: Request) -> Result<Reply, HttpError> {
     let Ok(Ok(_permit)) = timeout(REGISTRATION_WAIT, state.events.acquire()).await else {
-        return Err(HttpError::unavailable("too many events are under way; come again"));
+        return Err(HttpError::unavailable("too many events are in progress; retry later"));
     };
-    // What is published is never longer than what was sent.
+    // A published message is never longer than its request.
     let limits = Limits { body_bytes: MESSAGE_MAX, ..state.app.limits };
     let publication =
-        PublishRequest::read(&http::read_body(request, &limits).await?).map_err(HttpError::bad_request)?;
-    let to = publication.services.as_ref().map_or(Recipients::All, |services| Recipients::Topics(services));
-    state.topics.publish(to, publication.body).await.map_err(|error| {
+        PublishRequest::parse(&http::read_body(request, &limits).await?).map_err(HttpError::bad_request)?;
+    let recipients = publication.services.as_ref().map_or(Recipients::All, |services| Recipients::Topics(services));
+    state.topics.publish(recipients, publication.body).await.map_err(|error| {
         let status = match error {
             PublishError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             PublishError::Unavailable(_) | PublishError::Rejected(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        HttpError::new(status, format!("the event is not propagated: {error}"))
+        HttpError::new(status, format!("the event was not published: {error}"))
     })?;
     Ok(route::text(StatusCode::OK, ""))
 }
 
 impl PublishRequest {
-    /// Reads a body; otherwise a sentence for the peer. Unknown fields are passed over, `null` is as good as nothing.
-    fn read(body: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))?;
+    /// Parses a body; an error is a message for the peer. Unknown fields are ignored, and `null` counts as absent.
+    fn parse(body: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
         let Value::Object(mut fields) = value else {
             return Err(
-                r#"the body is no JSON object; send {"event_type":"…","event_body":"…","services":["…"]}"#.into()
+                r#"the body is not a JSON object; send {"event_type":"…","event_body":"…","services":["…"]}"#.into()
             );
         };
         fields.retain(|_, value| !value.is_null());
         let event_type = text(&mut fields, "event_type")?.filter(|text| !text.is_empty());
-        let event_type = event_type.ok_or("event_type is missing; say what kind of event it is")?;
+        let event_type = event_type.ok_or("event_type is missing; name the type of the event")?;
         let event_body = text(&mut fields, "event_body")?.unwrap_or_default();
         let services = services(fields.remove("services"))?;
         let services = match (broadcast(fields.remove("broadcast"))?, services) {
             (true, _) => None,
             (false, services) if !services.is_empty() => Some(services),
-            (false, _) => return Err("services and broadcast are missing; say to whom the event goes".into()),
+            (false, _) => {
+                return Err("services and broadcast are missing; give the services, or broadcast: true".into());
+            }
         };
         let body = json!({ "event_type": event_type, "event_body": event_body }).to_string().into();
         Ok(Self { body, services })
     }
 }
 
-fn type_error(field: &str, value: &Value, wants: &str) -> String {
-    format!("{field} is {}; give {wants}", excerpt(&value.to_string()))
+fn type_error(field: &str, value: &Value, expected: &str) -> String {
+    format!("{field} is {}; give {expected}", excerpt(&value.to_string()))
 }
 
 fn text(fields: &mut Map<String, Value>, field: &str) -> Result<Option<String>, String> {
@@ -81,23 +84,19 @@ fn text(fields: &mut Map<String, Value>, field: &str) -> Result<Option<String>, 
     }
 }
 
-/// `services`, at most as many as go into one publication ([`query::MONITOR_MAX`] is more).
+/// Parses `services`, at most as many as one publication may have ([`query::MONITOR_MAX`] is more).
 fn services(value: Option<Value>) -> Result<Vec<String>, String> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let names = value.as_array().and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
     let names = names.ok_or_else(|| type_error("services", &value, "a list of names"))?;
     let names = query::parse_services("services", names).map_err(|invalid| invalid.to_string())?;
-    if names.len() > skyhound_core::topics::TOPICS_MAX {
-        return Err(format!(
-            "services has {} names, and {} is the most",
-            names.len(),
-            skyhound_core::topics::TOPICS_MAX
-        ));
+    if names.len() > TOPICS_MAX {
+        return Err(format!("services has {} names; the limit is {TOPICS_MAX}", names.len()));
     }
     Ok(names)
 }
 
-/// `broadcast`: the README has a number by a slip, the code a boolean; both are taken.
+/// Parses `broadcast`. The original's README has a number by mistake and its code a boolean; both are accepted.
 fn broadcast(value: Option<Value>) -> Result<bool, String> {
     match value {
         None => Ok(false),
@@ -111,32 +110,32 @@ fn broadcast(value: Option<Value>) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> (String, Option<Vec<String>>) {
-        let publication = PublishRequest::read(body.as_bytes()).unwrap();
+    fn parse(body: &str) -> (String, Option<Vec<String>>) {
+        let publication = PublishRequest::parse(body.as_bytes()).unwrap();
         (String::from_utf8(publication.body.to_vec()).unwrap(), publication.services)
     }
 
     #[test]
-    fn a_publication_has_a_body_and_an_audience() {
+    fn a_publication_has_a_body_and_recipients() {
         let body = |text: &str| format!(r#"{{"event_type":"t","event_body":"{text}"}}"#);
         let services = Some(vec!["a".to_owned(), "b".to_owned()]);
-        assert_eq!(read(r#"{"event_type":"t","event_body":"x","services":["a","b","A"]}"#), (body("x"), services));
+        assert_eq!(parse(r#"{"event_type":"t","event_body":"x","services":["a","b","A"]}"#), (body("x"), services));
         for broadcast in ["true", "1", "-1"] {
-            assert_eq!(read(&format!(r#"{{"event_type":"t","broadcast":{broadcast},"services":["a"]}}"#)).1, None);
+            assert_eq!(parse(&format!(r#"{{"event_type":"t","broadcast":{broadcast},"services":["a"]}}"#)).1, None);
         }
         for broadcast in ["false", "0", "null"] {
-            let publication = read(&format!(r#"{{"x":1,"services":["a"],"event_type":"t","broadcast":{broadcast}}}"#));
+            let publication = parse(&format!(r#"{{"x":1,"services":["a"],"event_type":"t","broadcast":{broadcast}}}"#));
             assert_eq!(publication, (body(""), Some(vec!["a".to_owned()])));
         }
     }
 
     #[test]
-    fn invalid_publications_are_refused_with_a_reason() {
+    fn invalid_publications_are_rejected_with_a_reason() {
         let many = serde_json::to_string(&(0..101).map(|n| n.to_string()).collect::<Vec<_>>()).unwrap();
-        for (body, sentence) in [
-            ("", "the body is no JSON: EOF"),
-            ("{", "the body is no JSON: EOF"),
-            (r#"["event_type"]"#, "the body is no JSON object; send"),
+        for (body, message) in [
+            ("", "the body is not JSON: EOF"),
+            ("{", "the body is not JSON: EOF"),
+            (r#"["event_type"]"#, "the body is not a JSON object; send"),
             ("{}", "event_type is missing"),
             (r#"{"event_type":""}"#, "event_type is missing"),
             (r#"{"event_type":null}"#, "event_type is missing"),
@@ -148,12 +147,12 @@ mod tests {
             (r#"{"event_type":"t","services":["a",1]}"#, "services is [\"a\",1]; give a list of names"),
             (r#"{"event_type":"t","services":[""]}"#, "services has an empty name"),
             (r#"{"event_type":"t","services":["a/b"]}"#, "services has '/' in \"a/b\""),
-            (&format!(r#"{{"event_type":"t","services":{many}}}"#), "services has 101 names, and 100 is the most"),
+            (&format!(r#"{{"event_type":"t","services":{many}}}"#), "services has 101 names; the limit is 100"),
             (r#"{"event_type":"t","broadcast":"yes"}"#, "broadcast is \"yes\"; give true or false"),
             (r#"{"event_type":"t","broadcast":1.5}"#, "broadcast is 1.5; give true or false"),
         ] {
-            let error = PublishRequest::read(body.as_bytes()).unwrap_err();
-            assert!(error.starts_with(sentence), "{body}: {error}");
+            let error = PublishRequest::parse(body.as_bytes()).unwrap_err();
+            assert!(error.starts_with(message), "{body}: {error}");
         }
     }
 }

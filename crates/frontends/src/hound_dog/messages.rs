@@ -1,8 +1,8 @@
-//! What sockets and lists say: `{"namespace": …, "body": …}`, and `{"ip","port"}` for an instance.
+//! The JSON that sockets and lists send: `{"namespace": …, "body": …}`, and `{"ip","port"}` for an instance.
 //!
-//! `namespace` is the service, in lower case, as its README has it (its code says the key's prefix, which tells a
-//! listener of two services nothing); `*` for what is said to everybody. A body that was said is an object, where
-//! its code has the object's text.
+//! `namespace` is the service, in lower case, as in the original's README (its code sends the key's prefix, by which a
+//! subscriber of two services cannot tell them apart); `*` for an event to all subscribers. The body of an event is an
+//! object, where the original's code has the object as a string.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -14,10 +14,10 @@ use skyhound_model::RemovalReason;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// For everybody.
+/// The namespace of an event to all subscribers.
 pub const BROADCAST_NAMESPACE: &str = "*";
 
-/// An instance.
+/// The address of an instance.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     ip: String,
@@ -36,7 +36,7 @@ struct Membership<I> {
     services: I,
 }
 
-/// The places of instances, each once: a peer of hound-dog's and one of another dialect's may say the same one.
+/// The addresses of instances, each once: a peer of hound-dog's and one of another frontend may register the same.
 pub fn endpoints<'s>(instances: impl IntoIterator<Item = &'s Arc<StoredEntry>>) -> Vec<Endpoint> {
     let mut seen = HashSet::new();
     let endpoints = instances.into_iter().filter_map(|stored| stored.location());
@@ -44,7 +44,7 @@ pub fn endpoints<'s>(instances: impl IntoIterator<Item = &'s Arc<StoredEntry>>) 
     endpoints.filter(|endpoint| seen.insert(endpoint.clone())).collect()
 }
 
-/// A change of a service's instances: all of them after it.
+/// The message about a change of a service's instances: all of them after the change.
 pub fn membership_change(event: &Event) -> Bytes {
     let key_event = match event.change.kind {
         ChangeKind::Put => "PUT",
@@ -54,7 +54,7 @@ pub fn membership_change(event: &Event) -> Bytes {
     membership(&event.change.service, key_event, event.set.iter().flat_map(|set| set.iter()))
 }
 
-/// A service's instances, for a listener who missed what changed.
+/// The message with a service's instances for a subscriber that missed changes.
 pub fn full_membership<'s>(service: &str, instances: impl IntoIterator<Item = &'s Arc<StoredEntry>>) -> Bytes {
     membership(service, "PUT", instances)
 }
@@ -67,10 +67,11 @@ fn membership<'s>(
     json(&Envelope { namespace: service, body: Membership { key_event, services: endpoints(instances) } })
 }
 
-/// What was said on a topic. `None` for what is no event of hound-dog's: anybody may put anything under its keys.
+/// The message about a custom event. `None` for a message that is no event of hound-dog's: any program may put any value
+/// under its keys.
 pub fn custom_event(message: &Message) -> Option<Bytes> {
     let body: &RawValue = serde_json::from_slice(&message.body).ok().filter(|body: &&RawValue| {
-        // Kept as it is, with whatever fields a newer peer has.
+        // It is sent unchanged, with the fields of newer peers.
         body.get().starts_with('{')
     })?;
     let topic = message.topic.as_ref().map(|topic| topic.to_ascii_lowercase());
@@ -78,6 +79,6 @@ pub fn custom_event(message: &Message) -> Option<Bytes> {
 }
 
 fn json(value: &impl Serialize) -> Bytes {
-    // Texts, numbers, lists of them: always JSON.
+    // Strings, numbers and lists of them always become JSON.
     serde_json::to_vec(value).unwrap_or_default().into()
 }

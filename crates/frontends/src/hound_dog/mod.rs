@@ -1,15 +1,15 @@
-//! hound-dog: registers a service for as long as a websocket is open, and tells sockets what becomes of services.
+//! hound-dog: registers a service for as long as a websocket is open, and sends changes of services to websockets.
 //!
-//! - `WS /etcd/register?service=&ip=&port=&monitor=a,b` registers and listens to `service` and those of `monitor`;
-//!   `WS /etcd/monitor?monitor=a,b` only listens.
-//! - `POST /etcd/event` says something to services' listeners, or to all of them, on every node ([`event`]).
+//! - `WS /etcd/register?service=&ip=&port=&monitor=a,b` registers, and subscribes to `service` and those of `monitor`;
+//!   `WS /etcd/monitor?monitor=a,b` only subscribes.
+//! - `POST /etcd/event` publishes an event to the subscribers of services, or to all, on every node ([`event`]).
 //! - `GET /etcd/services`, `/etcd/services/SERVICE`, `/etcd/leader`, `/etcd/version` ([`queries`]).
 //!
-//! Where the original's README and its code differ, this follows the README. What is registered here stands in the
-//! SkyDNS layout like everybody's, in the default category, and beside it under the key where hound-dog's own peers
-//! look for it (`--hound-dog-namespace`); what they put there counts as registered here.
+//! If the original's README and its code differ, this follows the README. A registration is stored in the SkyDNS layout
+//! like every other, in the default category, and under a mirror key where hound-dog's own peers look for it
+//! (`--hound-dog-namespace`); their entries there count as registered here.
 //!
-//! [`query`] reads the parameters, [`subscriber`] is what a socket hears, [`messages`] how it is said.
+//! Modules: [`query`] parses the parameters, [`subscriber`] handles a socket, [`messages`] is the JSON that it sends.
 
 pub mod event;
 pub mod messages;
@@ -33,21 +33,22 @@ use std::sync::Arc;
 use subscriber::Subscriber;
 use tokio::sync::Semaphore;
 
-/// The name that entries and counters say this dialect by.
+/// The frontend's name in entries and counters.
 pub const FRONTEND: &str = "hound-dog";
-/// hound-dog's `ACA_ETCD_EVENT_NAMESPACE`: where its peers put what they say, and hear what is said here.
+/// hound-dog's `ACA_ETCD_EVENT_NAMESPACE`: the prefix under which its peers publish events and receive those published
+/// here.
 pub const EVENT_NAMESPACE: &str = "event";
 
-/// What the routes share.
+/// The state of hound-dog's routes.
 #[derive(Debug)]
 pub struct HoundDogState {
     app: Arc<App>,
     topics: Arc<Topics>,
-    /// See [`event::CONCURRENT_MAX`].
+    /// Limit of concurrent publications.
     events: Semaphore,
 }
 
-/// Everything below `/etcd`.
+/// The routes below `/etcd`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let topics = Arc::clone(&app.event_topics);
     let state = Arc::new(HoundDogState { app: Arc::clone(app), topics, events: Semaphore::new(event::CONCURRENT_MAX) });
@@ -70,7 +71,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     routes
 }
 
-/// `/etcd/register`. Listens first, so that the socket hears of its own registration.
+/// Handles `/etcd/register`. It subscribes first, so that the socket receives its own registration.
 async fn register_socket(state: Arc<HoundDogState>, mut request: Request, peer: Peer) -> Result<Reply, HttpError> {
     let handshake = Handshake::read(&mut request)?;
     ensure_running(&peer)?;
@@ -85,7 +86,7 @@ async fn register_socket(state: Arc<HoundDogState>, mut request: Request, peer: 
     Ok(reply)
 }
 
-/// `/etcd/monitor`.
+/// Handles `/etcd/monitor`.
 async fn monitor(state: Arc<HoundDogState>, mut request: Request, peer: Peer) -> Result<Reply, HttpError> {
     let handshake = Handshake::read(&mut request)?;
     ensure_running(&peer)?;
@@ -96,12 +97,12 @@ async fn monitor(state: Arc<HoundDogState>, mut request: Request, peer: Peer) ->
     Ok(reply)
 }
 
-/// Whom the socket listens to, and what it registers.
+/// Returns the services that a socket subscribes to, and the instance that it registers.
 fn accept_registration(app: &App, query_string: &str, peer: IpAddr) -> Result<(Vec<String>, Instance), HttpError> {
     let RegisterRequest { registration, monitor } = query::parse_register(query_string).map_err(invalid)?;
     let mut services = monitor;
-    services.push(registration.service.clone());
     let service = registration.service.clone();
+    services.push(service.clone());
     let mut instance = registration
         .accept(&app.naming, peer)
         .map_err(|invalid| match invalid.parameter {
@@ -113,8 +114,8 @@ fn accept_registration(app: &App, query_string: &str, peer: IpAddr) -> Result<(V
     Ok((services, instance))
 }
 
-/// What hound-dog's own peers read. Theirs has one key for an address, where ours has two for two of its ports: they
-/// take an instance from the value.
+/// The mirror key that hound-dog's own peers read. They write one key for an address; here a second port of an address
+/// has a key of its own, which they accept because they take an instance from the value.
 fn mirror_of(prefix: Option<&str>, service: &str, entry: &Entry) -> Option<MirrorKey> {
     let ip = entry.host.as_ref()?.to_string();
     let port = entry.port;
@@ -129,17 +130,20 @@ mod tests {
     use skyhound_model::{Host, address};
 
     #[test]
-    fn a_mirror_key_is_what_hound_dogs_peers_would_write() {
-        let of = |host: &str| {
+    fn a_mirror_key_has_the_layout_of_hound_dogs_peers() {
+        let mirror_strings = |host: &str| {
             let entry = Entry { host: Some(Host::parse(host).unwrap()), port: 80, ..Entry::default() };
             let mirror = mirror_of(Some("service/"), "web", &entry).unwrap();
             let value = String::from_utf8(mirror.value.to_vec()).unwrap();
             assert_eq!(address::host_and_port(&value), Some((host, 80)));
             [mirror.keys[0].to_string(), mirror.keys[1].to_string(), value]
         };
-        assert_eq!(of("10.0.0.5"), ["service/web/10.0.0.5", "service/web/10.0.0.5:80", "10.0.0.5:80"]);
-        assert_eq!(of("host.example"), ["service/web/host.example", "service/web/host.example:80", "host.example:80"]);
-        assert_eq!(of("::1"), ["service/web/::1", "service/web/::1:80", "[::1]:80"]);
+        assert_eq!(mirror_strings("10.0.0.5"), ["service/web/10.0.0.5", "service/web/10.0.0.5:80", "10.0.0.5:80"]);
+        assert_eq!(
+            mirror_strings("host.example"),
+            ["service/web/host.example", "service/web/host.example:80", "host.example:80"]
+        );
+        assert_eq!(mirror_strings("::1"), ["service/web/::1", "service/web/::1:80", "[::1]:80"]);
         assert_eq!(mirror_of(None, "web", &Entry::default()), None);
     }
 }

@@ -1,4 +1,5 @@
-//! `service=engine&ip=10.0.0.5&port=3000&monitor=api,web` → [`RegisterRequest`].
+//! The parameters of hound-dog's websockets: `service=engine&ip=10.0.0.5&port=3000&monitor=api,web` →
+//! [`RegisterRequest`].
 
 use super::FRONTEND;
 use crate::form::Form;
@@ -6,26 +7,27 @@ use skyhound_model::Registration;
 use skyhound_model::instance::InvalidParameter;
 use skyhound_net::route::excerpt;
 
-/// The most services that one socket monitors.
+/// Limit of the services that one socket monitors.
 pub const MONITOR_MAX: usize = 256;
-/// The longest name of a service, in bytes: what DNS allows a whole name.
+/// Limit of a service's name, in bytes: that of a whole name in DNS.
 pub const SERVICE_MAX: usize = 255;
 
-/// What a registering socket asks for.
+/// The request of a socket that registers.
 #[derive(Debug)]
 pub struct RegisterRequest {
-    /// The instance.
+    /// The registration.
     pub registration: Registration,
-    /// Whom it listens to, besides its own service.
+    /// The services to subscribe to, besides the registered one.
     pub monitor: Vec<String>,
 }
 
-/// What `/etcd/register` is asked.
+/// Parses the query of `/etcd/register`.
 pub fn parse_register(query: &str) -> Result<RegisterRequest, InvalidParameter> {
     let mut params = Form::read(query, &["service", "ip", "port", "monitor"], |_, _| Ok(()))?;
-    let mut need = |parameter, what| params.text(parameter).ok_or_else(|| InvalidParameter::new(parameter, what));
-    let service = need("service", "is missing; say which service this process offers")?;
-    let host = need("ip", "is missing; give the address or the name that the service is reached by")?;
+    let mut required =
+        |parameter, missing| params.text(parameter).ok_or_else(|| InvalidParameter::new(parameter, missing));
+    let service = required("service", "is missing; name the service that this process offers")?;
+    let host = required("ip", "is missing; give the address or the name of the host")?;
     let port = params.number("port", &u16::MAX)?.ok_or_else(|| {
         InvalidParameter::new("port", "is missing; give the port that the service listens on, 1 to 65535")
     })?;
@@ -34,17 +36,17 @@ pub fn parse_register(query: &str) -> Result<RegisterRequest, InvalidParameter> 
     Ok(RegisterRequest { registration, monitor })
 }
 
-/// What `/etcd/monitor` is asked.
+/// Parses the query of `/etcd/monitor`.
 pub fn parse_monitor(query: &str) -> Result<Vec<String>, InvalidParameter> {
     let mut params = Form::read(query, &["monitor"], |_, _| Ok(()))?;
     let list = params.text("monitor");
     let list =
-        list.ok_or_else(|| InvalidParameter::new("monitor", "is missing; name the services to listen to, as in a,b"))?;
+        list.ok_or_else(|| InvalidParameter::new("monitor", "is missing; name the services to monitor, as in a,b"))?;
     parse_services("monitor", list.split(','))
 }
 
-/// Names of services, each once whatever its case. hound-dog's peers name theirs as they like, so that only what no
-/// key can hold is refused.
+/// Parses names of services, each once regardless of its case. hound-dog's peers choose any names, so that only those
+/// that no key can hold are rejected.
 pub fn parse_services<'s>(
     parameter: &'static str,
     names: impl IntoIterator<Item = &'s str>,
@@ -55,13 +57,13 @@ pub fn parse_services<'s>(
             return Err(InvalidParameter::new(parameter, "has an empty name"));
         }
         if name.len() > SERVICE_MAX {
-            let problem = format!("has a name of {} bytes, and {SERVICE_MAX} is the most", name.len());
+            let problem = format!("has a name of {} bytes; the limit is {SERVICE_MAX}", name.len());
             return Err(InvalidParameter::new(parameter, problem));
         }
-        if let Some(odd) = name.chars().find(|c| *c == '/' || c.is_control()) {
+        if let Some(forbidden) = name.chars().find(|c| *c == '/' || c.is_control()) {
             return Err(InvalidParameter::new(
                 parameter,
-                format!("has {odd:?} in {:?}; no service has", excerpt(name)),
+                format!("has {forbidden:?} in {:?}; use no '/' and no control characters", excerpt(name)),
             ));
         }
         if !all.iter().any(|other| other.eq_ignore_ascii_case(name)) {
@@ -70,7 +72,7 @@ pub fn parse_services<'s>(
         if all.len() > MONITOR_MAX {
             return Err(InvalidParameter::new(
                 parameter,
-                format!("has more than {MONITOR_MAX} names, and that is the most"),
+                format!("has more than {MONITOR_MAX} names, which is the limit"),
             ));
         }
     }
@@ -97,18 +99,18 @@ mod tests {
     #[test]
     fn errors_name_the_parameter() {
         let many = format!("monitor={}", (0..=MONITOR_MAX).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
-        for (query, sentence) in [
+        for (query, message) in [
             ("", "monitor is missing; name the services"),
             ("monitor=", "monitor is missing"),
             ("monitor=a,,b", "monitor has an empty name"),
-            ("monitor=a%2Fb", "monitor has '/' in \"a/b\"; no service has"),
+            ("monitor=a%2Fb", "monitor has '/' in \"a/b\"; use no '/' and no control"),
             ("monitor=a%00b", "monitor has '\\0' in"),
-            ("monitor=a&monitor=b", "monitor is said twice"),
-            ("monitor=%ff", "monitor is \"%ff\", and that is not UTF-8"),
+            ("monitor=a&monitor=b", "monitor is given twice"),
+            ("monitor=%ff", "monitor is \"%ff\", which is not UTF-8"),
             (&many, "monitor has more than 256 names"),
         ] {
             let error = parse_monitor(query).unwrap_err().to_string();
-            assert!(error.starts_with(sentence), "{error}");
+            assert!(error.starts_with(message), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a socket of hound-dog's hears: changes of services, and what is said to them.
+//! The handler of hound-dog's sockets: it sends the changes of services and the events that are published to them.
 
 use super::{FRONTEND, HoundDogState, messages};
 use crate::connection::{ConnectionHandler, Outgoing};
@@ -11,21 +11,21 @@ use skyhound_net::websocket::Utf8Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A socket's ear, and the claim that hangs on the socket if it registered something.
+/// A socket's subscriptions, with the claim that depends on the socket if it registered something.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     state: Arc<HoundDogState>,
     services: Box<[String]>,
     changes: EventSubscription,
     messages: Subscription,
-    /// What it takes to know everything again.
+    /// The messages with complete sets that a reset has still to send.
     backlog: VecDeque<Bytes>,
     /// Boxed because most sockets have none.
     claim: Option<Box<Claim>>,
 }
 
 impl Subscriber {
-    /// Listens to services. From here on nothing is missed.
+    /// Subscribes to services. From here on no change is missed.
     pub(super) async fn open(state: &Arc<HoundDogState>, services: Vec<String>) -> Result<Self, HttpError> {
         let (changes, _) = state.app.events.subscribe(Selection::Services(services.clone()), true);
         let messages = state.topics.subscribe(services.iter().cloned()).await;
@@ -34,25 +34,25 @@ impl Subscriber {
         Ok(Self { state: Arc::clone(state), services, changes, messages, backlog, claim: None })
     }
 
-    /// With a claim.
+    /// Adds the claim of a socket that registers.
     pub(super) fn with_claim(mut self, claim: Claim) -> Self {
         self.claim = Some(Box::new(claim));
         self
     }
 
-    /// More has changed than was kept: each service's instances once, as they are now.
+    /// Starts over after lost changes: subscribes again, and queues the present instances of each service once.
     fn reset(&mut self) {
-        let (changes, now) = self.state.app.events.subscribe(Selection::Services(self.services.to_vec()), true);
+        let (changes, snapshot) = self.state.app.events.subscribe(Selection::Services(self.services.to_vec()), true);
         self.changes = changes;
         let names = self.services.iter().map(|service| service.to_ascii_lowercase());
-        self.backlog = names.map(|service| messages::full_membership(&service, now.instances(&service))).collect();
+        self.backlog = names.map(|service| messages::full_membership(&service, snapshot.instances(&service))).collect();
     }
 }
 
 impl ConnectionHandler for Subscriber {
     const FRONTEND: &'static str = FRONTEND;
 
-    /// Nothing that a peer could say means anything, in the original as here.
+    /// Ignores the peer's texts, as the original does.
     async fn on_text(&mut self, _: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
         Ok(None)
     }
@@ -73,7 +73,7 @@ impl ConnectionHandler for Subscriber {
                             return Outgoing::Text(text);
                         }
                     }
-                    // Messages are no state: there is nothing to say instead.
+                    // Events are not state: no complete set can replace lost ones.
                     topics::Received::Lagged => return Outgoing::Lagged,
                 },
             }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::connection::serve;
 
-    /// There are 10,000 of them, and more.
+    /// A daemon runs 10,000 of them, and more.
     #[test]
     fn a_subscriber_is_a_small_task() {
         fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {

@@ -1,11 +1,12 @@
-//! `/broker?topic=T`: a websocket that says things on a topic, and hears what is said there, on any node.
+//! `/broker?topic=T`: a websocket that publishes on a topic and receives the messages published there, on any node.
 //!
-//! Every message that a client sends is published on T, as it is. Every publication is sent as the text
-//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, of all sockets that say the same queue,
-//! on all daemons of the same store, one gets each message.
+//! Every message of a client is published on T unchanged. Every publication is sent as the text
+//! `{"Header": null, "Body": "<base64>"}`, to its sender too. With `queue=Q`, each message goes to one of all sockets
+//! with the same queue, on all daemons of the same store.
 //!
-//! Owns: the topic's key, how a publication is said. Does not own: topics and queues ([`skyhound_core::topics`]), the life of
-//! the socket ([`crate::connection`]: it is pinged by `--timeout`, where the original has 54 s).
+//! Owns: the key of a topic, the JSON of a publication. Does not own: topics and queue groups
+//! ([`skyhound_core::topics`]), the connection ([`crate::connection`]: pings follow `--timeout`, where the original sends
+//! one every 54 s).
 
 use super::{FRONTEND, Micro};
 use crate::connection::{ConnectionHandler, Outgoing, serve};
@@ -23,36 +24,36 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The key of topics in the store.
+/// The prefix of topics in the store.
 pub const TOPICS_PREFIX: &str = "/skyhound/topics";
-/// How long the last message of a topic stays in the store, at the most: clients name as many topics as they like.
+/// The longest time that the last message of a topic stays in the store: the number of topics has no limit.
 pub const MESSAGE_TTL: Duration = Duration::from_secs(3600);
-/// The longest name of a topic or a queue, in bytes.
+/// Limit of the name of a topic or a queue, in bytes.
 pub const NAME_MAX: usize = 256;
 
-/// A topic or a queue as part of a key. Topics tell keys apart whatever their case, and ours have a case: what is no
-/// small letter is written by its number, but for digits and what names are joined with.
+/// The key of a topic or a queue. [`Topics`] compares keys without their case, and micro's topics have one: every byte is
+/// written as its number, except lower-case letters, digits, `.`, `-` and `_`.
 fn topic_key(topic: &str) -> String {
     topic.bytes().fold(String::with_capacity(topic.len()), |mut key, byte| {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' => key.push(byte.into()),
-            // Writing to a String cannot fail.
+            // A write to a String cannot fail.
             _ => drop(write!(key, "%{byte:02x}")),
         }
         key
     })
 }
 
-/// GET.
+/// Handles GET.
 pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let mut params =
         Form::read(request.uri().query().unwrap_or_default(), &["topic", "queue"], |_, _| Ok(())).map_err(invalid)?;
     let Some(topic) = params.text("topic") else {
-        return Err(HttpError::bad_request("topic is missing; say which one, as in /broker?topic=news"));
+        return Err(HttpError::bad_request("topic is missing; name it, as in /broker?topic=news"));
     };
     let queue = params.text("queue");
     if topic.len().max(queue.as_ref().map_or(0, String::len)) > NAME_MAX {
-        return Err(HttpError::bad_request(format!("topic and queue are {NAME_MAX} bytes each at the most")));
+        return Err(HttpError::bad_request(format!("topic and queue are limited to {NAME_MAX} bytes each")));
     }
     let handshake = Handshake::read(&mut request)?;
     ensure_running(&peer)?;
@@ -69,7 +70,7 @@ pub(super) async fn open(mut request: Request, peer: Peer, micro: Arc<Micro>) ->
     Ok(reply)
 }
 
-/// A socket on a topic.
+/// The handler of a socket on a topic.
 struct TopicConnection {
     topics: Arc<Topics>,
     topic: [String; 1],
@@ -106,16 +107,18 @@ impl ConnectionHandler for TopicConnection {
 }
 
 impl TopicConnection {
-    /// A publication that fails is said in the form of one, as its client reads nothing else.
+    /// Publishes a message. An error has the form of a publication, because clients read nothing else.
     async fn publish(&self, body: Bytes) -> Result<(), Bytes> {
         let published = self.topics.publish(Recipients::Topics(&self.topic), body).await;
         published.map_err(|error| {
-            json!({ "Header": { "Error": format!("nothing was published: {error}") }, "Body": "" }).to_string().into()
+            json!({ "Header": { "Error": format!("the message was not published: {error}") }, "Body": "" })
+                .to_string()
+                .into()
         })
     }
 }
 
-/// As the original's clients read it.
+/// A publication in the JSON of the original's clients.
 fn publication_json(message: &Message) -> Option<Bytes> {
     let body = BASE64.encode(&message.body);
     message.topic.as_ref().map(|_| Bytes::from(format!(r#"{{"Header":null,"Body":"{body}"}}"#)))

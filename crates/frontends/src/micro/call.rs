@@ -1,9 +1,9 @@
-//! One call of a JSON-RPC server over HTTP: what goes over the wire, and what can come of it.
+//! A client of JSON-RPC servers over HTTP: one call and its outcome.
 //!
-//! `POST /` with `{"method", "params": [request], "id"}`; the answer is `{"id", "result", "error"}` (JSON-RPC 1.0).
+//! `POST /` with `{"method", "params": [request], "id"}`; the response is `{"id", "result", "error"}` (JSON-RPC 1.0).
 //!
-//! Owns: connections and their pool, deadlines, the limit of an answer. Does not own: which node is called
-//! ([`super::rpc`]).
+//! Owns: connections and their pool, the connect timeout, the limit of a response. Does not own: the choice of a node and
+//! the deadline of a call ([`super::rpc`]).
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -18,36 +18,36 @@ use skyhound_base::errors::root_cause;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How long a node may take to take a connection: beside it there is time for others.
+/// The time that a node has to accept a connection; a call has time left for other nodes.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an idle connection to a node is kept for the next call.
+/// The time that an idle connection to a node stays open for the next call.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle connections that are kept for one node.
+/// Limit of idle connections to one node.
 pub const IDLE_MAX: usize = 8;
-/// The largest answer of a node, in bytes: so much of it is held in memory.
+/// Limit of a node's response, in bytes. It is held in memory.
 pub const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// A client of all nodes.
+/// The client for all nodes.
 #[derive(Debug)]
 pub struct RpcClient {
     http: Client<HttpConnector, Full<Bytes>>,
     next: AtomicU64,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub enum CallOutcome {
-    /// The result, as the node wrote it.
+    /// The result, as the node encoded it.
     Result(Box<RawValue>),
-    /// What the node says is wrong.
+    /// The node's error.
     Error(Value),
-    /// No connection came about: nothing was asked.
+    /// No connection was established, so that the node did not get the call.
     Unreachable(String),
-    /// An answer that is none.
+    /// The response is invalid or incomplete.
     Broken(String),
 }
 
-/// The answer.
+/// A response of JSON-RPC.
 #[derive(serde::Deserialize)]
 struct RpcResponse {
     #[serde(default)]
@@ -71,11 +71,12 @@ impl Default for RpcClient {
 }
 
 impl RpcClient {
-    /// Calls a method at `HOST:PORT`. Bound it: a node may never answer. Dropping the future hangs up.
+    /// Calls a method at `HOST:PORT`. The caller sets a timeout, because a node may never respond. Dropping the future
+    /// closes the connection.
     pub async fn call(&self, address: &str, method: &str, request: &RawValue) -> CallOutcome {
         let id = self.next.fetch_add(1, Relaxed);
         let method = Value::from(method);
-        // The request is passed on as it came, whatever its numbers.
+        // The request is passed on unchanged, so that numbers of any size survive.
         let body = format!(r#"{{"method":{method},"params":[{request}],"id":{id}}}"#);
         let json = HeaderValue::from_static("application/json");
         let call = Request::builder()
@@ -86,7 +87,7 @@ impl RpcClient {
             .body(Full::new(Bytes::from(body)));
         let call = match call {
             Ok(call) => call,
-            Err(error) => return CallOutcome::Unreachable(format!("{address:?} is no address: {error}")),
+            Err(error) => return CallOutcome::Unreachable(format!("{address:?} is not an address: {error}")),
         };
         let reply = match self.http.request(call).await {
             Ok(reply) => reply,
@@ -95,24 +96,24 @@ impl RpcClient {
         };
         let status = reply.status();
         match Limited::new(reply.into_body(), ANSWER_MAX).collect().await {
-            Ok(body) => read(status, &body.to_bytes()),
+            Ok(body) => parse_response(status, &body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
-                CallOutcome::Broken(format!("its answer is over {ANSWER_MAX} bytes, and that is the most"))
+                CallOutcome::Broken(format!("the response exceeds the limit of {ANSWER_MAX} bytes"))
             }
-            Err(error) => CallOutcome::Broken(format!("its answer ended early: {error}")),
+            Err(error) => CallOutcome::Broken(format!("the response ended early: {error}")),
         }
     }
 }
 
-/// An answer counts whatever its status: servers say an error in JSON with a status of their liking.
-fn read(status: StatusCode, body: &[u8]) -> CallOutcome {
+/// Parses a response, regardless of its status: servers send JSON errors with any status.
+fn parse_response(status: StatusCode, body: &[u8]) -> CallOutcome {
     match serde_json::from_slice(body) {
         Ok(RpcResponse { error, .. }) if !error.is_null() => CallOutcome::Error(error),
         Ok(RpcResponse { result: Some(result), .. }) => CallOutcome::Result(result),
         Ok(RpcResponse { result: None, .. }) if status.is_success() && is_object(body) => {
             CallOutcome::Result(RawValue::NULL.to_owned())
         }
-        _ => CallOutcome::Broken(format!("it answered {status} and no JSON-RPC")),
+        _ => CallOutcome::Broken(format!("the response has status {status} and is not JSON-RPC")),
     }
 }
 
@@ -125,16 +126,16 @@ mod tests {
     use super::*;
 
     fn outcome_text(status: u16, body: &str) -> String {
-        match read(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
+        match parse_response(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
             CallOutcome::Result(result) => format!("result {result}"),
             CallOutcome::Error(error) => format!("error {error}"),
-            CallOutcome::Unreachable(why) | CallOutcome::Broken(why) => why,
+            CallOutcome::Unreachable(reason) | CallOutcome::Broken(reason) => reason,
         }
     }
 
     #[test]
     fn responses_of_any_server_are_understood() {
-        for (status, body, is) in [
+        for (status, body, expected) in [
             (
                 200,
                 r#"{"id":1,"result":{"n":12345678901234567890123},"error":null}"#,
@@ -144,12 +145,12 @@ mod tests {
             (200, r#"{"id":1}"#, "result null"),
             (500, r#"{"id":1,"result":null,"error":"no"}"#, r#"error "no""#),
             (200, r#"{"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#, r#"error {"code":-1,"message":"m"}"#),
-            (404, "not here", "it answered 404 Not Found and no JSON-RPC"),
-            (200, "", "it answered 200 OK and no JSON-RPC"),
-            (200, "[]", "it answered 200 OK and no JSON-RPC"),
-            (502, "{}", "it answered 502 Bad Gateway and no JSON-RPC"),
+            (404, "not here", "the response has status 404 Not Found and is not JSON-RPC"),
+            (200, "", "the response has status 200 OK and is not JSON-RPC"),
+            (200, "[]", "the response has status 200 OK and is not JSON-RPC"),
+            (502, "{}", "the response has status 502 Bad Gateway and is not JSON-RPC"),
         ] {
-            assert_eq!(outcome_text(status, body), is, "{body}");
+            assert_eq!(outcome_text(status, body), expected, "{body}");
         }
     }
 }

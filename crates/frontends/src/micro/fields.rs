@@ -1,18 +1,18 @@
-//! The fields of micro's JSON, whatever the case of their names.
+//! The fields of micro's JSON, in any case of their names.
 //!
-//! Owns: types and the sentence about a wrong one, and the shape of an endpoint. Does not own: what a service is
+//! Owns: the types of fields with their errors, and the shape of an endpoint. Does not own: the fields of a service
 //! ([`super::service`]).
 
 use serde_json::{Map, Value, json};
 use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 
-/// An endpoint with its fields as they are written.
+/// Parses an endpoint, and returns it with the canonical names of its fields.
 pub(super) fn endpoint(value: Value) -> Result<Value, InvalidParameter> {
     let Value::Object(fields) = value else {
         return Err(InvalidParameter::new(
             "endpoints",
-            "has one that is no object; say it as {\"name\", \"request\", …}",
+            "has an element that is not an object; give {\"name\", \"request\", …}",
         ));
     };
     let mut fields = Fields::new("endpoints", fields);
@@ -24,55 +24,53 @@ pub(super) fn endpoint(value: Value) -> Result<Value, InvalidParameter> {
     }))
 }
 
-/// VALUE: what a request or a response looks like. As deep as the parser goes, which is 128.
+/// Parses a VALUE, the shape of a request or a response. Its depth is limited by the parser, to 128.
 fn shape(fields: Map<String, Value>) -> Result<Value, InvalidParameter> {
     let mut fields = Fields::new("endpoints", fields);
     let values = fields.list("values")?.into_iter().map(|value| match value {
         Value::Object(fields) => shape(fields),
-        _ => {
-            Err(InvalidParameter::new("endpoints", "has values that are no objects; say them as {\"name\", \"type\"}"))
-        }
+        _ => Err(InvalidParameter::new("endpoints", "has values that are not objects; give {\"name\", \"type\"}")),
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "name": fields.text("name")?, "type": fields.text("type")?, "values": values }))
 }
 
-/// The fields of an object, whatever the case of their names. The last of a name counts, and `null` is as good as
-/// nothing, as Go has it; names that mean nothing are passed over.
+/// The fields of an object, in any case of their names. As in Go, the last of equal names counts and `null` counts as
+/// absent; unknown names are ignored.
 pub(super) struct Fields {
-    of: &'static str,
+    object: &'static str,
     fields: BTreeMap<String, Value>,
 }
 
 impl Fields {
-    pub(super) fn new(of: &'static str, fields: Map<String, Value>) -> Self {
+    pub(super) fn new(object: &'static str, fields: Map<String, Value>) -> Self {
         let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-        Self { of, fields: fields.map(|(name, value)| (name.to_lowercase(), value)).collect() }
+        Self { object, fields: fields.map(|(name, value)| (name.to_lowercase(), value)).collect() }
     }
 
-    fn wrong(&self, name: &str, wants: &str, value: &Value) -> InvalidParameter {
-        let shown: String = value.to_string().chars().take(80).collect();
-        InvalidParameter::new(self.of, format!("has {name}: {shown}, and that takes {wants}"))
+    fn type_error(&self, name: &str, expected: &str, value: &Value) -> InvalidParameter {
+        let excerpt: String = value.to_string().chars().take(80).collect();
+        InvalidParameter::new(self.object, format!("has {name}: {excerpt}; give {expected}"))
     }
 
     pub(super) fn text(&mut self, name: &str) -> Result<String, InvalidParameter> {
         match self.fields.remove(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(self.wrong(name, "a string", &other)),
+            Some(other) => Err(self.type_error(name, "a string", &other)),
         }
     }
 
     pub(super) fn number(&mut self, name: &str) -> Result<Option<u64>, InvalidParameter> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
-        value.as_u64().map(Some).ok_or_else(|| self.wrong(name, "a whole number", &value))
+        value.as_u64().map(Some).ok_or_else(|| self.type_error(name, "a whole number", &value))
     }
 
     pub(super) fn list(&mut self, name: &str) -> Result<Vec<Value>, InvalidParameter> {
         match self.fields.remove(name) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => Ok(values),
-            Some(other) => Err(self.wrong(name, "a list", &other)),
+            Some(other) => Err(self.type_error(name, "a list", &other)),
         }
     }
 
@@ -80,7 +78,7 @@ impl Fields {
         match self.fields.remove(name) {
             None => Ok(None),
             Some(Value::Object(fields)) => Ok(Some(fields)),
-            Some(other) => Err(self.wrong(name, "an object", &other)),
+            Some(other) => Err(self.type_error(name, "an object", &other)),
         }
     }
 

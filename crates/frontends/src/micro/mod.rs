@@ -1,13 +1,13 @@
-//! micro: the sidecar of March 2016, by which programs in any language use a registry of services: plain HTTP.
+//! micro: the HTTP API of the sidecar of March 2016, by which programs in any language use a registry of services.
 //!
 //! - [`registry`]: `/registry` lists, registers and removes;
-//! - [`broker`]: `/broker` says and hears messages on topics;
+//! - [`broker`]: `/broker` publishes and receives messages on topics;
 //! - [`rpc`]: `/rpc` calls a service at one of its nodes, by [`call`];
-//! - [`service`], [`describe`]: a service in that dialect's JSON, and the entries that it is here.
+//! - [`service`], [`describe`]: a service in micro's JSON → entries, and back.
 //!
-//! Registrations are not held by anybody: they stay until they are removed, or for a term that the peer gives
-//! ([`skyhound_core::registry`], lasting entries). Any page in a browser may use these endpoints, as in the original: there
-//! are no cookies here to ride on.
+//! Registrations are persistent: they stay until they are removed, or for the TTL that the peer gives
+//! ([`skyhound_core::registry`]). Any page in a browser may use these endpoints, as in the original: there are no cookies
+//! that another page could abuse.
 
 pub mod broker;
 pub mod call;
@@ -27,7 +27,7 @@ use skyhound_net::{HttpError, Peer, Reply, Request, Route, route};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// The name that entries and counters say this dialect by.
+/// The frontend's name in entries and counters.
 pub const FRONTEND: &str = "micro";
 
 /// Methods and headers that a page of another origin may use.
@@ -36,16 +36,16 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, Timeout, X-CSRF-Token",
 );
 
-/// What the endpoints work with.
+/// The state of micro's endpoints.
 #[derive(Debug)]
 pub struct Micro {
     app: Arc<App>,
     rpc_client: call::RpcClient,
-    /// See [`rpc::CONCURRENT_CALLS`].
+    /// Limit of concurrent calls.
     calls: Semaphore,
 }
 
-/// All of them.
+/// The routes of micro's endpoints.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let micro = Arc::new(Micro {
         app: Arc::clone(app),
@@ -75,21 +75,21 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
     routes
 }
 
-/// Who answers.
+/// The handler of a method of an endpoint.
 type EndpointHandler = fn(Request, Peer, Arc<Micro>) -> route::ResponseFuture;
 
-/// The rows of a path that pages of all origins may use, errors included.
-fn cors_routes(micro: &Arc<Micro>, path: &'static str, rows: &[(Method, EndpointHandler)]) -> Vec<Route> {
-    let rows = rows.iter().map(|(method, answer)| {
-        let (micro, answer) = (Arc::clone(micro), *answer);
+/// The routes of a path, whose responses, errors included, pages of all origins may read.
+fn cors_routes(micro: &Arc<Micro>, path: &'static str, methods: &[(Method, EndpointHandler)]) -> Vec<Route> {
+    let routes = methods.iter().map(|(method, handle)| {
+        let (micro, handle) = (Arc::clone(micro), *handle);
         Route::new(method.clone(), path, move |request, peer| {
-            let answering = answer(request, peer, Arc::clone(&micro));
-            async move { Ok(allow_all_origins(answering.await.unwrap_or_else(HttpError::into_reply))) }
+            let response = handle(request, peer, Arc::clone(&micro));
+            async move { Ok(allow_all_origins(response.await.unwrap_or_else(HttpError::into_reply))) }
         })
     });
     let preflight =
         Route::new(Method::OPTIONS, path, |_, _| async { Ok(allow_all_origins(route::text(StatusCode::OK, ""))) });
-    rows.chain([preflight]).collect()
+    routes.chain([preflight]).collect()
 }
 
 /// Allows pages of every origin to read the response.

@@ -1,7 +1,7 @@
-//! `/registry`: which services there are, where one is, registering and removing.
+//! `/registry`: lists services and the nodes of one, registers and removes nodes.
 //!
-//! The original registers the first node of a body only, and answers 500 to whatever it cannot read; here all nodes
-//! count, and what is wrong is a 400 and a sentence.
+//! The original registers only the first node of a body, and responds with 500 to an invalid one; here all nodes count,
+//! and an invalid body is a 400 with the reason.
 
 use super::describe::service_versions;
 use super::service::{Service, parse_ttl};
@@ -19,12 +19,12 @@ use skyhound_net::{HttpError, Peer, Reply, Request, http, route};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is known, once anything is.
+/// The current snapshot; 503 before the store was read.
 pub(super) fn current_snapshot(app: &App) -> Result<Arc<Snapshot>, HttpError> {
-    app.loaded_snapshot("the store was not read yet; ask again")
+    app.loaded_snapshot("the store was not read yet; retry later")
 }
 
-/// GET: all services by name, or one with its nodes.
+/// Handles GET: all services by name, or one with its nodes.
 pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
     let snapshot = current_snapshot(app)?;
     let mut params =
@@ -33,23 +33,23 @@ pub(super) fn get(request: &Request, app: &App) -> Result<Reply, HttpError> {
         let services: Vec<_> = snapshot.services().map(|name| json!({ "name": &**name })).collect();
         return Ok(route::json(StatusCode::OK, &services.into()));
     };
-    let found = service_versions(&service, snapshot.instances(&service).map(Arc::as_ref));
-    if found.is_empty() {
+    let versions = service_versions(&service, snapshot.instances(&service).map(Arc::as_ref));
+    if versions.is_empty() {
         return Err(HttpError::new(StatusCode::NOT_FOUND, "Service not found"));
     }
-    Ok(route::json(StatusCode::OK, &found.into()))
+    Ok(route::json(StatusCode::OK, &versions.into()))
 }
 
-/// POST: registers every node.
+/// Handles POST: registers every node.
 pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let app = &micro.app;
-    let request_body = read_request(request, &peer, app, |service| service)
+    let service_request = read_request(request, &peer, app, |service| service)
         .await
         .inspect_err(|_| app.metrics.registration(FRONTEND, "invalid"))?;
     let _permit =
         app.registration_permits.acquire().await.inspect_err(|_| app.metrics.registration(FRONTEND, "unavailable"))?;
-    let put = |instance| app.registry.put_persistent(instance, request_body.ttl);
-    match try_join_all(request_body.instances.into_iter().map(put)).await {
+    let put = |instance| app.registry.put_persistent(instance, service_request.ttl);
+    match try_join_all(service_request.instances.into_iter().map(put)).await {
         Ok(_) => {
             app.metrics.registration(FRONTEND, "ok");
             Ok(route::text(StatusCode::OK, ""))
@@ -61,17 +61,17 @@ pub(super) async fn post(request: Request, peer: Peer, micro: Arc<Micro>) -> Res
     }
 }
 
-/// DELETE: removes every node; one that is not there is removed already.
+/// Handles DELETE: removes every node; a missing one counts as removed.
 pub(super) async fn delete(request: Request, peer: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     let app = &micro.app;
-    let request_body = read_request(request, &peer, app, Service::for_removal).await?;
-    let removed = request_body.instances.iter().map(|instance| app.registry.remove_persistent(&instance.key));
+    let service_request = read_request(request, &peer, app, Service::for_removal).await?;
+    let removed = service_request.instances.iter().map(|instance| app.registry.remove_persistent(&instance.key));
     try_join_all(removed).await.map_err(refused)?;
     app.metrics.release(FRONTEND, "removed");
     Ok(route::text(StatusCode::OK, ""))
 }
 
-/// What a body says, checked.
+/// A validated request body.
 struct ServiceRequest {
     instances: Vec<Instance>,
     ttl: Option<Duration>,
@@ -81,15 +81,15 @@ async fn read_request(
     request: Request,
     peer: &Peer,
     app: &App,
-    with: impl FnOnce(Service) -> Service,
+    prepare: impl FnOnce(Service) -> Service,
 ) -> Result<ServiceRequest, HttpError> {
     let mut params = Form::read(request.uri().query().unwrap_or_default(), &["ttl"], |_, _| Ok(())).map_err(invalid)?;
     let ttl = params.text("ttl").map(|ttl| parse_ttl(&ttl)).transpose().map_err(invalid)?;
     let body = http::read_body(request, &app.limits).await?;
-    let mut service = with(Service::read(&body).map_err(invalid)?);
+    let mut service = prepare(Service::parse(&body).map_err(invalid)?);
     service.ttl_s = ttl.or(service.ttl_s);
     let mut instances = service.instances(&app.naming, peer.addr.ip()).map_err(invalid)?;
-    // Who says a node twice means its last word.
+    // Of a node that is given twice the last one counts.
     instances.reverse();
     let mut keys = std::collections::HashSet::new();
     instances.retain(|instance| keys.insert(instance.key.clone()));

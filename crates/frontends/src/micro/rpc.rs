@@ -1,13 +1,13 @@
-//! `/rpc`: calls a method of a service at one of its nodes, and says what it said.
+//! `/rpc`: calls a method of a service at one of its nodes, and returns the node's response.
 //!
-//! The nodes are the service's instances of every dialect. One of the lowest priority is drawn by weight;
-//! another one is asked only when the first cannot be reached, because whoever took the call may have done
-//! what it says. A client that goes away hangs up on the node.
+//! The nodes are the service's instances of every frontend. One of the lowest priority is drawn by weight; another one
+//! is called only when the first is unreachable, because a node that received the call may have carried it out. If the
+//! client disconnects, the call to the node is aborted.
 //!
-//! With `address` any address is called, as in the original: whoever may use this port may call whatever this host
-//! can reach.
+//! With `address` any address is called, as in the original: a client that may use this port may call every address that
+//! this host can reach.
 //!
-//! Owns: the request's two forms, the choice of a node, the error that a client hears. Does not own: the call
+//! Owns: the request's two forms, the choice of a node, the errors for the client. Does not own: the call
 //! ([`super::call`]).
 
 use super::Micro;
@@ -27,19 +27,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a call may take, with all its tries: the original client's own.
+/// The default timeout of a call, with all its attempts: that of the original's client.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that a client may ask for (`Timeout: SECONDS`, as later versions of the original have it).
+/// Limit of the timeout that a client may set (`Timeout: SECONDS`, as in later versions of the original).
 pub const CALL_TIMEOUT_MAX_S: u64 = 300;
-/// Calls under way at a time: each may hold an answer of [`super::call::ANSWER_MAX`].
+/// Limit of concurrent calls: each may hold a response of [`super::call::ANSWER_MAX`].
 pub const CONCURRENT_CALLS: usize = 256;
-/// Nodes that are tried for one call.
+/// Limit of the nodes that are tried for one call.
 pub const ATTEMPTS_MAX: usize = 3;
 
 const RPC_ERROR_ID: &str = "go.micro.rpc";
 const CLIENT_ERROR_ID: &str = "go.micro.client";
 
-/// What a client asks for.
+/// The request of a client.
 struct CallRequest {
     service: String,
     method: String,
@@ -47,7 +47,7 @@ struct CallRequest {
     address: String,
 }
 
-/// What a client hears: `{"id", "code", "detail", "status"}`, and the status of that code.
+/// The error for a client: `{"id", "code", "detail", "status"}`, and the status of that code.
 #[derive(Debug, PartialEq)]
 struct RpcError {
     status: StatusCode,
@@ -74,7 +74,7 @@ impl RpcError {
         Self { retry: true, ..Self::new(CLIENT_ERROR_ID, StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// What a node says is wrong. Its own error of this form goes on as it is, with its code.
+    /// The error of a node. One in the form of this type is passed on unchanged, with its code.
     fn from_node(error: &Value) -> Self {
         let inner = error.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let body = inner.as_ref().filter(|value| value.is_object()).unwrap_or(error);
@@ -103,7 +103,7 @@ impl From<HttpError> for RpcError {
     }
 }
 
-/// POST.
+/// Handles POST.
 pub(super) async fn post(request: Request, _: Peer, micro: Arc<Micro>) -> Result<Reply, HttpError> {
     Ok(match call(request, &micro).await {
         Ok(result) => {
@@ -117,10 +117,10 @@ pub(super) async fn post(request: Request, _: Peer, micro: Arc<Micro>) -> Result
 async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, RpcError> {
     let Ok(_permit) = micro.calls.try_acquire() else {
         return Err(RpcError::busy(format!(
-            "{CONCURRENT_CALLS} calls are under way, and that is the most; come again"
+            "{CONCURRENT_CALLS} calls are in progress, which is the limit; retry later"
         )));
     };
-    let deadline = call_timeout(request.headers())?;
+    let call_timeout = parse_timeout(request.headers())?;
     let form = !is_json(request.headers());
     let body = http::read_body(request, &micro.app.limits).await?;
     let call = if form { CallRequest::from_form(&body) } else { CallRequest::from_json(&body) }?;
@@ -136,24 +136,26 @@ async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, RpcError
             match micro.rpc_client.call(address, &call.method, &call.request).await {
                 CallOutcome::Result(result) => return Ok(result),
                 CallOutcome::Error(error) => return Err(RpcError::from_node(&error)),
-                CallOutcome::Broken(why) => return Err(RpcError::failed(format!("{address}: {why}"))),
-                CallOutcome::Unreachable(why) => tracing::debug!(address, why, "a node cannot be reached"),
+                CallOutcome::Broken(reason) => return Err(RpcError::failed(format!("{address}: {reason}"))),
+                CallOutcome::Unreachable(reason) => {
+                    tracing::debug!(address, reason, "node is unreachable; trying the next")
+                }
             }
         }
-        let message = format!("none of {} can be reached", addresses.join(", "));
+        let message = format!("none of {} is reachable", addresses.join(", "));
         Err(RpcError::failed(message))
     };
-    timeout(deadline, attempts).await.unwrap_or_else(|_| {
+    timeout(call_timeout, attempts).await.unwrap_or_else(|_| {
         let last = tried.last().copied().unwrap_or_default();
         Err(RpcError::new(
             CLIENT_ERROR_ID,
             StatusCode::REQUEST_TIMEOUT,
-            format!("no answer from {last} within {deadline:?}"),
+            format!("no response from {last} within {call_timeout:?}"),
         ))
     })
 }
 
-/// Nodes in the order in which to try them.
+/// Draws nodes, in the order in which to try them.
 fn node_addresses(micro: &Micro, service: &str) -> Result<Vec<String>, RpcError> {
     let snapshot = current_snapshot(&micro.app)?;
     let nodes = || snapshot.instances(service).filter(|stored| stored.entry.host.is_some() && stored.entry.port != 0);
@@ -164,8 +166,8 @@ fn node_addresses(micro: &Micro, service: &str) -> Result<Vec<String>, RpcError>
         drawn.push(next);
     }
     if drawn.is_empty() {
-        let nobody = format!("there is no node of {:?}", route::excerpt(service));
-        return Err(RpcError::new(CLIENT_ERROR_ID, StatusCode::NOT_FOUND, nobody));
+        let message = format!("service {:?} has no nodes", route::excerpt(service));
+        return Err(RpcError::new(CLIENT_ERROR_ID, StatusCode::NOT_FOUND, message));
     }
     Ok(drawn.into_iter().filter_map(|stored| Some(authority(stored.entry.host.as_ref()?, stored.entry.port))).collect())
 }
@@ -178,19 +180,19 @@ fn authority(host: &Host, port: u16) -> String {
 }
 
 fn parse_address(text: &str) -> Result<String, RpcError> {
-    let wrong = || RpcError::bad(format!("address is {:?}; give HOST:PORT", route::excerpt(text)));
-    let (host, port) = address::host_and_port(text).ok_or_else(wrong)?;
-    let host = Host::parse(host).map_err(|_| wrong())?;
+    let invalid = || RpcError::bad(format!("address is {:?}; give HOST:PORT", route::excerpt(text)));
+    let (host, port) = address::host_and_port(text).ok_or_else(invalid)?;
+    let host = Host::parse(host).map_err(|_| invalid())?;
     match &host {
-        // DNS can say names that no URL can.
+        // DNS allows names that no URL does.
         Host::Name(name) if name.labels().iter().any(|label| Label::registrable(&label.to_string()).is_err()) => {
-            Err(wrong())
+            Err(invalid())
         }
         _ => Ok(authority(&host, port)),
     }
 }
 
-fn call_timeout(headers: &HeaderMap) -> Result<Duration, RpcError> {
+fn parse_timeout(headers: &HeaderMap) -> Result<Duration, RpcError> {
     let Some(timeout) = headers.get(HeaderName::from_static("timeout")) else { return Ok(CALL_TIMEOUT) };
     let seconds = timeout.to_str().ok().and_then(|text| text.trim().parse().ok());
     match seconds.filter(|seconds| (1..=CALL_TIMEOUT_MAX_S).contains(seconds)) {
@@ -199,10 +201,10 @@ fn call_timeout(headers: &HeaderMap) -> Result<Duration, RpcError> {
     }
 }
 
-/// Whether the request says that its body, or (for a GET) what it wants, is JSON.
+/// True if the content type is JSON: that of the body or, for a GET, of the wanted response.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 impl CallRequest {
@@ -212,17 +214,17 @@ impl CallRequest {
         let mut form = Form::read(text, &names, |_, _| Ok(())).map_err(RpcError::bad)?;
         let mut field = |name| form.text(name).unwrap_or_default();
         let (service, method, address) = (field("service"), field("method"), field("address"));
-        Self::checked(service, method, parse_json(&field("request"))?, address)
+        Self::new(service, method, parse_json(&field("request"))?, address)
     }
 
     fn from_json(body: &[u8]) -> Result<Self, RpcError> {
-        let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body)
-            .map_err(|e| RpcError::bad(format!("the body is no JSON object as it is wanted: {e}")))?;
-        // In any case of letters, as Go reads them.
+        let fields: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_slice(body).map_err(|e| RpcError::bad(format!("the body is not a JSON object: {e}")))?;
+        // Names match in any case, as in Go.
         let fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
         let text = |name| {
             let value = fields.get(name).map(|value| serde_json::from_str::<Option<String>>(value.get())).transpose();
-            let value = value.map_err(|_| RpcError::bad(format!("{name} is no string")));
+            let value = value.map_err(|_| RpcError::bad(format!("{name} is not a string")));
             value.map(|text| text.flatten().unwrap_or_default())
         };
         let request = match fields.get("request") {
@@ -233,26 +235,26 @@ impl CallRequest {
             }
             Some(value) => value.clone(),
         };
-        Self::checked(text("service")?, text("method")?, request, text("address")?)
+        Self::new(text("service")?, text("method")?, request, text("address")?)
     }
 
-    fn checked(service: String, method: String, request: Box<RawValue>, address: String) -> Result<Self, RpcError> {
+    fn new(service: String, method: String, request: Box<RawValue>, address: String) -> Result<Self, RpcError> {
         if service.is_empty() && address.is_empty() {
-            return Err(RpcError::bad("service is missing; say which service is to be called"));
+            return Err(RpcError::bad("service is missing; name the service to call"));
         }
         if method.is_empty() {
-            return Err(RpcError::bad("method is missing; say which method is to be called"));
+            return Err(RpcError::bad("method is missing; name the method to call"));
         }
         Ok(Self { service, method, request, address })
     }
 }
 
-/// JSON from a text; none for an empty one.
+/// Parses JSON; an empty text is `null`.
 fn parse_json(text: &str) -> Result<Box<RawValue>, RpcError> {
     if text.trim().is_empty() {
         return to_raw_value(&()).map_err(RpcError::bad);
     }
-    serde_json::from_str(text).map_err(|e| RpcError::bad(format!("request is no JSON: {e}")))
+    serde_json::from_str(text).map_err(|e| RpcError::bad(format!("request is not JSON: {e}")))
 }
 
 #[cfg(test)]
@@ -265,50 +267,50 @@ mod tests {
             Ok(call) => format!("{} {} {} {}", call.service, call.method, call.request, call.address),
             Err(failure) => failure.body["detail"].as_str().unwrap().to_owned(),
         };
-        for (body, is) in [
+        for (body, expected) in [
             (r#"{"service":"a","method":"M.X","request":{"n":1e400}}"#, r#"a M.X {"n":1e400} "#),
             (r#"{"Service":"a","METHOD":"M.X","request":"{\"n\":1}"}"#, r#"a M.X {"n":1} "#),
             (r#"{"method":"M","address":"h:1"}"#, " M null h:1"),
-            (r#"{"service":"a","method":null}"#, "method is missing; say which method is to be called"),
-            (r#"{"method":"M"}"#, "service is missing; say which service is to be called"),
-            (r#"{"service":7,"method":"M"}"#, "service is no string"),
+            (r#"{"service":"a","method":null}"#, "method is missing; name the method to call"),
+            (r#"{"method":"M"}"#, "service is missing; name the service to call"),
+            (r#"{"service":7,"method":"M"}"#, "service is not a string"),
             (
                 r#"{"service":"a","method":"M","request":"{"}"#,
-                "request is no JSON: EOF while parsing an object at line 1 column 1",
+                "request is not JSON: EOF while parsing an object at line 1 column 1",
             ),
         ] {
-            assert_eq!(text_of(CallRequest::from_json(body.as_bytes())), is, "{body}");
+            assert_eq!(text_of(CallRequest::from_json(body.as_bytes())), expected, "{body}");
         }
         let form = "service=a&method=M.X&request=%7B%22n%22%3A+1%7D";
         assert_eq!(text_of(CallRequest::from_form(form.as_bytes())), r#"a M.X {"n": 1} "#);
         assert_eq!(
             text_of(CallRequest::from_form(b"service=a&method=M&request=x")),
-            "request is no JSON: expected value at line 1 column 1"
+            "request is not JSON: expected value at line 1 column 1"
         );
         assert_eq!(text_of(CallRequest::from_form(b"\xff")), "the form is not UTF-8");
     }
 
     #[test]
     fn a_nodes_error_keeps_its_code() {
-        let of = |error: Value| {
+        let reply_to = |error: Value| {
             let failure = RpcError::from_node(&error);
             (failure.status.as_u16(), failure.body)
         };
-        let own = json!({"id": "x", "code": 409, "detail": "taken", "status": "Conflict"});
-        assert_eq!(of(json!(own.to_string())), (409, own.clone()));
-        assert_eq!(of(own.clone()), (409, own));
+        let with_code = json!({"id": "x", "code": 409, "detail": "taken", "status": "Conflict"});
+        assert_eq!(reply_to(json!(with_code.to_string())), (409, with_code.clone()));
+        assert_eq!(reply_to(with_code.clone()), (409, with_code));
         let plain = |detail: &str| json!({"id": CLIENT_ERROR_ID, "code": 500, "detail": detail, "status": "Internal Server Error"});
-        assert_eq!(of(json!("no such method")), (500, plain("no such method")));
-        assert_eq!(of(json!({"code": -32601, "message": "m"})), (500, plain(r#"{"code":-32601,"message":"m"}"#)));
-        assert_eq!(of(json!(r#"{"code":200,"detail":"x"}"#)).0, 500, "no error is a success");
+        assert_eq!(reply_to(json!("no such method")), (500, plain("no such method")));
+        assert_eq!(reply_to(json!({"code": -32601, "message": "m"})), (500, plain(r#"{"code":-32601,"message":"m"}"#)));
+        assert_eq!(reply_to(json!(r#"{"code":200,"detail":"x"}"#)).0, 500, "an error is never a success");
     }
 
     #[test]
     fn only_addresses_with_host_and_port_are_accepted() {
-        for (text, is) in
+        for (text, expected) in
             [("127.0.0.1:80", "127.0.0.1:80"), ("[::1]:80", "[::1]:80"), ("host.example:1", "host.example:1")]
         {
-            assert_eq!(parse_address(text).unwrap(), is);
+            assert_eq!(parse_address(text).unwrap(), expected);
         }
         for text in ["127.0.0.1", "", "a b:80", ":80", "host:0"] {
             assert!(parse_address(text).is_err(), "{text}");

@@ -1,5 +1,5 @@
-//! What a provider's socket can be told ([`Op`]), and how it hears of it. The life of the socket is
-//! [`crate::connection`]'s.
+//! The handler of a provider's socket: it applies operations ([`Op`]) and replies to invalid ones. The connection itself
+//! belongs to [`crate::connection`].
 
 use super::FRONTEND;
 use super::op::Op;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use skyhound_core::registry::Claim;
 use skyhound_net::websocket::Utf8Bytes;
 
-/// A socket of `/provide`, and what it holds.
+/// A socket of `/provide`, with the claim that depends on it.
 #[derive(Debug)]
 pub(super) struct ProvideHandler(pub(super) Claim);
 
@@ -16,8 +16,8 @@ impl ConnectionHandler for ProvideHandler {
     const FRONTEND: &'static str = FRONTEND;
 
     async fn on_text(&mut self, text: Utf8Bytes) -> Result<Option<Bytes>, Bytes> {
-        let done = update(&mut self.0, &text).await;
-        done.map(|()| None).map_err(|sentence| format!("ERROR: {sentence}").into())
+        let result = update(&mut self.0, &text).await;
+        result.map(|()| None).map_err(|error| format!("ERROR: {error}").into())
     }
 
     fn into_claim(self) -> Option<Claim> {
@@ -25,10 +25,10 @@ impl ConnectionHandler for ProvideHandler {
     }
 }
 
-/// Does what a text frame says. While the store is slow the socket is not read: its peer waits, and a close
-/// behind the update could not be acted on sooner anyway, as it needs the same store.
+/// Applies the operation of a text frame. While the store is slow the socket is not read: the peer waits, and a close
+/// behind the update could not take effect sooner anyway, because it needs the same store.
 async fn update(claim: &mut Claim, text: &str) -> Result<(), String> {
-    let entry = Op::read(text)?.apply(&claim.instance().entry);
+    let entry = Op::parse(text)?.apply(&claim.instance().entry);
     if entry == claim.instance().entry {
         return Ok(());
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::connection::serve;
 
-    /// There are 100,000 of them.
+    /// A daemon runs 100,000 of them.
     #[test]
     fn a_provide_connection_is_a_small_task() {
         fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {

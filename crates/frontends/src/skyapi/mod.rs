@@ -1,15 +1,15 @@
-//! skyapi: a process holds a websocket on `GET /provide?service=foo&port=9999`, and is in DNS exactly as long
-//! as it lives.
+//! skyapi: a process holds a websocket on `GET /provide?service=foo&port=9999`, and is in DNS exactly as long as the
+//! websocket is open.
 //!
-//! - **A 101 means committed**: by then the entry is in the store and in this node's answers. What is wrong
-//!   before is a status and a sentence, after it an `ERROR: …` text frame or a close code with a reason.
-//! - A client that goes away before its 101 leaves nothing behind: hyper drops the request, and the
-//!   registration or its claim with it.
-//! - The original answers the handshake first and writes later, removes by key whoever wrote it, and never
-//!   looks for a pong; clients cannot tell the difference but by being found.
+//! - **A 101 means committed**: by then the entry is in the store and in this node's answers. An error before it is a
+//!   status with a message; an error after it is an `ERROR: …` text frame or a close code with a reason.
+//! - A client that goes away before its 101 leaves no entry: hyper drops the request, and the registration or its
+//!   claim with it.
+//! - The original answers the handshake first and writes later, removes by key regardless of the writer, and ignores
+//!   missing pongs. Clients notice the difference only in that they are found.
 //!
-//! [`query`] reads the parameters, [`mod@handler`] is a socket's side of [`crate::connection`], [`op`] what it can be
-//! told.
+//! Modules: [`query`] parses the parameters, [`mod@handler`] is a socket's part of [`crate::connection`], [`op`] parses
+//! the operations on a held socket.
 
 pub mod handler;
 pub mod op;
@@ -25,10 +25,10 @@ use skyhound_net::{HttpError, Peer, Reply, Request, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The name that entries and counters say this dialect by.
+/// The frontend's name in entries and counters.
 pub const FRONTEND: &str = "skyapi";
 
-/// `/provide`.
+/// The route `/provide`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     let app = Arc::clone(app);
     vec![Route::get("/provide", move |request, peer| provide(request, peer, Arc::clone(&app)))]

@@ -1,18 +1,18 @@
-//! `service=foo&port=9999&…` → [`Registration`].
+//! The parameters of `/provide`: `service=foo&port=9999&…` → [`Registration`].
 //!
-//! What can be misread is refused ([`Form`]). The original's client sends `prefix=` for none, and the original takes
-//! the first of two; several `service`+`port` pairs on a socket may come to mean something.
+//! Parsing is strict ([`Form`]). The original's client sends `prefix=` for no prefix. The original takes the first of two
+//! equal parameters; here that is an error, because several `service`+`port` pairs on a socket may get a meaning.
 
 use crate::form::{Form, decode};
 use skyhound_model::Registration;
 use skyhound_model::instance::InvalidParameter;
 use std::collections::BTreeMap;
 
-/// What a query says. Whether it may be registered is not asked here ([`Registration::accept`]).
+/// Parses a query. Validation is [`Registration::accept`]'s.
 pub fn parse(query: &str) -> Result<Registration, InvalidParameter> {
     let mut registration = Registration { dialect: super::FRONTEND, ..Registration::default() };
     let meta = &mut registration.meta;
-    let mut params = Form::read(query, &PARAMETERS, |name, value| extra(meta, name, value))?;
+    let mut params = Form::read(query, &PARAMETERS, |name, value| add_meta(meta, name, value))?;
     registration.service = params.text("service").unwrap_or_default();
     let categories = params.text("category").unwrap_or_default();
     registration.category = split(&categories);
@@ -30,19 +30,19 @@ pub fn parse(query: &str) -> Result<Registration, InvalidParameter> {
     Ok(registration)
 }
 
-/// The parameters that are taken, `meta.…` apart.
+/// The accepted parameters, except `meta.…`.
 const PARAMETERS: [&str; 11] =
     ["service", "category", "host", "port", "prefix", "priority", "weight", "ttl", "text", "group", "version"];
 
-/// `meta.KEY=VALUE`.
-fn extra(meta: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<(), InvalidParameter> {
+/// Adds a parameter `meta.KEY=VALUE`; others are unknown and ignored.
+fn add_meta(meta: &mut BTreeMap<String, String>, name: &str, value: &str) -> Result<(), InvalidParameter> {
     let Some(key) = name.strip_prefix("meta.") else { return Ok(()) };
     let value = decode(value).map_err(|problem| InvalidParameter::new("meta", problem))?;
     if key.is_empty() {
-        return Err(InvalidParameter::new("meta", "has a field without a name; say meta.NAME=VALUE"));
+        return Err(InvalidParameter::new("meta", "has a field without a name; use meta.NAME=VALUE"));
     }
     match meta.insert(key.to_owned(), value) {
-        Some(_) => Err(InvalidParameter::new("meta", "is said twice")),
+        Some(_) => Err(InvalidParameter::new("meta", "is given twice")),
         None => Ok(()),
     }
 }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_parameter() {
-        for (query, sentence) in [
+        for (query, message) in [
             ("service=foo", "port is missing; give the port that the service listens on, 1 to 65535"),
             ("port=65536", "port is \"65536\"; give a whole number from 0 to 65535"),
             ("port=1&priority=abc", "priority is \"abc\"; give a whole number from 0 to 65535"),
@@ -90,14 +90,14 @@ mod tests {
             ("port=1&weight=%2B1", "weight is \"+1\"; give a whole number from 0 to 65535"),
             ("port=1&weight=1.5", "weight is \"1.5\"; give a whole number from 0 to 65535"),
             ("port=1&ttl=4294967296", "ttl is \"4294967296\"; give a whole number from 0 to 4294967295"),
-            ("port=1&port=2", "port is said twice"),
-            ("port=1&meta.a=1&meta.a=1", "meta is said twice"),
-            ("port=1&meta.=1", "meta has a field without a name; say meta.NAME=VALUE"),
+            ("port=1&port=2", "port is given twice"),
+            ("port=1&meta.a=1&meta.a=1", "meta is given twice"),
+            ("port=1&meta.=1", "meta has a field without a name; use meta.NAME=VALUE"),
             ("port=%4", "port is \"%4\", where a '%' is not followed by two hex digits"),
-            ("service=%ff", "service is \"%ff\", and that is not UTF-8"),
+            ("service=%ff", "service is \"%ff\", which is not UTF-8"),
             ("%zz=1", "query is \"%zz\", where a '%' is not followed by two hex digits"),
         ] {
-            assert_eq!(parse(query).unwrap_err().to_string(), sentence);
+            assert_eq!(parse(query).unwrap_err().to_string(), message);
         }
     }
 }

@@ -1,4 +1,7 @@
-//! What srsr's peers say, and what of it is an address.
+//! The request bodies of srsr, and the instance that a registration describes.
+//!
+//! Owns: JSON types and the derivation of host and port from an opaque address. Does not own: ids and heartbeats
+//! ([`skyhound_core::registry::heartbeats`]).
 
 use super::FRONTEND;
 use crate::error::invalid;
@@ -10,58 +13,57 @@ use skyhound_model::{Host, Label, Registration};
 use skyhound_net::HttpError;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// `/lookup`.
+/// The body of `/lookup`.
 #[derive(Debug, Deserialize)]
 pub struct LookupRequest {
     /// The service.
     pub name: String,
 }
 
-/// `/heartbeat`, `/deregister`.
+/// The body of `/heartbeat` and `/deregister`.
 #[derive(Debug, Deserialize)]
 pub struct IdRequest {
-    /// What `/register` answered.
+    /// The id that `/register` returned.
     pub id: String,
 }
 
-/// `/register`.
+/// The body of `/register`.
 #[derive(Debug, Deserialize)]
 pub struct RegisterRequest {
     name: String,
-    #[serde(default, deserialize_with = "text_or_number")]
+    #[serde(default, deserialize_with = "string_or_number")]
     address: Option<String>,
-    #[serde(default, deserialize_with = "text_or_number")]
+    #[serde(default, deserialize_with = "string_or_number")]
     port: Option<String>,
 }
 
-/// What can be read from a body. Unknown fields are passed over.
+/// A request body. Unknown fields are ignored.
 pub trait RequestBody: DeserializeOwned {
-    /// Reads it, or says what is wrong with it.
-    fn read(body: &[u8]) -> Result<Self, HttpError> {
-        serde_json::from_slice(body)
-            .map_err(|error| HttpError::bad_request(format!("the body is not what it should be: {error}")))
+    /// Parses it; an error is a 400 with the reason.
+    fn parse(body: &[u8]) -> Result<Self, HttpError> {
+        serde_json::from_slice(body).map_err(|error| HttpError::bad_request(format!("the body is invalid: {error}")))
     }
 }
 
 impl<T: DeserializeOwned> RequestBody for T {}
 
-/// `"80"`, and 80; an empty text is one that was not sent (srsrpy sends such).
-fn text_or_number<'d, D: Deserializer<'d>>(from: D) -> Result<Option<String>, D::Error> {
+/// Reads `"80"` and 80; an empty string counts as absent (srsrpy sends such).
+fn string_or_number<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a text or a whole number")]
+    #[serde(untagged, expecting = "a string or a whole number")]
     enum Either {
-        Text(String),
+        String(String),
         Number(u64),
     }
-    Ok(match Option::<Either>::deserialize(from)? {
-        Some(Either::Text(text)) if !text.is_empty() => Some(text),
+    Ok(match Option::<Either>::deserialize(deserializer)? {
+        Some(Either::String(text)) if !text.is_empty() => Some(text),
         Some(Either::Number(number)) => Some(number.to_string()),
         _ => None,
     })
 }
 
 impl RegisterRequest {
-    /// What it says of the instance. `peer` is the address that it came from.
+    /// The registration that it describes. `peer` is the address that it came from.
     pub fn registration(self, peer: IpAddr) -> Result<Registration, HttpError> {
         let base = self.address.unwrap_or_else(|| format!("http://{}", bracketed(&peer.to_string())));
         let address = match self.port {
@@ -76,7 +78,7 @@ impl RegisterRequest {
                 }
             },
         };
-        check(&address).map_err(invalid)?;
+        check_address(&address).map_err(invalid)?;
         let mut registration = Registration { service: self.name, dialect: FRONTEND, ..Registration::default() };
         if let Some((host, port)) = host_and_port(&address).filter(|(host, _)| is_host(host)) {
             (registration.host, registration.port) = (host.to_owned(), port);
@@ -86,14 +88,14 @@ impl RegisterRequest {
     }
 }
 
-/// What Go's `url.ParseRequestURI` takes, as the original asks it, and `HOST:PORT` with any host.
-fn check(address: &str) -> Result<(), InvalidParameter> {
-    let wrong = |problem: String| Err(InvalidParameter::new("address", problem));
+/// Accepts an address that Go's `url.ParseRequestURI` accepts, which the original uses, and `HOST:PORT` with any host.
+fn check_address(address: &str) -> Result<(), InvalidParameter> {
+    let reject = |problem: String| Err(InvalidParameter::new("address", problem));
     if address.len() > ADDRESS_MAX {
-        return wrong(format!("is {} bytes; {ADDRESS_MAX} is the most", address.len()));
+        return reject(format!("is {} bytes; the limit is {ADDRESS_MAX}", address.len()));
     }
     if address.chars().any(|c| c.is_control() || c == ' ') {
-        return wrong(format!("{address:?} has a space or a control character"));
+        return reject(format!("{address:?} has a space or a control character"));
     }
     let scheme = address.split_once(':').is_some_and(|(scheme, rest)| {
         let mut letters = scheme.chars();
@@ -104,10 +106,10 @@ fn check(address: &str) -> Result<(), InvalidParameter> {
     if scheme || address.starts_with('/') || host_and_port(address).is_some() {
         return Ok(());
     }
-    wrong(format!("{address:?} is no address such as http://10.0.0.1:80 or 10.0.0.1:80"))
+    reject(format!("{address:?} is not an address such as http://10.0.0.1:80 or 10.0.0.1:80"))
 }
 
-/// Whether DNS can say it.
+/// True if DNS can represent the host.
 fn is_host(host: &str) -> bool {
     match Host::parse(host) {
         Ok(Host::Addr(_)) => true,
@@ -124,9 +126,9 @@ fn bracketed(host: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Registration, String> {
-        let register = RegisterRequest::read(body.as_bytes()).map_err(|error| error.message().to_owned())?;
-        register.registration("10.9.8.7".parse().unwrap()).map_err(|error| error.message().to_owned())
+    fn parse(body: &str) -> Result<Registration, String> {
+        let request = RegisterRequest::parse(body.as_bytes()).map_err(|error| error.message().to_owned())?;
+        request.registration("10.9.8.7".parse().unwrap()).map_err(|error| error.message().to_owned())
     }
 
     #[test]
@@ -147,30 +149,30 @@ mod tests {
             (r#"{"name":"a","address":"unix:///run/x"}"#, "unix:///run/x", "", 0),
             (r#"{"name":"a","address":"/run/x"}"#, "/run/x", "", 0),
         ] {
-            let registration = read(body).unwrap();
+            let registration = parse(body).unwrap();
             assert_eq!(registration.address.as_deref(), Some(address), "{body}");
             assert_eq!((registration.host.as_str(), registration.port), (host, port), "{body}");
         }
     }
 
     #[test]
-    fn invalid_bodies_are_refused_with_a_reason() {
-        for (body, why) in [
-            ("{", "the body is not what it should be: EOF"),
-            ("[]", "the body is not what it should be: invalid"),
-            ("{}", "the body is not what it should be: missing field `name`"),
-            (r#"{"name":5}"#, "the body is not what it should be: invalid type"),
-            (r#"{"name":"a","port":[]}"#, "the body is not what it should be: a text or a whole number"),
+    fn invalid_bodies_are_rejected_with_a_reason() {
+        for (body, message) in [
+            ("{", "the body is invalid: EOF"),
+            ("[]", "the body is invalid: invalid"),
+            ("{}", "the body is invalid: missing field `name`"),
+            (r#"{"name":5}"#, "the body is invalid: invalid type"),
+            (r#"{"name":"a","port":[]}"#, "the body is invalid: a string or a whole number"),
             (r#"{"name":"a","port":"x"}"#, "port is \"x\"; give a number from 1 to 65535"),
             (r#"{"name":"a","port":0}"#, "port is \"0\"; give"),
             (r#"{"name":"a","port":65536}"#, "port is \"65536\"; give"),
-            (r#"{"name":"a","address":"localhost"}"#, "address \"localhost\" is no address such as"),
+            (r#"{"name":"a","address":"localhost"}"#, "address \"localhost\" is not an address such as"),
             (r#"{"name":"a","address":"a b:1"}"#, "address \"a b:1\" has a space"),
         ] {
-            let sentence = read(body).unwrap_err();
-            assert!(sentence.starts_with(why), "{sentence}");
+            let error = parse(body).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
         }
         let long = format!(r#"{{"name":"a","address":"/{}"}}"#, "x".repeat(ADDRESS_MAX));
-        assert!(read(&long).unwrap_err().starts_with("address is 2049 bytes"));
+        assert!(parse(&long).unwrap_err().starts_with("address is 2049 bytes; the limit is 2048"));
     }
 }

@@ -1,15 +1,14 @@
-//! srsr: four JSON endpoints. A process registers, gets an id, and says every 20 seconds that it lives.
+//! srsr: four JSON endpoints. A process registers, gets an id, and sends a heartbeat every 20 seconds.
 //!
-//! - Every answer is JSON: what cannot be read is `{"error": …}` with 400; an id that nobody knows is
-//!   `{"success": false}` with 200, as the clients expect.
-//! - The address is opaque: `/lookup` says it again as it was said. DNS gets host and port out of it where there
-//!   are some.
-//! - The clients never register again, whatever they hear. So ids outlive the daemon, and any daemon of a cluster
-//!   takes a heartbeat for any of them ([`skyhound_core::registry::heartbeats`]).
-//! - In the original a deregistration takes every instance of the name with it, and a heartbeat that meets the
-//!   timer can hang the server. Clients cannot want either.
+//! - Every response is JSON: for an invalid request `{"error": …}` with 400, for an unknown id `{"success": false}` with
+//!   200, as the clients expect.
+//! - The address is opaque: `/lookup` returns it unchanged. DNS has its host and port if it has them.
+//! - The clients never register again, whatever the response. Ids therefore outlive the daemon, and any daemon of a
+//!   cluster accepts a heartbeat for any id ([`skyhound_core::registry::heartbeats`]).
+//! - In the original a deregistration removes every instance of the name, and a heartbeat that races the timer can
+//!   hang the server. No client can depend on either.
 //!
-//! [`message`] is what is said, both ways.
+//! Modules: [`message`] parses the requests.
 
 pub mod message;
 
@@ -25,21 +24,21 @@ use skyhound_model::details::Details;
 use skyhound_net::{HttpError, Peer, Reply, Request, Route, http, route};
 use std::sync::Arc;
 
-/// The name that entries and counters say this dialect by.
+/// The frontend's name in entries and counters.
 pub const FRONTEND: &str = "srsr";
 
-/// `/register`, `/lookup`, `/heartbeat`, `/deregister`.
+/// The routes `/register`, `/lookup`, `/heartbeat` and `/deregister`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
     vec![
-        row("/register", app, |app, peer, body| async move { register(&app, peer, &body).await }),
-        row("/lookup", app, |app, _, body| async move { lookup(&app, &body) }),
-        row("/heartbeat", app, |app, _, body| async move { heartbeat(&app, &body).await }),
-        row("/deregister", app, |app, _, body| async move { deregister(&app, &body).await }),
+        endpoint("/register", app, |app, peer, body| async move { register(&app, peer, &body).await }),
+        endpoint("/lookup", app, |app, _, body| async move { lookup(&app, &body) }),
+        endpoint("/heartbeat", app, |app, _, body| async move { heartbeat(&app, &body).await }),
+        endpoint("/deregister", app, |app, _, body| async move { deregister(&app, &body).await }),
     ]
 }
 
-/// One endpoint: JSON in, JSON out, whatever happens.
-fn row<F, Fut>(path: &'static str, app: &Arc<App>, answer: F) -> Route
+/// An endpoint that reads JSON and responds with JSON, errors included.
+fn endpoint<F, Fut>(path: &'static str, app: &Arc<App>, handle: F) -> Route
 where
     F: Fn(Arc<App>, Peer, bytes::Bytes) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = Result<Value, HttpError>> + Send + 'static,
@@ -50,26 +49,26 @@ where
         async move {
             let response = async {
                 let body = http::read_body(request, &app.limits).await?;
-                answer(app, peer, body).await
+                handle(app, peer, body).await
             };
-            Ok(response.await.map_or_else(refusal, |value| route::json(StatusCode::OK, &value)))
+            Ok(response.await.map_or_else(error_reply, |value| route::json(StatusCode::OK, &value)))
         }
     })
 }
 
-/// An error as this dialect says it, with the headers that it has everywhere.
-fn refusal(error: HttpError) -> Reply {
+/// An error in srsr's JSON, with the headers that it has in every frontend.
+fn error_reply(error: HttpError) -> Reply {
     let body = json!({ "error": error.message() });
     let status = error.status();
     let (mut parts, _) = error.into_reply().into_parts();
-    let (own, body) = route::json(status, &body).into_parts();
-    parts.headers.extend(own.headers);
+    let (json_parts, body) = route::json(status, &body).into_parts();
+    parts.headers.extend(json_parts.headers);
     Reply::from_parts(parts, body)
 }
 
 async fn register(app: &App, peer: Peer, body: &[u8]) -> Result<Value, HttpError> {
     let count_invalid = |_: &HttpError| app.metrics.registration(FRONTEND, "invalid");
-    let request = RegisterRequest::read(body).inspect_err(count_invalid)?;
+    let request = RegisterRequest::parse(body).inspect_err(count_invalid)?;
     ensure_running(&peer)?;
     let from = peer.addr.ip().to_canonical();
     let instance = request
@@ -86,13 +85,13 @@ async fn register(app: &App, peer: Peer, body: &[u8]) -> Result<Value, HttpError
 }
 
 fn lookup(app: &App, body: &[u8]) -> Result<Value, HttpError> {
-    let LookupRequest { name } = RequestBody::read(body)?;
-    let snapshot = app.loaded_snapshot("the store was never read: nobody knows yet who is there")?;
+    let LookupRequest { name } = RequestBody::parse(body)?;
+    let snapshot = app.loaded_snapshot("the store was not read yet; retry later")?;
     let found = pick(snapshot.instances(&name)).map(address);
     Ok(json!({ "success": found.is_some(), "address": found.unwrap_or_default() }))
 }
 
-/// Where an instance is: as it said itself, or in the form in which this dialect's own peers are called.
+/// The address of an instance: the one that it registered, or a URL as srsr's own peers have.
 fn address(stored: &Arc<StoredEntry>) -> String {
     let address = stored.entry.details.as_ref().map(Details::address).unwrap_or_default();
     match stored.location() {
@@ -103,12 +102,12 @@ fn address(stored: &Arc<StoredEntry>) -> String {
 }
 
 async fn heartbeat(app: &App, body: &[u8]) -> Result<Value, HttpError> {
-    let IdRequest { id } = RequestBody::read(body)?;
+    let IdRequest { id } = RequestBody::parse(body)?;
     Ok(json!({ "success": app.registry.heartbeat(&id).await.map_err(refused)? }))
 }
 
 async fn deregister(app: &App, body: &[u8]) -> Result<Value, HttpError> {
-    let IdRequest { id } = RequestBody::read(body)?;
+    let IdRequest { id } = RequestBody::parse(body)?;
     let removed = app.registry.deregister(&id).await.map_err(refused)?;
     if removed {
         app.metrics.release(FRONTEND, "deregistered");

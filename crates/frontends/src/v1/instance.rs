@@ -1,6 +1,6 @@
-//! An instance in JSON.
+//! The JSON of an instance.
 //!
-//! Owns: the spelling. A field that is not known is left out. What an instance is known by is its `name`.
+//! Owns: the fields and their order. An unknown field is absent. The `name` identifies an instance.
 
 use serde::Serialize;
 use skyhound_core::catalog::StoredEntry;
@@ -9,7 +9,7 @@ use skyhound_model::{Host, Label, Name, Naming};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-/// An instance, as it is written.
+/// The serializable view of an instance.
 #[derive(Debug, Serialize)]
 pub struct InstanceView<'a> {
     id: String,
@@ -32,8 +32,8 @@ pub struct InstanceView<'a> {
     version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<BTreeMap<&'a str, &'a str>>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    dialect: &'a str,
+    #[serde(rename = "dialect", skip_serializing_if = "str::is_empty")]
+    frontend: &'a str,
     name: String,
     key: String,
     revision: u64,
@@ -48,7 +48,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl<'a> InstanceView<'a> {
-    /// Writes an instance down.
+    /// The view of a stored entry.
     pub fn new(stored: &'a StoredEntry, naming: &Naming) -> Self {
         let entry = &stored.entry;
         let details = entry.details.as_ref();
@@ -68,7 +68,7 @@ impl<'a> InstanceView<'a> {
             group: &entry.group,
             version: details.map_or("", Details::version),
             meta: details.map(|details| details.meta().collect::<BTreeMap<_, _>>()).filter(|meta| !meta.is_empty()),
-            dialect: details.map_or("", Details::dialect),
+            frontend: details.map_or("", Details::dialect),
             name: name.to_string().trim_end_matches('.').to_owned(),
             key: stored.key.to_string(),
             revision: stored.revision.0,
@@ -76,15 +76,15 @@ impl<'a> InstanceView<'a> {
         }
     }
 
-    /// Appends the JSON.
+    /// Appends the JSON to a buffer.
     pub fn write_to(&self, text: &mut Vec<u8>) {
-        // Texts, numbers and maps of texts always become JSON, and a Vec takes all of it.
+        // Strings, numbers and maps of strings always become JSON, and a Vec accepts every write.
         let _ = serde_json::to_writer(text, self);
     }
 }
 
-/// The name at which an instance stands. The key of a peer of hound-dog's does not say it; what became of its value
-/// stands where it would if that peer had registered here.
+/// The DNS name of an instance. The key that a peer of hound-dog's wrote does not contain it; the instance read from
+/// its value has the name that it would have if that peer had registered here.
 fn name(stored: &StoredEntry, naming: &Naming) -> Name {
     let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
     by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
@@ -96,25 +96,25 @@ fn by_details(details: &Details, naming: &Naming) -> Option<Name> {
 }
 
 fn id(details: Option<&Details>, name: &Name) -> String {
-    let given = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
-    given.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
+    let registered = details.map(Details::id).filter(|id| !id.is_empty()).map(str::to_owned);
+    registered.unwrap_or_else(|| name.labels().last().map(Label::to_string).unwrap_or_default())
 }
 
-/// As its peer said it; otherwise what is left of the name between service and zone.
+/// The registered categories; for an entry without details, the labels of the name between service and zone.
 fn category(details: Option<&Details>, name: &Name, service: &str, naming: &Naming) -> Vec<String> {
-    let given: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
-    if !given.is_empty() {
-        return given;
+    let registered: Vec<_> = details.into_iter().flat_map(Details::category).map(str::to_owned).collect();
+    if !registered.is_empty() {
+        return registered;
     }
     let below = name.labels().strip_prefix(naming.root.labels()).unwrap_or_default();
     let service: Vec<_> = service.split('.').rev().filter_map(|label| Label::new(label).ok()).collect();
     let above = &below[..below.len().saturating_sub(1)];
     // An entry directly below its category has no id.
-    let own = service.len() + usize::from(above.ends_with(&service));
-    below[..below.len().saturating_sub(own)].iter().rev().map(Label::to_string).collect()
+    let id_and_service = service.len() + usize::from(above.ends_with(&service));
+    below[..below.len().saturating_sub(id_and_service)].iter().rev().map(Label::to_string).collect()
 }
 
-/// Whether an instance is in these categories, written with dots and in lower case.
+/// True if an instance is in these categories, written with dots and in lower case.
 pub(super) fn is_in(category: &str, stored: &StoredEntry, naming: &Naming) -> bool {
     let service = stored.service.as_deref().unwrap_or_default();
     let category_of_instance = self::category(stored.entry.details.as_ref(), &name(stored, naming), service, naming);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_entry_is_described_by_its_name() {
+    fn an_entry_without_details_is_described_by_its_name() {
         let host = r#"{"host":"10.0.0.1","port":80}"#;
         for (key, id, service, category) in [
             ("/skydns/local/skydns/services/web/1", "1", "web", "services"),

@@ -1,6 +1,6 @@
-//! `/v1/services` and `/v1/instances`: what there is, in one snapshot.
+//! `/v1/services` and `/v1/instances`: services and instances of one snapshot.
 //!
-//! Owns: the filters and the envelope. The JSON is made in pieces, each when the peer has taken the one before.
+//! Owns: the filters and the envelope. The JSON is written in chunks, each when the peer has taken the one before.
 
 use super::current_snapshot;
 use super::instance::{InstanceView, is_in};
@@ -13,10 +13,10 @@ use skyhound_core::catalog::{Snapshot, StoredEntry};
 use skyhound_net::{BodySendError, BodySender, HttpError, Peer, Reply, Request, route};
 use std::sync::Arc;
 
-/// About how large a piece is, in bytes. An instance is a few hundred.
+/// Approximate size of a chunk, in bytes. An instance has a few hundred.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
-/// An answer in the making.
+/// A response body that is written in chunks.
 pub(super) struct ChunkWriter {
     pub(super) body: BodySender,
     pub(super) buffer: Vec<u8>,
@@ -27,12 +27,12 @@ impl ChunkWriter {
         Self { body, buffer: Vec::new() }
     }
 
-    /// Sends what was written, once it is a piece.
+    /// Sends the buffer once it has the size of a chunk.
     pub(super) async fn flush_if_full(&mut self) -> Result<(), BodySendError> {
         if self.buffer.len() < CHUNK_BYTES { Ok(()) } else { self.flush().await }
     }
 
-    /// Sends what was written.
+    /// Sends the buffer.
     pub(super) async fn flush(&mut self) -> Result<(), BodySendError> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -47,12 +47,12 @@ impl ChunkWriter {
     }
 }
 
-/// `{"position":"…","services":[{"name":…,"instances":…}]}`
+/// Handles `/v1/services`: `{"position":"…","services":[{"name":…,"instances":…}]}`.
 pub(super) fn services(app: &App, peer: &Peer) -> Result<Reply, HttpError> {
     let snapshot = current_snapshot(app)?;
     let (sender, body) = BodySender::new(peer, app.limits.body_send_timeout);
     tokio::spawn(async move {
-        // Whoever does not read it was cut off, or has gone.
+        // An error means a slow consumer or a lost connection, which the sender has closed.
         let _ = write_services(&snapshot, ChunkWriter::new(sender)).await;
     });
     Ok(json_stream(body))
@@ -60,19 +60,19 @@ pub(super) fn services(app: &App, peer: &Peer) -> Result<Reply, HttpError> {
 
 async fn write_services(snapshot: &Snapshot, mut writer: ChunkWriter) -> Result<(), BodySendError> {
     write_head(snapshot, "services", &mut writer);
-    let mut between = "";
+    let mut separator = "";
     for service in snapshot.services() {
         let instances = snapshot.instances(service).count();
-        let line = serde_json::json!({ "name": **service, "instances": instances });
-        writer.buffer.extend_from_slice(format!("{between}{line}").as_bytes());
-        between = ",";
+        let element = serde_json::json!({ "name": **service, "instances": instances });
+        writer.buffer.extend_from_slice(format!("{separator}{element}").as_bytes());
+        separator = ",";
         writer.flush_if_full().await?;
     }
     writer.buffer.extend_from_slice(b"]}\n");
     writer.end().await
 }
 
-/// `{"position":"…","instances":[…]}`
+/// Handles `/v1/instances`: `{"position":"…","instances":[…]}`.
 pub(super) fn instances(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
     let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
     let snapshot = current_snapshot(&app)?;
@@ -95,7 +95,7 @@ async fn write_instances(
     writer.end().await
 }
 
-/// Writes every instance that is asked for, with commas between.
+/// Writes every instance that matches the query, separated by commas.
 pub(super) async fn write_matching(
     app: &App,
     snapshot: &Snapshot,
@@ -124,11 +124,11 @@ fn matches(query: &Query, stored: &StoredEntry, app: &App) -> bool {
     version && query.category.as_ref().is_none_or(|category| is_in(category, stored, &app.naming))
 }
 
-fn write_head(snapshot: &Snapshot, what: &str, writer: &mut ChunkWriter) {
-    writer.buffer.extend_from_slice(format!("{{\"position\":\"{}\",\"{what}\":[", snapshot.position()).as_bytes());
+fn write_head(snapshot: &Snapshot, list: &str, writer: &mut ChunkWriter) {
+    writer.buffer.extend_from_slice(format!("{{\"position\":\"{}\",\"{list}\":[", snapshot.position()).as_bytes());
 }
 
-/// It is true now.
+/// A JSON response that no cache may store: it is true only now.
 fn json_stream(body: skyhound_net::Body) -> Reply {
     let mut reply = route::stream("application/json", body);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

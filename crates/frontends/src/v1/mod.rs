@@ -1,12 +1,12 @@
-//! Plain HTTP for whoever has no library: which services there are, where their instances are, and what changes.
+//! v1: plain HTTP for clients without a library. It lists services and instances, and streams their changes.
 //!
-//! - `GET /v1/services`, `GET /v1/instances` ([`list`]): JSON, made while it is read, so that a million instances are
-//!   never in memory as text.
-//! - `GET /v1/watch` ([`watch`]): server-sent events, to be taken up again after a loss.
-//! - `GET /v1/openapi.json`: all of it, and the operator's routes, for programs that write clients.
+//! - `GET /v1/services`, `GET /v1/instances` ([`list`]): JSON that is written while it is read, so that a million
+//!   instances are never in memory as text.
+//! - `GET /v1/watch` ([`watch`]): server-sent events, resumable after a lost connection.
+//! - `GET /v1/openapi.json`: the description of these routes and the operator's, for client generators.
 //!
-//! [`query`] reads the parameters, [`instance`] is the spelling of an instance. Deliberately absent: registering.
-//! A registration lives as long as a socket, and that is [`super::skyapi`].
+//! Modules: [`query`] parses the parameters, [`instance`] is the JSON of an instance. Deliberately absent: registration.
+//! A registration lives as long as a socket, which is the frontend `skyapi`'s.
 
 pub mod instance;
 pub mod list;
@@ -20,12 +20,12 @@ use skyhound_core::catalog::Snapshot;
 use skyhound_net::{HttpError, Reply, Route, route};
 use std::sync::Arc;
 
-/// The description of what plain HTTP answers.
+/// The OpenAPI description of the routes with plain HTTP.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// Its rows.
+/// The routes below `/v1`.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let (services, instances, watched) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
+    let (services, instances, watch) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
     vec![
         Route::get("/v1/services", move |_, peer| {
             let app = Arc::clone(&services);
@@ -36,7 +36,7 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
             async move { list::instances(app, &request, &peer) }
         }),
         Route::get("/v1/watch", move |request, peer| {
-            let app = Arc::clone(&watched);
+            let app = Arc::clone(&watch);
             async move { watch::watch(app, &request, &peer).await }
         }),
         Route::get("/v1/openapi.json", |_, _| async { Ok(openapi()) }),
@@ -47,7 +47,7 @@ fn openapi() -> Reply {
     route::reply(StatusCode::OK, "application/json", Bytes::from_static(OPENAPI.as_bytes()))
 }
 
-/// What is known, once anything is.
+/// The current snapshot; 503 before the store was read.
 fn current_snapshot(app: &App) -> Result<Arc<Snapshot>, HttpError> {
-    app.loaded_snapshot("this daemon has not read its store yet; come again")
+    app.loaded_snapshot("this daemon has not read its store yet; retry later")
 }

@@ -1,55 +1,54 @@
-//! `service=web,api&version=^1.2&category=services` → [`Query`].
+//! The parameters of `/v1`: `service=web,api&version=^1.2&category=services` → [`Query`].
 //!
-//! As in [`super::super::form`]: a parameter without a value is one that was not sent, unknown ones are passed
-//! over, and what can be misread is refused with a sentence that names the parameter.
+//! As in [`crate::form`], a parameter without a value counts as absent, unknown ones are ignored, and an ambiguous one is
+//! rejected with an error that names it. [`crate::form::Form`] itself does not fit, because `service` may be repeated.
 
-use super::super::form::decode;
+use crate::form::decode;
 use skyhound_core::events::Selection;
 use skyhound_model::instance::InvalidParameter;
 use skyhound_model::version::VersionRange;
 
-/// What is asked for.
+const PARAMETERS: [&str; 4] = ["service", "version", "category", "last-event-id"];
+
+/// A parsed query.
 #[derive(Debug, Default)]
 pub struct Query {
-    /// The services, in lower case; none means all.
+    /// Services, in lower case; none means all.
     pub services: Vec<String>,
-    /// The versions.
+    /// Range of versions.
     pub version: Option<VersionRange>,
-    /// The categories, as in the name from left to right.
+    /// Categories, as in the name from left to right.
     pub category: Option<String>,
-    /// Where a watch goes on.
+    /// Resume token of a watch.
     pub last_event_id: Option<String>,
 }
 
 impl Query {
-    /// Reads a query.
+    /// Parses a query.
     pub fn parse(query: &str) -> Result<Self, InvalidParameter> {
         let mut parsed = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).map_err(|problem| InvalidParameter::new("query", problem))?;
-            let Some(known) = ["service", "version", "category", "last-event-id"].into_iter().find(|k| *k == name)
-            else {
-                continue;
-            };
-            let value = decode(value).map_err(|problem| InvalidParameter::new(known, problem))?;
+            let Some(parameter) = PARAMETERS.into_iter().find(|parameter| *parameter == name) else { continue };
+            let value = decode(value).map_err(|problem| InvalidParameter::new(parameter, problem))?;
             if value.is_empty() {
                 continue;
             }
-            let again = match known {
+            let repeated = match parameter {
                 "service" => {
                     parsed.services.extend(value.split(',').filter(|s| !s.is_empty()).map(str::to_ascii_lowercase));
                     false
                 }
                 "version" => parsed
                     .version
-                    .replace(VersionRange::parse(&value).map_err(|e| InvalidParameter::new(known, e))?)
+                    .replace(VersionRange::parse(&value).map_err(|e| InvalidParameter::new(parameter, e))?)
                     .is_some(),
                 "category" => parsed.category.replace(dotted(&value)).is_some(),
                 _ => parsed.last_event_id.replace(value).is_some(),
             };
-            if again {
-                return Err(InvalidParameter::new(known, "is said twice"));
+            if repeated {
+                return Err(InvalidParameter::new(parameter, "is given twice"));
             }
         }
         parsed.services.sort_unstable();
@@ -57,13 +56,13 @@ impl Query {
         Ok(parsed)
     }
 
-    /// The same for [`skyhound_core::events`].
+    /// The services as a selection of [`skyhound_core::events`].
     pub fn selection(&self) -> Selection {
         if self.services.is_empty() { Selection::All } else { Selection::Services(self.services.clone()) }
     }
 }
 
-/// One spelling for `a,b`, `a.b` and `A.B`.
+/// Normalizes `a,b`, `a.b` and `A.B` to `a.b`.
 pub(super) fn dotted(categories: &str) -> String {
     categories.replace(',', ".").to_ascii_lowercase()
 }
@@ -72,7 +71,7 @@ pub(super) fn dotted(categories: &str) -> String {
 mod tests {
     use super::*;
 
-    fn refused(query: &str) -> String {
+    fn error_of(query: &str) -> String {
         Query::parse(query).unwrap_err().to_string()
     }
 
@@ -86,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn invalid_parameters_are_refused_with_a_reason() {
-        assert!(refused("version=new").starts_with("version is \"new\", and that is no range of versions"));
-        assert_eq!(refused("version=1&version=1"), "version is said twice");
-        assert_eq!(refused("category=a&category=a"), "category is said twice");
-        assert_eq!(refused("service=%4"), "service is \"%4\", where a '%' is not followed by two hex digits");
+    fn invalid_parameters_are_rejected_with_a_reason() {
+        assert!(error_of("version=new").starts_with("version is \"new\", and that is no range of versions"));
+        assert_eq!(error_of("version=1&version=1"), "version is given twice");
+        assert_eq!(error_of("category=a&category=a"), "category is given twice");
+        assert_eq!(error_of("service=%4"), "service is \"%4\", where a '%' is not followed by two hex digits");
     }
 
     #[test]
@@ -99,9 +98,9 @@ mod tests {
             let range = Query::parse(&format!("version={range}")).unwrap().version.unwrap();
             range.contains(version)
         };
-        assert!(fits("1.2.3", "1.2.3") && !fits("1.2.3", "1.2.4"), "one version is that version");
+        assert!(fits("1.2.3", "1.2.3") && !fits("1.2.3", "1.2.4"), "a single version is exact");
         assert!(fits("%5E1.2", "1.9.0") && !fits("^1.2", "2.0.0"));
         assert!(fits("1.x", "1.0.0") && fits("1+-+2", "2.9.9") && fits("%3C1%7C%7C%3E%3D3", "3.0.0"));
-        assert!(!fits("^1.2", "1.3.0-rc.1"), "what is not released is not asked for");
+        assert!(!fits("^1.2", "1.3.0-rc.1"), "a range has no prereleases");
     }
 }

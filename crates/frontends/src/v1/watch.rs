@@ -1,12 +1,12 @@
-//! `/v1/watch`: what changes, as server-sent events (the HTML standard, section 9.2).
+//! `/v1/watch`: changes as server-sent events (the HTML standard, section 9.2).
 //!
 //! The first event is a `set` with all instances; then each change is a `put`, a `delete` or an `expire` with the
-//! instance. The `id` of an event is the position of a reader who has it and all before it: `Last-Event-ID` goes on
-//! from there. Within a batch of several changes only the last has the batch's own position, so that who is lost in
-//! the middle hears the whole of it again.
+//! instance. The `id` of an event is the position of a reader that has it and all before it, and so the resume token
+//! that `Last-Event-ID` returns. Within a batch of several changes only the last has the batch's own position, so that a
+//! reader that loses its connection within a batch receives the whole batch again.
 //!
-//! Where it cannot go on (too long ago, another store, a reader that is behind) a `set` says so with `"reset":true`:
-//! what it does not name is gone. A reader that takes nothing is cut off ([`BodySender`]).
+//! If the watch cannot resume (too long ago, another store, a lagged reader), a `set` has `"reset":true`: instances that
+//! it does not contain are removed. A slow consumer is disconnected ([`BodySender`]).
 
 use super::current_snapshot;
 use super::instance::InstanceView;
@@ -25,26 +25,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-/// How often a comment says that the connection lives, when nothing else does. Clients and proxies give up on a
-/// silence of half a minute.
+/// Interval of the comments that keep an idle connection open. Clients and proxies close one after half a minute without
+/// data.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How long a whole set may take to be read. It keeps the snapshot that it is made from.
+/// The time that a reader has for a whole set, which keeps its snapshot in memory.
 pub const SNAPSHOT_SEND_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a reader that was told more by another daemon than this one knows is kept waiting for it.
+/// The time that a reader waits for this daemon to reach a position that another daemon gave it.
 pub const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
-/// After how long a browser comes back, in milliseconds.
+/// The time after which a browser reconnects, in milliseconds.
 const RETRY_MS: u32 = 1000;
 
-/// Answers with events until the peer goes, or the daemon.
+/// Handles `/v1/watch`: sends events until the peer disconnects or the daemon stops.
 pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Result<Reply, HttpError> {
     let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(invalid)?;
     current_snapshot(&app)?;
     ensure_running(peer)?;
     let start = match (request.headers().get("last-event-id"), &query.last_event_id) {
-        // A browser sends it on its own and gives up at a refusal: what is no position is one that is not known.
+        // A browser sends the header by itself and gives up after an error: an invalid position counts as an unknown one.
         (Some(text), _) => text.to_str().ok().and_then(|text| text.parse().ok()).map_or(Start::Reset, Start::After),
         (None, Some(text)) => Start::After(position(text).map_err(invalid)?),
-        (None, None) => Start::Fresh,
+        (None, None) => Start::Snapshot,
     };
     if let Start::After(at) = start {
         wait_for_position(&app, at).await;
@@ -62,10 +62,11 @@ pub(super) async fn watch(app: Arc<App>, request: &Request, peer: &Peer) -> Resu
 }
 
 fn position(text: &str) -> Result<Position, InvalidParameter> {
-    text.parse().map_err(|problem: String| InvalidParameter::new("last-event-id", format!("is wrong: {problem}")))
+    text.parse().map_err(|problem: String| InvalidParameter::new("last-event-id", format!("is invalid: {problem}")))
 }
 
-/// Waits a moment until this daemon knows what its peer knows, which another daemon may have told it.
+/// Waits up to [`CATCH_UP_TIMEOUT`] until this daemon has reached the peer's position, which another daemon may have given
+/// it.
 async fn wait_for_position(app: &App, at: Position) {
     let mut changed = app.catalog.changed();
     let caught_up = async {
@@ -75,22 +76,22 @@ async fn wait_for_position(app: &App, at: Position) {
     let _ = timeout(CATCH_UP_TIMEOUT, caught_up).await;
 }
 
-/// Where a watch begins.
+/// The start of a watch.
 #[derive(Debug, Clone, Copy)]
 enum Start {
-    /// With everything.
-    Fresh,
-    /// Behind what the peer knows.
+    /// All instances, then changes.
+    Snapshot,
+    /// The changes after this position.
     After(Position),
-    /// With everything, to a peer that knows something of which nothing is known here.
+    /// All instances as a reset, because the peer's position is unknown here.
     Reset,
 }
 
-/// One who watches.
+/// The stream of one watcher.
 struct WatchStream {
     app: Arc<App>,
     query: Query,
-    /// Where the reader is that has read everything up to here.
+    /// Position of a reader that has every event up to here.
     last_position: Option<Position>,
 }
 
@@ -106,7 +107,7 @@ impl WatchStream {
             Some(Ok(never)) => match never {},
             Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_watcher(),
             Some(Err(BodySendError::Disconnected)) => {}
-            // In the middle of an event or not: a reader passes over one without its end.
+            // A stop within an event does no harm: a reader ignores an event without its end.
             None => writer.body.stop().await,
         }
     }
@@ -121,25 +122,25 @@ impl WatchStream {
             Start::After(at) => {
                 self.app.events.resume(self.query.selection(), at).inspect(|_| self.last_position = Some(at))
             }
-            Start::Fresh | Start::Reset => None,
+            Start::Snapshot | Start::Reset => None,
         };
-        let mut listener = match resumed {
-            Some(listener) => listener,
-            None => self.send_snapshot(!matches!(start, Start::Fresh), writer).await?,
+        let mut subscription = match resumed {
+            Some(subscription) => subscription,
+            None => self.send_snapshot(!matches!(start, Start::Snapshot), writer).await?,
         };
         writer.flush().await?;
         let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let received = tokio::select! {
-                received = listener.next() => Some(received),
+                received = subscription.next() => Some(received),
                 _ = keep_alive.tick() => None,
                 () = writer.body.disconnected() => return Err(BodySendError::Disconnected),
             };
             let lagged = match received {
                 Some(Notification::Event(event)) => {
-                    self.write_event(&event, &listener, writer);
-                    self.drain_pending(&mut listener, writer).await?
+                    self.write_event(&event, &subscription, writer);
+                    self.drain_pending(&mut subscription, writer).await?
                 }
                 Some(Notification::Lagged) => true,
                 None => {
@@ -148,22 +149,22 @@ impl WatchStream {
                 }
             };
             if lagged {
-                listener = self.send_snapshot(true, writer).await?;
+                subscription = self.send_snapshot(true, writer).await?;
             }
             writer.flush().await?;
             keep_alive.reset();
         }
     }
 
-    /// What else is there to hear, in one piece. True when it was too much.
+    /// Writes all pending events at once. True when the subscription lagged.
     async fn drain_pending(
         &mut self,
-        listener: &mut EventSubscription,
+        subscription: &mut EventSubscription,
         writer: &mut ChunkWriter,
     ) -> Result<bool, BodySendError> {
-        while let Some(received) = listener.try_next() {
+        while let Some(received) = subscription.try_next() {
             match received {
-                Notification::Event(event) => self.write_event(&event, listener, writer),
+                Notification::Event(event) => self.write_event(&event, subscription, writer),
                 Notification::Lagged => return Ok(true),
             }
             writer.flush_if_full().await?;
@@ -171,19 +172,19 @@ impl WatchStream {
         Ok(false)
     }
 
-    /// Everything that is there, and a listener for what comes after it.
+    /// Sends all instances, and returns a subscription to the changes after them.
     async fn send_snapshot(
         &mut self,
         reset: bool,
         writer: &mut ChunkWriter,
     ) -> Result<EventSubscription, BodySendError> {
-        let (listener, snapshot) = self.app.events.subscribe(self.query.selection(), false);
+        let (subscription, snapshot) = self.app.events.subscribe(self.query.selection(), false);
         match timeout(SNAPSHOT_SEND_TIMEOUT, self.write_snapshot(&snapshot, reset, writer)).await {
             Ok(written) => written?,
             Err(_) => return Err(writer.body.disconnect()),
         }
         self.last_position = Some(snapshot.position());
-        Ok(listener)
+        Ok(subscription)
     }
 
     async fn write_snapshot(
@@ -200,9 +201,9 @@ impl WatchStream {
         Ok(())
     }
 
-    fn write_event(&mut self, event: &Event, listener: &EventSubscription, writer: &mut ChunkWriter) {
+    fn write_event(&mut self, event: &Event, subscription: &EventSubscription, writer: &mut ChunkWriter) {
         let at = event.change.at;
-        if !listener.has_more_at(at) {
+        if !subscription.has_more_at(at) {
             self.last_position = Some(at);
         }
         let last_position = self.last_position.unwrap_or_default();
@@ -212,14 +213,14 @@ impl WatchStream {
     }
 }
 
-/// A change without its id, which not all readers have in common.
+/// Encodes a change without its id, so that readers with different ids share it.
 fn encode_change(event: &Event, naming: &Naming) -> Bytes {
     let kind = match event.change.kind {
         ChangeKind::Put => "put",
         ChangeKind::Removed(RemovalReason::Deregistered) => "delete",
         ChangeKind::Removed(RemovalReason::Expired) => "expire",
     };
-    // JSON has no line breaks of its own.
+    // The JSON contains no line breaks.
     let mut text = format!("event: {kind}\ndata: ").into_bytes();
     InstanceView::new(&event.change.instance, naming).write_to(&mut text);
     text.extend_from_slice(b"\n\n");
