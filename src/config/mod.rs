@@ -5,6 +5,8 @@
 //! what can be said, `resolve` how it is completed and checked. Everything is checked before anything is
 //! bound or opened. Does not own: what a part makes of its settings.
 
+mod file;
+mod merge;
 pub mod raw;
 mod resolve;
 pub mod skydns;

@@ -201,7 +201,7 @@ async fn run(
         }
     }
     if let Some(claim) = claim {
-        app.metrics.release(FRONTEND, "stopped");
+        app.metrics.release(FRONTEND, "shutdown");
         drop(claim.release(RemovalReason::Deregistered).await);
     }
 }

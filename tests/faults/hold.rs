@@ -43,7 +43,7 @@ async fn a_minute_with_2000_sockets_writes_nothing() {
     let before = (puts(&etcd).await, renewals(&etcd).await);
     let began = Instant::now();
     wait_until(MINUTE + SOON, async || {
-        assert_eq!(daemon.metric("skyhound_websockets").await, f64::from(SOCKETS));
+        assert_eq!(daemon.metric("skyhound_websocket_connections").await, f64::from(SOCKETS));
         assert_eq!(puts(&etcd).await, before.0, "after {:?}", began.elapsed());
         tokio::time::sleep(Duration::from_secs(1)).await;
         if began.elapsed() >= MINUTE { Ok(()) } else { Err("the minute is not over") }
@@ -54,7 +54,7 @@ async fn a_minute_with_2000_sockets_writes_nothing() {
     let leases = keys::leases(&etcd).len();
     assert!((2..=4).contains(&leases), "{leases} leases");
     assert!((30.0..=100.0).contains(&renewed), "{renewed} renewals");
-    assert!(daemon.metric("skyhound_commits_total").await > 0.0);
+    assert!(daemon.metric("skyhound_registry_commits_total").await > 0.0);
 
     let all: Vec<u16> = (1..=SOCKETS).collect();
     assert_eq!(keys::ports(&etcd), all);

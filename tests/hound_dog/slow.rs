@@ -29,10 +29,10 @@ async fn deaf(site: &Site) -> (TcpStream, Vec<u8>) {
 
 /// Waits until one listener was cut off for this reason.
 async fn cut_off(site: &Site, why: &str) {
-    let line = format!(r#"skyhound_cut_off_total{{dialect="hound-dog",outcome="{why}"}} 1"#);
+    let line = format!(r#"skyhound_slow_consumers_total{{frontend="hound-dog",reason="{why}"}} 1"#);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
-        let there: Vec<_> = text.lines().filter(|there| there.starts_with("skyhound_cut_off")).collect();
+        let there: Vec<_> = text.lines().filter(|there| there.starts_with("skyhound_slow_consumers")).collect();
         if there.contains(&line.as_str()) { Ok(()) } else { Err(format!("{there:?}")) }
     })
     .await;
@@ -66,7 +66,7 @@ pub async fn who_falls_behind_is_cut_off_and_nobody_waits(site: Site) {
     }
     let (messages, close) = rest(slow).await;
     assert!(messages < many, "{messages}");
-    cut_off(&site, "behind").await;
+    cut_off(&site, "lagged").await;
     let (code, reason) = close.expect("a close");
     assert_eq!(code, 1013);
     assert!(reason.starts_with("too much has happened"), "{reason}");
@@ -121,7 +121,7 @@ pub async fn who_takes_nothing_is_cut_off(site: Site) {
         say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
         told(&mut quick).await;
     }
-    cut_off(&site, "stalled").await;
+    cut_off(&site, "send_timeout").await;
     // It has a moment to take what it was being sent, and then the close.
     let (_, close) = rest(slow).await;
     let (code, reason) = close.expect("a close");

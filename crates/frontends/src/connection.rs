@@ -84,12 +84,12 @@ impl CloseCause {
     fn as_str(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::ConnectionLost => "gone",
-            Self::PingTimeout => "pong missed",
-            Self::Shutdown => "stopped",
-            Self::ProtocolViolation(..) => "refused",
-            Self::SendTimeout => "stalled",
-            Self::Lagged => "behind",
+            Self::ConnectionLost => "connection_lost",
+            Self::PingTimeout => "ping_timeout",
+            Self::Shutdown => "shutdown",
+            Self::ProtocolViolation(..) => "protocol_violation",
+            Self::SendTimeout => "send_timeout",
+            Self::Lagged => "lagged",
         }
     }
 }
@@ -130,7 +130,7 @@ fn end<T: ConnectionHandler>(app: &App, handler: T, socket: Socket, cause: Close
 
 fn abandon<T: ConnectionHandler>(app: &App, claim: Option<Claim>) -> BoxFuture<'static, ()> {
     if claim.is_some() {
-        app.metrics.release(T::FRONTEND, "gone");
+        app.metrics.release(T::FRONTEND, "connection_lost");
     }
     Box::pin(release(claim, RemovalReason::Deregistered))
 }

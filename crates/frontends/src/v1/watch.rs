@@ -104,7 +104,7 @@ impl WatchStream {
         };
         match ended {
             Some(Ok(never)) => match never {},
-            Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_watcher(),
+            Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_consumer("v1", "send_timeout"),
             Some(Err(BodySendError::Disconnected)) => {}
             // In the middle of an event or not: a reader passes over one without its end.
             None => writer.body.stop().await,
