@@ -88,7 +88,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
         let (held, second_held) = (look()?, look_second()?);
 
         crowd.all_held().await?;
-        let known = node.scrape().await?.get("skyhound_websockets");
+        let known = node.scrape().await?.get("skyhound_websocket_connections");
         if known != Some(float(sockets)) {
             return Err(format!("{sockets} sockets are held and the daemon counts {known:?}").into());
         }

@@ -135,11 +135,11 @@ impl Storm<'_> {
         let cpu = (node.cpu_us()? - cpu) / count;
         let etcd_us = etcd_cpu().await?.zip(etcd_before).map(|(after, before)| after - before);
         let scrape = node.scrape().await?;
-        let held = scrape.get("skyhound_claims");
+        let held = scrape.get("skyhound_registry_claims");
         if held != Some(count) {
             return Err(format!("{count} sockets are open and the daemon holds {held:?} claims").into());
         }
-        let commits = scrape.get(r#"skyhound_commits_total{outcome="done"}"#).ok_or("no count of commits")?;
+        let commits = scrape.get(r#"skyhound_registry_commits_total{outcome="ok"}"#).ok_or("no count of commits")?;
         let entries = match etcd {
             Some(etcd) => Some(Entries::of(etcd).await?),
             None => None,

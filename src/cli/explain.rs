@@ -24,7 +24,7 @@ Examples:
     skyhound explain web.services.skydns.local A
 
   The entries that were left out of an answer:
-    skyhound explain web.services.skydns.local --json | jq '.entries[] | select(.left_out)'
+    skyhound explain web.services.skydns.local --json | jq '.entries[] | select(.omission)'
 
 Exit status:
   0  the daemon told, whatever DNS answers
@@ -74,14 +74,14 @@ fn sentences(told: &Value) -> String {
         let _ = writeln!(text, "{line}");
     };
     let answer = &told["answer"];
-    let error = answer["error"].as_str().map(|error| format!(" ({error})")).unwrap_or_default();
+    let error = answer["extended_error"].as_str().map(|error| format!(" ({error})")).unwrap_or_default();
     line(format!("{} {}: {}{error}", words(&told["name"]), words(&told["type"]), words(&answer["rcode"])));
     for section in ["answer", "authority", "additional"] {
         for record in list(&answer[section]) {
             line(format!("  {section:<10} {}", words(&record)));
         }
     }
-    for question in list(&answer["asked_outside"]) {
+    for question in list(&answer["upstream_queries"]) {
         line(format!("  outside    {}", words(&question)));
     }
     if told["zone"].is_null() {
@@ -92,22 +92,22 @@ fn sentences(told: &Value) -> String {
         if let Some(problem) = zone["problem"].as_str() {
             line(format!("  that file is invalid now, and its last valid zone is served: {problem}"));
         }
-    } else if told["place"] != told["name"] {
-        line(format!("answered from the entries at {}", words(&told["place"])));
+    } else if told["lookup_target"] != told["name"] {
+        line(format!("answered from the entries at {}", words(&told["lookup_target"])));
     }
     for entry in list(&told["entries"]) {
         line(format!("{} (revision {})", words(&entry["key"]), entry["revision"]));
         for record in list(&entry["records"]) {
             line(format!("  made       {}", words(&record)));
         }
-        if let Some(why) = entry["left_out"].as_str() {
+        if let Some(why) = entry["omission"].as_str() {
             line(format!("  left out:  {why}"));
         }
     }
     if told["more_entries"] != 0 {
         line(format!("and {} entries more", told["more_entries"]));
     }
-    for bad in list(&told["unreadable"]) {
+    for bad in list(&told["quarantined"]) {
         line(format!("{} (revision {})\n  left out:  {}", words(&bad["key"]), bad["revision"], words(&bad["reason"])));
     }
     text

@@ -67,11 +67,13 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// What was typed, and the file behind it.
     pub(super) fn read(self) -> Result<RawSettings, ConfigError> {
+        let var = |name: &str| std::env::var_os(name)?.into_string().ok();
+        let raw = self.raw.or_former_environment(var)?;
         let raw = match &self.config {
-            Some(path) => self.raw.or(RawSettings::read(path)?),
-            None => self.raw,
+            Some(path) => raw.or(RawSettings::read(path)?),
+            None => raw,
         };
-        let skydns = skydns::environment(&raw, |name| std::env::var_os(name)?.into_string().ok());
+        let skydns = skydns::environment(&raw, var);
         let wrong = |problem| ConfigError::SkyDns { place: "the environment".into(), problem };
         let skydns = skydns.map_err(wrong)?;
         Ok(raw.or(skydns))

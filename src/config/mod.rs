@@ -1,10 +1,22 @@
-//! The daemon's settings, in two steps: as typed ([`RawSettings`]) → effective and valid ([`Settings`]).
+//! The daemon's settings, in two steps: raw settings as typed ([`RawSettings`]) → resolved and validated
+//! ([`Settings`]).
 //!
-//! A setting comes from the command line, else from the environment (`SKYHOUND_…`), else from the file
-//! (`--config`), else from where a SkyDNS has it ([`crate::config::skydns`]), else it has its default. [`raw`] is
-//! what can be said, `resolve` how it is completed and checked. Everything is checked before anything is
-//! bound or opened. Does not own: what a part makes of its settings.
+//! A setting comes from the first source that has it: the command line, the environment (`SKYHOUND_…`), the file of
+//! `--config`, the environment and the stored settings of a SkyDNS ([`crate::config::skydns`]), the default.
+//!
+//! | module | step |
+//! |---|---|
+//! | [`raw`] | the flags, variables and keys, and their help |
+//! | `file`, [`skydns`], `stored` | further sources |
+//! | `merge` | precedence between two sources |
+//! | `resolve` | defaults, validation, conversion to the settings of each part |
+//!
+//! Everything is validated before anything is bound or opened; only the settings that a SkyDNS stored in etcd are
+//! read later. Does not own: the settings of a part and their meaning, which are defined beside that part
+//! (`DnsSettings`, `SeaportSettings`, `SidecarSettings`, …).
 
+mod file;
+mod merge;
 pub mod raw;
 mod resolve;
 pub mod skydns;
@@ -25,118 +37,125 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `--listen`: the port of the original skyapi.
+/// The default of `--listen`: the port of the original skyapi.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
-/// `--dns-listen`: a port that needs no root.
+/// The default of `--dns-listen`: a port that needs no root.
 pub const DEFAULT_DNS_LISTEN: &str = "127.0.0.1:5300";
-/// `--dns-root`: SkyDNS's own.
+/// The default of `--dns-root`: SkyDNS's own.
 pub const DEFAULT_DNS_ROOT: &str = "skydns.local.";
-/// `--default-category`: skyapi's own.
+/// The default of `--default-category`: skyapi's own.
 pub const DEFAULT_CATEGORY: &str = "services";
-/// `--timeout`, in seconds: skyapi's own.
+/// The default of `--timeout`, in seconds: skyapi's own.
 pub const DEFAULT_TIMEOUT: u32 = 30;
-/// `--key-prefix`: SkyDNS's own.
+/// The default of `--key-prefix`: SkyDNS's own.
 pub const DEFAULT_KEY_PREFIX: &str = "/skydns";
-/// `--stop-deadline`, in seconds.
+/// The default of `--stop-deadline`, in seconds.
 pub const DEFAULT_STOP_DEADLINE: u32 = 10;
-/// `--log-level`.
+/// The default of `--log-level`.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
-/// The shortest and the longest `--timeout`, in seconds. etcd gives no lease under two.
+/// The range of `--timeout`, in seconds. etcd grants no lease under two.
 pub const TIMEOUT_RANGE: std::ops::RangeInclusive<u32> = 2..=86_400;
 
-/// Where entries are kept.
+/// The store of the entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreSettings {
-    /// In this process.
+    /// The embedded store, in memory.
     Memory,
-    /// In a file of this directory.
+    /// The embedded store, in a file of this directory.
     Disk(PathBuf),
-    /// In etcd.
+    /// etcd.
     Etcd(EtcdSettings),
 }
 
-/// The effective settings, checked.
+impl StoreSettings {
+    /// Returns `true` if other daemons and programs may use the same store.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Etcd(_))
+    }
+}
+
+/// The resolved settings: complete and validated.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Addresses for HTTP and websockets.
     pub listen: Vec<SocketAddr>,
-    /// Addresses for DNS; none when it is off.
+    /// Addresses for DNS over UDP and TCP; none if it is off.
     pub dns_listen: Vec<SocketAddr>,
     /// Addresses for DNS over TLS.
     pub dns_tls_listen: Vec<SocketAddr>,
     /// Addresses for DNS over HTTPS.
     pub dns_https_listen: Vec<SocketAddr>,
-    /// Whether `listen` has TLS. If so, `tls` is there.
+    /// Serves `listen` with TLS. Implies `tls`.
     pub enable_tls: bool,
-    /// The certificate of everything that has TLS. There if anything has.
+    /// The certificate of every listener with TLS; `None` if there is no such listener.
     pub tls: Option<TlsFiles>,
-    /// Seaport's side; `None` when it is off.
+    /// The seaport hub; `None` if it is off.
     pub seaport: Option<SeaportSettings>,
-    /// The zone that registrations go into; the first of those that DNS answers for.
+    /// The zone of registrations: the first of the zones that DNS answers.
     pub dns_root: Name,
-    /// What DNS does.
+    /// The settings of DNS.
     pub dns: DnsSettings,
-    /// What was typed, without any default: the store may have more to say ([`crate::config::skydns`]).
+    /// The raw settings without defaults, to which the store may add more ([`crate::config::skydns`]).
     pub raw: Box<RawSettings>,
     /// The default category, labels separated by commas or dots as typed.
     pub default_category: String,
-    /// The term of a session, and twice the time between two pings.
+    /// The lease TTL of a session, and twice the interval between two pings.
     pub timeout: Duration,
-    /// The most registrations that stay until they are removed.
+    /// The limit of persistent registrations without a TTL.
     pub max_persistent: u32,
-    /// Where entries are kept.
+    /// The store of the entries.
     pub store: StoreSettings,
-    /// Where the last that was known is kept; nowhere for the embedded store, which is a file itself.
+    /// The file for snapshots of the catalog; `None` for the embedded store, which is a file itself.
     pub snapshot_file: Option<PathBuf>,
-    /// Where keys begin.
+    /// The prefix of the keys.
     pub layout: Layout,
-    /// Where hound-dog's peers have their keys; `None` when nobody reads or writes them.
+    /// The prefix of the keys of hound-dog's peers; `None` if they are neither read nor written.
     pub hound_dog_namespace: Option<String>,
-    /// The app beside this daemon, that it registers.
+    /// The application beside this daemon, which the daemon registers.
     pub sidecar: Option<SidecarSettings>,
-    /// What becomes of the entries at a planned stop.
+    /// The treatment of entries on a graceful shutdown.
     pub on_stop: OnStop,
-    /// How long a planned stop may take.
+    /// The deadline of a graceful shutdown.
     pub stop_deadline: Duration,
-    /// Which log lines are written.
+    /// The filter of log lines.
     pub log_level: String,
-    /// How they look.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
-/// What is wrong with the settings.
+/// The error of invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// The file of `--config` cannot be read.
     #[error("cannot read the settings in {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
-    #[error("the settings in {} are wrong: {problem}", path.display())]
+    /// The file of `--config` is invalid.
+    #[error("invalid settings in {}: {problem}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem and its position.
         problem: String,
     },
-    /// The settings of a SkyDNS are wrong.
-    #[error("the settings in {place} are wrong: {problem}")]
+    /// The settings of a SkyDNS are invalid.
+    #[error("invalid settings in {place}: {problem}")]
     SkyDns {
         /// The key, or the environment.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A setting is wrong.
+    /// A setting is invalid.
     #[error("--{setting}: {problem}")]
     Setting {
-        /// The setting's name, without dashes in front.
+        /// The name of the setting, without dashes in front.
         setting: &'static str,
-        /// What is wrong, and what would be right.
+        /// The problem and the remedy.
         problem: String,
     },
 }

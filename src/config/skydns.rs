@@ -1,8 +1,11 @@
-//! What a SkyDNS would read: its environment variables, and the settings that it keeps in etcd under
-//! `<prefix>/config`. Owns their spelling. Does not own what the settings mean ([`crate::config`]).
+//! The settings of a SkyDNS: its environment variables, and the settings that it stores in etcd under
+//! `<prefix>/config`.
 //!
-//! In SkyDNS `config` wins over flags. Here it is the last to be asked, after flags, `SKYHOUND_…`, the file and
-//! the variables: it speaks to every daemon of the cluster, and what was said to this one was meant for this one.
+//! Owns: their names and their format. Does not own: the meaning of the settings ([`crate::config`]).
+//!
+//! In SkyDNS `config` overrides flags. Here it is the last source, after flags, `SKYHOUND_…`, the file and the
+//! variables: it applies to every daemon of the cluster, and a setting that was given to this daemon was meant for
+//! this daemon.
 
 use crate::config::{DEFAULT_DNS_ROOT, RawSettings};
 use serde::Deserialize;
@@ -13,8 +16,8 @@ use std::io::ErrorKind::NotFound;
 /// The key below the prefix.
 pub const CONFIG: &str = "config";
 
-/// The fields that mean something here. The others (`round_robin`, `read_timeout`, `scache`, `rcache`, `rcache_ttl`,
-/// `systemd`, `path-prefix`) are about caches and sockets that we have not, or not so.
+/// The fields that are used here. The others (`round_robin`, `read_timeout`, `scache`, `rcache`, `rcache_ttl`,
+/// `systemd`, `path-prefix`) configure caches and sockets that this daemon does not have, or has in another form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Config {
@@ -30,8 +33,8 @@ struct Config {
     min_ttl: Option<u32>,
 }
 
-/// The settings under `<prefix>/config`. An empty text and a 0 are as good as a field that is missing: SkyDNS
-/// writes its fields out.
+/// Parses the settings under `<prefix>/config`. An empty text and a 0 count as missing, because SkyDNS writes fields
+/// that are not set.
 pub fn config(value: &[u8]) -> Result<RawSettings, String> {
     let config: Config = serde_json::from_slice(value).map_err(|e| e.to_string())?;
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -50,26 +53,27 @@ pub fn config(value: &[u8]) -> Result<RawSettings, String> {
     })
 }
 
-/// What `typed` says, and where it is silent `stored`. `pass_over` hears of a key that cannot be meant for this daemon:
-/// its files are on no other machine than the one that SkyDNS ran on, and a flag may have named other zones. What is
-/// here and wrong is an error, as with the flag: the zone would be unsigned, and bogus to whoever has its DS.
-pub fn merged(raw: &RawSettings, stored: RawSettings, pass_over: impl FnOnce(&str)) -> RawSettings {
+/// Completes `raw` by `stored`. A stored DNSSEC key that cannot be meant for this daemon is ignored and reported to
+/// `on_ignored_key`: its files exist only on the machine of the SkyDNS, and a flag may have selected other zones. A key
+/// that exists here and is invalid stays, and is an error as with the flag: the zone would be unsigned, and bogus to
+/// validators that have its DS.
+pub fn merged(raw: &RawSettings, stored: RawSettings, on_ignored_key: impl FnOnce(&str)) -> RawSettings {
     let mut merged = raw.clone().or(stored);
     if raw.dnssec_key.is_empty()
         && let Some(problem) = unusable_key(&merged)
     {
-        pass_over(&problem);
+        on_ignored_key(&problem);
         merged.dnssec_key.clear();
     }
     merged
 }
 
-/// Why the key cannot be meant for a daemon with these settings.
+/// Returns the reason for which the key cannot be meant for a daemon with these settings, if there is one.
 fn unusable_key(raw: &RawSettings) -> Option<String> {
     let path = raw.dnssec_key.first()?;
     match ZoneKey::load(path) {
         Err(KeyError::Unreadable { path, error }) if error.kind() == NotFound => {
-            Some(format!("there is no {}", path.display()))
+            Some(format!("{} does not exist", path.display()))
         }
         Ok(key) => {
             let default = [DEFAULT_DNS_ROOT.to_owned()];
@@ -81,12 +85,12 @@ fn unusable_key(raw: &RawSettings) -> Option<String> {
     }
 }
 
-/// SkyDNS's environment, for what `typed` is silent about. `var` reads a variable.
+/// Reads SkyDNS's environment variables. Those of etcd are ignored if `raw` selects a store. `var` reads a variable.
 pub fn environment(raw: &RawSettings, var: impl Fn(&str) -> Option<String>) -> Result<RawSettings, String> {
     let var = |name| var(name).filter(|value| !value.is_empty());
     let list = |name| var(name).map_or_else(Vec::new, |value| value.split(',').map(|v| v.trim().to_owned()).collect());
     let ndots =
-        var("SKYDNS_NDOTS").map(|value| value.parse().map_err(|_| format!("SKYDNS_NDOTS is {value:?}, no number")));
+        var("SKYDNS_NDOTS").map(|value| value.parse().map_err(|_| format!("SKYDNS_NDOTS is {value:?}; give a number")));
     let dns = RawSettings {
         dns_listen: list("SKYDNS_ADDR"),
         dns_root: list("SKYDNS_DOMAIN"),
@@ -95,7 +99,7 @@ pub fn environment(raw: &RawSettings, var: impl Fn(&str) -> Option<String>) -> R
         ndots: ndots.transpose()?,
         ..RawSettings::default()
     };
-    // Who said where entries are kept did not mean the etcd that other programs of this machine use.
+    // A setting that selects a store excludes the etcd of other programs on this machine.
     if raw.in_memory.is_some() || raw.data_dir.is_some() || !raw.etcd_api.is_empty() {
         return Ok(dns);
     }
@@ -139,10 +143,10 @@ mod tests {
         assert_eq!((raw.nameserver.len(), raw.nameserver[1].as_str()), (2, "10.0.0.2:53"));
         assert_eq!((raw.ndots, raw.etcd_api.len()), (Some(1), 2));
         assert_eq!((raw.etcd_username.as_deref(), raw.etcd_cacert), (Some("sky"), None));
-        let kept = RawSettings { in_memory: Some(true), ..RawSettings::default() };
-        let raw = environment(&kept, env).unwrap();
+        let in_memory = RawSettings { in_memory: Some(true), ..RawSettings::default() };
+        let raw = environment(&in_memory, env).unwrap();
         assert!(raw.etcd_api.is_empty() && raw.etcd_username.is_none() && !raw.dns_root.is_empty());
-        assert!(environment(&kept, |name| (name == "SKYDNS_NDOTS").then(|| "two".into())).is_err());
+        assert!(environment(&in_memory, |name| (name == "SKYDNS_NDOTS").then(|| "two".into())).is_err());
     }
 
     #[test]
@@ -157,6 +161,7 @@ mod tests {
         assert_eq!(raw.dnssec_key, [std::path::Path::new("/etc/K")]);
         assert!(config(b"1").is_err() && config(b"{\"ttl\":-1}").is_err());
     }
+
     #[test]
     fn a_key_of_another_machine_or_zone_is_ignored() {
         let (dir, made) = (tempfile::tempdir().unwrap(), new_key());
@@ -181,10 +186,10 @@ mod tests {
         assert!(keys.is_empty() && why.ends_with("which is no --dns-root"), "{why}");
         let elsewhere = || RawSettings { dnssec_key: vec!["/nowhere/K".into()], ..RawSettings::default() };
         let (keys, why) = merged(&RawSettings::default(), elsewhere());
-        assert!(keys.is_empty() && why == "there is no /nowhere/K.key", "{why}");
-        assert_eq!(merged(&elsewhere(), stored()).0, elsewhere().dnssec_key, "a flag is not looked at here");
+        assert!(keys.is_empty() && why == "/nowhere/K.key does not exist", "{why}");
+        assert_eq!(merged(&elsewhere(), stored()).0, elsewhere().dnssec_key, "a key of a flag is not checked here");
         std::fs::write(stem.with_extension("private"), "").unwrap();
-        assert_eq!(merged(&RawSettings::default(), stored()).0, [stem], "what is wrong is found wrong later");
+        assert_eq!(merged(&RawSettings::default(), stored()).0, [stem], "an invalid key is rejected later");
     }
 
     fn new_key() -> skyhound_dns::dnssec::key::NewKey {

@@ -1,7 +1,7 @@
-//! The settings that a SkyDNS keeps in etcd, joined to those of this daemon.
+//! The settings that a SkyDNS stored in etcd, merged with those of this daemon.
 //!
-//! Owns: reading the key, and that an etcd that does not respond keeps no daemon from starting. Does not own: what the
-//! value means ([`super::skydns`]).
+//! Owns: reading the key, and the rule that an etcd that does not respond does not prevent the start. Does not own: the
+//! format of the value ([`super::skydns`]).
 
 use super::{ConfigError, Settings, StoreSettings, skydns};
 use skyhound_store::Store;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How long start-up waits for the settings that a SkyDNS keeps in etcd.
+/// How long start-up waits for the settings that a SkyDNS stored in etcd.
 pub const SKYDNS_CONFIG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Completes the settings: a setting that was not given takes the value that a SkyDNS stored in etcd, if there is one.
@@ -22,19 +22,19 @@ pub async fn with_skydns_settings(settings: &Settings, store: &Arc<dyn Store>) -
     }
     let key = format!("{}{}", settings.layout.prefix(), skydns::CONFIG);
     let Ok(Ok(listing)) = tokio::time::timeout(SKYDNS_CONFIG_TIMEOUT, store.list(key.as_bytes())).await else {
-        // Not fatal: an etcd that is away must not keep a daemon from starting that has all its settings.
-        warn!(key, "etcd could not be asked for SkyDNS's settings; start again when it is there if it holds any");
+        // Not fatal: an unavailable etcd must not prevent the start of a daemon that has all its settings.
+        warn!(key, "could not read SkyDNS's settings from etcd; ignoring them until a restart");
         return Ok(settings.clone());
     };
     let Some(item) = listing.items.iter().find(|item| item.key.as_bytes() == key.as_bytes()) else {
         return Ok(settings.clone());
     };
     let stored = skydns::config(&item.value).map_err(|problem| ConfigError::SkyDns { place: key.clone(), problem })?;
-    info!(key, "settings of a SkyDNS are read");
-    let pass_over = |problem: &str| {
-        warn!(key, problem, "its DNSSEC key is passed over and the zone not signed; --dnssec-key FILE names another");
+    info!(key, "using the settings of a SkyDNS");
+    let on_ignored_key = |problem: &str| {
+        warn!(key, problem, "ignoring the DNSSEC key of a SkyDNS; the zone is not signed; give --dnssec-key FILE");
     };
-    // What was typed is right by itself: it was settled before.
-    let wrong = |error: ConfigError| ConfigError::SkyDns { place: key.clone(), problem: error.to_string() };
-    skydns::merged(&settings.raw, stored, pass_over).resolve().map_err(wrong)
+    // The settings of this daemon are valid by themselves: they were resolved before.
+    let invalid = |error: ConfigError| ConfigError::SkyDns { place: key.clone(), problem: error.to_string() };
+    skydns::merged(&settings.raw, stored, on_ignored_key).resolve().map_err(invalid)
 }

@@ -1,10 +1,10 @@
-//! `/stats`: what was asked of this daemon lately, in windows of 5 seconds; and the page that shows it.
+//! `/stats`: the load of this daemon in windows of 5 seconds, and the page that shows it.
 //!
-//! With `Content-Type: application/json` on the request the answer is the original's JSON, the questions of DNS added
-//! to each window. The original counts every response as a 200, by a slip; here each counts as what it was.
+//! A request with `Content-Type: application/json` gets the original's JSON, with the DNS queries added to each window.
+//! The original counts every response as a 200 by mistake; here each response counts under its own status.
 //!
-//! Owns: the windows. They are differences of counters that run anyway, so that nothing is counted for this page.
-//! Does not own: what else the page shows (`view`).
+//! Owns: the windows. They are differences of counters that exist anyway, so nothing is counted for this page alone.
+//! Does not own: the other data of the page (`view`), nor its files (`page`).
 
 mod page;
 mod view;
@@ -18,27 +18,27 @@ use skyhound_frontends::micro::allow_all_origins;
 use skyhound_frontends::micro::rpc::is_json;
 use skyhound_net::{Reply, Request, Route, route};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The length of a window: the original's own.
 pub const WINDOW: Duration = Duration::from_secs(5);
-/// How many are kept, the running one included: the original's own.
+/// The number of windows, the current one included: the original's own.
 pub const WINDOWS: usize = 24;
 
-/// The counters at one moment.
+/// The counters at one time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Totals {
     /// Seconds since 1970.
     at: u64,
-    /// Answers by the first digit of their status.
+    /// HTTP responses by the first digit of their status.
     classes: [u64; 6],
-    /// Questions of DNS.
+    /// DNS queries.
     dns: u64,
 }
 
-/// Where the windows begin, the oldest first; never empty.
+/// The counters at the begin of each window, the oldest first; never empty.
 #[derive(Debug)]
 struct Windows(VecDeque<Totals>);
 
@@ -50,17 +50,17 @@ impl Windows {
         }
     }
 
-    /// Each window as the original says it. The last one runs.
+    /// Returns each window as the original's JSON. The last window is the current one.
     fn counters(&self, now: Totals) -> Vec<Value> {
         let ends = self.0.iter().skip(1).chain([&now]);
         let windows = self.0.iter().zip(ends).map(|(begin, end)| {
             let mut codes = Map::new();
             let mut total = 0;
             for (digit, (before, after)) in begin.classes.iter().zip(end.classes).enumerate() {
-                let answers = after.saturating_sub(*before);
-                total += answers;
-                if answers > 0 {
-                    codes.insert(format!("{digit}0x"), answers.into());
+                let responses = after.saturating_sub(*before);
+                total += responses;
+                if responses > 0 {
+                    codes.insert(format!("{digit}0x"), responses.into());
                 }
             }
             let dns = end.dns.saturating_sub(begin.dns);
@@ -70,7 +70,7 @@ impl Windows {
     }
 }
 
-/// What the routes share.
+/// The state that the routes share.
 #[derive(Debug)]
 pub(super) struct Stats {
     pub(super) app: Arc<App>,
@@ -86,6 +86,12 @@ impl Stats {
         Totals { at: unix_seconds(), classes: self.app.metrics.status_classes(), dns }
     }
 
+    /// Begins a window.
+    fn roll(&self) {
+        let now = self.totals();
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).roll(now);
+    }
+
     pub(super) fn counters(&self) -> Vec<Value> {
         let now = self.totals();
         self.windows.lock().unwrap_or_else(PoisonError::into_inner).counters(now)
@@ -96,14 +102,14 @@ impl Stats {
             "started": self.started,
             "memory": format!("{:.2}mb", resident_megabytes()),
             "threads": thread_count(),
-            // There is no collector to pause for.
+            // This program has no garbage collector.
             "gc_pause": "0.000ms",
             "counters": self.counters(),
         })
     }
 }
 
-/// `/stats` and what its page asks for. Within a tokio runtime.
+/// Returns `/stats` and the routes of its page. Call it within a tokio runtime.
 pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
     let stats = Arc::new(Stats {
         app: Arc::clone(app),
@@ -112,20 +118,8 @@ pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
         dns,
         windows: Mutex::new(Windows(VecDeque::new())),
     });
-    let first = stats.totals();
-    stats.windows.lock().unwrap_or_else(PoisonError::into_inner).roll(first);
-    let weak = Arc::downgrade(&stats);
-    tokio::spawn(async move {
-        let mut ticks = interval(WINDOW);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.tick().await;
-        loop {
-            ticks.tick().await;
-            let Some(stats) = weak.upgrade() else { return };
-            let now = stats.totals();
-            stats.windows.lock().unwrap_or_else(PoisonError::into_inner).roll(now);
-        }
-    });
+    stats.roll();
+    tokio::spawn(roll_periodically(Arc::downgrade(&stats)));
     let viewed = Arc::clone(&stats);
     let preflight = |_, _| async { Ok(allow_all_origins(route::text(StatusCode::OK, ""))) };
     let mut routes = vec![
@@ -138,6 +132,18 @@ pub fn routes(app: &Arc<App>, dns: Option<Arc<DnsStats>>) -> Vec<Route> {
     ];
     routes.extend(page::routes());
     routes
+}
+
+/// Begins a window every [`WINDOW`], until the routes are dropped.
+async fn roll_periodically(stats: Weak<Stats>) {
+    let mut ticks = interval(WINDOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(stats) = stats.upgrade() else { return };
+        stats.roll();
+    }
 }
 
 fn get(stats: &Stats, request: &Request) -> Reply {
@@ -153,14 +159,14 @@ pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Memory resident in RAM; 0 where the system does not say.
+/// Returns the resident memory; 0 where the system does not report it.
 // Exact up to 2^52 bytes.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn resident_megabytes() -> f64 {
     resident_bytes().unwrap_or_default() as f64 / 1024.0 / 1024.0
 }
 
-/// proc(5): `Threads`; 0 outside Linux.
+/// Returns the number of threads, `Threads` of proc(5); 0 outside Linux.
 pub(super) fn thread_count() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));

@@ -1,10 +1,10 @@
-//! `/stats/view`: everything that the page shows, in one JSON.
+//! `/stats/view`: the data of the page, in one JSON object.
 //!
-//! `?q=TEXT` leaves only services with that text in their name, or in an instance's address, id, version or dialect.
-//! `?after=NUMBER` tells the changes since that one, so that a page that asks again misses none and shows none twice.
-//! Whatever there is a million of is cut, and says how much is not shown.
+//! `?q=TEXT` selects services with that text in their name, or in the address, id, version or frontend of an instance.
+//! `?after=NUMBER` selects the changes after that one, so that a page that polls misses none and shows none twice.
+//! Lists that may have a million elements are truncated, and the number of omitted elements is returned with them.
 //!
-//! Owns: what is shown and how much of it. Does not own: how it looks (the files of `page`).
+//! Owns: the selection of data, and its limits. Does not own: the presentation (the files of `page`).
 
 use super::{Stats, resident_megabytes, thread_count, unix_seconds};
 use crate::ops::health;
@@ -19,34 +19,36 @@ use skyhound_net::{HttpError, Peer, Reply, Request, route};
 use skyhound_store::LeaseId;
 use std::sync::Arc;
 
-/// Views that are made at a time: each may look at every instance there is.
+/// The limit of views that are built at a time: each may read every instance.
 pub(super) const CONCURRENT_MAX: usize = 2;
-/// Where changes are said as they happen (server-sent events), from the page's place.
+/// The path of the change stream (server-sent events), relative to the page.
 const WATCH_PATH: &str = "v1/watch";
-/// Services that are shown.
+/// The limit of services in a view.
 pub(super) const SERVICES_SHOWN: usize = 200;
-/// Instances of a service that are shown.
+/// The limit of instances of one service in a view.
 pub(super) const INSTANCES_PER_SERVICE: usize = 50;
-/// Instances that are shown, all services together: a page asks every few seconds. The others are counted.
+/// The limit of instances of all services in a view: a page polls every few seconds. The others are counted.
 pub(super) const INSTANCES_SHOWN: usize = 500;
-/// Changes that are told at a time; the older ones are left out.
+/// The limit of changes in a view; older ones are omitted.
 pub(super) const CHANGES_SHOWN: usize = 100;
-/// Values in quarantine that are shown.
+/// The limit of quarantined values in a view.
 pub(super) const QUARANTINED_SHOWN: usize = 100;
 
-/// GET.
+/// Handles GET.
 pub(super) async fn get(stats: Arc<Stats>, request: Request, peer: Peer) -> Result<Reply, HttpError> {
     let query = request.uri().query().unwrap_or_default();
     let mut params = Form::read(query, &["q", "after"], |_, _| Ok(())).map_err(invalid)?;
     let (text, after) = (params.text("q").unwrap_or_default(), params.number("after", &u64::MAX).map_err(invalid)?);
     let (_, parts) = health::state(&stats.app, peer.permit.is_stopping()).await;
-    // Closed never: it lives as long as the routes.
-    let _turn = stats.views.acquire().await;
+    // Never closed: the semaphore lives as long as the routes.
+    let _permit = stats.views.acquire().await;
     let counters = stats.counters();
-    let described = Arc::clone(&stats);
-    // Off the executor: with a million instances this takes a while.
-    let rendered = tokio::task::spawn_blocking(move || view(&described, &text.to_lowercase(), after));
-    let mut view = rendered.await.map_err(|_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "the view failed"))?;
+    let shared = Arc::clone(&stats);
+    // Outside the executor: a million instances take a while.
+    let built = tokio::task::spawn_blocking(move || view(&shared, &text.to_lowercase(), after));
+    let mut view = built
+        .await
+        .map_err(|_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot build the view; see the log"))?;
     view["state"] = parts;
     view["counters"] = counters.into();
     Ok(route::json(StatusCode::OK, &view))
@@ -55,15 +57,15 @@ pub(super) async fn get(stats: Arc<Stats>, request: Request, peer: Peer) -> Resu
 fn view(stats: &Stats, text: &str, after: Option<u64>) -> Value {
     let (changes, snapshot) = stats.app.catalog.with_history(|history, snapshot| {
         let last = snapshot.changes();
-        // A page that is new is told the last few; so is one of a daemon that was there before this one.
+        // A new page gets the last changes; so does a page of the daemon that ran before this one.
         let from = after.filter(|after| *after <= last).unwrap_or(0).max(last.saturating_sub(CHANGES_SHOWN as u64));
         let changes: Vec<_> = history.numbered(from).into_iter().flatten().cloned().collect();
         (changes, Arc::clone(snapshot))
     });
-    let (found, more) = services(&snapshot, text);
+    let (services, more) = services(&snapshot, text);
     let quarantine = snapshot.quarantine().take(QUARANTINED_SHOWN);
     let quarantine: Vec<_> =
-        quarantine.map(|bad| json!({ "key": bad.key.to_string(), "reason": bad.reason })).collect();
+        quarantine.map(|value| json!({ "key": value.key.to_string(), "reason": value.reason })).collect();
     json!({
         "version": crate::VERSION,
         "now": unix_seconds(),
@@ -74,14 +76,14 @@ fn view(stats: &Stats, text: &str, after: Option<u64>) -> Value {
         "watch": WATCH_PATH,
         "last_change": snapshot.changes(),
         "changes": changes.iter().map(|change| change_json(change)).collect::<Vec<_>>(),
-        "all_services": snapshot.services().count(),
-        "services": found,
+        "service_count": snapshot.services().count(),
+        "services": services,
         "more_services": more,
         "quarantine": quarantine,
     })
 }
 
-/// Services that have the text, the first of them with instances; and how many more there are.
+/// Returns the services that match the text, the first of them with instances, and the number of omitted services.
 fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
     let (mut described, mut more, mut remaining) = (Vec::new(), 0, INSTANCES_SHOWN);
     for service in snapshot.services() {
@@ -93,7 +95,7 @@ fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
         let (mut instances, mut count) = (Vec::new(), 0);
         let max = INSTANCES_PER_SERVICE.min(remaining);
         for stored in snapshot.instances(service) {
-            // Before an instance is looked at closely, which is dear, there has to be room for it or a reason.
+            // An instance is formatted, which is expensive, only if it has to be matched or will be shown.
             if name_matches && instances.len() == max {
                 count += 1;
                 continue;
@@ -120,7 +122,7 @@ fn services(snapshot: &Snapshot, text: &str) -> (Vec<Value>, usize) {
 }
 
 fn matches(instance: &Value, text: &str) -> bool {
-    let fields = ["address", "id", "version", "dialect"];
+    let fields = ["address", "id", "version", "frontend"];
     fields.iter().filter_map(|field| instance[field].as_str()).any(|value| value.to_lowercase().contains(text))
 }
 
@@ -133,8 +135,8 @@ fn instance(stored: &StoredEntry) -> Value {
         "version": described.version,
         "priority": stored.entry.priority,
         "weight": stored.entry.weight,
-        "dialect": details.map_or("", Details::dialect),
-        "held": lifetime(stored),
+        "frontend": details.map_or("", Details::dialect),
+        "lifetime": lifetime(stored),
         "key": stored.key.to_string(),
     })
 }
@@ -143,14 +145,14 @@ fn address(stored: &StoredEntry) -> String {
     stored.entry.host.as_ref().map(|host| format!("{host} port {}", stored.entry.port)).unwrap_or_default()
 }
 
-/// What keeps it there, in words.
+/// Describes the condition under which the entry stays.
 fn lifetime(stored: &StoredEntry) -> String {
     match (stored.lease, stored.lease_ttl_s) {
-        (None, _) => "until it is removed".into(),
-        (Some(lease), Some(term)) if lease.is_ours() => format!("while it lives, and {term} s"),
-        (Some(lease), None) if LeaseId::is_ours(lease) => "while it lives".into(),
-        (Some(_), Some(term)) => format!("by another program's lease of {term} s"),
-        (Some(_), None) => "by another program's lease".into(),
+        (None, _) => "until removed".into(),
+        (Some(lease), Some(ttl_s)) if lease.is_ours() => format!("lease of {ttl_s} s, renewed while the client lives"),
+        (Some(lease), None) if LeaseId::is_ours(lease) => "lease, renewed while the client lives".into(),
+        (Some(_), Some(ttl_s)) => format!("lease of {ttl_s} s of another program"),
+        (Some(_), None) => "lease of another program".into(),
     }
 }
 
@@ -160,12 +162,12 @@ fn change_json(change: &Change) -> Value {
         ChangeKind::Removed(RemovalReason::Deregistered) => "delete",
         ChangeKind::Removed(RemovalReason::Expired) => "expire",
     };
-    let dialect = change.instance.entry.details.as_ref().map_or("", Details::dialect);
+    let frontend = change.instance.entry.details.as_ref().map_or("", Details::dialect);
     json!({
         "number": change.number,
         "kind": kind,
         "service": &*change.service,
         "address": address(&change.instance),
-        "dialect": dialect,
+        "frontend": frontend,
     })
 }

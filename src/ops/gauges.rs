@@ -1,70 +1,77 @@
-//! What is read from the parts at each scrape: the catalog, the registry, the process.
+//! Metrics that are read from the catalog, the registry and the process at each scrape.
+//!
+//! Owns: their names, help texts and labels. Does not own: the values, nor the counters of HTTP and of the frontends
+//! ([`skyhound_net::metrics`]).
 
+use skyhound_core::catalog::Catalog;
+use skyhound_core::registry::Registry;
 use skyhound_frontends::app::App;
 use skyhound_net::metrics::Scrape;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Has the app's parts asked at each scrape.
+/// Adds the parts of the app to each scrape.
 pub fn watch(app: &Arc<App>) {
     let (catalog, registry) = (Arc::clone(&app.catalog), Arc::clone(&app.registry));
     app.metrics.collect(move |scrape| {
-        self::catalog(scrape, &catalog);
-        self::registry(scrape, &registry);
+        collect_catalog(scrape, &catalog);
+        collect_registry(scrape, &registry);
     });
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    app.metrics.collect(move |scrape| process(scrape, started));
+    app.metrics.collect(move |scrape| collect_process(scrape, started));
 }
 
-// A gauge is a float in Prometheus; counts stay below 2^52.
-#[allow(clippy::cast_precision_loss)]
-fn catalog(scrape: &mut Scrape<'_>, catalog: &skyhound_core::catalog::Catalog) {
+fn collect_catalog(scrape: &mut Scrape<'_>, catalog: &Catalog) {
     let (snapshot, health) = (catalog.snapshot(), catalog.health());
-    scrape.gauge("skyhound_catalog_entries", "Entries known to this node", snapshot.root().entries() as f64);
-    let bad = snapshot.quarantine().count();
-    scrape.gauge("skyhound_catalog_quarantined", "Values of the store that are no entries", bad as f64);
-    let revision = snapshot.revision().0;
-    scrape.gauge("skyhound_catalog_revision", "Revision of the store that is known", revision as f64);
-    let stale = health.age().map_or(f64::NAN, |age| age.as_secs_f64());
+    scrape.gauge_count("skyhound_catalog_entries", "Entries in the catalog", snapshot.root().entries());
+    scrape.gauge_count(
+        "skyhound_catalog_quarantined_values",
+        "Values of the store that cannot be parsed",
+        snapshot.quarantine().count(),
+    );
+    let revision = usize::try_from(snapshot.revision().0).unwrap_or_default();
+    scrape.gauge_count("skyhound_catalog_revision", "Revision of the store that the catalog contains", revision);
     scrape.gauge(
         "skyhound_catalog_stale_seconds",
-        "How long the store has not been followed; NaN: it was never read",
-        stale,
+        "Time since the catalog was last current; 0 while it is, NaN before it was loaded",
+        health.age().map_or(f64::NAN, |age| age.as_secs_f64()),
     );
 }
 
-#[allow(clippy::cast_precision_loss)]
-fn registry(scrape: &mut Scrape<'_>, registry: &skyhound_core::registry::Registry) {
-    scrape.gauge("skyhound_claims", "Living claims on entries", registry.claims() as f64);
-    scrape.gauge("skyhound_held_entries", "Entries that this node keeps alive", registry.entries() as f64);
-    scrape.gauge("skyhound_held_leases", "Leases that they hang on", registry.leases() as f64);
+fn collect_registry(scrape: &mut Scrape<'_>, registry: &Registry) {
+    scrape.gauge_count("skyhound_registry_claims", "Active claims of this node", registry.claims());
+    scrape.gauge_count("skyhound_registry_entries", "Entries that this node keeps alive", registry.entries());
+    scrape.gauge_count("skyhound_registry_leases", "Leases that this node renews", registry.leases());
     let stats = registry.stats();
-    let commits = [("done", &stats.commits), ("failed", &stats.commit_errors)].map(|(of, n)| (of, n.load(Relaxed)));
-    scrape.counters("skyhound_commits", "Group commits to the store", "outcome", commits);
-    let writes = [("put", &stats.puts), ("delete", &stats.deletes)].map(|(of, n)| (of, n.load(Relaxed)));
-    scrape.counters("skyhound_writes", "Entries written to the store", "kind", writes);
-    let lost = stats.lost.load(Relaxed);
-    scrape.counter("skyhound_entries_lost", "Entries that vanished under a living claim and were put again", lost);
+    let commits = [("ok", stats.commits.load(Relaxed)), ("failed", stats.commit_errors.load(Relaxed))];
+    scrape.counters("skyhound_registry_commits", "Group commits to the store, by outcome", "outcome", commits);
+    let writes = [("put", stats.puts.load(Relaxed)), ("delete", stats.deletes.load(Relaxed))];
+    scrape.counters("skyhound_registry_writes", "Entries written to the store, by operation", "operation", writes);
+    scrape.counter(
+        "skyhound_registry_lost_entries",
+        "Entries that disappeared from the store under an active claim and were written again",
+        stats.lost.load(Relaxed),
+    );
 }
 
-/// The names are those of Prometheus's own client libraries, without a prefix.
-#[allow(clippy::cast_precision_loss)]
-fn process(scrape: &mut Scrape<'_>, started: f64) {
-    scrape.gauge("process_start_time_seconds", "When this process started, seconds since 1970", started);
+/// Adds the metrics that Prometheus's own client libraries define for a process, under their names.
+fn collect_process(scrape: &mut Scrape<'_>, started: f64) {
+    scrape.gauge("process_start_time_seconds", "Start time of the process since the Unix epoch", started);
+    let count = |value: u64| usize::try_from(value).unwrap_or_default();
     if let Some(bytes) = resident_bytes() {
-        scrape.gauge("process_resident_memory_bytes", "Memory resident in RAM", bytes as f64);
+        scrape.gauge_count("process_resident_memory_bytes", "Resident memory size", count(bytes));
     }
     // One of them is the listing's own.
     if let Ok(open) = std::fs::read_dir("/proc/self/fd").map(|fds| fds.count().saturating_sub(1)) {
-        scrape.gauge("process_open_fds", "Open descriptors", open as f64);
+        scrape.gauge_count("process_open_fds", "Number of open file descriptors", open);
     }
-    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        scrape.gauge("process_max_fds", "Descriptors that this process may have", most as f64);
+    if let Some(max) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        scrape.gauge_count("process_max_fds", "Maximum number of open file descriptors", count(max));
     }
 }
 
-/// proc(5): `VmRSS` in kB; there is none outside Linux.
+/// Returns the resident memory, `VmRSS` of proc(5) in kB; `None` outside Linux.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,8 +1,8 @@
-//! `/healthz`: alive. `/readyz`: able to answer rightly.
+//! `/healthz`, the liveness of the process, and `/readyz`, its readiness to answer.
 //!
-//! Ready means that the store was read: from then on the daemon answers what it knows, whatever becomes of
-//! the store. A store that is away is said in the body and in the metrics, but does not take the daemon out
-//! of service, because a known copy is what its clients need most at that time.
+//! A daemon is ready once the store was loaded: from then on it answers from its catalog, whatever happens to the
+//! store. An unavailable store is reported in the body and in the metrics. It does not make the daemon unready,
+//! because clients need its copy most while the store is unavailable.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -12,21 +12,21 @@ use skyhound_net::{Reply, route};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the store may take to say how it is.
+/// The deadline of the store's response to a status request.
 pub const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 
-/// 200 as long as there is anybody to say it.
+/// Returns 200 as long as the process answers at all.
 pub fn alive() -> Reply {
     route::text(StatusCode::OK, "ok\n")
 }
 
-/// 200 when the store was read once, 503 before and when stopping; JSON either way.
+/// Returns 200 once the store was loaded, 503 before that and during shutdown; both with the state as JSON.
 pub async fn ready(app: &App, stopping: bool) -> Reply {
     let (ready, body) = state(app, stopping).await;
     route::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }
 
-/// Whether it is ready, and how its parts are.
+/// Returns the readiness, and the state of the parts as JSON.
 pub(crate) async fn state(app: &App, stopping: bool) -> (bool, Value) {
     let store = store(app).await;
     let health = app.catalog.health();
@@ -52,11 +52,11 @@ async fn store(app: &App) -> Value {
             "reachable": true,
             "kind": status.kind,
             "version": status.version,
-            "place": status.location,
+            "location": status.location,
             "revision": status.revision.0,
             "alarms": status.alarms,
         }),
         Ok(Err(error)) => json!({ "reachable": false, "error": error.to_string() }),
-        Err(_) => json!({ "reachable": false, "error": format!("no answer within {STATUS_DEADLINE:?}") }),
+        Err(_) => json!({ "reachable": false, "error": format!("no response within {STATUS_DEADLINE:?}") }),
     }
 }

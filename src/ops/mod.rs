@@ -1,6 +1,6 @@
-//! For those who run the daemon: is it well, what does it do, which one is it.
+//! Routes for operators: health, readiness, metrics, version, explanations of DNS answers.
 //!
-//! [`gauges`] reads the parts when [`skyhound_net::metrics`] are scraped; [`health`], [`version`]
+//! [`gauges`] reads the parts when [`skyhound_net::metrics`] are scraped; [`health`], [`mod@version`]
 //! and [`explain`] are routes.
 
 pub mod explain;
@@ -16,9 +16,9 @@ use skyhound_net::metrics::Metrics;
 use skyhound_net::{Reply, Route, route};
 use std::sync::Arc;
 
-/// What [`Metrics::render`] is, for who accepts it: Prometheus does since 2.5.
+/// The content type of [`Metrics::render`], for clients that accept it: Prometheus does since 2.5.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What [`Metrics::render_prometheus`] is, for everybody else.
+/// The content type of [`Metrics::render_prometheus`], for all other clients.
 pub const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/healthz`, `/readyz`, `/metrics`, `/version`.
@@ -33,22 +33,23 @@ pub fn routes(app: &Arc<App>) -> Vec<Route> {
         }),
         Route::get("/metrics", move |request, _| {
             let metrics = Arc::clone(&metrics);
-            async move { Ok(scrape(metrics, takes_open_metrics(request.headers())).await) }
+            async move { Ok(scrape(metrics, accepts_open_metrics(request.headers())).await) }
         }),
         Route::get("/version", |_, _| async { Ok(version::version()) }),
     ]
 }
 
-/// Whether it was asked for by name. `*/*` is `curl`'s, and older scrapers', which read the other one.
-fn takes_open_metrics(headers: &HeaderMap) -> bool {
+/// Returns `true` if the client names `OpenMetrics`. `*/*` does not count: `curl` and older scrapers send it, and
+/// those scrapers read the other format.
+fn accepts_open_metrics(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|kinds| kinds.contains("openmetrics-text")))
 }
 
-/// Off the executor: counting 10,000 open descriptors takes milliseconds.
+/// Runs outside the executor: counting 10,000 open descriptors takes milliseconds.
 async fn scrape(metrics: Arc<Metrics>, open: bool) -> Reply {
     let render = move || if open { metrics.render() } else { metrics.render_prometheus() };
     match tokio::task::spawn_blocking(render).await {
         Ok(text) => route::reply(StatusCode::OK, if open { OPEN_METRICS } else { PLAIN_METRICS }, Bytes::from(text)),
-        Err(_) => route::text(StatusCode::INTERNAL_SERVER_ERROR, "collecting the metrics failed\n"),
+        Err(_) => route::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot collect the metrics; see the log\n"),
     }
 }

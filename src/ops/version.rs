@@ -1,9 +1,9 @@
-//! `/version`: which program this is. hound-dog's clients ask it under the same path.
+//! `/version`: name and version of this program. hound-dog's clients use the same path.
 
 use hyper::StatusCode;
 use skyhound_net::{Reply, route};
 
-/// `{"app":"skyhound","version":"…"}`.
+/// Returns `{"app":"skyhound","version":"…"}`.
 pub fn version() -> Reply {
     route::json(
         StatusCode::OK,

@@ -1,14 +1,21 @@
-//! `serve --server-name foo --server-address 127.0.0.1:9090`: this daemon stands beside one app and registers it.
+//! `serve --server-name foo --server-address 127.0.0.1:9090`: registration of one application beside this daemon.
 //!
-//! It is registered from start to stop, held as a socket's registration is: what hangs on this daemon's leases goes
-//! with it. At a planned stop it is removed whatever `--on-stop` says, because the app does not come back elsewhere.
+//! The application is registered from start to stop by a claim of this daemon, so its entry has this daemon's lease. A
+//! graceful shutdown removes it, regardless of `--on-stop`, because the application does not come back at another
+//! daemon.
 //!
-//! With `--healthcheck-url` it is registered only while that URL answers 200. The first answer decides at once; later
-//! it takes `--healthcheck-fall` bad ones in a row to leave and `--healthcheck-rise` good ones to return. An app that
-//! fails its check *expired*, for those who listen: nobody decided that it should go.
+//! With `--healthcheck-url` it is registered only while that URL responds with 200:
 //!
-//! Owns: when the app is asked, the verdict, `/health`. The verdict is synchronous; `run` is the shell around it. Does
-//! not own: how it is asked ([`super::probe`]).
+//! | state | probe | next state |
+//! |---|---|---|
+//! | unknown | the first one | healthy or unhealthy, at once |
+//! | healthy | `--healthcheck-fall` failures in a row | unhealthy: the registration is removed |
+//! | unhealthy | `--healthcheck-rise` successes in a row | healthy: it is registered again |
+//!
+//! The removal reason is *expired*: no client requested the removal.
+//!
+//! Owns: the schedule of the probes, the health state, `/health`. The state is synchronous; `run` is the asynchronous
+//! shell around it. Does not own: the probe itself ([`probe`]).
 
 pub mod probe;
 
@@ -32,41 +39,44 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-/// `--healthcheck-interval`, in seconds: the original's own.
+/// The default of `--healthcheck-interval`, in seconds: the original's own.
 pub const INTERVAL_S: u32 = 30;
-/// The pause before a registration that failed is tried again.
+/// The pause before a failed registration is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The app beside this daemon.
+/// The application beside this daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarSettings {
-    /// Its service.
+    /// The name of its service.
     pub name: String,
     /// Its host.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How to tell whether it is well.
+    /// The health check; without one the application counts as healthy.
     pub probe: Option<ProbeSettings>,
 }
 
-/// How often, and how many answers in a row are believed.
+/// The schedule and the thresholds of a health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// What is asked: `http://…` or `https://…`.
+    /// The URL: `http://…` or `https://…`.
     pub url: Uri,
-    /// The authorities that may have signed its certificate; without it, the system's.
+    /// The authorities for an `https` URL; the system's by default.
     pub cacert: Option<PathBuf>,
-    /// The time between two probes.
+    /// The interval of the probes.
     pub interval: Duration,
-    /// Good answers that bring it back.
+    /// Successful probes in a row after which the application is healthy.
     pub rise: u32,
-    /// Bad answers that take it out.
+    /// Failed probes in a row after which it is unhealthy.
     pub fall: u32,
 }
 
 impl SidecarSettings {
-    /// The registration, to be checked before anything starts.
+    /// Returns the instance to register.
+    ///
+    /// # Errors
+    /// [`InvalidParameter`] if the name or the address cannot be registered.
     pub fn instance(&self, app: &App) -> Result<Instance, InvalidParameter> {
         let registration = Registration {
             service: self.name.clone(),
@@ -84,17 +94,17 @@ impl SidecarSettings {
     }
 }
 
-/// What the last probes say.
+/// The health state.
 #[derive(Debug, Default)]
 struct HealthTracker {
-    /// Whether it is taken for healthy; `None` before the first answer.
+    /// The current verdict; `None` before the first probe.
     healthy: Option<bool>,
-    /// Answers in a row that say otherwise.
+    /// Probes in a row that contradict the verdict.
     opposing: u32,
 }
 
 impl HealthTracker {
-    /// One more answer. Says whether it is taken for well now.
+    /// Records a probe. Returns `true` if the application is healthy now.
     fn record(&mut self, passed: bool, settings: &ProbeSettings) -> bool {
         let healthy = *self.healthy.get_or_insert(passed);
         self.opposing = if passed == healthy { 0 } else { self.opposing + 1 };
@@ -107,7 +117,7 @@ impl HealthTracker {
     }
 }
 
-/// What `/health` says: nothing wrong, or the last probe's status and text.
+/// The failure that `/health` returns, if the last probe failed.
 #[derive(Debug, Default)]
 pub struct SidecarHealth(Mutex<Option<ProbeFailure>>);
 
@@ -116,7 +126,7 @@ impl SidecarHealth {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// `/health`.
+    /// The route `/health`.
     pub fn route(self: &Arc<Self>) -> Route {
         let health = Arc::clone(self);
         Route::get("/health", move |_, _| {
@@ -131,7 +141,7 @@ impl SidecarHealth {
     }
 }
 
-/// The app's registration, as it runs.
+/// The running task that registers the application.
 #[derive(Debug)]
 pub struct Sidecar {
     stop: watch::Sender<bool>,
@@ -139,20 +149,20 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts. Within a tokio runtime.
+    /// Starts the task. Call it within a tokio runtime.
     pub fn start(app: Arc<App>, instance: Instance, probe: Option<Probe>, health: Arc<SidecarHealth>) -> Self {
         let (stop, stopping) = watch::channel(false);
         Self { stop, task: tokio::spawn(run(app, instance, probe, health, stopping)) }
     }
 
-    /// Removes the registration. Bound it.
+    /// Removes the registration. It waits for the store, so bound it by a timeout.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let _ = self.task.await;
     }
 }
 
-/// Holds the registration while the app is well, until it is told to stop.
+/// Holds the registration while the application is healthy, until `stopping` is true.
 async fn run(
     app: Arc<App>,
     instance: Instance,
@@ -166,7 +176,7 @@ async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // An error would say that nobody can stop it any more.
+            // An error means that the sender is gone and nothing else can stop the task.
             _ = stopping.wait_for(|stop| *stop) => break,
             _ = ticks.tick() => {}
         }
@@ -182,31 +192,31 @@ async fn run(
         match (healthy, claim.take()) {
             (true, None) => match app.registry.register(instance.clone()).await {
                 Ok(registered) => {
-                    info!(name = %instance.name, "registered");
+                    info!(name = %instance.name, "registered the sidecar's application");
                     app.metrics.registration(FRONTEND, "ok");
                     claim = Some(registered);
                 }
                 Err(error) => {
-                    warn!(%error, name = %instance.name, "cannot be registered; trying again");
+                    warn!(%error, name = %instance.name, "cannot register the sidecar's application; retrying");
                     ticks.reset_after(RETRY_PAUSE);
                 }
             },
             (false, Some(registered)) => {
-                warn!(name = %instance.name, "it fails its health check and is taken out");
+                warn!(name = %instance.name, "the health check failed; removing the registration");
                 app.metrics.release(FRONTEND, "unhealthy");
-                // The registry goes on with it, if the store is away.
+                // The registry retries the removal if the store is unavailable.
                 drop(registered.release(RemovalReason::Expired).await);
             }
             (_, same) => claim = same,
         }
     }
     if let Some(claim) = claim {
-        app.metrics.release(FRONTEND, "stopped");
+        app.metrics.release(FRONTEND, "shutdown");
         drop(claim.release(RemovalReason::Deregistered).await);
     }
 }
 
-/// The interval in seconds, within what makes sense.
+/// Returns the interval of the probes, if it is from a second to a day.
 pub fn probe_interval(seconds: u32) -> Option<Duration> {
     (u64::from(seconds) <= *TTL_RANGE.end() && seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
@@ -224,12 +234,12 @@ mod tests {
             rise: 2,
             fall: 3,
         };
-        let outcomes = |answers: &str| {
+        let outcomes = |probes: &str| {
             let mut tracker = HealthTracker::default();
-            answers.chars().map(|a| if tracker.record(a == '+', &settings) { '+' } else { '-' }).collect::<String>()
+            probes.chars().map(|p| if tracker.record(p == '+', &settings) { '+' } else { '-' }).collect::<String>()
         };
         assert_eq!(outcomes("++--+---+-++"), "+++++++----+");
-        assert_eq!(outcomes("-+-++"), "----+", "the first one decides at once");
+        assert_eq!(outcomes("-+-++"), "----+", "the first probe decides at once");
         assert_eq!(outcomes("+"), "+");
     }
 }

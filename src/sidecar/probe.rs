@@ -1,9 +1,9 @@
-//! One question whether an app is well: a GET, over HTTP or HTTPS.
+//! One health check of an application: a GET request over HTTP or HTTPS.
 //!
-//! Each question has a connection of its own: whether the app takes one is part of the answer.
+//! Each probe opens a connection of its own, because a refused connection is a failure.
 //!
-//! Owns: the connection, the deadline, what counts as well. Does not own: when it is asked, nor what follows
-//! ([`super::sidecar`]).
+//! Owns: the connection, the deadline, the criterion of success. Does not own: the schedule, nor the consequence
+//! ([`super`]).
 
 use super::ProbeSettings;
 use bytes::Bytes;
@@ -22,33 +22,33 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The longest that a question may take; never longer than the interval.
+/// The deadline of a probe, which is never longer than the interval.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// So much of a bad answer's text is said again, in bytes.
+/// The limit of the body that is kept of a failed response, in bytes.
 pub const TEXT_MAX: usize = 1024;
 
-/// What is wrong: a status and a text.
+/// The status and the text of a failure.
 pub(super) type ProbeFailure = (StatusCode, String);
 
-/// Asks one URL.
+/// A health check of one URL.
 pub struct Probe {
     pub(super) settings: ProbeSettings,
-    /// For an `https` URL.
+    /// The TLS client of an `https` URL.
     tls: Option<TlsConnector>,
 }
 
 impl Probe {
-    /// Reads the authorities that it takes.
+    /// Reads the file of the authorities.
     pub fn new(settings: ProbeSettings) -> Result<Self, TlsError> {
         let secure = settings.url.scheme_str() == Some("https");
         let tls = secure.then(|| tls::client_config("healthcheck-cacert", settings.cacert.as_deref())).transpose()?;
         Ok(Self { settings, tls: tls.map(TlsConnector::from) })
     }
 
-    /// Asks once. What is wrong, if anything.
+    /// Probes once. Returns the failure, if any.
     pub(super) async fn check(&self) -> Option<ProbeFailure> {
         let url = &self.settings.url;
-        let answer = async {
+        let response = async {
             let reply = self.get().await?;
             let status = reply.status();
             let text = Limited::new(reply.into_body(), TEXT_MAX).collect().await;
@@ -56,12 +56,14 @@ impl Probe {
             Ok((status, String::from_utf8_lossy(&text).trim_end().to_owned()))
         };
         let deadline = PROBE_TIMEOUT.min(self.settings.interval);
-        let timed_out = |_| Err(format!("no answer within {deadline:?}"));
-        match timeout(deadline, answer).await.unwrap_or_else(timed_out) {
+        let timed_out = |_| Err(format!("no response within {deadline:?}"));
+        match timeout(deadline, response).await.unwrap_or_else(timed_out) {
             Ok((StatusCode::OK, _)) => None,
-            // Said again as it was, but for what is no failure by itself and would make `/health` well.
+            // Returned by `/health` as received, except for a status that is no error and would make `/health` healthy.
             Ok((status, text)) if status.is_client_error() || status.is_server_error() => Some((status, text)),
-            Ok((status, text)) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{url} answered {status}: {text}"))),
+            Ok((status, text)) => {
+                Some((StatusCode::SERVICE_UNAVAILABLE, format!("{url} responded with {status}: {text}")))
+            }
             Err(why) => Some((StatusCode::SERVICE_UNAVAILABLE, format!("{url}: {why}"))),
         }
     }
@@ -82,7 +84,7 @@ async fn send(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<Response<Incoming>, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(root_cause_text)?;
-    // It ends with the answer, or when that is dropped.
+    // It ends with the response, or when the response is dropped.
     tokio::spawn(connection);
     let host = url.host().unwrap_or_default();
     let request = Request::get(url.path_and_query().map_or("/", PathAndQuery::as_str))

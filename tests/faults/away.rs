@@ -89,7 +89,7 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
     wait_until(RECOVERY, async || {
         let ports = daemon.dig().query(FOO, "SRV").await.map_err(|e| e.to_string())?.ports();
         let ready = daemon.readyz().await;
-        let so = ports == living && ready["catalog"] == "following";
+        let so = ports == living && ready["catalog"] == "current";
         if so { Ok(()) } else { Err(format!("{ports:?} {ready}")) }
     })
     .await;
@@ -210,7 +210,7 @@ async fn killed_in_the_middle_of_a_burst() {
             })
             .collect();
         wait_until(SOON, async || {
-            let claims = daemon.metric("skyhound_claims").await;
+            let claims = daemon.metric("skyhound_registry_claims").await;
             if claims >= f64::from(50 * (round + 1)) { Ok(()) } else { Err(format!("{claims} claims")) }
         })
         .await;
@@ -255,14 +255,14 @@ async fn who_gives_up_leaves_nothing() {
         let request = handshake(daemon.http, &format!("service=foo&port={port}"));
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("it listens");
         wait_until(SOON, async || {
-            let claims = daemon.metric("skyhound_claims").await;
+            let claims = daemon.metric("skyhound_registry_claims").await;
             if claims > 1.0 { Ok(()) } else { Err(format!("{claims} claims")) }
         })
         .await;
         drop(stream);
     }
     wait_until(SOON, async || {
-        let claims = daemon.metric("skyhound_claims").await;
+        let claims = daemon.metric("skyhound_registry_claims").await;
         if claims <= 1.0 { Ok(()) } else { Err(format!("{claims} claims")) }
     })
     .await;

@@ -43,7 +43,7 @@ async fn a_minute_with_2000_sockets_writes_nothing() {
     assert!(held.iter().all(Result::is_ok));
     let before = (puts(&etcd).await, renewals(&etcd).await);
     let idle = (f64::from(SOCKETS), before.0);
-    holds_for(MINUTE, async || match (daemon.metric("skyhound_websockets").await, puts(&etcd).await) {
+    holds_for(MINUTE, async || match (daemon.metric("skyhound_websocket_connections").await, puts(&etcd).await) {
         now if now == idle => Ok(()),
         now => Err(format!("sockets and puts: {now:?}, not {idle:?}")),
     })
@@ -53,7 +53,7 @@ async fn a_minute_with_2000_sockets_writes_nothing() {
     let leases = keys::leases(&etcd).len();
     assert!((2..=4).contains(&leases), "{leases} leases");
     assert!((30.0..=100.0).contains(&renewed), "{renewed} renewals");
-    assert!(daemon.metric("skyhound_commits_total").await > 0.0);
+    assert!(daemon.metric("skyhound_registry_commits_total").await > 0.0);
 
     let all: Vec<u16> = (1..=SOCKETS).collect();
     assert_eq!(keys::ports(&etcd), all);

@@ -55,7 +55,10 @@ async fn race(daemons: &[&Daemon]) {
     }
     for daemon in daemons {
         wait_until(SOON, async || {
-            let (claims, held) = (daemon.metric("skyhound_claims").await, daemon.metric("skyhound_websockets").await);
+            let (claims, held) = (
+                daemon.metric("skyhound_registry_claims").await,
+                daemon.metric("skyhound_websocket_connections").await,
+            );
             if claims <= 1.0 && held <= 1.0 { Ok(()) } else { Err(format!("{claims} claims, {held} sockets")) }
         })
         .await;

@@ -61,7 +61,7 @@ impl LineServer {
     ) -> Result<Self, BindError> {
         let max = Limits { connections: CONNECTIONS, ..Limits::default() }.fitted_to_descriptors().connections;
         let metric = format!("skyhound_{protocol}_connections");
-        let mut listener = Listener::new(max, metrics, metric, "TCP connections, and their limit");
+        let mut listener = Listener::new(max, metrics, metric, "Open TCP connections");
         let addrs = listener.listen(addrs, move |stream, peer| match peer {
             Some(peer) => on_connection(LineConnection::new(stream), peer),
             // Into the socket's empty buffer, or not at all.

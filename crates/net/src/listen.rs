@@ -48,7 +48,8 @@ impl Listener {
         let drain = Drain::new(max);
         let connections = Arc::clone(&drain);
         metrics.collect(move |scrape| {
-            scrape.gauges(&metric, help, "of", [("taken", connections.in_use()), ("most", connections.max())]);
+            scrape.gauge_count(&metric, help, connections.in_use());
+            scrape.gauge_count(&format!("{metric}_limit"), "Limit of open TCP connections", connections.max());
         });
         Self { drain, metrics: Arc::clone(metrics), acceptors: JoinSet::new() }
     }

@@ -1,11 +1,12 @@
-//! Counting what happens, for Prometheus.
+//! The metrics of a process, in the formats of `OpenMetrics` and Prometheus.
 //!
-//! Owns: the counters of the HTTP side and of the dialects, and the text of a scrape. Does not own: the state
-//! of other parts. They are asked at scrape time through [`Metrics::collect`], so that nothing is counted
-//! twice and nothing has to be kept in step.
+//! Owns: the counters of the HTTP server and of the frontends, and the text of a scrape. Does not own: the state
+//! of other parts, which is read at scrape time through [`Metrics::collect`]. Nothing is counted twice, and no
+//! copy has to be kept up to date.
 //!
-//! Labels have few values: routes as the table has them, never a request's own path, and no names of
-//! services or peers.
+//! Names follow Prometheus: the prefix `skyhound_`, then the part, base units (`_seconds`, `_bytes`), `_total` for
+//! counters. A value and its limit are two metrics. Label values have no spaces and are few: routes as the table
+//! spells them, never the path of a request, and no names of services or clients.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -26,9 +27,15 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DialectLabels {
-    dialect: &'static str,
+struct OutcomeLabels {
+    frontend: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    frontend: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,25 +43,24 @@ struct CodeLabels {
     code: u16,
 }
 
-/// All counters.
+/// The counters of the HTTP server and of the frontends, and the collectors of all other parts.
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
-    /// The same by the first digit of the status, to be read without a scrape.
+    /// The same counts by the first digit of the status, readable without a scrape.
     classes: [AtomicU64; 6],
     accept_failures: Counter,
     handshake_failures: Counter,
-    registrations: Family<DialectLabels, Counter>,
-    releases: Family<DialectLabels, Counter>,
+    registrations: Family<OutcomeLabels, Counter>,
+    releases: Family<ReasonLabels, Counter>,
+    slow_consumers: Family<ReasonLabels, Counter>,
     websocket_errors: Family<CodeLabels, Counter>,
-    slow_consumer: Family<DialectLabels, Counter>,
     websockets: Gauge,
     watchers: Gauge,
-    slow_watchers: Counter,
 }
 
 impl Metrics {
-    /// All at 0.
+    /// Metrics with every count at 0.
     pub fn new() -> Self {
         let metrics = Self {
             registry: Mutex::new(Registry::default()),
@@ -64,50 +70,46 @@ impl Metrics {
             handshake_failures: Counter::default(),
             registrations: Family::default(),
             releases: Family::default(),
+            slow_consumers: Family::default(),
             websocket_errors: Family::default(),
-            slow_consumer: Family::default(),
             websockets: Gauge::default(),
             watchers: Gauge::default(),
-            slow_watchers: Counter::default(),
         };
-        {
-            let mut registry = metrics.registry.lock().unwrap_or_else(PoisonError::into_inner);
-            let r = &mut *registry;
-            r.register("skyhound_http_requests", "HTTP requests answered", metrics.requests.clone());
-            r.register(
-                "skyhound_accept_failures",
-                "Connections that the system gave no descriptor or memory for",
-                metrics.accept_failures.clone(),
-            );
-            r.register(
-                "skyhound_tls_failures",
-                "Connections of the HTTP side with which there was no TLS",
-                metrics.handshake_failures.clone(),
-            );
-            r.register("skyhound_registrations", "Registrations asked for", metrics.registrations.clone());
-            r.register("skyhound_releases", "Claims that ended, by reason", metrics.releases.clone());
-            r.register(
-                "skyhound_websocket_errors",
-                "Websockets closed because of what their peer sent",
-                metrics.websocket_errors.clone(),
-            );
-            r.register(
-                "skyhound_cut_off",
-                "Listeners closed because they read too slowly",
-                metrics.slow_consumer.clone(),
-            );
-            r.register("skyhound_websockets", "Websockets held", metrics.websockets.clone());
-            r.register("skyhound_watchers", "Readers of /v1/watch", metrics.watchers.clone());
-            r.register(
-                "skyhound_watchers_cut",
-                "Readers of /v1/watch cut off because they did not read",
-                metrics.slow_watchers.clone(),
-            );
-        }
+        metrics.register(&mut metrics.registry.lock().unwrap_or_else(PoisonError::into_inner));
         metrics
     }
 
-    /// An HTTP request was answered. `route` as the table has it.
+    /// Gives each metric its name and help text. `_total` and the full stop of a
+    /// help text are added when they are encoded.
+    fn register(&self, r: &mut Registry) {
+        r.register("skyhound_http_requests", "HTTP requests, by route and status", self.requests.clone());
+        r.register(
+            "skyhound_accept_failures",
+            "Connections not accepted for lack of a descriptor or of memory",
+            self.accept_failures.clone(),
+        );
+        r.register(
+            "skyhound_tls_handshake_failures",
+            "Failed TLS handshakes of the HTTP server",
+            self.handshake_failures.clone(),
+        );
+        r.register("skyhound_registrations", "Registration requests, by outcome", self.registrations.clone());
+        r.register("skyhound_releases", "Released claims, by reason", self.releases.clone());
+        r.register(
+            "skyhound_slow_consumers",
+            "Subscribers closed because they read too slowly, by reason",
+            self.slow_consumers.clone(),
+        );
+        r.register(
+            "skyhound_websocket_errors",
+            "Websockets closed for a violation of the protocol, by close code",
+            self.websocket_errors.clone(),
+        );
+        r.register("skyhound_websocket_connections", "Open websockets", self.websockets.clone());
+        r.register("skyhound_watchers", "Open streams of /v1/watch", self.watchers.clone());
+    }
+
+    /// Counts an answered HTTP request. `route` is the path as the routing table spells it.
     pub fn request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
         if let Some(class) = self.classes.get(usize::from(status / 100)) {
@@ -120,86 +122,83 @@ impl Metrics {
         self.classes.each_ref().map(|class| class.load(Relaxed))
     }
 
-    /// A connection could not be accepted for lack of something.
+    /// Counts a connection that was not accepted for lack of a descriptor or of memory.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
     }
 
-    /// There was no TLS with a peer.
+    /// Counts a failed TLS handshake.
     pub fn handshake_failed(&self) {
         self.handshake_failures.inc();
     }
 
-    /// A registration came to an end: `ok`, `invalid`, `unavailable`, `rejected`, `stopping`.
-    pub fn registration(&self, dialect: &'static str, outcome: &'static str) {
-        self.registrations.get_or_create(&DialectLabels { dialect, outcome }).inc();
+    /// Counts a registration request: `ok`, `invalid`, `unauthorized`, `rejected`, `full`, `unavailable`, `stopping`.
+    pub fn registration(&self, frontend: &'static str, outcome: &'static str) {
+        self.registrations.get_or_create(&OutcomeLabels { frontend, outcome }).inc();
     }
 
-    /// A claim ended, and why, in one word.
-    pub fn release(&self, dialect: &'static str, reason: &'static str) {
-        self.releases.get_or_create(&DialectLabels { dialect, outcome: reason }).inc();
+    /// Counts a released claim: `closed`, `connection_lost`, `deregistered`, `heartbeat_timeout`, `lagged`,
+    /// `ping_timeout`, `protocol_violation`, `send_timeout`, `shutdown`, `unhealthy`.
+    pub fn release(&self, frontend: &'static str, reason: &'static str) {
+        self.releases.get_or_create(&ReasonLabels { frontend, reason }).inc();
     }
 
-    /// A websocket is closed with this code for what its peer sent.
+    /// Counts a subscriber that is closed because it received nothing for too long (`send_timeout`), or because too
+    /// much was waiting for it (`lagged`).
+    pub fn slow_consumer(&self, frontend: &'static str, reason: &'static str) {
+        self.slow_consumers.get_or_create(&ReasonLabels { frontend, reason }).inc();
+    }
+
+    /// Counts a websocket that is closed with this code for a violation of the protocol.
     pub fn websocket_error(&self, code: u16) {
         self.websocket_errors.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// A listener is closed because it took nothing for too long (`stalled`), or fell too far behind (`behind`).
-    pub fn slow_consumer(&self, dialect: &'static str, outcome: &'static str) {
-        self.slow_consumer.get_or_create(&DialectLabels { dialect, outcome }).inc();
-    }
-
-    /// A websocket is held, until this is dropped.
+    /// Counts an open websocket until the guard is dropped.
     #[must_use]
     pub fn websocket(&self) -> GaugeGuard {
         self.websockets.inc();
         GaugeGuard(self.websockets.clone())
     }
 
-    /// Somebody reads `/v1/watch`, until this is dropped.
+    /// Counts an open stream of `/v1/watch` until the guard is dropped.
     #[must_use]
     pub fn watcher(&self) -> GaugeGuard {
         self.watchers.inc();
         GaugeGuard(self.watchers.clone())
     }
 
-    /// A reader of `/v1/watch` was cut off because it did not read.
-    pub fn slow_watcher(&self) {
-        self.slow_watchers.inc();
-    }
-
-    /// Adds somebody who is asked at each scrape. Must be quick, and must not scrape.
+    /// Adds a collector that runs at each scrape. It must be quick, and must not scrape.
     pub fn collect(&self, collector: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(ScrapeCollector(Box::new(collector))));
     }
 
-    /// All of it as the text of a scrape, in the format of `OpenMetrics`.
+    /// All metrics in the text format of `OpenMetrics`.
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        // Writing to a String cannot fail, and what collectors write is checked in the tests.
+        // Writing to a String cannot fail, and the output of collectors is checked in the tests.
         let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         text
     }
 
-    /// The same in Prometheus's own text format, version 0.0.4, which everything that scrapes reads.
+    /// All metrics in Prometheus's own text format, version 0.0.4, which every scraper reads.
     pub fn render_prometheus(&self) -> String {
         to_prometheus_text(&self.render())
     }
 }
 
-/// Prometheus's own text format differs in two things: a counter's help and type stand under the name that its samples
-/// have, `_total` included, and the end is not marked.
+/// Converts the text of `OpenMetrics` to Prometheus's own format. The two differ in two things: the help and the type
+/// of a counter have the name of its samples, `_total` included, and the end is not marked.
 fn to_prometheus_text(open: &str) -> String {
     let counters: HashSet<&str> =
         open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open.len() + open.len() / 16);
     for line in open.lines().filter(|line| *line != "# EOF") {
         match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
-            ["#", what, name, rest] if counters.contains(name) => {
+            ["#", keyword, name, rest] if counters.contains(name) => {
                 // Writing to a String cannot fail.
-                let _ = writeln!(text, "# {what} {name}_total {rest}");
+                let _ = writeln!(text, "# {keyword} {name}_total {rest}");
             }
             _ => {
                 text.push_str(line);
@@ -222,7 +221,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// See [`Metrics::websocket`] and [`Metrics::watcher`].
+/// A guard of [`Metrics::websocket`] or [`Metrics::watcher`]: its drop decrements the gauge.
 #[derive(Debug)]
 pub struct GaugeGuard(Gauge);
 
@@ -244,31 +243,37 @@ impl fmt::Debug for ScrapeCollector {
 
 impl Collector for ScrapeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut scrape = Scrape { encoder, failed: Ok(()) };
+        let mut scrape = Scrape { encoder, result: Ok(()) };
         (self.0)(&mut scrape);
-        scrape.failed
+        scrape.result
     }
 }
 
-/// Where a collector puts its numbers. Names are whole (`skyhound_…`); a counter's `_total` is added.
+/// The receiver of a collector's values. Names are complete (`skyhound_…`); the encoder adds `_total` to counters.
 #[derive(Debug)]
 pub struct Scrape<'a> {
     encoder: DescriptorEncoder<'a>,
-    failed: fmt::Result,
+    /// The first error, if any.
+    result: fmt::Result,
 }
 
 impl Scrape<'_> {
-    /// A number that only grows.
+    /// Adds a counter: a number that only grows.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.one(name, help, &ConstCounter::new(value));
     }
 
-    /// A number that goes up and down.
+    /// Adds a gauge: a number that goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.one(name, help, &ConstGauge::new(value));
     }
 
-    /// Counters of one name, told apart by a label.
+    /// Adds a gauge of a number of things.
+    pub fn gauge_count(&mut self, name: &str, help: &str, value: usize) {
+        self.one(name, help, &ConstGauge::new(value));
+    }
+
+    /// Adds counters of one name that differ in one label.
     pub fn counters<'v>(
         &mut self,
         name: &str,
@@ -276,10 +281,11 @@ impl Scrape<'_> {
         label: &str,
         values: impl IntoIterator<Item = (&'v str, u64)>,
     ) {
-        self.many(name, help, label, values.into_iter().map(|(of, value)| (of, ConstCounter::new(value))));
+        let values = values.into_iter().map(|(of, value)| (of, ConstCounter::new(value)));
+        self.family(name, help, label, values);
     }
 
-    /// Gauges of one name, told apart by a label.
+    /// Adds gauges of one name that differ in one label.
     pub fn gauges<'v>(
         &mut self,
         name: &str,
@@ -287,18 +293,19 @@ impl Scrape<'_> {
         label: &str,
         values: impl IntoIterator<Item = (&'v str, usize)>,
     ) {
-        self.many(name, help, label, values.into_iter().map(|(of, value)| (of, ConstGauge::new(value))));
+        let values = values.into_iter().map(|(of, value)| (of, ConstGauge::new(value)));
+        self.family(name, help, label, values);
     }
 
     fn one(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) {
-        let done = self
+        let result = self
             .encoder
             .encode_descriptor(name, help, None, metric.metric_type())
             .and_then(|encoder| metric.encode(encoder));
-        self.failed = self.failed.and(done);
+        self.result = self.result.and(result);
     }
 
-    fn many<'v, M: EncodeMetric>(
+    fn family<'v, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
@@ -308,13 +315,13 @@ impl Scrape<'_> {
         let mut values = values.peekable();
         let Some((_, first)) = values.peek() else { return };
         let kind = first.metric_type();
-        let done = self.encoder.encode_descriptor(name, help, None, kind).and_then(|mut family| {
+        let result = self.encoder.encode_descriptor(name, help, None, kind).and_then(|mut family| {
             for (of, metric) in values {
                 metric.encode(family.encode_family(&[(label, of)])?)?;
             }
             Ok(())
         });
-        self.failed = self.failed.and(done);
+        self.result = self.result.and(result);
     }
 }
 
@@ -328,36 +335,40 @@ mod tests {
         metrics.request("/version", 200);
         metrics.request("/version", 200);
         metrics.registration("skyapi", "ok");
-        let held = metrics.websocket();
+        metrics.slow_consumer("hound-dog", "lagged");
+        let websocket = metrics.websocket();
         metrics.collect(|scrape| {
-            scrape.gauge("skyhound_entries", "Entries known", 7.0);
-            scrape.counter("skyhound_dns_queries", "Questions", 9);
-            scrape.counters("skyhound_dns_answers", "Answers by rcode", "rcode", [("NOERROR", 8), ("REFUSED", 1)]);
+            scrape.gauge("skyhound_catalog_entries", "Entries in the catalog", 7.0);
+            scrape.gauge_count("skyhound_http_connections", "Open TCP connections", 3);
+            scrape.counter("skyhound_dns_queries", "Queries", 9);
+            scrape.counters("skyhound_dns_responses", "Responses by rcode", "rcode", [("NOERROR", 8), ("REFUSED", 1)]);
         });
         let text = metrics.render();
         for line in [
             r#"skyhound_http_requests_total{route="/version",status="200"} 2"#,
-            r#"skyhound_registrations_total{dialect="skyapi",outcome="ok"} 1"#,
-            "skyhound_websockets 1",
-            "skyhound_entries 7.0",
+            r#"skyhound_registrations_total{frontend="skyapi",outcome="ok"} 1"#,
+            r#"skyhound_slow_consumers_total{frontend="hound-dog",reason="lagged"} 1"#,
+            "skyhound_websocket_connections 1",
+            "skyhound_catalog_entries 7.0",
+            "skyhound_http_connections 3",
             "skyhound_dns_queries_total 9",
-            r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
+            r#"skyhound_dns_responses_total{rcode="REFUSED"} 1"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|present| present == line), "{line} is not in\n{text}");
         }
         let plain = metrics.render_prometheus();
         for line in [
-            "# HELP skyhound_dns_answers_total Answers by rcode",
-            "# TYPE skyhound_dns_answers_total counter",
-            r#"skyhound_dns_answers_total{rcode="REFUSED"} 1"#,
-            "# TYPE skyhound_entries gauge",
+            "# HELP skyhound_dns_responses_total Responses by rcode",
+            "# TYPE skyhound_dns_responses_total counter",
+            r#"skyhound_dns_responses_total{rcode="REFUSED"} 1"#,
+            "# TYPE skyhound_catalog_entries gauge",
         ] {
             assert!(plain.lines().any(|present| present == line), "{line} is not in\n{plain}");
         }
         assert!(!plain.contains("# EOF"));
-        drop(held);
-        assert!(metrics.render().contains("skyhound_websockets 0"));
+        drop(websocket);
+        assert!(metrics.render().contains("skyhound_websocket_connections 0"));
         metrics.request("none", 404);
         assert_eq!(metrics.status_classes(), [0, 0, 2, 0, 1, 0]);
     }

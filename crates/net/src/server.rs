@@ -42,8 +42,8 @@ impl HttpServer {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BindError> {
         let limits = settings.limits.fitted_to_descriptors();
-        let help = "TCP connections of the HTTP side, and their limit";
-        let listener = Listener::new(limits.connections, metrics, "skyhound_connections".to_owned(), help);
+        let help = "Open TCP connections of the HTTP server";
+        let listener = Listener::new(limits.connections, metrics, "skyhound_http_connections".to_owned(), help);
         let mut server = Self { addrs: Vec::new(), listener, limits, metrics: Arc::clone(metrics) };
         server.addrs = server.bind_more(addrs, settings.tls.as_ref(), routes)?;
         Ok(server)

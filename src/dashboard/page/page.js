@@ -1,14 +1,14 @@
-// The page of /stats. It asks for `stats/view` every few seconds, and at once when `v1/watch` says that something
-// changed. Whatever comes from outside is put in as text, never as markup.
+// The page of /stats. It requests `stats/view` every few seconds, and at once when `v1/watch` reports a change.
+// External data is inserted as text, never as markup.
 'use strict';
 
-const EVERY_MS = 5000;
-// So often at the most, however much changes.
-const LEAST_MS = 700;
+const INTERVAL_MS = 5000;
+// The shortest interval between two requests, however many changes there are.
+const INTERVAL_MIN_MS = 700;
 const EVENTS_SHOWN = 100;
 
 const byId = (id) => document.getElementById(id);
-const state = { after: null, asking: false, again: false, last: 0, timer: 0, watch: null, view: null };
+const state = { after: null, loading: false, again: false, last: 0, timer: 0, watch: null, view: null };
 
 function el(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -42,31 +42,31 @@ function duration(seconds) {
   }).join(' ').trim();
 }
 
-// Bars, one a window; `parts` says the class of each layer and its number.
-function chart(id, what, windows, parts) {
-  // As wide as it is shown, so that its letters are as large as all others.
+// A bar per window; `parts` has the class and the value of each layer.
+function chart(id, label, windows, parts) {
+  // The width in pixels, so that its text has the size of all other text.
   const width = Math.max(240, byId(id).clientWidth);
   const [height, left, bottom] = [112, 34, 14];
   const slots = Math.max(24, windows.length);
   const sums = windows.map((window) => parts.reduce((sum, part) => sum + part.of(window), 0));
-  const most = Math.max(1, ...sums);
+  const max = Math.max(1, ...sums);
   const image = svg('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img' });
   const total = sums.reduce((sum, one) => sum + one, 0);
-  const name = `${what}: ${count(total)} in the last ${windows.length * 5} seconds, at most ${count(Math.max(0, ...sums))} in 5 seconds`;
+  const name = `${label}: ${count(total)} in the last ${windows.length * 5} seconds, at most ${count(Math.max(0, ...sums))} in 5 seconds`;
   image.append(svg('title', {}, name));
   const room = height - bottom - 6;
   for (const share of [0, 0.5, 1]) {
     const y = 6 + room * (1 - share);
     image.append(svg('line', { x1: left, x2: width, y1: y, y2: y }));
   }
-  image.append(svg('text', { x: 0, y: 14 }, count(most)), svg('text', { x: 0, y: height - bottom }, '0'));
+  image.append(svg('text', { x: 0, y: 14 }, count(max)), svg('text', { x: 0, y: height - bottom }, '0'));
   image.append(svg('text', { x: left, y: height - 2 }, `${slots * 5} s ago`));
   image.append(svg('text', { x: width, y: height - 2, 'text-anchor': 'end' }, 'now'));
   const step = (width - left) / slots;
   windows.forEach((window, at) => {
     let y = 6 + room;
     for (const part of parts) {
-      const tall = room * part.of(window) / most;
+      const tall = room * part.of(window) / max;
       if (tall <= 0) continue;
       y -= tall;
       const x = left + (slots - windows.length + at) * step;
@@ -81,13 +81,13 @@ function charts(windows) {
   chart('requests', 'Requests', windows, [
     { class: 'ok', of: codes(1, 2, 3) }, { class: 'client', of: codes(4) }, { class: 'server', of: codes(5) },
   ]);
-  chart('dns', 'DNS questions', windows, [{ class: 'ok', of: (window) => window.dns }]);
-  const done = windows.length > 1 ? windows[windows.length - 2] : null;
-  show('requests-now', done ? `${(done.total_reqs / 5).toFixed(1)} a second` : '');
-  show('dns-now', done ? `${(done.dns / 5).toFixed(1)} a second` : '');
+  chart('dns', 'DNS queries', windows, [{ class: 'ok', of: (window) => window.dns }]);
+  const complete = windows.length > 1 ? windows[windows.length - 2] : null;
+  show('requests-now', complete ? `${(complete.total_reqs / 5).toFixed(1)} per second` : '');
+  show('dns-now', complete ? `${(complete.dns / 5).toFixed(1)} per second` : '');
 }
 
-// What is read aloud when it changes, and beside it what changes all the time.
+// The text is announced by screen readers when it changes; the age beside it changes all the time and is not.
 function status(kind, text, age = '') {
   byId('status').className = `status ${kind}`;
   show('status-text', text);
@@ -95,14 +95,14 @@ function status(kind, text, age = '') {
   document.title = kind === 'good' ? 'skyhound' : `skyhound: ${text}`;
 }
 
-function glance(view) {
+function summary(view) {
   const { state: is } = view;
   const store = is.store;
-  if (is.catalog === 'following') status('good', 'following the store');
-  else if (is.catalog === 'stale') status('old', 'the store is away;', `this is what was known ${duration(is.stale_seconds)} ago`);
-  else status('bad', 'the store was never read');
+  if (is.catalog === 'current') status('good', 'catalog is current');
+  else if (is.catalog === 'stale') status('old', 'the store is unavailable;', `the catalog is ${duration(is.stale_seconds)} old`);
+  else status('bad', 'the store was never loaded');
   show('version', view.version);
-  show('tile-services', count(view.all_services));
+  show('tile-services', count(view.service_count));
   show('tile-entries', count(is.entries));
   show('tile-claims', count(is.claims));
   show('tile-quarantine', count(is.quarantined));
@@ -112,20 +112,20 @@ function glance(view) {
   show('tile-up', duration(Math.max(0, view.now - view.started)));
   show('tile-memory', `${view.memory_mb.toFixed(1)} MiB`);
   show('store', store.reachable
-    ? `Store: ${store.kind} ${store.version || ''} ${store.place || ''}, revision ${store.revision}${store.revision === is.revision ? '' : `; known here: ${is.revision}`}`
-    : `${store.error[0].toUpperCase()}${store.error.slice(1)}; known here: revision ${is.revision}`);
+    ? `Store: ${store.kind} ${store.version || ''} ${store.location || ''}, revision ${store.revision}${store.revision === is.revision ? '' : `; catalog at revision ${is.revision}`}`
+    : `${store.error[0].toUpperCase()}${store.error.slice(1)}; catalog at revision ${is.revision}`);
 }
 
 const COLUMNS = [
   ['Address', (one) => one.address], ['Id', (one) => one.id], ['Version', (one) => one.version],
-  ['Through', (one) => el('span', { class: 'badge' }, one.dialect || 'the store')],
-  ['Priority / weight', (one) => `${one.priority} / ${one.weight}`], ['Stays', (one) => one.held],
+  ['Frontend', (one) => el('span', { class: 'badge' }, one.frontend || 'none')],
+  ['Priority / weight', (one) => `${one.priority} / ${one.weight}`], ['Lifetime', (one) => one.lifetime],
 ];
 
 function service(one, open) {
   const names = COLUMNS.map(([name]) => el('th', { scope: 'col' }, name));
   const head = el('thead', {}, el('tr', {}, ...names));
-  // The store has them by keys that say nothing to people.
+  // The keys, by which the store orders them, mean nothing to a reader.
   const byAddress = (a, b) => a.address.localeCompare(b.address, 'en', { numeric: true });
   const rows = [...one.instances].sort(byAddress).map((instance) => el('tr', { title: instance.key },
     ...COLUMNS.map(([name, of]) => el('td', { 'data-label': name }, of(instance)))));
@@ -144,11 +144,11 @@ function services(view) {
   const text = JSON.stringify(view.services);
   if (list.dataset.shown !== text) {
     list.dataset.shown = text;
-    const known = new Map([...list.children].map((box) => [box.dataset.name, box.open]));
+    const opened = new Map([...list.children].map((box) => [box.dataset.name, box.open]));
     const few = view.services.length <= 12;
     const focus = document.activeElement && document.activeElement.closest ? document.activeElement.closest('.service') : null;
-    list.replaceChildren(...view.services.map((one) => service(one, known.get(one.name) ?? few)));
-    // Whoever stood on a service stands on it still.
+    list.replaceChildren(...view.services.map((one) => service(one, opened.get(one.name) ?? few)));
+    // A service that had the focus keeps it.
     if (focus) [...list.children].find((box) => box.dataset.name === focus.dataset.name)?.querySelector('summary').focus();
   }
   const filter = byId('filter').value.trim();
@@ -157,11 +157,11 @@ function services(view) {
   const all = view.services.length + view.more_services;
   let found = `${plural(total, 'instance')} of ${plural(view.services.length, 'service')}${named}`;
   if (view.more_services > 0) found = `The first ${count(view.services.length)} of ${count(all)} services${named}; filter for the others`;
-  if (!filter && all === 0) found = 'Nobody has registered yet.';
+  if (!filter && all === 0) found = 'No services are registered.';
   show('found', found);
 }
 
-const WORDS = { put: ['+', 'is there'], delete: ['−', 'has left'], expire: ['×', 'has expired'] };
+const WORDS = { put: ['+', 'registered'], delete: ['−', 'deregistered'], expire: ['×', 'expired'] };
 
 function events(view, first) {
   const list = byId('events');
@@ -173,7 +173,7 @@ function events(view, first) {
       : el('time', { datetime: time.toISOString() }, time.toLocaleTimeString());
     list.prepend(el('li', { class: first ? change.kind : `${change.kind} new` },
       el('span', { class: 'what', 'aria-hidden': 'true' }, sign),
-      el('span', { class: 'who' }, `${change.service} ${words}: ${change.address}`, change.dialect ? ` (${change.dialect})` : ''),
+      el('span', { class: 'who' }, `${change.service} ${words}: ${change.address}`, change.frontend ? ` (${change.frontend})` : ''),
       when));
   }
   while (list.children.length > EVENTS_SHOWN) list.lastChild.remove();
@@ -185,13 +185,13 @@ function quarantine(view) {
   byId('quarantine').replaceChildren(...view.quarantine.map((bad) => el('li', {}, el('code', {}, bad.key), ` ${bad.reason}`)));
 }
 
-// One question at a time; what was asked for meanwhile is asked afterwards.
+// One request at a time; a refresh that is wanted meanwhile follows it.
 async function refresh() {
-  if (state.asking) {
+  if (state.loading) {
     state.again = true;
     return;
   }
-  state.asking = true;
+  state.loading = true;
   clearTimeout(state.timer);
   try {
     const query = new URLSearchParams();
@@ -202,7 +202,7 @@ async function refresh() {
     if (!reply.ok) throw new Error(`${reply.status}`);
     const view = await reply.json();
     const first = state.after === null || view.last_change < state.after;
-    glance(view);
+    summary(view);
     state.view = view;
     charts(view.counters);
     services(view);
@@ -211,34 +211,35 @@ async function refresh() {
     state.after = view.last_change;
     if (!state.watch) watch(view);
   } catch (error) {
-    status('bad', 'this daemon does not answer; trying again');
+    status('bad', 'this daemon does not respond; trying again');
   }
   state.last = Date.now();
-  state.asking = false;
-  document.documentElement.dataset.asked = String(Number(document.documentElement.dataset.asked || 0) + 1);
-  // A page that nobody looks at asks only when something has changed.
-  if (state.again || !document.hidden) state.timer = setTimeout(refresh, state.again ? LEAST_MS : EVERY_MS);
+  state.loading = false;
+  document.documentElement.dataset.refreshes = String(Number(document.documentElement.dataset.refreshes || 0) + 1);
+  // A hidden page is refreshed only after a change.
+  if (state.again || !document.hidden) state.timer = setTimeout(refresh, state.again ? INTERVAL_MIN_MS : INTERVAL_MS);
   state.again = false;
 }
 
-function soon() {
-  if (state.asking) {
+function refreshSoon() {
+  if (state.loading) {
     state.again = true;
     return;
   }
   clearTimeout(state.timer);
-  state.timer = setTimeout(refresh, Math.max(0, state.last + LEAST_MS - Date.now()));
+  state.timer = setTimeout(refresh, Math.max(0, state.last + INTERVAL_MIN_MS - Date.now()));
 }
 
-// What it says is asked for from the view, which has everything; it only says when.
+// The events only trigger a refresh: the view has all the data.
 function watch(view) {
   state.watch = new EventSource(`${view.watch}?last-event-id=${encodeURIComponent(view.position)}`);
-  for (const kind of ['set', 'put', 'delete', 'expire']) state.watch.addEventListener(kind, soon);
-  // A lost connection is taken up again by itself; after a refusal (the daemon stops) the next answer starts anew.
+  for (const kind of ['set', 'put', 'delete', 'expire']) state.watch.addEventListener(kind, refreshSoon);
+  // The browser reconnects after a lost connection. After an error response (the daemon stops), the next refresh starts
+  // a new stream.
   state.watch.addEventListener('error', (event) => {
     if (event.target.readyState !== EventSource.CLOSED) return;
     if (state.watch === event.target) state.watch = null;
-    soon();
+    refreshSoon();
   });
 }
 
@@ -249,6 +250,6 @@ byId('filter').addEventListener('input', () => {
 });
 addEventListener('resize', () => state.view && charts(state.view.counters));
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) soon();
+  if (!document.hidden) refreshSoon();
 });
 refresh();

@@ -30,8 +30,8 @@ async fn an_answer_is_explained_entry_by_entry() {
     let entries = told["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 2, "{told:#}");
     assert_eq!(entries[0]["records"][0], "web.services.skydns.local. 300 SRV 10 100 80 a.web.services.skydns.local.");
-    assert_eq!(entries[1]["left_out"], "it has no host");
-    assert_eq!(told["unreadable"][0]["key"], "/skydns/local/skydns/services/web/bad");
+    assert_eq!(entries[1]["omission"], "it has no host");
+    assert_eq!(told["quarantined"][0]["key"], "/skydns/local/skydns/services/web/bad");
     let wrong = daemon.get("/explain?name=a..b").await;
     assert_eq!((wrong.status, wrong.body.trim()), (400, "\"a..b\" has an empty label"));
 }
@@ -41,7 +41,7 @@ async fn the_quarantine_is_listed_and_healed() {
     let (etcd, daemon) = daemon().await;
     let listed: Value = serde_json::from_str(&daemon.get("/quarantine").await.body).unwrap();
     assert_eq!(listed["count"], 1);
-    assert!(listed["unreadable"][0]["reason"].as_str().unwrap().contains("eighty"), "{listed:#}");
+    assert!(listed["quarantined"][0]["reason"].as_str().unwrap().contains("eighty"), "{listed:#}");
     etcd.ctl(&["put", "/skydns/local/skydns/services/web/bad", r#"{"host":"10.0.0.2"}"#]);
     wait_until(SOON, async || {
         let listed = daemon.get("/quarantine").await.body;

@@ -12,7 +12,7 @@ async fn the_last_that_was_known_is_answered_after_a_restart_without_etcd() {
     let file = dir.path().join("known");
     let key = "/skydns/local/skydns/services/web/a";
     etcd.ctl(&["put", key, r#"{"host":"10.0.0.1","port":80}"#]);
-    let mut daemon = Daemon::start(&["--etcd-api", &etcd.endpoint(), "--last-known", file.to_str().unwrap()]).await;
+    let mut daemon = Daemon::start(&["--etcd-api", &etcd.endpoint(), "--snapshot-file", file.to_str().unwrap()]).await;
     assert_eq!(daemon.dig().query("web.services.skydns.local", "A").await.unwrap().data("A"), ["10.0.0.1"]);
     daemon.stop().await;
     assert!(file.exists(), "a planned stop leaves a copy");

@@ -41,9 +41,9 @@ async fn the_key_of_a_skydns_signs_where_it_is() {
     assert!(daemon.log().contains("which is no --dns-root"), "{}", daemon.log());
     said("/nowhere/Kconf.test.+005+38250");
     let daemon = Daemon::start(&["--etcd-api", &endpoint]).await;
-    assert!(!signs(&daemon).await && daemon.log().contains("its DNSSEC key is passed over"), "{}", daemon.log());
+    assert!(!signs(&daemon).await && daemon.log().contains("ignoring the DNSSEC key of a SkyDNS"), "{}", daemon.log());
     let daemon = Daemon::start(&["--etcd-api", &endpoint, "--dns-root", "conf.test", "--dnssec-key", &stem]).await;
-    assert!(signs(&daemon).await && !daemon.log().contains("passed over"), "{}", daemon.log());
+    assert!(signs(&daemon).await && !daemon.log().contains("ignoring the DNSSEC key"), "{}", daemon.log());
     std::fs::write(format!("{stem}.private"), "Algorithm: 5 (RSASHA1)\n").unwrap();
     said(&stem);
     let output = tokio::process::Command::new(skyhound_test_support::program())
@@ -53,5 +53,5 @@ async fn the_key_of_a_skydns_signs_where_it_is() {
     let ended =
         tokio::time::timeout(skyhound_test_support::wait::SOON, output).await.expect("it does not start").unwrap();
     let error = String::from_utf8_lossy(&ended.stderr);
-    assert!(!ended.status.success() && error.contains("/skydns/config are wrong: --dnssec-key: "), "{error}");
+    assert!(!ended.status.success() && error.contains("invalid settings in /skydns/config: --dnssec-key: "), "{error}");
 }

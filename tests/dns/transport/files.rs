@@ -88,12 +88,12 @@ async fn what_cannot_be_used_is_named_with_its_flag() {
     let missing = path(&dir.path().join("missing.pem"));
     let serve = ["serve", "--in-memory", "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0"];
     for (args, why) in [
-        (vec!["--enable-tls"], "--enable-tls: needs a certificate: give --tls-cert-file FILE".to_owned()),
+        (vec!["--enable-tls"], "--enable-tls: requires a certificate: give --tls-cert-file FILE".to_owned()),
         (
             vec!["--dns-tls-listen", "127.0.0.1:0", "--tls-cert-file", &cert],
-            "--dns-tls-listen: needs the certificate's key".to_owned(),
+            "--dns-tls-listen: requires the key of the certificate".to_owned(),
         ),
-        (vec!["--tls-cert-file", &cert], "--tls-cert-file: has no meaning without --enable-tls".to_owned()),
+        (vec!["--tls-cert-file", &cert], "--tls-cert-file: has no effect without --enable-tls".to_owned()),
         (
             vec!["--enable-tls", "--tls-cert-file", &missing, "--tls-key-file", &key],
             format!("--tls-cert-file {missing} cannot be read: No such file"),

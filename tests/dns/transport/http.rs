@@ -199,7 +199,7 @@ async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
     tokio::time::timeout(SOON, gone).await.expect("they are closed");
     wait_until(SOON, async || {
         let (taken, counted) = (server.drain().in_use(), metrics.render());
-        let so = taken == 0 && counted.contains("skyhound_tls_failures_total 1");
+        let so = taken == 0 && counted.contains("skyhound_tls_handshake_failures_total 1");
         if so { Ok(()) } else { Err(format!("{taken} seats are taken\n{counted}")) }
     })
     .await;

@@ -337,15 +337,15 @@ async fn what_is_wrong_in_a_file_is_said_to_be_there() {
     let file = dir.path().join("skyhound.toml");
     for (written, said) in [
         ("timeuot = 5\n", "line 1, column 1"),
-        ("timeuot = 5\n", "unknown field `timeuot`; `skyhound config` prints every setting there is"),
+        ("timeuot = 5\n", "unknown field `timeuot`; `skyhound config` prints every setting"),
         ("timeout = \"5\"\n", "line 1, column 11"),
-        ("timeout = 1\n", "are wrong: timeout: 1 is not between 2 and 86400 seconds"),
+        ("timeout = 1\n", ": timeout: 1 is not between 2 and 86400 seconds"),
     ] {
         std::fs::write(&file, written).unwrap();
         let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap()]).await;
         assert_eq!(failed.status.code(), Some(2), "{failed:?}");
         let told = text(&failed.stderr);
-        assert!(told.contains(&format!("the settings in {}", file.display())) && told.contains(said), "{told}");
+        assert!(told.contains(&format!("invalid settings in {}:", file.display())) && told.contains(said), "{told}");
     }
     // What was typed counts, and so it is what is wrong.
     let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap(), "--timeout", "0"]).await;

@@ -80,13 +80,13 @@ async fn it_says_how_it_is() {
     let _bar = daemon.provide("service=bar&port=1").await;
     assert!(daemon.try_provide("service=foo").await.is_err());
     let ready = daemon.readyz().await;
-    assert_eq!((&ready["claims"], &ready["entries"], &ready["catalog"]), (&json!(2), &json!(2), &json!("following")));
+    assert_eq!((&ready["claims"], &ready["entries"], &ready["catalog"]), (&json!(2), &json!(2), &json!("current")));
     held.close().await;
     daemon.dig().query("bar.services.skydns.local", "SRV").await.expect("an answer");
     for (metric, value) in [
-        ("skyhound_claims", 1.0),
+        ("skyhound_registry_claims", 1.0),
         ("skyhound_catalog_entries", 1.0),
-        ("skyhound_held_leases", 1.0),
+        ("skyhound_registry_leases", 1.0),
         ("skyhound_registrations_total", 3.0),
         ("skyhound_releases_total", 1.0),
         ("skyhound_dns_questions_total", 1.0),

@@ -101,7 +101,7 @@ async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
     site.dig().comes_to_have(FOO, &[1, 2, 3, 4]).await;
     let ready = site.readyz().await;
     assert_eq!((&ready["quarantined"], &ready["ready"]), (&json!(broken.len() + 1), &json!(true)), "{ready}");
-    assert!((site.metric("skyhound_catalog_quarantined").await - 9.0).abs() < 0.5);
+    assert!((site.metric("skyhound_catalog_quarantined_values").await - 9.0).abs() < 0.5);
 
     // Mended, it is an instance; broken, it is none any more; removed, it is forgotten.
     etcd.ctl(&["put", &format!("{below}/half"), r#"{"host":"10.0.0.5","port":5}"#]);

@@ -23,8 +23,8 @@ async fn a_close_is_answered_when_the_entry_is_gone() {
         frame.unwrap();
     }
     assert_eq!(daemon.count(), 0, "without waiting");
-    daemon.counted(r#"skyhound_releases_total{dialect="skyapi",outcome="closed"} 1"#).await;
-    daemon.counted("skyhound_websockets 0").await;
+    daemon.counted(r#"skyhound_releases_total{frontend="skyapi",reason="closed"} 1"#).await;
+    daemon.counted("skyhound_websocket_connections 0").await;
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_silent_peer_is_dropped_and_hears_why() {
     assert_eq!(peer.told().await, Frame::Close(1011, "no pong within 500ms".into()));
     assert!(began.elapsed() >= Duration::from_millis(500), "it had its time: {:?}", began.elapsed());
     daemon.holds(0, 0).await;
-    daemon.counted(r#"skyhound_releases_total{dialect="skyapi",outcome="pong_missed"} 1"#).await;
+    daemon.counted(r#"skyhound_releases_total{frontend="skyapi",reason="ping_timeout"} 1"#).await;
 }
 
 #[tokio::test]

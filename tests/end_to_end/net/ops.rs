@@ -14,7 +14,7 @@ async fn ready_says_what_it_answers_from() {
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(
         (&body["ready"], &body["catalog"], &body["stale_seconds"]),
-        (&true.into(), &"following".into(), &0.into())
+        (&true.into(), &"current".into(), &0.into())
     );
     assert_eq!((&body["entries"], &body["claims"], &body["quarantined"]), (&1.into(), &1.into(), &0.into()));
     assert_eq!((&body["store"]["reachable"], &body["store"]["kind"]), (&true.into(), &"memory".into()));
@@ -28,7 +28,7 @@ async fn a_catalog_that_was_never_read_is_alive_but_not_ready() {
     let answer = peer.ask("GET /readyz", "").await;
     assert_eq!(answer.status, 503);
     let body: Value = serde_json::from_str(&answer.body).unwrap();
-    assert_eq!((&body["ready"], &body["catalog"]), (&false.into(), &"never read".into()));
+    assert_eq!((&body["ready"], &body["catalog"]), (&false.into(), &"never_loaded".into()));
     assert_eq!(body["stale_seconds"], Value::Null);
 }
 
@@ -46,14 +46,14 @@ async fn metrics_tell_the_parts_and_the_process() {
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
     let lines: Vec<_> = answer.body.lines().collect();
     for line in [
-        r#"skyhound_registrations_total{dialect="skyapi",outcome="ok"} 1"#,
+        r#"skyhound_registrations_total{frontend="skyapi",outcome="ok"} 1"#,
         r#"skyhound_http_requests_total{route="/provide",status="101"} 1"#,
         r#"skyhound_http_requests_total{route="none",status="404"} 1"#,
-        r#"skyhound_connections{of="taken"} 2"#,
-        "skyhound_websockets 1",
-        "skyhound_catalog_entries 1.0",
-        "skyhound_claims 1.0",
-        r#"skyhound_writes_total{kind="put"} 1"#,
+        "skyhound_http_connections 2",
+        "skyhound_websocket_connections 1",
+        "skyhound_catalog_entries 1",
+        "skyhound_registry_claims 1",
+        r#"skyhound_registry_writes_total{operation="put"} 1"#,
     ] {
         assert!(lines.contains(&line), "{line} is not in\n{}", answer.body);
     }

@@ -90,7 +90,7 @@ async fn bad_parameters_are_400_and_write_nothing() {
         assert_eq!(answer.body.lines().count(), 1, "one sentence: {answer:?}");
     }
     daemon.holds(0, 0).await;
-    daemon.counted(r#"skyhound_registrations_total{dialect="skyapi",outcome="invalid"} 26"#).await;
+    daemon.counted(r#"skyhound_registrations_total{frontend="skyapi",outcome="invalid"} 26"#).await;
     peer.provide("service=foo&port=1").await;
     daemon.holds(1, 1).await;
 }

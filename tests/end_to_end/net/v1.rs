@@ -89,7 +89,7 @@ async fn who_does_not_read_is_cut_off_and_nobody_else() {
         commit(&daemon, vec![put("web", 1, port, &text)]).await;
         assert_eq!(reads.heard().await, ("put".into(), port.into()));
     }
-    daemon.counted("skyhound_watchers_cut_total 1").await;
+    daemon.counted(r#"skyhound_slow_consumers_total{frontend="v1",reason="send_timeout"} 1"#).await;
     daemon.counted("skyhound_watchers 1").await;
     slow.over().await;
     commit(&daemon, vec![put("web", 1, port + 1, "")]).await;

@@ -123,11 +123,11 @@ pub async fn the_store_says_how_it_is(site: Site) {
     for _ in 0..100 {
         ears.push(open(site.http, "monitor?monitor=a,b").await);
     }
-    assert!((site.metric("skyhound_websockets").await - 100.0).abs() < 0.5);
+    assert!((site.metric("skyhound_websocket_connections").await - 100.0).abs() < 0.5);
     drop(ears);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
-        match http::metric(&text, "skyhound_websockets") {
+        match http::metric(&text, "skyhound_websocket_connections") {
             Some(0.0) => Ok(()),
             other => Err(format!("{other:?}")),
         }

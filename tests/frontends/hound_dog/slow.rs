@@ -29,10 +29,10 @@ async fn deaf(site: &Site) -> (TcpStream, Vec<u8>) {
 
 /// Waits until one listener was cut off for this reason.
 async fn cut_off(site: &Site, why: &str) {
-    let line = format!(r#"skyhound_cut_off_total{{dialect="hound-dog",outcome="{why}"}} 1"#);
+    let line = format!(r#"skyhound_slow_consumers_total{{frontend="hound-dog",reason="{why}"}} 1"#);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
-        let there: Vec<_> = text.lines().filter(|there| there.starts_with("skyhound_cut_off")).collect();
+        let there: Vec<_> = text.lines().filter(|there| there.starts_with("skyhound_slow_consumers")).collect();
         if there.contains(&line.as_str()) { Ok(()) } else { Err(format!("{there:?}")) }
     })
     .await;

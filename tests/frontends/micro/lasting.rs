@@ -73,11 +73,11 @@ pub async fn many_at_once(site: Site) {
     const MANY: u16 = 300;
     let each = (1..=MANY).map(|port| (format!("n{port}"), port));
     let said: Vec<_> = each.map(|(id, port)| node("many", &id, port)).collect();
-    let commits = site.metric("skyhound_commits_total").await;
+    let commits = site.metric("skyhound_registry_commits_total").await;
     join_all(said.iter().map(|one| register(&site, one))).await;
     let all = service(&site, "many").await.expect("they are there");
     assert_eq!(all[0]["nodes"].as_array().map(Vec::len), Some(MANY.into()));
-    let used = site.metric("skyhound_commits_total").await - commits;
+    let used = site.metric("skyhound_registry_commits_total").await - commits;
     assert!(used < f64::from(MANY), "{used} commits for {MANY} registrations: they do not go together");
     join_all(said.iter().map(|one| deregister(&site, one))).await;
     assert_eq!(service(&site, "many").await, None);
@@ -141,7 +141,7 @@ async fn never_read_is_not_empty() {
 #[multi_thread_test]
 async fn so_many_stay_and_no_more() {
     let etcd = EtcdProcess::start().await;
-    let few = ["--lasting-max", "2"];
+    let few = ["--max-persistent", "2"];
     let (a, b) = (Site::at(&etcd, &few).await, Site::at(&etcd, &few).await);
     for id in ["one", "two"] {
         register(&a, &node("web", id, 80)).await;
@@ -155,7 +155,7 @@ async fn so_many_stay_and_no_more() {
         let answer = json(at, "POST", "/registry", &node("web", "three", 80)).await;
         assert_eq!(answer.status, 507, "{answer:?}");
         assert!(answer.body.starts_with("2 entries stay until they are removed"), "{answer:?}");
-        assert!(answer.body.contains("--lasting-max"), "{answer:?}");
+        assert!(answer.body.contains("--max-persistent"), "{answer:?}");
         // What is there may be said again, and otherwise; what goes by itself is not counted.
         register(at, &node("web", "two", 80)).await;
         register(at, &node("web", "two", 81)).await;

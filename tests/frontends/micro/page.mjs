@@ -56,11 +56,11 @@ try {
     assert.ok(moved < 0.1, `it jumps while it loads: ${moved}`);
   };
   await page.goto(`${base}/stats`);
-  await page.getByText('following the store').waitFor();
+  await page.getByText('catalog is current').waitFor();
   const list = page.locator('#list');
   await list.getByText('10.0.0.9 port 8080').waitFor();
   await stands(page);
-  assert.ok(await page.locator('#dns svg rect').count() > 0, 'the questions of DNS are drawn');
+  assert.ok(await page.locator('#dns svg rect').count() > 0, 'the DNS queries are drawn');
   assert.match(await page.locator('#requests svg title').textContent(), /^Requests: \d+ in the last/);
 
   if (shots) await traffic();
@@ -70,12 +70,12 @@ try {
   await registry('POST', late);
   const row = page.locator('#list .service', { hasText: 'late' });
   await row.waitFor({ timeout: 8000 });
-  await page.locator('#events li', { hasText: 'late is there' }).waitFor();
+  await page.locator('#events li', { hasText: 'late registered' }).waitFor();
   if (shots) await page.screenshot({ path: `${shots}/stats.png` });
   await registry('DELETE', late);
   await row.waitFor({ state: 'detached', timeout: 8000 });
-  await page.locator('#events li', { hasText: 'late has left' }).waitFor();
-  assert.equal(await page.locator('#events li', { hasText: 'late is there' }).count(), 1, 'each change once');
+  await page.locator('#events li', { hasText: 'late deregistered' }).waitFor();
+  assert.equal(await page.locator('#events li', { hasText: 'late registered' }).count(), 1, 'each change once');
 
   // Whatever a service says of itself is text.
   const odd = {
@@ -115,7 +115,7 @@ try {
   const phone = await context.newPage();
   await phone.setViewportSize({ width: 360, height: 740 });
   await phone.goto(`${base}/stats`);
-  await phone.getByText('following the store').waitFor();
+  await phone.getByText('catalog is current').waitFor();
   await stands(phone);
   await phone.close();
 

@@ -46,14 +46,17 @@ async fn a_view_has_what_is_there_and_what_happens() {
     let all = view("").await;
     let names: Vec<_> = all["services"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["alpha", "beta", "gamma"]);
-    assert_eq!((&all["all_services"], &all["state"]["catalog"]), (&json!(3), &json!("following")));
-    assert_eq!(view("?q=alpha").await["all_services"], 3, "whatever the filter");
+    assert_eq!((&all["service_count"], &all["state"]["catalog"]), (&json!(3), &json!("current")));
+    assert_eq!(view("?q=alpha").await["service_count"], 3, "whatever the filter");
     let one = |view: &Value, at: usize| view["services"][at]["instances"][0].clone();
     assert_eq!(
-        (one(&all, 0)["held"].as_str(), one(&all, 0)["dialect"].as_str()),
-        (Some("until it is removed"), Some("micro"))
+        (one(&all, 0)["lifetime"].as_str(), one(&all, 0)["frontend"].as_str()),
+        (Some("until removed"), Some("micro"))
     );
-    assert!(one(&all, 2)["held"].as_str().is_some_and(|held| held.starts_with("while it lives")), "{all}");
+    assert!(
+        one(&all, 2)["lifetime"].as_str().is_some_and(|lifetime| lifetime.ends_with("renewed while the client lives")),
+        "{all}"
+    );
     for (query, names) in [
         ("?q=ALPH", json!(["alpha"])),
         ("?q=10.1.2", json!(["gamma"])),
@@ -97,7 +100,7 @@ async fn a_view_of_many_is_cut_and_says_so() {
     futures_util::future::join_all(many.iter().map(|one| register(&site, one))).await;
     let all = body(&site.get("/stats/view").await.body);
     assert_eq!(all["services"].as_array().map(Vec::len), Some(200));
-    assert_eq!((&all["more_services"], &all["all_services"]), (&json!(4), &json!(204)));
+    assert_eq!((&all["more_services"], &all["service_count"]), (&json!(4), &json!(204)));
     let large = &all["services"][0];
     assert_eq!((large["instances"].as_array().map(Vec::len), &large["count"]), (Some(50), &json!(60)), "{large}");
     let found = body(&site.get("/stats/view?q=s202").await.body);

@@ -36,7 +36,7 @@ async fn anybody_frees_what_anybody_registered() {
         drop(owner);
         other.hears(json!(["free", "a"])).await;
         // What buried the first one is gone as well.
-        wait_until(SOON, async || match here.metric("skyhound_claims").await {
+        wait_until(SOON, async || match here.metric("skyhound_registry_claims").await {
             0.0 => Ok(()),
             claims => Err(format!("{claims} claims")),
         })

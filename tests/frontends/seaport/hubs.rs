@@ -29,7 +29,7 @@ async fn calls(hubs: &[SocketAddr]) -> Daemon {
 
 /// Waits until so many of the hubs that a daemon calls have answered.
 async fn connected(daemon: &Daemon, wanted: usize) {
-    let line = format!("skyhound_seaport_hubs{{of=\"connected\"}} {wanted}\n");
+    let line = format!("skyhound_seaport_hubs_connected {wanted}\n");
     wait_until(SOON, async || {
         let metrics = daemon.get("/metrics").await.body;
         if metrics.contains(&line) { Ok(()) } else { Err(metrics) }

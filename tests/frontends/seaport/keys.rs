@@ -125,7 +125,10 @@ async fn is_refused(daemon: &Daemon, files: &Files) {
     stranger.event("disconnect").await;
     assert!(srv(daemon, "web").await.is_empty());
     let metrics = daemon.get("/metrics").await.body;
-    assert!(metrics.contains(r#"skyhound_registrations_total{dialect="seaport",outcome="unauthorized"}"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"skyhound_registrations_total{frontend="seaport",outcome="unauthorized"}"#),
+        "{metrics}"
+    );
 }
 
 #[multi_thread_test]

@@ -108,7 +108,7 @@ async fn clients_come_back_after_a_restart() {
     let (mut peer, known) = Peer::synced(&daemon).await;
     assert!(known.len() <= 1, "{known:?}");
     comes_to(&daemon, "web", &[8080]).await;
-    wait_until(SOON, async || match daemon.metric("skyhound_claims").await {
+    wait_until(SOON, async || match daemon.metric("skyhound_registry_claims").await {
         1.0 => Ok(()),
         claims => Err(format!("{claims} claims")),
     })

@@ -137,7 +137,7 @@ async fn another_hub_takes_over() {
     if let Some(client) = &mut client {
         client.about("register", "x").await;
     }
-    wait_until(SOON, async || match two.metric("skyhound_claims").await {
+    wait_until(SOON, async || match two.metric("skyhound_registry_claims").await {
         claims if claims >= 3.0 => Ok(()),
         claims => Err(format!("{claims} claims")),
     })

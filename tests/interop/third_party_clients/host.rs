@@ -93,7 +93,7 @@ async fn glibc_finds_them() {
     let dir = TempDir::new().expect("a directory");
     let mut command = Command::new("unshare");
     command.args(machine).args(["bash", "-c", MACHINE, "bash"]).arg(dir.path()).arg(program());
-    command.env("SKYHOUND_LAST_KNOWN", "off").stdin(Stdio::null()).kill_on_drop(true);
+    command.env("SKYHOUND_SNAPSHOT_FILE", "off").stdin(Stdio::null()).kill_on_drop(true);
     let done = tokio::time::timeout(SCRIPT_WITHIN, command.output()).await.expect("it ends").expect("it runs");
     assert!(done.status.success() && done.stdout.ends_with(b"found\n"), "{done:?}");
 }

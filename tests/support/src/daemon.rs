@@ -81,7 +81,7 @@ impl Daemon {
             .args(["serve", "--listen", &http.to_string(), "--dns-listen", &dns.to_string()])
             .args(&args)
             // Not in the home directory of whoever runs the tests, nor from one test to another.
-            .env("SKYHOUND_LAST_KNOWN", "off")
+            .env("SKYHOUND_SNAPSHOT_FILE", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(out)

@@ -60,8 +60,8 @@ impl Health {
     /// As the operator's routes say it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::NeverLoaded => "never read",
-            Self::Current => "following",
+            Self::NeverLoaded => "never_loaded",
+            Self::Current => "current",
             Self::Stale { .. } => "stale",
         }
     }

@@ -63,7 +63,7 @@ pub enum RegisterError {
     Full,
     /// There are [`RegistrySettings::max_persistent`] entries that nobody holds. Some have to be removed first.
     #[error(
-        "{0} entries stay until they are removed, and that is the most (--lasting-max); remove some, or give this one a ttl"
+        "{0} entries stay until they are removed, and that is the most (--max-persistent); remove some, or give this one a ttl"
     )]
     TooManyPersistent(u32),
     /// This daemon is stopping. Trying another one, or this one again, is right.

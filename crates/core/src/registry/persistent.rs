@@ -27,7 +27,7 @@ use tokio::time::timeout;
 /// The most of them in one commit: one write is left for the marker that says why entries left.
 const WRITES_MAX: usize = COMMIT_MAX - 1;
 
-/// `--lasting-max`: the most entries without a term, of all daemons on one store. Nothing else ever takes them away; so
+/// `--max-persistent`: the most entries without a term, of all daemons on one store. Nothing else ever takes them away; so
 /// many are a small part of what an etcd holds with its default quota of 2 GiB.
 pub const MAX_PERSISTENT: u32 = 100_000;
 

@@ -53,10 +53,10 @@ impl CloseCause {
     fn as_str(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::ConnectionLost => "gone",
-            Self::PingTimeout => "pong_missed",
-            Self::Shutdown => "stopped",
-            Self::ProtocolViolation(..) => "refused",
+            Self::ConnectionLost => "connection_lost",
+            Self::PingTimeout => "ping_timeout",
+            Self::Shutdown => "shutdown",
+            Self::ProtocolViolation(..) => "protocol_violation",
             Self::SendTimeout => "send_timeout",
             Self::Lagged => "lagged",
         }

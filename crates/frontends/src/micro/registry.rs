@@ -67,7 +67,7 @@ pub(super) async fn delete(request: Request, peer: Peer, micro: Arc<Micro>) -> R
     let service_request = read_request(request, &peer, app, Service::for_removal).await?;
     let removed = service_request.instances.iter().map(|instance| app.registry.remove_persistent(&instance.key));
     try_join_all(removed).await.map_err(refused)?;
-    app.metrics.release(FRONTEND, "removed");
+    app.metrics.release(FRONTEND, "deregistered");
     Ok(route::text(StatusCode::OK, ""))
 }
 

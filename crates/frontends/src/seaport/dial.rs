@@ -49,8 +49,13 @@ impl HubConnections {
             tokio::spawn(connection.run(permit));
         }
         metrics.collect(move |scrape| {
-            let of = [("connected", connected.load(Ordering::Relaxed)), ("all", all)];
-            scrape.gauges("skyhound_seaport_hubs", "Other hubs that this one keeps a connection to", "of", of);
+            scrape.gauge_count("skyhound_seaport_hubs", "Hubs given with --seaport-peer", all);
+            let connected = connected.load(Ordering::Relaxed);
+            scrape.gauge_count(
+                "skyhound_seaport_hubs_connected",
+                "Hubs of --seaport-peer that are connected",
+                connected,
+            );
         });
         Self { drain }
     }

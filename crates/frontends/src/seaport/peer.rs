@@ -49,11 +49,11 @@ impl SessionEnd {
     fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::ConnectionLost => "gone",
-            Self::HeartbeatTimeout => "silent",
-            Self::SendTimeout => "stalled",
-            Self::Shutdown => "stopped",
-            Self::ProtocolViolation(_) => "refused",
+            Self::ConnectionLost => "connection_lost",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::SendTimeout => "send_timeout",
+            Self::Shutdown => "shutdown",
+            Self::ProtocolViolation(_) => "protocol_violation",
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) async fn reconcile(
     match (claim, desired) {
         (None, None) => (None, Ok(())),
         (Some(claim), None) => {
-            hub.app.metrics.release(FRONTEND, "freed");
+            hub.app.metrics.release(FRONTEND, "deregistered");
             (None, claim.release(RemovalReason::Deregistered).await)
         }
         (Some(mut claim), Some(desired)) if claim.instance().key == desired.key => {

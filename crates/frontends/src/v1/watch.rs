@@ -105,7 +105,7 @@ impl WatchStream {
         };
         match ended {
             Some(Ok(never)) => match never {},
-            Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_watcher(),
+            Some(Err(BodySendError::TimedOut)) => self.app.metrics.slow_consumer("v1", "send_timeout"),
             Some(Err(BodySendError::Disconnected)) => {}
             // A stop within an event does no harm: a reader ignores an event without its end.
             None => writer.body.stop().await,
