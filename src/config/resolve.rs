@@ -9,7 +9,7 @@ use super::{
     TIMEOUT_RANGE,
 };
 use crate::sidecar::{self, ProbeSettings, SidecarSettings};
-use skyhound_core::catalog::keyspace::FOREIGN_NAMESPACE;
+use skyhound_core::catalog::DEFAULT_MIRROR_NAMESPACE;
 use skyhound_core::registry::MAX_PERSISTENT;
 use skyhound_dns::network::Network;
 use skyhound_dns::{self as dns, DnsSettings, dnssec::key::ZoneKey, settings::parse_nameserver};
@@ -57,7 +57,7 @@ impl RawSettings {
             max_persistent: Some(MAX_PERSISTENT),
             in_memory: embedded.then_some(false),
             key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
-            hound_dog_namespace: Some(FOREIGN_NAMESPACE.into()),
+            hound_dog_namespace: Some(DEFAULT_MIRROR_NAMESPACE.into()),
             on_stop: Some(OnStop::default()),
             stop_deadline: Some(DEFAULT_STOP_DEADLINE),
             log_level: Some(DEFAULT_LOG_LEVEL.into()),
@@ -217,7 +217,7 @@ impl RawSettings {
     /// Two readers of one key would make two entries of it.
     fn hound_dog_namespace(&self) -> Result<Option<String>, ConfigError> {
         let clean = |text: &str| Layout::new(text).prefix().to_owned();
-        let namespace = self.hound_dog_namespace.as_deref().unwrap_or(FOREIGN_NAMESPACE);
+        let namespace = self.hound_dog_namespace.as_deref().unwrap_or(DEFAULT_MIRROR_NAMESPACE);
         if namespace == "off" {
             return Ok(None);
         }

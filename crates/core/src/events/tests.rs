@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::catalog::{Keyspace, history::WINDOW};
+use crate::catalog::{Keyspace, Revisions, history::WINDOW};
 use skyhound_model::removal::Tombstone;
 use skyhound_model::{Layout, Naming, RemovalReason};
 use skyhound_store::embedded::Embedded;
@@ -56,7 +56,7 @@ impl Fixture {
     /// The catalog's position when both parts are where the store is. Each comes by a feed of its own.
     async fn position(&self) -> Position {
         let revision = self.store.status().await.unwrap().revision;
-        let here = Position { own: revision, foreign: revision, digest: 0 };
+        let here = Position { revisions: Revisions { primary: revision, mirror: revision }, digest: 0 };
         let arrived = async {
             while !self.catalog.snapshot().position().covers(here) {
                 tokio::task::yield_now().await;
@@ -155,7 +155,7 @@ async fn a_resumed_subscription_receives_what_it_missed() {
         ports.push(event(&mut subscription).await.change.instance.entry.port);
     }
     assert_eq!(ports, [3, 1, 5]);
-    let ahead = Position { own: Revision(1_000_000), ..at };
+    let ahead = Position { revisions: Revisions { primary: Revision(1_000_000), ..at.revisions }, ..at };
     assert!(fixture.events.resume(Selection::All, ahead).is_none(), "of another history");
     let other = Position { digest: at.digest + 1, ..at };
     assert!(fixture.events.resume(Selection::All, other).is_none(), "of another history at the same revision");

@@ -86,7 +86,7 @@ impl<'a> InstanceView<'a> {
 /// The name at which an instance stands. The key of a peer of hound-dog's does not say it; what became of its value
 /// stands where it would if that peer had registered here.
 fn name(stored: &StoredEntry, naming: &Naming) -> Name {
-    let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
+    let by_key = (!stored.in_mirror).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
     by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
 }
 
