@@ -1,9 +1,9 @@
-//! State of a skyhound node: who is registered, what is known, and who is told.
+//! The state of a skyhound node: registrations, the catalog of all entries, and delivery to subscribers.
 //!
-//! - [`registry`]: claims, and the leases that carry them
-//! - [`catalog`]: the immutable snapshot that everything reads
+//! - [`registry`]: claims, and the leases that keep their entries alive
+//! - [`catalog`]: the immutable snapshot that all readers use
 //! - [`events`]: changes of the catalog, delivered to subscribers
-//! - [`topics`]: messages, published and delivered past the catalog
+//! - [`topics`]: messages, published and delivered without the catalog
 
 pub mod catalog;
 pub mod events;

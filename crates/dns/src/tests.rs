@@ -343,7 +343,7 @@ fn lease_bounds_the_ttl() {
             lease: lease.map(|_| LeaseId(1)),
             lease_ttl_s: lease.flatten().and_then(NonZeroU32::new),
             service: None,
-            foreign: false,
+            in_mirror: false,
         })
     };
     assert_eq!([ttl(0, None), ttl(0, Some(None)), ttl(0, Some(Some(120)))], [300, 30, 120]);

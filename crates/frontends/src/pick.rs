@@ -55,7 +55,7 @@ mod tests {
             lease: None,
             lease_ttl_s: None,
             service: None,
-            foreign: false,
+            in_mirror: false,
         })
     }
 

@@ -16,7 +16,7 @@ use super::{
     DEFAULT_LOG_LEVEL, DEFAULT_STOP_DEADLINE, DEFAULT_TIMEOUT, LogFormat, OnStop, RawSettings, Settings, TIMEOUT_RANGE,
 };
 use parse::{addresses, category, log_level, seconds_in};
-use skyhound_core::catalog::keyspace::FOREIGN_NAMESPACE;
+use skyhound_core::catalog::DEFAULT_MIRROR_NAMESPACE;
 use skyhound_core::registry::MAX_PERSISTENT;
 use skyhound_dns as dns_part;
 use skyhound_frontends::seaport as seaport_part;
@@ -64,7 +64,7 @@ impl RawSettings {
             max_persistent: Some(MAX_PERSISTENT),
             in_memory: embedded.then_some(false),
             key_prefix: Some(DEFAULT_KEY_PREFIX.into()),
-            hound_dog_namespace: Some(FOREIGN_NAMESPACE.into()),
+            hound_dog_namespace: Some(DEFAULT_MIRROR_NAMESPACE.into()),
             on_stop: Some(OnStop::default()),
             stop_deadline: Some(DEFAULT_STOP_DEADLINE),
             log_level: Some(DEFAULT_LOG_LEVEL.into()),

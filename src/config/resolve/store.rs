@@ -2,7 +2,7 @@
 
 use super::{ConfigError, DEFAULT_KEY_PREFIX, RawSettings, invalid, reject_given};
 use crate::config::StoreSettings;
-use skyhound_core::catalog::keyspace::FOREIGN_NAMESPACE;
+use skyhound_core::catalog::DEFAULT_MIRROR_NAMESPACE;
 use skyhound_model::key::Layout;
 use skyhound_store::etcd::EtcdSettings;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ impl RawSettings {
     /// key would make two entries of it.
     pub(super) fn hound_dog_namespace(&self) -> Result<Option<String>, ConfigError> {
         let normalized = |text: &str| Layout::new(text).prefix().to_owned();
-        let namespace = self.hound_dog_namespace.as_deref().unwrap_or(FOREIGN_NAMESPACE);
+        let namespace = self.hound_dog_namespace.as_deref().unwrap_or(DEFAULT_MIRROR_NAMESPACE);
         if namespace == "off" {
             return Ok(None);
         }

@@ -1,15 +1,16 @@
-//! The nodes below a node, by label.
+//! The child nodes of a node, by label.
 //!
-//! Owns: that a node with few of them is small and one with many is changed cheaply. Nearly all nodes of a
-//! large tree have none or a handful, and the smallest persistent map of those takes over a kilobyte; a
-//! few have thousands, and copying those for each change would make it cost what the whole service costs.
+//! Owns: a representation in which few children are small and many children are changed cheaply. Nearly all nodes of a
+//! large tree have none or a handful, and the smallest persistent map of those takes over a kilobyte; a few nodes have
+//! thousands, and a copy of those for each change would cost as much as the whole service.
 
 use super::node::Node;
 use imbl::OrdMap;
 use skyhound_model::Label;
 use std::sync::Arc;
 
-/// Beyond this many they are a persistent map. At the length of its nodes nothing is gained by it yet.
+/// The limit of children in an array; more of them are a persistent map. At the length of the map's own nodes the map
+/// gains nothing yet.
 const FEW: usize = 16;
 
 type Few = Box<[(Label, Arc<Node>)]>;
@@ -17,10 +18,10 @@ type Few = Box<[(Label, Arc<Node>)]>;
 /// Child nodes in the order of their labels.
 #[derive(Debug, Clone)]
 pub(super) enum Children {
-    /// Copied whole with each change, and exactly as long as it has to be.
+    /// Copied whole with each change, and exactly as long as needed.
     Few(Few),
-    /// Shares all but the path to a change with the map before it. Never goes back: a service that had many
-    /// will have many.
+    /// Shares all but the path to a change with the map before it. Never becomes an array again: a service that had many
+    /// instances will have many.
     Many(Box<OrdMap<Label, Arc<Node>>>),
 }
 
@@ -45,7 +46,7 @@ impl Children {
         }
     }
 
-    /// The child by that label, made if there is none.
+    /// The child of a label, which is created if it is missing.
     pub(super) fn get_or_new(&mut self, label: &Label) -> &mut Arc<Node> {
         if let Self::Few(few) = self
             && few.len() >= FEW
@@ -89,16 +90,16 @@ impl Children {
     }
 }
 
-/// Changes a few as a vector.
+/// Changes an array as a vector.
 fn change(few: &mut Few, change: impl FnOnce(&mut Vec<(Label, Arc<Node>)>)) {
     let mut grown = std::mem::take(few).into_vec();
     change(&mut grown);
     *few = grown.into_boxed_slice();
 }
 
-/// Where a label stands, or would.
+/// The index of a label, or the index at which it would be inserted.
 fn find(few: &[(Label, Arc<Node>)], label: &[u8]) -> Result<usize, usize> {
-    few.binary_search_by(|(held, _)| held.as_bytes().cmp(label))
+    few.binary_search_by(|(other, _)| other.as_bytes().cmp(label))
 }
 
 #[cfg(test)]

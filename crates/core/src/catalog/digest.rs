@@ -1,47 +1,49 @@
-//! What the items of a store come to at one revision, as one number: two states with the same number are the same.
+//! State digests: one number for all items of a part at one revision. Two states with the same number are the same.
 //!
-//! A revision alone says how far a reader is in *a* history. When etcd is restored from a backup and goes on, its
-//! revisions are told anew, and one of the history before may be taken for one of this. Every node comes to the same
-//! number at the same revision of the same history, whatever it saw of the way there, and keeps nothing in the store
-//! for it.
+//! A revision alone is a position in *a* history. When etcd is restored from a backup and continues, it assigns the
+//! same revisions again, and a revision of the earlier history could be mistaken for one of the current history. Every
+//! node computes the same digest at the same revision of the same history, whichever intermediate states it received,
+//! and needs nothing in the store for it.
 //!
-//! The number is a sum over the items, so that a change costs what it changes. It is no protection against somebody
-//! who wants two states to look alike, but nobody gains anything by that.
+//! The digest is a sum over the items, so the cost of a change is proportional to the change. It does not resist
+//! an attacker who constructs two states with one digest; such an attacker would gain nothing.
+//!
+//! Owns: the digest, and the digests at recent revisions. Does not own: their use ([`super::history`]).
 
+use super::position::{PerPart, Position, Revisions};
 use skyhound_base::hash;
 use skyhound_model::Key;
 use skyhound_store::Revision;
 use std::collections::VecDeque;
 
-/// How many marks are remembered: one before each change that is, and one after the last. Older ones are of a reader who
-/// was away for too long.
-const DIGESTS_MAX: usize = super::history::WINDOW + 1;
+/// The number of recent digests: one before each change that [`super::history`] holds, and one after the last. An older
+/// digest belongs to a reader that was disconnected for too long to be resumed.
+pub(super) const DIGESTS_MAX: usize = 8193;
 
 /// A sum over items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct StateDigest(u64);
 
 impl StateDigest {
-    /// An item stands there.
+    /// Adds an item, identified by its key and the revision that put it.
     pub(super) fn add(&mut self, key: &Key, put: Revision) {
         self.0 = self.0.wrapping_add(item(key, put));
     }
 
-    /// It does not any more.
+    /// Removes an item that was added.
     pub(super) fn remove(&mut self, key: &Key, put: Revision) {
         self.0 = self.0.wrapping_sub(item(key, put));
     }
 
-    /// The mark of two parts of a store.
+    /// Returns the digest of two parts of a store.
     pub(super) fn combine(self, other: Self) -> u64 {
-        // Not a plain sum: what moves from one part to the other makes a difference.
+        // A plain sum would not change if an item moved from one part to the other.
         self.0.wrapping_add(other.0.rotate_left(32))
     }
 }
 
-/// FNV-1a over the key and the revision that put it, which says the value; then spread over all bits (the end of
-/// splitmix64), because sums of hashes that resemble each other would, too. Written out here because all nodes have to
-/// agree on it.
+/// FNV-1a over the key and the revision that put it, which identifies the value; then spread over all bits by the end of
+/// splitmix64, because sums of similar hashes would be similar. Written out because all nodes must compute the same.
 fn item(key: &Key, put: Revision) -> u64 {
     let bytes = key.as_bytes().iter().copied().chain(put.0.to_be_bytes());
     let hash =
@@ -49,39 +51,57 @@ fn item(key: &Key, put: Revision) -> u64 {
     hash::mix(hash)
 }
 
-/// The marks of one part at the revisions that changed it.
+/// A revision of a part, with the digest of the part at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct PartState {
+    pub(super) revision: Revision,
+    pub(super) digest: StateDigest,
+}
+
+impl PerPart<PartState> {
+    pub(super) fn revisions(&self) -> Revisions {
+        Revisions { primary: self.primary.revision, mirror: self.mirror.revision }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position { revisions: self.revisions(), digest: self.primary.digest.combine(self.mirror.digest) }
+    }
+}
+
+/// The digests of one part at the revisions that changed it, in the order of revisions.
 #[derive(Debug)]
-pub(super) struct DigestHistory(VecDeque<(Revision, StateDigest)>);
+pub(super) struct DigestHistory(VecDeque<PartState>);
 
 impl Default for DigestHistory {
-    /// Nothing, before the first revision.
+    /// The digest of an empty part before the first revision.
     fn default() -> Self {
-        Self::from(Revision(0), StateDigest::default())
+        Self::starting_at(PartState::default())
     }
 }
 
 impl DigestHistory {
-    /// Nothing is known of what was before this.
-    pub(super) fn from(revision: Revision, digest: StateDigest) -> Self {
-        Self(VecDeque::from([(revision, digest)]))
+    /// A history without any earlier digest.
+    pub(super) fn starting_at(state: PartState) -> Self {
+        Self(VecDeque::from([state]))
     }
 
-    pub(super) fn push(&mut self, revision: Revision, digest: StateDigest) {
+    /// Appends a state, unless its digest is that of the last state.
+    pub(super) fn push(&mut self, state: PartState) {
         match self.0.back_mut() {
-            Some((_, last)) if *last == digest => return,
-            // A comparison mended what a feed had lost.
-            Some((at, last)) if *at == revision => return *last = digest,
-            _ => self.0.push_back((revision, digest)),
+            Some(last) if last.digest == state.digest => return,
+            // A comparison with a listing added changes that a feed had lost.
+            Some(last) if last.revision == state.revision => return *last = state,
+            _ => self.0.push_back(state),
         }
         if self.0.len() > DIGESTS_MAX {
             self.0.pop_front();
         }
     }
 
-    /// The mark at a revision; `None` when it is not remembered.
+    /// Returns the digest at a revision; `None` if the revision is too old.
     pub(super) fn at(&self, revision: Revision) -> Option<StateDigest> {
-        let first_after = self.0.partition_point(|(at, _)| *at <= revision);
-        first_after.checked_sub(1).map(|last| self.0[last].1)
+        let first_after = self.0.partition_point(|state| state.revision <= revision);
+        first_after.checked_sub(1).map(|last| self.0[last].digest)
     }
 }
 
@@ -110,24 +130,25 @@ mod tests {
             assert_ne!(both, digest(other), "{other:?}");
         }
         assert_ne!(both.combine(StateDigest::default()), StateDigest::default().combine(both));
-        // All nodes have to come to this.
+        // All nodes must compute this.
         assert_eq!(digest(&[("/a", 1)]).0, 12_917_771_772_937_236_455);
     }
 
     #[test]
     fn between_changes_the_earlier_digest_holds() {
         let (none, one, two) = (StateDigest::default(), digest(&[("/a", 5)]), digest(&[("/a", 9)]));
-        let mut digests = DigestHistory::from(Revision(3), none);
-        digests.push(Revision(5), one);
-        digests.push(Revision(7), one);
-        digests.push(Revision(9), two);
+        let state = |revision, digest| PartState { revision: Revision(revision), digest };
+        let mut digests = DigestHistory::starting_at(state(3, none));
+        digests.push(state(5, one));
+        digests.push(state(7, one));
+        digests.push(state(9, two));
         let at = |revision| digests.at(Revision(revision));
         assert_eq!(
             [at(2), at(3), at(4), at(5), at(8), at(9), at(99)],
             [None, Some(none), Some(none), Some(one), Some(one), Some(two), Some(two)]
         );
         for n in 0..DIGESTS_MAX as u64 {
-            digests.push(Revision(10 + n), digest(&[("/a", 10 + n)]));
+            digests.push(state(10 + n, digest(&[("/a", 10 + n)])));
         }
         assert_eq!((digests.at(Revision(9)), digests.at(Revision(10))), (None, Some(digest(&[("/a", 10)]))));
     }

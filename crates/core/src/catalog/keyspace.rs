@@ -1,49 +1,51 @@
-//! Where the items of the store stand in the tree of names, and which of them are a service's instances.
+//! The meaning of the store's keys: the name of an item, and the service that its entry is an instance of.
 //!
-//! Two kinds of writers share a store. Those of the SkyDNS layout say the name with the key: `/skydns/local/web/1`.
-//! hound-dog's peers say a service with the key and a place with the value: `service/web/10.0.0.5` →
-//! `10.0.0.5:8080`, or `http://10.0.0.5:8080` in its second generation; such an item stands where it would if
-//! that peer had registered here, in the default category.
+//! A key of the SkyDNS layout contains the name: `/skydns/local/web/1`. In the mirror keyspace the name follows from key
+//! and value ([`super::mirror_keyspace`]).
 //!
-//! Owns: item → name and entry, entry → service. Pure. Does not own: the tree ([`super::snapshot`]).
+//! The service of an entry, which has a host or details and is in the zone:
+//!
+//! | entry | service |
+//! |---|---|
+//! | at the zone itself, or in `dns.ZONE` (the zone's own servers) | none |
+//! | its details contain a service | that service |
+//! | `ID.SERVICE.CATEGORY.ZONE` in the default category | all labels between id and category |
+//! | `ID.SERVICE. … .ZONE` elsewhere, where the category could end anywhere | the label after the id |
+//! | `SERVICE.ZONE` or `SERVICE.CATEGORY.ZONE` | that label |
+//!
+//! Owns: item → name and entry, entry → service, service → node. Pure. Does not own: the tree ([`super::snapshot`]).
 
-use super::node::StoredEntry;
+use super::mirror_keyspace::MirrorKeyspace;
+use super::position::Part;
+use super::stored_entry::StoredEntry;
 use skyhound_model::details::Details;
-use skyhound_model::{
-    Entry, Host, Key, Label, Layout, Name, Naming, Registration, RemovalReason, address, removal::Tombstone,
-};
-use skyhound_store::{Batch, Change, Item, LeaseId};
-use std::net::{IpAddr, Ipv4Addr};
+use skyhound_model::{Entry, Key, Label, Layout, Name, Naming, removal::Tombstone};
+use skyhound_store::{Batch, Change, Item};
 use std::sync::Arc;
 
-/// The dialect by which the entries of hound-dog's own peers go.
-pub const FOREIGN_DIALECT: &str = "hound-dog";
-/// `--hound-dog-namespace`: hound-dog's own `HD_SERVICE_NAMESPACE`.
-pub const FOREIGN_NAMESPACE: &str = "service";
-
-/// Below which prefixes items are read, and what their keys mean.
+/// The prefixes below which items are read, and the meaning of their keys.
 #[derive(Debug, Clone)]
 pub struct Keyspace {
     naming: Naming,
     /// The labels of the default category, from the root.
     category: Vec<Label>,
-    /// `service/`, where hound-dog's peers write; `None` when nobody reads it.
-    foreign: Option<String>,
+    /// `None` if hound-dog's layout is not read.
+    mirror: Option<MirrorKeyspace>,
     tombstone_key: Key,
 }
 
-/// An item that is an entry.
+/// An entry and its name.
 pub(super) type NamedEntry = (Name, StoredEntry);
-/// Why it is none, and its name if it has one all the same.
+/// The reason that an item is no entry, and the name of its key if it has one.
 pub(super) type ReadError = (Option<Name>, String);
 
 impl Keyspace {
-    /// The places of a naming; with a namespace of hound-dog's, also those of its peers.
-    pub fn new(naming: Naming, namespace: Option<&str>) -> Self {
+    /// The keyspace of a naming; with a namespace of hound-dog also the mirror keyspace below it.
+    pub fn new(naming: Naming, mirror_namespace: Option<&str>) -> Self {
         let parts = naming.default_category.split([',', '.']).rev();
         let category = parts.filter_map(|part| Label::new(part).ok()).collect();
-        let foreign = namespace.map(|namespace| format!("{}/", namespace.trim_end_matches('/')));
-        Self { category, foreign, tombstone_key: Tombstone::key(&naming.layout), naming }
+        let mirror = mirror_namespace.map(MirrorKeyspace::new);
+        Self { category, mirror, tombstone_key: Tombstone::key(&naming.layout), naming }
     }
 
     /// The prefix of all keys in the SkyDNS layout.
@@ -51,23 +53,35 @@ impl Keyspace {
         self.naming.layout.prefix()
     }
 
-    /// The prefix of the keys of hound-dog's peers.
-    pub fn foreign_prefix(&self) -> Option<&str> {
-        self.foreign.as_deref()
+    /// The prefix of the mirror keyspace; `None` if it is not read.
+    pub fn mirror_prefix(&self) -> Option<&str> {
+        self.mirror.as_ref().map(MirrorKeyspace::prefix)
     }
 
-    /// The name that a key of the SkyDNS layout spells; `None` when it spells none.
+    /// The prefix of a part; `None` if it is not read.
+    pub(super) fn part_prefix(&self, part: Part) -> Option<&str> {
+        match part {
+            Part::Primary => Some(self.prefix()),
+            Part::Mirror => self.mirror_prefix(),
+        }
+    }
+
+    /// The part that a key belongs to.
+    pub(super) fn part(&self, key: &Key) -> Part {
+        if self.mirror.as_ref().is_some_and(|mirror| mirror.contains(key)) { Part::Mirror } else { Part::Primary }
+    }
+
+    /// The name of a key in the SkyDNS layout; `None` if the key is no name.
     pub fn name(&self, key: &Key) -> Option<Name> {
         self.naming.layout.name(key.as_bytes()).ok()
     }
 
-    /// Whether an item is no entry but a note of ours: a marker, or the copy for hound-dog's peers of an entry
-    /// that stands in the SkyDNS layout as well.
+    /// Returns whether an item is internal instead of an entry: a tombstone or a mirror key.
     pub(super) fn is_internal(&self, item: &Item) -> bool {
-        item.key == self.tombstone_key || (self.is_foreign(&item.key) && item.lease.is_some_and(LeaseId::is_ours))
+        item.key == self.tombstone_key || self.mirror.as_ref().is_some_and(|mirror| mirror.is_mirror_key(item))
     }
 
-    /// What the marker of a batch says, if there is one.
+    /// The tombstone that a batch puts.
     pub(super) fn tombstone(&self, batch: &Batch) -> Option<Tombstone> {
         batch.changes.iter().find_map(|change| match change {
             Change::Put(item) if item.key == self.tombstone_key => Some(Tombstone::parse(&item.value)),
@@ -75,59 +89,34 @@ impl Keyspace {
         })
     }
 
-    pub(super) fn is_foreign(&self, key: &Key) -> bool {
-        self.foreign.as_ref().is_some_and(|prefix| key.as_bytes().starts_with(prefix.as_bytes()))
-    }
-
     /// The entry of an item, and its name.
     pub(super) fn read(&self, item: &Item) -> Result<NamedEntry, ReadError> {
-        let foreign = self.is_foreign(&item.key);
-        let (name, entry) = if foreign { self.read_foreign(item) } else { self.read_own(item) }?;
-        let service = self.service(&name, &entry);
-        let (key, revision, lease) = (item.key.clone(), item.revision, item.lease);
-        Ok((name, StoredEntry { key, entry, revision, lease, lease_ttl_s: None, service, foreign }))
+        let mirror = self.mirror.as_ref().filter(|mirror| mirror.contains(&item.key));
+        let (name, entry) = match mirror {
+            Some(mirror) => mirror.read(item, &self.naming).map_err(|reason| (None, reason))?,
+            None => self.read_primary(item)?,
+        };
+        let stored = StoredEntry {
+            key: item.key.clone(),
+            service: self.service(&name, &entry),
+            entry,
+            revision: item.revision,
+            lease: item.lease,
+            lease_ttl_s: None,
+            in_mirror: mirror.is_some(),
+        };
+        Ok((name, stored))
     }
 
-    fn read_own(&self, item: &Item) -> Result<(Name, Entry), ReadError> {
-        let name = self.naming.layout.name(item.key.as_bytes()).map_err(|e| (None, e.to_string()))?;
+    fn read_primary(&self, item: &Item) -> Result<(Name, Entry), ReadError> {
+        let name = self.naming.layout.name(item.key.as_bytes()).map_err(|error| (None, error.to_string()))?;
         match Entry::parse(&item.value) {
             Ok(entry) => Ok((name, entry)),
             Err(error) => Err((Some(name), error.to_string())),
         }
     }
 
-    fn read_foreign(&self, item: &Item) -> Result<(Name, Entry), ReadError> {
-        let wrong = |what: String| (None, what);
-        let prefix = self.foreign.as_deref().unwrap_or_default().len();
-        let path = str::from_utf8(&item.key.as_bytes()[prefix..]).map_err(|_| wrong("is not UTF-8".into()))?;
-        let (service, _) =
-            path.split_once('/').ok_or_else(|| wrong("is no key of hound-dog's: SERVICE/NODE is expected".into()))?;
-        let value = String::from_utf8_lossy(&item.value);
-        // A copy of what was known holds entries, whatever they were made from.
-        let saved = Entry::parse(&item.value).ok().and_then(|entry| Some((entry.host?.to_string(), entry.port)));
-        let location = match &saved {
-            Some((host, port)) => Some((host.as_str(), *port)),
-            None => address::host_and_port(value.trim()),
-        };
-        let (host, port) =
-            location.ok_or_else(|| wrong(format!("has {value:?}, which is neither HOST:PORT nor a URI with both")))?;
-        let registration = Registration {
-            service: service.to_owned(),
-            host: host.to_owned(),
-            port,
-            dialect: FOREIGN_DIALECT,
-            ..Registration::default()
-        };
-        // It has a host, so that the address of a peer plays no part.
-        let instance = registration
-            .accept(&self.naming, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-            .map_err(|invalid| wrong(format!("cannot be registered: {invalid}")))?;
-        // It hangs on its peer's lease, and that says for how long it may be cached.
-        Ok((instance.name, Entry { ttl: 0, ..instance.entry }))
-    }
-
-    /// The service that an entry is an instance of: as its peer said it, or as its name says it. `None` for what is no
-    /// instance: texts, and what stands outside the zone or among its own servers (`dns.ZONE`).
+    /// The service that an entry is an instance of, in lower case, by the table in the header.
     fn service(&self, name: &Name, entry: &Entry) -> Option<Arc<str>> {
         if entry.host.is_none() && entry.details.is_none() {
             return None;
@@ -143,7 +132,6 @@ impl Keyspace {
         let in_category = below.strip_prefix(self.category.as_slice()).filter(|rest| !rest.is_empty());
         let labels = match in_category.unwrap_or(below) {
             [one] => std::slice::from_ref(one),
-            // Below the default category all but the id is the service; elsewhere nobody knows where a category ends.
             [service @ .., _] if in_category.is_some() => service,
             [.., service, _] => std::slice::from_ref(service),
             [] => return None,
@@ -152,23 +140,23 @@ impl Keyspace {
         Some(dotted.join(".").into())
     }
 
-    /// The node below which the instances of an entry's service stand: the one above the entry's own. An entry directly
-    /// below the zone, or below the category, stands there alone.
+    /// The node below which the instances of an entry's service are: the parent of the entry's own. An entry directly
+    /// below the zone or the category is the only one of its node.
     pub(super) fn service_node(&self, name: &Name) -> Name {
         let zone = self.naming.root.labels().len();
         let below = &name.labels()[zone.min(name.labels().len())..];
-        let above = if below.strip_prefix(self.category.as_slice()).is_some() { self.category.len() } else { 0 };
-        let alone = below.len() <= above + 1;
-        if alone { name.clone() } else { name.ancestor(1).unwrap_or_default() }
+        let category = if below.strip_prefix(self.category.as_slice()).is_some() { self.category.len() } else { 0 };
+        let is_alone = below.len() <= category + 1;
+        if is_alone { name.clone() } else { name.ancestor(1).unwrap_or_default() }
     }
 
-    /// The home of a service in the default category, if it is a name.
+    /// The node of a service in the default category; `None` if the service is no name.
     pub(super) fn default_node(&self, service: &str) -> Option<Name> {
         let service = service.split('.').rev().map(Label::new).collect::<Result<Vec<_>, _>>().ok()?;
         Name::from_root([self.naming.root.labels(), &self.category, &service].concat()).ok()
     }
 
-    /// Whether that is where this home is.
+    /// Returns whether a node is that of the service in the default category.
     pub(super) fn is_default_node(&self, node: &Name, service: &str) -> bool {
         let below = node.labels().strip_prefix(self.naming.root.labels());
         let labels = below.and_then(|below| below.strip_prefix(self.category.as_slice()));
@@ -176,7 +164,7 @@ impl Keyspace {
     }
 }
 
-/// Every name below the root, and no services of others: what DNS needs.
+/// Every name below the root, without a mirror keyspace: sufficient for DNS.
 impl From<Layout> for Keyspace {
     fn from(layout: Layout) -> Self {
         let naming = Naming { root: Name::root(), layout, default_category: String::new(), default_ttl: 0 };
@@ -184,23 +172,12 @@ impl From<Layout> for Keyspace {
     }
 }
 
-impl StoredEntry {
-    /// Where it is, as its peer said it; `None` when that is no host and port.
-    pub fn location(&self) -> Option<(&Host, u16)> {
-        self.entry.host.as_ref().map(|host| (host, self.entry.port))
-    }
-}
-
-/// Why an entry left, when no marker says it and it hung on a lease that is there or is not.
-pub(super) fn reason_without_tombstone(lease_is_there: bool) -> RemovalReason {
-    if lease_is_there { RemovalReason::Deregistered } else { RemovalReason::Expired }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use skyhound_store::Revision;
+    use skyhound_model::Host;
+    use skyhound_store::{LeaseId, Revision};
 
     fn keyspace() -> Keyspace {
         Keyspace::new(Naming::example(), Some("service"))
@@ -223,7 +200,7 @@ mod tests {
     #[test]
     fn the_service_of_an_entry_is_derived() {
         let host = r#"{"host":"10.0.0.1","port":80}"#;
-        for (key, of) in [
+        for (key, expected) in [
             ("/skydns/local/skydns/services/web/1", Some("web")),
             ("/skydns/local/skydns/services/b/a/1", Some("a.b")),
             ("/skydns/local/skydns/services/web", Some("web")),
@@ -232,7 +209,7 @@ mod tests {
             ("/skydns/local/skydns/dns/ns/a", None),
             ("/skydns/com/example/web", None),
         ] {
-            assert_eq!(service(key, host).as_deref(), of, "{key}");
+            assert_eq!(service(key, host).as_deref(), expected, "{key}");
         }
         assert_eq!(service("/skydns/local/skydns/services/web/1", r#"{"text":"owner"}"#), None);
         let declared = r#"{"host":"10.0.0.1","skyhound":{"service":"Api","category":["a","b"]}}"#;
@@ -262,16 +239,16 @@ mod tests {
         for value in ["10.0.0.5:8080", "http://10.0.0.5:8080", "http://10.0.0.5:8080/x\n"] {
             let (name, stored) = keyspace().read(&item("service/web/10.0.0.5", value)).unwrap();
             assert_eq!(name.to_string(), format!("{id}.web.services.skydns.local."));
-            assert_eq!((stored.service.as_deref(), stored.foreign), (Some("web"), true));
+            assert_eq!((stored.service.as_deref(), stored.in_mirror), (Some("web"), true));
             assert_eq!(stored.location(), Some((&Host::Addr("10.0.0.5".parse().unwrap()), 8080)));
         }
-        for (key, value, why) in [
-            ("service/web", "10.0.0.5:80", "is no key of hound-dog's"),
+        for (key, value, expected) in [
+            ("service/web", "10.0.0.5:80", "is not a hound-dog key"),
             ("service/web/x", "10.0.0.5", "has \"10.0.0.5\", which is neither"),
             ("service/a b/x", "10.0.0.5:80", "cannot be registered: service \"a b\" has ' '"),
         ] {
             let (_, reason) = keyspace().read(&item(key, value)).unwrap_err();
-            assert!(reason.starts_with(why), "{reason}");
+            assert!(reason.starts_with(expected), "{reason}");
         }
     }
 
@@ -280,7 +257,7 @@ mod tests {
         let keyspace = keyspace();
         let ours = Item { lease: Some(LeaseId::random()), ..item("service/web/10.0.0.5", "10.0.0.5:80") };
         assert!(keyspace.is_internal(&ours) && keyspace.is_internal(&item("/skydns/_skyhound/departed", "{}")));
-        let foreign = Item { lease: Some(LeaseId(7)), ..ours };
-        assert!(!keyspace.is_internal(&foreign) && !keyspace.is_internal(&item("/skydns/local/x", "{}")));
+        let peer = Item { lease: Some(LeaseId(7)), ..ours };
+        assert!(!keyspace.is_internal(&peer) && !keyspace.is_internal(&item("/skydns/local/x", "{}")));
     }
 }

@@ -1,11 +1,12 @@
-//! How long the leases run that entries hang on: for the TTLs of DNS. The store tells a lease's term only when it
-//! is asked for that one lease.
+//! The TTLs of the leases that entries are attached to: DNS derives its TTLs from them. The store returns a lease TTL
+//! only in response to a query for that one lease.
 //!
-//! Owns: which leases are asked about, how many at a time, what is remembered. An entry is published without
-//! waiting for this (DNS then gives it the least TTL of a leased entry) and once more when the term is known:
-//! a registration must not become slower for it. Only the leases of a listing are waited for a little, because a
-//! million entries that are written once more take twice their memory. Leases' terms never change (etcd has no way
-//! to), so that each is asked about once.
+//! An entry is published without waiting for its lease TTL (DNS then uses the minimum TTL of a leased entry), and once
+//! more when the TTL is known: a registration must not become slower for it. Only the leases of a listing are waited
+//! for, briefly, because a million entries that are published twice take twice their memory. The TTL of a lease never
+//! changes (etcd has no such operation), so each is queried once.
+//!
+//! Owns: the queries, their concurrency, and the known TTLs. Does not own: the TTL of a DNS answer (`skyhound_dns`).
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
@@ -18,27 +19,31 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How many leases are asked about at a time: enough for thousands a second, and next to nothing for etcd.
+/// The limit of concurrent queries: enough for thousands a second, and a negligible load for etcd.
 const QUERIES_MAX: usize = 16;
-/// How many leases are remembered, and how many may wait to be asked about. Those of entries that are written
-/// one lease each (skyapi's original) beyond that keep the least TTL.
+/// The limit of known leases, and of leases that wait for a query. Where each entry has a lease of its own (skyapi's
+/// original), entries beyond the limit keep the minimum TTL.
 const LEASES_MAX: usize = 100_000;
 
-/// How long the leases of a listing are asked about before it is applied: a thousand of them, on an etcd that is near.
+/// The limit for the queries of a listing before it is applied: enough for a thousand leases on a nearby etcd.
 const LISTING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The terms of leases, in seconds.
+/// Lease TTLs in seconds.
 pub(super) type KnownTtls = HashMap<LeaseId, NonZeroU32>;
 
 type TtlQuery = Pin<Box<dyn Future<Output = (LeaseId, Result<Option<Duration>, StoreError>)> + Send>>;
 
-/// An entry as it was put.
+/// The key of an entry, and the revision that put it.
 type EntryVersion = (Key, Revision);
 
-/// What is known of leases.
+/// An entry, and the TTL of its lease.
+pub(super) type LearntTtl = (EntryVersion, NonZeroU32);
+
+/// The known lease TTLs and the queries for others.
 pub(super) struct LeaseTtls {
     store: Arc<dyn Store>,
     known: Arc<KnownTtls>,
+    /// The entries of each lease that is queried or waits for a query.
     waiting: HashMap<LeaseId, Vec<EntryVersion>>,
     queue: VecDeque<LeaseId>,
     queries: FuturesUnordered<TtlQuery>,
@@ -50,12 +55,12 @@ impl LeaseTtls {
         Self { store, known: Arc::default(), waiting: HashMap::new(), queue: VecDeque::new(), queries }
     }
 
-    /// What is known now.
+    /// The TTLs that are known now.
     pub(super) fn known(&self) -> Arc<KnownTtls> {
         Arc::clone(&self.known)
     }
 
-    /// Asks about the leases of a listing, for a while.
+    /// Queries the unknown leases of a listing, within [`LISTING_TIMEOUT`].
     pub(super) async fn query_listing(&mut self, listing: &Listing) {
         let leases = listing.items.iter().filter_map(|item| item.lease);
         let unknown: HashSet<_> = leases.filter(|lease| !self.known.contains_key(lease)).collect();
@@ -71,11 +76,11 @@ impl LeaseTtls {
                 self.record(lease, ttl);
             }
         };
-        // Those that are not known by then are asked about like any other.
+        // The others are queried like those of a batch.
         let _ = timeout(LISTING_TIMEOUT, all).await;
     }
 
-    /// Asks about the leases that are not known of what a batch put.
+    /// Queries the unknown leases of the entries that a batch puts.
     pub(super) fn query_batch(&mut self, batch: &Batch) {
         for change in &batch.changes {
             let Change::Put(item) = change else { continue };
@@ -103,8 +108,9 @@ impl LeaseTtls {
         }
     }
 
-    /// Waits for the next term, and says whose it is. For ever when nothing is asked. Cancel safe.
-    pub(super) async fn next_learnt(&mut self) -> Vec<(EntryVersion, NonZeroU32)> {
+    /// Waits for the next lease TTL and returns it with each of its entries; pending for ever without a query. Cancel
+    /// safe.
+    pub(super) async fn next_learnt(&mut self) -> Vec<LearntTtl> {
         let Some((lease, ttl)) = self.queries.next().await else { return std::future::pending().await };
         self.start_queries();
         let puts = self.waiting.remove(&lease).unwrap_or_default();
@@ -112,8 +118,8 @@ impl LeaseTtls {
         ttl.map(|ttl| puts.into_iter().map(|put| (put, ttl)).collect()).unwrap_or_default()
     }
 
-    /// Remembers an answer. `None` when the lease is gone, or the store does not say: such entries keep the least TTL
-    /// until they are put again.
+    /// Stores a response. `None` if the lease is gone or the query failed: such entries keep the minimum TTL until they
+    /// are put again.
     fn record(&mut self, lease: LeaseId, ttl: Result<Option<Duration>, StoreError>) -> Option<NonZeroU32> {
         let seconds = ttl.ok()??.as_secs();
         let ttl = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX))?;

@@ -1,31 +1,58 @@
-//! What is known, in memory: one immutable [`Snapshot`] that readers take and let go.
+//! The contents of the store in memory: one immutable [`Snapshot`], which readers take and release.
 //!
-//! Owns: the current snapshot, when it was last heard to be true, and waiting for a revision. Reading
-//! takes no lock and never calls the store. [`follow`] is the only writer.
+//! ```text
+//! store ─▶ follow ─▶ Snapshot + batch = next Snapshot ─▶ Catalog::publish ─▶ readers
+//!                                    └─▶ changes ─▶ history ─▶ events
+//! ```
+//! - [`follow`]: the only writer; `removal_reasons`, `lease_ttls`: facts that it queries from the store
+//! - [`keyspace`], `mirror_keyspace`: key and value → name, entry and service
+//! - [`snapshot`]: the state at one revision; [`node`], `children`, `values`, [`stored_entry`], [`quarantine`],
+//!   `service_index`: its tree and its index; [`answer_slot`]: rendered answers in the nodes of the tree
+//! - `changes`: the difference of two snapshots as readers see it; [`history`]: the recent changes
+//! - [`position`], `digest`: the position of a reader in the history
+//! - [`snapshot_file`]: the last snapshot on disk
+//!
+//! A module imports only modules before it in the order position, digest, keyspace, snapshot, changes, history, follow;
+//! only [`node`] and `children` are one recursive type. The catalog imports neither the registry nor events nor topics.
+//!
+//! Owns: the current snapshot with its [`Health`], and waiting for a revision. Does not own: writes to the store.
+//! Reading takes no lock and never calls the store.
 
 pub mod answer_slot;
+mod changes;
 mod children;
 mod digest;
 pub mod follow;
+mod health;
 pub mod history;
 pub mod keyspace;
 mod lease_ttls;
+mod mirror_keyspace;
 pub mod node;
+pub mod position;
 pub mod quarantine;
+mod removal_reasons;
 mod service_index;
 pub mod snapshot;
 pub mod snapshot_file;
+pub mod stored_entry;
 mod values;
 
-pub use history::{Change, ChangeKind, History, Position};
+pub use changes::{Change, ChangeKind};
+pub use health::Health;
+pub use history::History;
 pub use keyspace::Keyspace;
-pub use node::{Node, StoredEntry};
+pub use mirror_keyspace::DEFAULT_MIRROR_NAMESPACE;
+pub use node::Node;
+pub use position::{Part, PerPart, Position, Revisions};
 pub use quarantine::Quarantined;
 pub use snapshot::Snapshot;
 pub use snapshot_file::SnapshotFile;
+pub use stored_entry::StoredEntry;
 
 use arc_swap::ArcSwap;
-use history::{Part, WINDOW};
+use history::{Step, StepSource, WINDOW};
+use lease_ttls::LearntTtl;
 use skyhound_model::{Key, RemovalReason};
 use skyhound_store::{Batch, Revision};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -33,41 +60,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How much the snapshot can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// The store was never read: the snapshot is empty because nothing is known, not because nothing is there.
-    NeverLoaded,
-    /// The store's changes are being followed.
-    Current,
-    /// The store does not answer: the snapshot is what was true at that time.
-    Stale {
-        /// When it was last heard to be true.
-        since: Instant,
-    },
-}
+/// A gap in the numbers of changes. A subscriber that finds one starts over with the complete set.
+const NUMBER_GAP: u64 = WINDOW as u64 + 1;
 
-impl Health {
-    /// How long ago the snapshot was last heard to be true; `None` when it never was.
-    pub fn age(self) -> Option<Duration> {
-        match self {
-            Self::NeverLoaded => None,
-            Self::Current => Some(Duration::ZERO),
-            Self::Stale { since } => Some(since.elapsed()),
-        }
-    }
-
-    /// As the operator's routes say it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NeverLoaded => "never_loaded",
-            Self::Current => "current",
-            Self::Stale { .. } => "stale",
-        }
-    }
-}
-
-/// Hears of every batch of the SkyDNS layout, in order, after the snapshot has it. Must not block.
+/// Receives every batch of the SkyDNS layout, in order, after the snapshot contains it. Must not block.
 pub type BatchObserver = Box<dyn Fn(&Batch) + Send + Sync>;
 
 /// The current snapshot.
@@ -75,12 +71,20 @@ pub struct Catalog {
     current: ArcSwap<Snapshot>,
     revision: watch::Sender<Revision>,
     health: watch::Sender<Health>,
-    /// What changed lately. Who holds it sees a snapshot that has just these changes.
+    /// The recent changes. Under this lock the snapshot contains exactly these changes.
     history: Mutex<History>,
     /// The number of the last change.
     changed: watch::Sender<u64>,
     observer: OnceLock<BatchObserver>,
     snapshot_file: OnceLock<SnapshotFile>,
+}
+
+/// A batch of a part that is in the next snapshot, and its source.
+#[derive(Debug, Clone, Copy)]
+struct Update<'b> {
+    part: Part,
+    source: StepSource,
+    batch: &'b Batch,
 }
 
 impl Catalog {
@@ -89,8 +93,8 @@ impl Catalog {
         Arc::new(Self::with(Snapshot::empty(keyspace), Health::NeverLoaded))
     }
 
-    /// A catalog that is followed and never changes: for asking about one snapshot what would be asked about
-    /// the current one.
+    /// A catalog that counts as current and never changes: for queries that take a catalog and are meant for one
+    /// snapshot.
     pub fn fixed(snapshot: Arc<Snapshot>) -> Arc<Self> {
         let catalog = Self::with(snapshot.as_ref().clone(), Health::Current);
         catalog.current.store(snapshot);
@@ -109,19 +113,19 @@ impl Catalog {
         }
     }
 
-    /// The current snapshot. Take it once per question, so that an answer is of one revision.
+    /// Returns the current snapshot. A reader takes it once per request, so that the response is of one revision.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// How much the snapshot can be trusted.
+    /// Returns the relation of the snapshot to the store.
     pub fn health(&self) -> Health {
         *self.health.borrow()
     }
 
-    /// Waits until the snapshot holds `revision`. Never, if the store is not followed: bound it.
+    /// Waits until the snapshot contains `revision`; for ever if the store is not followed, so callers need a timeout.
     pub async fn reached(&self, revision: Revision) {
-        // The sender lives as long as `self`, so that the wait cannot fail.
+        // The sender lives as long as `self`, so the wait cannot fail.
         let _ = self.revision.subscribe().wait_for(|now| *now >= revision).await;
     }
 
@@ -130,95 +134,91 @@ impl Catalog {
         let _ = self.health.subscribe().wait_for(|health| *health != Health::NeverLoaded).await;
     }
 
-    /// Sets which copy is taken up when the store cannot be read at the start. Before [`follow`] begins.
+    /// Sets the file that is loaded if the store cannot be read at the start. To be called once, before [`follow`] begins.
     pub fn set_snapshot_file(&self, snapshot_file: SnapshotFile) {
-        let taken = self.snapshot_file.set(snapshot_file);
-        debug_assert!(taken.is_ok(), "the catalog has a copy already");
+        let set = self.snapshot_file.set(snapshot_file);
+        debug_assert!(set.is_ok(), "the snapshot file is set twice");
     }
 
-    /// What changed lately, with the snapshot that has just these changes. Short: the catalog waits for its end.
+    /// Calls `read` with the recent changes and the snapshot that contains exactly these changes. `read` must be short:
+    /// the catalog's writer waits for it.
     pub fn with_history<T>(&self, read: impl FnOnce(&History, &Arc<Snapshot>) -> T) -> T {
-        let history = self.lock();
+        let history = self.lock_history();
         read(&history, &self.snapshot())
     }
 
-    /// The number of the last change, to wait for the next.
+    /// Returns the number of the last change, to wait for the next.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Publishes what was known so long ago. For [`follow`], which is the only writer.
-    fn restore(&self, snapshot: Snapshot, age: Duration) {
-        let revision = snapshot.revision();
-        // With a gap in the numbers: whoever listens takes the whole set.
-        let before = usize::try_from(self.snapshot().changes()).unwrap_or_default();
-        let snapshot = snapshot.with_changes(before + WINDOW + 1);
-        let number = snapshot.changes();
-        let mut history = self.lock();
-        history.reset(&snapshot);
-        self.current.store(Arc::new(snapshot));
-        drop(history);
-        self.changed.send_replace(number);
-        self.revision.send_replace(revision);
-        // Since the machine's own start, if it was before that: there is no earlier instant.
-        let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-        self.health.send_replace(Health::Stale { since });
-    }
-
-    /// Sets who hears of batches. One listener, set before [`follow`] begins; a second is not taken.
+    /// Sets the observer of batches. To be called once, before [`follow`] begins; a second observer is ignored.
     pub fn observe_batches(&self, observer: BatchObserver) {
-        let taken = self.observer.set(observer);
-        debug_assert!(taken.is_ok(), "the catalog has a listener already");
+        let set = self.observer.set(observer);
+        debug_assert!(set.is_ok(), "the batch observer is set twice");
     }
 
-    /// Publishes a snapshot of a test.
+    /// Replaces the snapshot of a test.
     #[cfg(any(test, feature = "testing"))]
     pub fn set(&self, snapshot: Snapshot, health: Health) {
         self.current.store(Arc::new(snapshot));
         self.health.send_replace(health);
     }
 
-    /// Publishes the snapshot after a batch, which a feed told or a listing came to. `reason` is asked about entries that
-    /// are gone.
-    fn publish(
-        &self,
-        next: Snapshot,
-        (part, batch): (Part, &Batch),
-        listed: bool,
-        reason: impl Fn(&Key) -> RemovalReason,
-    ) {
+    /// Publishes the snapshot that contains an update. `reason` returns the removal reason of a key.
+    ///
+    /// An update with more changes than the history holds (the first listing, or the changes of an hour) is not
+    /// delivered one by one: a gap in the numbers makes every subscriber start over.
+    fn publish(&self, next: Snapshot, update: Update<'_>, reason: impl Fn(&Key) -> RemovalReason) {
+        let Update { part, source, batch } = update;
         let before = self.snapshot();
-        // The first reading, or what was missed in an hour: nobody wants to hear that one by one.
-        let too_many = batch.changes.len() > WINDOW;
-        let changes = if too_many { Vec::new() } else { history::changes(&before, &next, part, batch, reason) };
-        // With a gap in the numbers: who counts on all of them takes the whole set.
-        let next = next.with_changes(if too_many { WINDOW + 1 } else { changes.len() });
-        let number = next.changes();
-        let (previous, has) = (before.position().part(part), next.position().part(part));
-        let mut history = self.lock();
-        if too_many || has < previous {
-            history.reset(&next);
-        } else if listed {
-            history.jump(part, previous, has);
-        }
-        history.record_digest(part, &next);
-        history.add(&changes);
-        self.current.store(Arc::new(next));
-        drop(history);
-        if part == Part::Own {
+        let fits = batch.changes.len() <= WINDOW;
+        let changes = fits.then(|| changes::between(&before, &next, part, batch, reason));
+        let number = before.changes() + changes.as_ref().map_or(NUMBER_GAP, |changes| changes.len() as u64);
+        let (from, to) = (before.state()[part].revision, next.state()[part].revision);
+        self.replace(next.with_changes(number), |history, next| match &changes {
+            Some(changes) => history.record(Step { part, source, from, to }, changes, next.state()),
+            None => history.reset(next.state()),
+        });
+        if part == Part::Primary {
             self.revision.send_replace(batch.revision);
         }
         if number != before.changes() {
             self.changed.send_replace(number);
         }
-        if part == Part::Own
+        if part == Part::Primary
             && let Some(observer) = self.observer.get()
         {
             observer(batch);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, History> {
+    /// Publishes a snapshot that was current before `age`; every subscriber starts over.
+    fn restore(&self, snapshot: Snapshot, age: Duration) {
+        let (revision, number) = (snapshot.revision(), self.snapshot().changes() + NUMBER_GAP);
+        self.replace(snapshot.with_changes(number), |history, next| history.reset(next.state()));
+        self.changed.send_replace(number);
+        self.revision.send_replace(revision);
+        // No instant is before the start of the machine; an older snapshot counts as new.
+        let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.health.send_replace(Health::Stale { since });
+    }
+
+    /// Replaces the snapshot together with the history.
+    fn replace(&self, next: Snapshot, record: impl FnOnce(&mut History, &Snapshot)) {
+        let mut history = self.lock_history();
+        record(&mut history, &next);
+        self.current.store(Arc::new(next));
+    }
+
+    /// Adds lease TTLs to the entries of the snapshot. They are no change for readers of the history.
+    fn set_ttls(&self, ttls: &[LearntTtl]) {
+        if !ttls.is_empty() {
+            self.current.store(Arc::new(self.snapshot().with_ttls(ttls)));
+        }
+    }
+
+    fn lock_history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,57 +1,36 @@
-//! One node of the tree of names, and how a change copies the path to it.
+//! One node of the tree of names, and the copy of the path to it that a change makes.
 //!
-//! A node never changes once a [`super::Snapshot`] that holds it is published: a change copies the nodes
-//! from the root to its place and shares all others, so applying one costs O(depth × log siblings) and
-//! readers hold what they began with.
+//! A node never changes once a [`super::Snapshot`] that holds it is published: a change copies the nodes from the root to
+//! the changed one and shares all others. A change therefore costs O(depth × log siblings), and readers keep a
+//! consistent tree.
+//!
+//! Owns: the tree, the counters in it, and the entries that readers see at a name. Does not own: the children of a node
+//! (`children`), the values at a name (`values`).
 
 use super::answer_slot::AnswerSlot;
 use super::children::Children;
+use super::stored_entry::StoredEntry;
 use super::values::{Value, Values};
-use skyhound_model::{Entry, Key, Label};
-use skyhound_store::{LeaseId, Revision};
-use std::num::NonZeroU32;
+use skyhound_model::{Key, Label};
 use std::sync::Arc;
 
-/// An entry with what the store knows of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEntry {
-    /// Its key.
-    pub key: Key,
-    /// What stands there.
-    pub entry: Entry,
-    /// The revision that put it.
-    pub revision: Revision,
-    /// The lease that it hangs on.
-    pub lease: Option<LeaseId>,
-    /// The term of that lease in seconds, once the store has said it.
-    pub lease_ttl_s: Option<NonZeroU32>,
-    /// The service that it is an instance of, in lower case.
-    pub service: Option<Arc<str>>,
-    /// Whether it comes from a key of hound-dog's peers.
-    pub foreign: bool,
-}
-
-impl StoredEntry {
-    /// Whether it was registered here to stay until it is removed.
-    pub fn is_persistent(&self) -> bool {
-        self.lease.is_none() && !self.foreign && self.entry.details.is_some()
-    }
-}
-
-/// A name that exists: something stands at it or below it.
+/// A name that exists: it, or a name below it, has a value.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
     children: Children,
     values: Values,
-    /// Narrow: there are as many nodes as entries, and not four billion of either.
+    /// The number of entries at this name and below it. 32 bits: there are as many nodes as entries, and fewer than four
+    /// billion of either.
     entries: u32,
+    /// The number of values that are no entries.
     quarantined: u32,
     answer_slot: AnswerSlot,
 }
 
 impl Node {
-    /// The entries at this very name, in the order of their keys. What a peer of hound-dog's wrote says a name with
-    /// what it is, so that two such at one name are one instance, and nothing beside an entry of the SkyDNS layout.
+    /// The entries at exactly this name that readers see, in the order of their keys. The name of an entry in the mirror
+    /// keyspace follows from its contents, so two of them at one name are one instance, and an entry of the SkyDNS layout
+    /// takes precedence over them.
     pub fn own(&self) -> impl Iterator<Item = &Arc<StoredEntry>> {
         let values = self.values.as_slice();
         let entries = || {
@@ -60,32 +39,32 @@ impl Node {
                 Value::Bad(_) => None,
             })
         };
-        let foreign = values.len() > 1 && entries().all(|stored| stored.foreign);
-        let shown = if foreign { 1 } else { usize::MAX };
-        entries().filter(move |stored| foreign || values.len() == 1 || !stored.foreign).take(shown)
+        let all_mirror = entries().all(|stored| stored.in_mirror);
+        let limit = if all_mirror { 1 } else { usize::MAX };
+        entries().filter(move |stored| all_mirror || !stored.in_mirror).take(limit)
     }
 
-    /// The nodes one label below, in the order of labels.
+    /// The child nodes, in the order of labels.
     pub fn children(&self) -> impl Iterator<Item = (&Label, &Arc<Node>)> {
         self.children.iter()
     }
 
-    /// The node below by that label, which has to be in lower case.
+    /// The child node of a label, which must be in lower case.
     pub fn child(&self, label: &[u8]) -> Option<&Arc<Node>> {
         self.children.get(label)
     }
 
-    /// How many entries stand at this name and below it.
+    /// The number of entries at this name and below it.
     pub fn entries(&self) -> usize {
         self.entries as usize
     }
 
-    /// How many values at this name and below it are no entries.
+    /// The number of values at this name and below it that are no entries.
     pub fn quarantined(&self) -> usize {
         self.quarantined as usize
     }
 
-    /// What a reader keeps with this node until anything at it or below it changes.
+    /// The rendered answers of this node, until anything at it or below it changes.
     pub fn answer_slot(&self) -> &AnswerSlot {
         &self.answer_slot
     }
@@ -94,7 +73,7 @@ impl Node {
         self.values.as_slice()
     }
 
-    /// Puts a value at the end of `path`; says what stood under its key before.
+    /// Puts a value at the end of `path`. Returns the earlier value of its key.
     pub(super) fn put(self: &mut Arc<Self>, path: &[Label], value: &Value) -> Option<Value> {
         let node = self.make_mut();
         if let Some((first, rest)) = path.split_first() {
@@ -111,10 +90,10 @@ impl Node {
         before
     }
 
-    /// Removes the value under `key` at the end of `path`, and every node that nothing is left below.
+    /// Removes the value of `key` at the end of `path`, and every node that has no values left. Returns the value.
     pub(super) fn remove(self: &mut Arc<Self>, path: &[Label], key: &Key) -> Option<Value> {
-        // Looks before it copies: a delete of what is not here must not touch the path.
-        let before = self.at(path)?.values().iter().find(|held| held.key() == key)?.clone();
+        // Found before the path is copied: the removal of a missing key must not copy it.
+        let before = self.at(path)?.values().iter().find(|value| value.key() == key)?.clone();
         self.remove_existing(path, key);
         Some(before)
     }
@@ -137,10 +116,10 @@ impl Node {
         }
     }
 
-    /// This node, to be changed: a copy where others hold it too, and without what was kept with it.
+    /// Returns this node for a change: a copy if others hold it too, and without rendered answers.
     fn make_mut(self: &mut Arc<Self>) -> &mut Self {
         let node = Arc::make_mut(self);
-        // A copy has none already. A node that only this change holds is not copied.
+        // A copy starts empty already, but a node that only this change holds is not copied.
         node.answer_slot = AnswerSlot::default();
         node
     }
@@ -150,13 +129,13 @@ impl Node {
         path.iter().try_fold(self, |node, label| node.children.get(label.as_bytes()).map(Arc::as_ref))
     }
 
-    /// How many entries and how many others stand at this very name.
+    /// The number of entries and of other values at exactly this name.
     fn counts(&self) -> (u32, u32) {
         let bad = self.values().iter().filter(|value| matches!(value, Value::Bad(_))).count();
         (narrow(self.own().count()), narrow(bad))
     }
 
-    /// What stands at or below this node was so many and is now so many.
+    /// Replaces the counts of one part of the subtree, of a child or of the values here, in the counters of this node.
     fn recount(&mut self, before: (u32, u32), now: (u32, u32)) {
         self.entries = self.entries - before.0 + now.0;
         self.quarantined = self.quarantined - before.1 + now.1;

@@ -1,6 +1,6 @@
-//! Values that are no entries: kept apart one by one, so that none harms its neighbours.
+//! Values that cannot be parsed, separated one by one, so that none affects its neighbours.
 //!
-//! SkyDNS and CoreDNS fail every question whose subtree holds one unreadable value. Here it is left out,
+//! SkyDNS and CoreDNS fail every query whose subtree contains one unreadable value. Here such a value is left out,
 //! counted, and listed for the operator.
 
 use skyhound_model::Key;
@@ -9,10 +9,10 @@ use skyhound_store::Revision;
 /// A value that cannot be read as an entry, or a key that is no name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Its key.
+    /// The key.
     pub key: Key,
-    /// What is wrong; reads behind the key as a sentence.
+    /// The reason; it continues a sentence after the key.
     pub reason: String,
-    /// The revision that put it.
+    /// The revision that put the value.
     pub revision: Revision,
 }

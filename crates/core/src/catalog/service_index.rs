@@ -1,6 +1,6 @@
-//! Which services there are, and where in the tree their instances stand.
+//! The index of services: the nodes of the tree below which their instances are.
 //!
-//! Owns: that index, one row a service: a million entries of one service cost one row. Does not own: the
+//! Owns: that index, with one row for each service: a million entries of one service cost one row. Does not own: the
 //! instances, which are read from the tree.
 
 use imbl::OrdMap;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServiceIndex(OrdMap<Arc<str>, ServiceNodes>);
 
-/// The nodes below which a service's entries stand, each with how many.
+/// The nodes below which a service's entries are, each with the number of entries.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServiceNodes {
-    /// How many at the usual home, which the service's name says ([`super::keyspace::Keyspace::default_node`]). Nearly
-    /// always all: then nothing else is held.
+    /// The number of entries at the default node, which follows from the service
+    /// ([`super::keyspace::Keyspace::default_node`]). Nearly always all entries; then nothing else is stored.
     default: usize,
     others: Option<Arc<Vec<(Name, usize)>>>,
 }
@@ -26,21 +26,20 @@ impl ServiceIndex {
         self.0.keys()
     }
 
-    /// The nodes to look below for a service's instances.
+    /// The nodes that have a service's instances below them.
     pub(super) fn nodes(&self, service: &str) -> Option<&ServiceNodes> {
         self.0.get(service)
     }
 
-    /// One more entry, at another home than the usual if one is given. The service's name comes back as the index has
-    /// it, so that a name is held once.
+    /// Adds an entry, at another node than the default one if one is given. Returns the index's copy of the service's
+    /// name, so that a name is stored once.
     pub(super) fn add(&mut self, service: &Arc<str>, other: Option<&Name>) -> Arc<str> {
-        let held = self.0.get_key_value(&**service).map_or(service, |(held, _)| held);
-        let held = Arc::clone(held);
-        self.0.entry(Arc::clone(&held)).or_default().add(other);
-        held
+        let indexed = Arc::clone(self.0.get_key_value(&**service).map_or(service, |(indexed, _)| indexed));
+        self.0.entry(Arc::clone(&indexed)).or_default().add(other);
+        indexed
     }
 
-    /// One entry less.
+    /// Removes an entry that was added with the same arguments.
     pub(super) fn remove(&mut self, service: &str, other: Option<&Name>) {
         let Some(nodes) = self.0.get_mut(service) else { return };
         nodes.remove(other);
@@ -51,12 +50,12 @@ impl ServiceIndex {
 }
 
 impl ServiceNodes {
-    /// Whether there is one at the usual home.
+    /// Returns whether the default node has an entry.
     pub(super) fn has_default(&self) -> bool {
         self.default > 0
     }
 
-    /// The homes beside the usual one.
+    /// The nodes other than the default one.
     pub(super) fn others(&self) -> impl Iterator<Item = &Name> {
         self.others.iter().flat_map(|others| others.iter().map(|(node, _)| node))
     }
@@ -67,7 +66,7 @@ impl ServiceNodes {
             return;
         };
         let others = Arc::make_mut(self.others.get_or_insert_default());
-        match others.iter_mut().find(|(known, _)| known == node) {
+        match others.iter_mut().find(|(other, _)| other == node) {
             Some((_, entries)) => *entries += 1,
             None => others.push((node.clone(), 1)),
         }
@@ -79,7 +78,7 @@ impl ServiceNodes {
             return;
         };
         let Some(others) = self.others.as_mut().map(Arc::make_mut) else { return };
-        if let Some(at) = others.iter().position(|(known, _)| known == node) {
+        if let Some(at) = others.iter().position(|(other, _)| other == node) {
             others[at].1 -= 1;
             if others[at].1 == 0 {
                 others.remove(at);
@@ -102,7 +101,7 @@ mod tests {
         let mut index = ServiceIndex::default();
         index.add(&web, Some(&a));
         index.add(&api, None);
-        assert!(Arc::ptr_eq(&index.add(&"web".into(), Some(&a)), &web), "a name is held once");
+        assert!(Arc::ptr_eq(&index.add(&"web".into(), Some(&a)), &web), "a name is stored once");
         index.add(&web, Some(&b));
         index.add(&web, None);
         let before = index.clone();
@@ -117,6 +116,6 @@ mod tests {
         assert_eq!(nodes(&index), (false, vec!["web.b.".into()]));
         index.remove("web", Some(&b));
         assert_eq!(index.services().collect::<Vec<_>>(), [&api]);
-        assert_eq!(before.services().count(), 2, "a change leaves what readers hold");
+        assert_eq!(before.services().count(), 2, "a change does not alter the index of readers");
     }
 }

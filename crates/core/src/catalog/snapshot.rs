@@ -1,84 +1,76 @@
-//! All entries at one revision, for good.
+//! The immutable state of all entries at one revision.
 //!
-//! Owns: the tree of names, the list of what is quarantined, how a batch makes the next snapshot, and how
-//! a full listing is compared with what is known. Synchronous; no clock. Does not own: where batches come
-//! from ([`super::follow`]), nor what DNS makes of the tree (`skyhound_dns`).
+//! Owns: the tree of names, the quarantine, the application of a batch, and the difference to a full listing.
+//! Synchronous; no clock. Does not own: the source of batches ([`super::follow`]), the DNS answers from the tree
+//! (`skyhound_dns`).
 
-use super::digest::StateDigest;
-use super::history::{Part, Position};
+use super::digest::PartState;
 use super::keyspace::Keyspace;
-use super::lease_ttls::KnownTtls;
-use super::node::{Node, StoredEntry};
+use super::lease_ttls::{KnownTtls, LearntTtl};
+use super::node::Node;
+use super::position::{Part, PerPart, Position};
 use super::quarantine::Quarantined;
 use super::service_index::{ServiceIndex, ServiceNodes};
+use super::stored_entry::StoredEntry;
 use super::values::Value;
 use imbl::OrdMap;
 use skyhound_model::{Key, Name};
 use skyhound_store::{Batch, Change, Item, Listing, Revision};
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The state of the tree at one revision. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     keyspace: Arc<Keyspace>,
-    /// Without its mark, which is that of the two below.
-    position: Position,
-    own_digest: StateDigest,
-    foreign_digest: StateDigest,
-    /// How many changes a listener could have heard of up to here.
+    state: PerPart<PartState>,
+    /// The number of the last change that a subscriber could have received up to this snapshot.
     changes: u64,
     root: Arc<Node>,
-    /// How many entries of ours nobody holds, and no lease takes away.
+    /// The number of persistent registrations without a lease TTL.
     persistent: usize,
     services: ServiceIndex,
-    /// The names of the items of hound-dog's peers: their keys do not say them.
-    foreign: OrdMap<Key, Name>,
+    /// The names of the items in the mirror keyspace, whose keys do not contain them.
+    mirror_names: OrdMap<Key, Name>,
     quarantine: OrdMap<Key, Arc<Quarantined>>,
 }
 
 impl Snapshot {
-    /// Nothing, before the first revision.
+    /// An empty snapshot before the first revision.
     pub fn empty(keyspace: impl Into<Arc<Keyspace>>) -> Self {
         Self {
             keyspace: keyspace.into(),
-            position: Position::default(),
-            own_digest: StateDigest::default(),
-            foreign_digest: StateDigest::default(),
+            state: PerPart::default(),
             changes: 0,
             root: Arc::default(),
             persistent: 0,
             services: ServiceIndex::default(),
-            foreign: OrdMap::new(),
+            mirror_names: OrdMap::new(),
             quarantine: OrdMap::new(),
         }
     }
 
-    /// The revision whose state this is, of the entries in the SkyDNS layout.
+    /// The revision of the entries in the SkyDNS layout.
     pub fn revision(&self) -> Revision {
-        self.position.own
+        self.state.primary.revision
     }
 
-    /// The revisions of both parts of the store, and their mark.
+    /// The position of a reader that has received this snapshot.
     pub fn position(&self) -> Position {
-        Position { digest: self.own_digest.combine(self.foreign_digest), ..self.position }
+        self.state.position()
     }
 
-    /// What the items of a part come to.
-    pub(super) fn digest(&self, part: Part) -> StateDigest {
-        match part {
-            Part::Own => self.own_digest,
-            Part::Foreign => self.foreign_digest,
-        }
+    /// The revision and the digest of each part.
+    pub(super) fn state(&self) -> &PerPart<PartState> {
+        &self.state
     }
 
-    /// The number of the last change that this snapshot has; see [`super::history`].
+    /// The number of the last change that this snapshot contains; see [`super::Change::number`].
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// The node of a name; `None` when nothing stands at it or below it.
+    /// The node of a name; `None` if neither it nor a name below it has a value.
     pub fn node(&self, name: &Name) -> Option<&Node> {
         self.root.at(name.labels())
     }
@@ -88,17 +80,20 @@ impl Snapshot {
         &self.root
     }
 
-    /// The name under which an item stands; `None` when its key spells none.
+    /// The name of an item; `None` if its key has none.
     pub fn name(&self, key: &Key) -> Option<Name> {
-        if self.keyspace.is_foreign(key) { self.foreign.get(key).cloned() } else { self.keyspace.name(key) }
+        match self.keyspace.part(key) {
+            Part::Primary => self.keyspace.name(key),
+            Part::Mirror => self.mirror_names.get(key).cloned(),
+        }
     }
 
-    /// The entry under a key, as far as anybody is shown it.
+    /// The entry of a key, if readers see it ([`Node::own`]).
     pub fn entry(&self, key: &Key) -> Option<&Arc<StoredEntry>> {
         self.node(&self.name(key)?)?.own().find(|stored| stored.key == *key)
     }
 
-    /// How many entries there are that were registered here to stay until they are removed.
+    /// The number of persistent registrations without a lease TTL.
     pub fn persistent(&self) -> usize {
         self.persistent
     }
@@ -108,7 +103,7 @@ impl Snapshot {
         self.services.services()
     }
 
-    /// The instances of a service, whatever the case of its name.
+    /// The instances of a service; upper and lower case are the same.
     pub fn instances(&self, service: &str) -> impl Iterator<Item = &Arc<StoredEntry>> {
         let service = service.to_ascii_lowercase();
         let nodes = self.services.nodes(&service);
@@ -125,22 +120,22 @@ impl Snapshot {
         self.quarantine.values()
     }
 
-    /// Below which keys hound-dog's peers register; `None` when nobody reads them.
-    pub fn foreign_prefix(&self) -> Option<&str> {
-        self.keyspace.foreign_prefix()
+    /// The prefix of the mirror keyspace, in which hound-dog's peers register; `None` if it is not read.
+    pub fn mirror_prefix(&self) -> Option<&str> {
+        self.keyspace.mirror_prefix()
     }
 
     pub(super) fn keyspace(&self) -> &Arc<Keyspace> {
         &self.keyspace
     }
 
-    /// The snapshot after a batch of the SkyDNS layout. Whatever the batch holds, the rest stays as it is.
+    /// Returns the snapshot after a batch of the SkyDNS layout.
     #[must_use]
     pub fn apply(&self, batch: &Batch) -> Self {
-        self.after(Part::Own, batch, &KnownTtls::default())
+        self.after(Part::Primary, batch, &KnownTtls::default())
     }
 
-    /// The snapshot after a batch of one part, with the terms of its leases that are known.
+    /// Returns the snapshot after a batch of one part, with the lease TTLs that are known.
     pub(super) fn after(&self, part: Part, batch: &Batch, ttls: &KnownTtls) -> Self {
         let mut next = self.clone();
         for change in &batch.changes {
@@ -149,45 +144,44 @@ impl Snapshot {
                 Change::Delete(key) => next.delete(key),
             }
         }
-        *next.position.part_mut(part) = batch.revision;
+        next.state[part].revision = batch.revision;
         next
     }
 
-    /// So many changes later.
+    /// Sets the number of the last change.
     #[must_use]
-    pub(super) fn with_changes(mut self, more: usize) -> Self {
-        self.changes += more as u64;
-        self
+    pub(super) fn with_changes(self, changes: u64) -> Self {
+        Self { changes, ..self }
     }
 
-    /// The batch that leads from this snapshot to a full listing of one part; without changes when nothing differs.
-    /// A key whose revision is the same is the same.
+    /// Returns the batch that leads from this snapshot to a full listing of one part; without changes if nothing differs.
+    /// Items with the same key and revision are equal.
     pub(super) fn difference(&self, part: Part, listing: &Listing) -> Batch {
-        let mut known = BTreeMap::new();
-        revisions(&self.root, &mut known);
-        known.extend(self.quarantine.iter().map(|(key, bad)| (key, bad.revision)));
-        known.retain(|key, _| self.keyspace.is_foreign(key) == (part == Part::Foreign));
+        let mut held = BTreeMap::new();
+        collect_revisions(&self.root, &mut held);
+        held.extend(self.quarantine.iter().map(|(key, bad)| (key, bad.revision)));
+        held.retain(|key, _| self.keyspace.part(key) == part);
         let mut changes = Vec::new();
         for item in listing.items.iter().filter(|item| !self.keyspace.is_internal(item)) {
-            if known.remove(&item.key) != Some(item.revision) {
+            if held.remove(&item.key) != Some(item.revision) {
                 changes.push(Change::Put(item.clone()));
             }
         }
-        changes.extend(known.into_keys().cloned().map(Change::Delete));
+        changes.extend(held.into_keys().cloned().map(Change::Delete));
         Batch { revision: listing.revision, changes }
     }
 
-    /// The same snapshot, with the terms of the leases that these entries hang on, in seconds. What was put
-    /// again since is left as it is.
+    /// Returns the snapshot with the lease TTLs of these entries. An entry that was put again since is not changed.
     #[must_use]
-    pub(super) fn with_ttls(mut self, ttls: &[((Key, Revision), NonZeroU32)]) -> Self {
+    pub(super) fn with_ttls(&self, ttls: &[LearntTtl]) -> Self {
+        let mut next = self.clone();
         for ((key, revision), ttl) in ttls {
-            let Some(name) = self.name(key) else { continue };
-            let Some(stored) = self.entry(key).filter(|stored| stored.revision == *revision) else { continue };
-            let known = StoredEntry { lease_ttl_s: Some(*ttl), ..StoredEntry::clone(stored) };
-            self.root.put(name.labels(), &Value::Entry(Arc::new(known)));
+            let Some(name) = next.name(key) else { continue };
+            let Some(stored) = next.entry(key).filter(|stored| stored.revision == *revision) else { continue };
+            let with_ttl = StoredEntry { lease_ttl_s: Some(*ttl), ..StoredEntry::clone(stored) };
+            next.root.put(name.labels(), &Value::Entry(Arc::new(with_ttl)));
         }
-        self
+        next
     }
 
     fn put(&mut self, item: &Item, ttls: &KnownTtls) {
@@ -195,83 +189,91 @@ impl Snapshot {
             return self.delete(&item.key);
         }
         let read = self.keyspace.read(item);
-        if self.keyspace.is_foreign(&item.key) {
-            // Its value says where it stands, and may say otherwise than before.
+        if self.keyspace.part(&item.key) == Part::Mirror {
+            // The name follows from the value and may differ from the one before.
             self.delete(&item.key);
         }
-        let bad = self.quarantine.remove(&item.key).map(|bad| bad.revision);
+        let quarantined = self.quarantine.remove(&item.key).map(|bad| bad.revision);
         let before = match read {
-            Ok((name, mut stored)) => {
-                let node = self.keyspace.service_node(&name);
-                stored.lease_ttl_s = stored.lease.and_then(|lease| ttls.get(&lease).copied());
-                stored.service = stored.service.map(|service| {
-                    let other = self.non_default(&service, &node);
-                    self.services.add(&service, other)
-                });
-                if stored.foreign {
-                    self.foreign.insert(item.key.clone(), name.clone());
-                }
-                self.persistent += usize::from(stored.is_persistent());
-                let before = self.root.put(name.labels(), &Value::Entry(Arc::new(stored)));
-                self.withdraw(&node, before.as_ref());
-                before
-            }
-            Err((name, reason)) => {
-                let bad = Arc::new(Quarantined { key: item.key.clone(), reason, revision: item.revision });
-                self.quarantine.insert(item.key.clone(), Arc::clone(&bad));
-                name.and_then(|name| {
-                    let before = self.root.put(name.labels(), &Value::Bad(bad));
-                    self.withdraw(&self.keyspace.service_node(&name), before.as_ref());
-                    before
-                })
-            }
+            Ok((name, stored)) => self.put_entry(&name, stored, ttls),
+            Err((name, reason)) => self.put_in_quarantine(name, reason, item),
         };
-        self.update_digest(&item.key, before.map(|before| before.revision()).or(bad), Some(item.revision));
+        self.update_digest(&item.key, before.or(quarantined), Some(item.revision));
+    }
+
+    /// Puts an entry. Returns the revision of the value that it replaces in the tree.
+    fn put_entry(&mut self, name: &Name, mut stored: StoredEntry, ttls: &KnownTtls) -> Option<Revision> {
+        let node = self.keyspace.service_node(name);
+        stored.lease_ttl_s = stored.lease.and_then(|lease| ttls.get(&lease).copied());
+        stored.service = stored.service.map(|service| {
+            let other = self.non_default(&service, &node);
+            self.services.add(&service, other)
+        });
+        if stored.in_mirror {
+            self.mirror_names.insert(stored.key.clone(), name.clone());
+        }
+        self.persistent += usize::from(stored.is_persistent());
+        self.put_value(name, &node, &Value::Entry(Arc::new(stored)))
+    }
+
+    /// Puts a value that is no entry. Returns the revision of the value that it replaces in the tree.
+    fn put_in_quarantine(&mut self, name: Option<Name>, reason: String, item: &Item) -> Option<Revision> {
+        let bad = Arc::new(Quarantined { key: item.key.clone(), reason, revision: item.revision });
+        self.quarantine.insert(item.key.clone(), Arc::clone(&bad));
+        let name = name?;
+        self.put_value(&name, &self.keyspace.service_node(&name), &Value::Bad(bad))
+    }
+
+    fn put_value(&mut self, name: &Name, service_node: &Name, value: &Value) -> Option<Revision> {
+        let before = self.root.put(name.labels(), value)?;
+        self.uncount(service_node, &before);
+        Some(before.revision())
     }
 
     fn delete(&mut self, key: &Key) {
-        let bad = self.quarantine.remove(key).map(|bad| bad.revision);
+        let quarantined = self.quarantine.remove(key).map(|bad| bad.revision);
         let before = self.name(key).and_then(|name| {
             let before = self.root.remove(name.labels(), key);
-            self.withdraw(&self.keyspace.service_node(&name), before.as_ref());
-            self.foreign.remove(key);
-            before
+            self.mirror_names.remove(key);
+            let before = before?;
+            self.uncount(&self.keyspace.service_node(&name), &before);
+            Some(before.revision())
         });
-        self.update_digest(key, before.map(|before| before.revision()).or(bad), None);
+        self.update_digest(key, before.or(quarantined), None);
     }
 
-    /// What was put at one revision is gone, and put at another.
-    fn update_digest(&mut self, key: &Key, was: Option<Revision>, is: Option<Revision>) {
-        let digest = if self.keyspace.is_foreign(key) { &mut self.foreign_digest } else { &mut self.own_digest };
-        if let Some(put) = was {
+    /// Replaces the item of a key in the digest; `before` and `after` are the revisions that put it.
+    fn update_digest(&mut self, key: &Key, before: Option<Revision>, after: Option<Revision>) {
+        let digest = &mut self.state[self.keyspace.part(key)].digest;
+        if let Some(put) = before {
             digest.remove(key, put);
         }
-        if let Some(put) = is {
+        if let Some(put) = after {
             digest.add(key, put);
         }
     }
 
-    /// A home, if it is not where the service's name says.
-    fn non_default<'h>(&self, service: &str, node: &'h Name) -> Option<&'h Name> {
+    /// Returns a node, unless it is the default node of the service.
+    fn non_default<'n>(&self, service: &str, node: &'n Name) -> Option<&'n Name> {
         Some(node).filter(|node| !self.keyspace.is_default_node(node, service))
     }
 
-    /// What stood somewhere does not any more.
-    fn withdraw(&mut self, node: &Name, before: Option<&Value>) {
-        let Some(Value::Entry(before)) = before else { return };
+    /// Removes a value that left the tree from the counters and from the index of services.
+    fn uncount(&mut self, service_node: &Name, before: &Value) {
+        let Value::Entry(before) = before else { return };
         self.persistent -= usize::from(before.is_persistent());
         if let Some(service) = &before.service {
-            let other = self.non_default(service, node);
+            let other = self.non_default(service, service_node);
             self.services.remove(service, other);
         }
     }
 }
 
-/// The revision of everything at a node and below it.
-fn revisions<'s>(node: &'s Node, known: &mut BTreeMap<&'s Key, Revision>) {
-    known.extend(node.values().iter().map(|value| (value.key(), value.revision())));
+/// Collects the revision of every value at a node and below it.
+fn collect_revisions<'s>(node: &'s Node, revisions: &mut BTreeMap<&'s Key, Revision>) {
+    revisions.extend(node.values().iter().map(|value| (value.key(), value.revision())));
     for (_, child) in node.children() {
-        revisions(child, known);
+        collect_revisions(child, revisions);
     }
 }
 
@@ -309,12 +311,15 @@ mod tests {
         assert_eq!((count(&one, "a.local"), count(&two, "a.local"), count(&three, "a.local")), (1, 2, 1));
         assert_eq!((one.root().entries(), two.root().entries(), three.root().entries()), (1, 3, 2));
         let four = three.apply(&batch(4, vec![Change::Delete(Key::from("/skydns/local/a/2"))]));
-        assert!(four.node(&"a.local".parse().unwrap()).is_none(), "a name that nothing is left below does not exist");
+        assert!(
+            four.node(&"a.local".parse().unwrap()).is_none(),
+            "a name without values at it and below it does not exist"
+        );
         assert!(
             Arc::ptr_eq(three.root.at(&[]).unwrap().child(b"local").unwrap().child(b"b").unwrap(), {
                 four.root.child(b"local").unwrap().child(b"b").unwrap()
             }),
-            "what did not change is shared"
+            "unchanged nodes are shared"
         );
     }
 
@@ -322,8 +327,8 @@ mod tests {
     fn a_bad_value_is_quarantined_alone_until_replaced() {
         let good = Change::Put(item("/skydns/local/t/good", r#"{"host":"10.0.0.1"}"#, 1));
         let bad = Change::Put(item("/skydns/local/t/bad", "not JSON", 1));
-        let nowhere = Change::Put(item("/skydns/local//x", r#"{"host":"10.0.0.1"}"#, 1));
-        let one = empty().apply(&batch(1, vec![good, bad, nowhere]));
+        let unnamed = Change::Put(item("/skydns/local//x", r#"{"host":"10.0.0.1"}"#, 1));
+        let one = empty().apply(&batch(1, vec![good, bad, unnamed]));
         let tree = one.node(&"t.local".parse().unwrap()).unwrap();
         assert_eq!((tree.entries(), tree.quarantined()), (1, 1));
         let reasons: Vec<_> = one.quarantine().map(|q| format!("{} {}", q.key, q.reason)).collect();
@@ -344,7 +349,7 @@ mod tests {
         assert_eq!(two.node(&"a.local".parse().unwrap()).unwrap().own().count(), 2);
     }
 
-    /// Random changes against a plain map: after any of them the tree holds what the map holds, and the
+    /// Compares random changes with a plain map: after each of them the tree holds the contents of the map, and the
     /// difference to a listing of the map is empty.
     fn model(ops: Vec<(u8, u8, u8)>) {
         let mut map: BTreeMap<Key, Item> = BTreeMap::new();
@@ -368,14 +373,14 @@ mod tests {
             };
             snapshot = snapshot.apply(&batch(revision, vec![change]));
             let listing = Listing { revision: Revision(revision), items: map.values().cloned().collect() };
-            assert_eq!(snapshot.difference(Part::Own, &listing).changes, []);
+            assert_eq!(snapshot.difference(Part::Primary, &listing).changes, []);
             let good = map.values().filter(|i| i.value.len() > 1 && !i.key.as_bytes().ends_with(b"//")).count();
             assert_eq!(snapshot.root().entries(), good);
             assert_eq!(snapshot.quarantine().count(), map.len() - good);
             if kind % 7 == 0 {
-                lagging = lagging.apply(&lagging.difference(Part::Own, &listing));
-                assert_eq!(lagging.difference(Part::Own, &listing).changes, []);
-                assert_eq!(lagging.position(), snapshot.position(), "whatever the way");
+                lagging = lagging.apply(&lagging.difference(Part::Primary, &listing));
+                assert_eq!(lagging.difference(Part::Primary, &listing).changes, []);
+                assert_eq!(lagging.position(), snapshot.position(), "whatever the intermediate states");
             }
         }
     }

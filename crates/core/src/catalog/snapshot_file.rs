@@ -1,12 +1,12 @@
-//! The last that was known, in a file: what DNS answers after a restart while the store is away.
+//! The last snapshot in a file, from which DNS answers after a restart while the store is unavailable.
 //!
 //! ```text
-//! skyhound catalog 1 <revision> <what it is a copy of>\n
+//! skyhound catalog 1 <revision> <source>\n
 //! (key length, key, value length, value, lease)*   lengths 4 bytes, the lease 8, all big-endian
 //! ```
-//! Owns: the file, whole or not at all. Does not own: when it is true; [`super::follow`] takes it up when the
-//! store cannot be read, and the store's own word replaces all of it. Only for stores elsewhere: the embedded one is
-//! a file already.
+//! Owns: the file, which is replaced as a whole or not at all. Does not own: the decision to load it; [`super::follow`]
+//! loads it if the store cannot be read, and the first listing replaces all of it. Only for remote stores: the embedded
+//! one is a file already.
 
 use super::{Catalog, Health, Keyspace, Node, Snapshot};
 use bytes::Bytes;
@@ -19,34 +19,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How often a copy is written, if anything changed.
+/// The interval of writes, if anything changed.
 pub const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// The oldest copy that is taken up. RFC 8767 section 5 has one to three days for data past its time.
+/// The maximum age of a file that is loaded. RFC 8767 section 5 suggests one to three days for stale data.
 pub const AGE_MAX: Duration = Duration::from_secs(3 * 86_400);
-/// The longest key or value that is believed: anything longer is a damaged file.
+/// The limit for the length of a key or value; a longer one means a damaged file.
 const PART_MAX: usize = 1 << 20;
 
-/// Where a copy is kept, and of what.
+/// The path of the file, and the store that it belongs to.
 #[derive(Debug, Clone)]
 pub struct SnapshotFile {
     path: PathBuf,
-    /// The store and the prefix, as text: a copy of anything else is not taken up.
+    /// The store and the prefix, as text: a snapshot of another source is rejected.
     source: String,
     keyspace: Arc<Keyspace>,
 }
 
 impl SnapshotFile {
-    /// A copy in this file. `source` says what it is a copy of.
+    /// A snapshot file at this path. `source` describes the store and the prefix.
     pub fn new(path: PathBuf, source: &str, keyspace: impl Into<Arc<Keyspace>>) -> Self {
         Self { path, source: source.replace('\n', " "), keyspace: keyspace.into() }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a copy, beside the old one and then in its place.
+    /// Writes a snapshot to a temporary file and renames it over the old one.
     pub fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
@@ -54,7 +54,7 @@ impl SnapshotFile {
         let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
         let written = self.write_to(&temporary, snapshot).and_then(|()| fs::rename(&temporary, &self.path));
         if written.is_err() {
-            // What is left of a failed attempt helps nobody; the error to tell is the first one.
+            // The temporary file is useless; the first error is the one to report.
             let _ = fs::remove_file(&temporary);
         }
         written
@@ -67,23 +67,28 @@ impl SnapshotFile {
         file.into_inner()?.sync_all()
     }
 
-    /// The copy, and how old it is.
+    /// Reads the snapshot, and the age of the file.
     pub fn read(&self) -> io::Result<(Snapshot, Duration)> {
-        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
         let file = File::open(&self.path)?;
-        // A clock that went back makes a copy as good as new.
+        // After the clock went back the file counts as new.
         let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
         if age > AGE_MAX {
-            return Err(wrong("it is too old"));
+            return Err(invalid(&format!(
+                "the snapshot is {} s old; the limit is {} s",
+                age.as_secs(),
+                AGE_MAX.as_secs()
+            )));
         }
         let mut file = BufReader::new(file);
         let mut head = String::new();
         file.by_ref().take(PART_MAX as u64).read_line(&mut head)?;
-        let rest = head.strip_prefix(HEADER).ok_or_else(|| wrong("it is no copy of a catalog"))?;
-        let (revision, source) = rest.trim_end().split_once(' ').ok_or_else(|| wrong("its first line is damaged"))?;
-        let revision = revision.parse().map_err(|_| wrong("its first line is damaged"))?;
+        let rest = head.strip_prefix(HEADER).ok_or_else(|| invalid("the file is not a snapshot of a catalog"))?;
+        let damaged = || invalid("the first line is damaged");
+        let (revision, source) = rest.trim_end().split_once(' ').ok_or_else(damaged)?;
+        let revision = revision.parse().map_err(|_| damaged())?;
         if source != self.source {
-            return Err(wrong(&format!("it is a copy of {source}")));
+            return Err(invalid(&format!("the snapshot is of {source}, not of {}", self.source)));
         }
         let mut changes = Vec::new();
         while let Some(item) = read_item(&mut file)? {
@@ -106,7 +111,7 @@ fn write_node(file: &mut impl Write, node: &Node) -> io::Result<()> {
     node.children().try_for_each(|(_, child)| write_node(file, child))
 }
 
-/// The next item. Its revision is 0, before all others: whatever the store says of the key is newer.
+/// Reads the next item. Its revision is 0, below all others: any item that the store returns for the key is newer.
 fn read_item(file: &mut impl BufRead) -> io::Result<Option<Item>> {
     if file.fill_buf()?.is_empty() {
         return Ok(None);
@@ -123,14 +128,14 @@ fn read_part(file: &mut impl Read) -> io::Result<Vec<u8>> {
     file.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if length > PART_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged: a length is over the limit"));
     }
     let mut part = vec![0; length];
     file.read_exact(&mut part)?;
     Ok(part)
 }
 
-/// Writes copies for ever, while the store is followed and something changes.
+/// Writes the file periodically, for ever, while the catalog is current and changes.
 pub async fn save_periodically(file: SnapshotFile, catalog: Arc<Catalog>) {
     let mut last = None;
     loop {
@@ -143,27 +148,29 @@ pub async fn save_periodically(file: SnapshotFile, catalog: Arc<Catalog>) {
     }
 }
 
-/// Writes one copy, off the executor.
+/// Writes the file once, off the executor.
 pub async fn save(file: &SnapshotFile, snapshot: Arc<Snapshot>) {
-    let (to, path) = (file.clone(), file.path().display());
-    match tokio::task::spawn_blocking(move || to.write(&snapshot)).await {
+    let (file, path) = (file.clone(), file.path().display());
+    match tokio::task::spawn_blocking(move || file.write(&snapshot)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, %path, "the copy of what is known could not be written"),
-        Err(_) => warn!(%path, "the copy of what is known was not written: the daemon is ending"),
+        Ok(Err(error)) => {
+            warn!(%error, %path, "cannot write the snapshot file; a restart without the store has an older one or none")
+        }
+        Err(_) => warn!(%path, "the snapshot file was not written: the daemon is stopping"),
     }
 }
 
-/// Takes up the copy of a catalog that was never read.
+/// Loads the file into a catalog that was never read.
 pub(super) async fn restore(file: &SnapshotFile, catalog: &Catalog) {
-    let (from, path) = (file.clone(), file.path().display());
-    match tokio::task::spawn_blocking(move || from.read()).await {
+    let (file, path) = (file.clone(), file.path().display());
+    match tokio::task::spawn_blocking(move || file.read()).await {
         Ok(Ok((snapshot, age))) => {
             let (entries, age_s) = (snapshot.root().entries(), age.as_secs());
-            warn!(entries, age_s, %path, "the store cannot be read; answering from what was known before the start");
+            warn!(entries, age_s, %path, "cannot read the store; serving the snapshot file");
             catalog.restore(snapshot, age);
         }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => info!(%path, "there is no copy from before"),
-        Ok(Err(error)) => warn!(%error, %path, "the copy from before is not taken up"),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => info!(%path, "no snapshot file to serve"),
+        Ok(Err(error)) => warn!(%error, %path, "rejected the snapshot file; nothing to serve until the store responds"),
         Err(_) => {}
     }
 }
@@ -186,25 +193,25 @@ mod tests {
         Snapshot::empty(Keyspace::from(Layout::new("/skydns"))).apply(&Batch { revision: Revision(9), changes })
     }
 
-    fn file(dir: &Path, of: &str) -> SnapshotFile {
-        SnapshotFile::new(dir.join("below/copy"), of, Keyspace::from(Layout::new("/skydns")))
+    fn file(dir: &Path, source: &str) -> SnapshotFile {
+        SnapshotFile::new(dir.join("below/copy"), source, Keyspace::from(Layout::new("/skydns")))
     }
 
     #[test]
     fn snapshot_files_round_trip() {
         let dir = tempfile::tempdir().unwrap();
-        let copy = file(dir.path(), "etcd at a");
-        copy.write(&snapshot()).unwrap();
-        let (read, age) = copy.read().unwrap();
+        let saved = file(dir.path(), "etcd at a");
+        saved.write(&snapshot()).unwrap();
+        let (read, age) = saved.read().unwrap();
         assert!(age < Duration::from_secs(60));
         assert_eq!((read.revision(), read.root().entries(), read.quarantine().count()), (Revision(9), 2, 0));
         let (was, is) = (snapshot(), read);
         for key in ["/skydns/local/a", "/skydns/local/a/b"] {
             let (was, is) = (was.entry(&Key::from(key)).unwrap(), is.entry(&Key::from(key)).unwrap());
             assert_eq!((&was.entry, was.lease), (&is.entry, is.lease));
-            assert_eq!(is.revision, Revision(0), "the store's word is newer, whatever it is");
+            assert_eq!(is.revision, Revision(0), "any item of the store is newer");
         }
-        assert_eq!(fs::read_dir(dir.path().join("below")).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read_dir(dir.path().join("below")).unwrap().count(), 1, "no temporary file remains");
     }
 
     #[test]
@@ -212,13 +219,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         file(dir.path(), "etcd at a").write(&snapshot()).unwrap();
         let other = file(dir.path(), "etcd at b");
-        assert_eq!(other.read().unwrap_err().to_string(), "it is a copy of etcd at a");
+        assert_eq!(other.read().unwrap_err().to_string(), "the snapshot is of etcd at a, not of etcd at b");
         let whole = fs::read(other.path()).unwrap();
-        let copy = file(dir.path(), "etcd at a");
+        let saved = file(dir.path(), "etcd at a");
         for length in 0..whole.len() {
-            fs::write(copy.path(), &whole[..length]).unwrap();
-            // Cut between two entries it is a smaller copy; anywhere else it is an error. Never a panic.
-            if let Ok((read, _)) = copy.read() {
+            fs::write(saved.path(), &whole[..length]).unwrap();
+            // Truncated between two entries it is a smaller snapshot; anywhere else it is an error. Never a panic.
+            if let Ok((read, _)) = saved.read() {
                 assert!(read.root().entries() < 2);
             }
         }

@@ -1,15 +1,15 @@
-//! What stands at one name: nearly always one entry or none, rarely several.
+//! The values at one name: nearly always one entry or none, rarely several.
 //!
-//! Owns: that the common case costs no memory of its own, and the order of keys. Does not own: which of them
-//! readers are shown ([`super::node`]).
+//! Owns: a representation in which the common case needs no allocation, and the order of keys. Does not own: the choice
+//! of the entries that readers see ([`super::node`]).
 
-use super::node::StoredEntry;
 use super::quarantine::Quarantined;
+use super::stored_entry::StoredEntry;
 use skyhound_model::Key;
 use skyhound_store::Revision;
 use std::sync::Arc;
 
-/// An entry, or a value that is none.
+/// An entry, or a value that cannot be read as one.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Entry(Arc<StoredEntry>),
@@ -38,7 +38,7 @@ pub(super) enum Values {
     #[default]
     None,
     One(Value),
-    /// Several keys spell one name (`/a/B`, `/a/b`, `/a/b/`). Boxed, so that the others are two words.
+    /// Several keys spell one name (`/a/B`, `/a/b`, `/a/b/`). Boxed, so that the other cases take two words.
     #[allow(clippy::box_collection, reason = "a million nodes have the size of the largest case")]
     Several(Box<Vec<Value>>),
 }
@@ -52,7 +52,7 @@ impl Values {
         }
     }
 
-    /// Puts a value under its key; returns what stood there.
+    /// Puts a value under its key. Returns the earlier value.
     pub(super) fn put(&mut self, value: Value) -> Option<Value> {
         let before = self.remove(value.key());
         *self = match std::mem::take(self) {
@@ -66,7 +66,7 @@ impl Values {
         before
     }
 
-    /// Removes what stands under a key, and returns it.
+    /// Removes the value of a key, and returns it.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Value> {
         let at = self.as_slice().iter().position(|value| value.key() == key)?;
         match std::mem::take(self) {

@@ -1,14 +1,14 @@
 use super::*;
 use crate::catalog::follow::{COMPARE_EVERY, Follow};
-use crate::catalog::{Keyspace, history::WINDOW};
+use crate::catalog::{ChangeKind, Keyspace, Revisions, history::WINDOW};
 use skyhound_model::removal::Tombstone;
-use skyhound_model::{Layout, Naming, RemovalReason};
+use skyhound_model::{Key, Layout, Naming, RemovalReason};
 use skyhound_store::embedded::Embedded;
 use skyhound_store::{LeaseId, Op, Revision, Store, Write};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A catalog that follows a store in memory, and its listeners.
+/// A catalog that follows a store in memory, and its subscribers.
 struct Fixture {
     store: Arc<Embedded>,
     catalog: Arc<Catalog>,
@@ -53,10 +53,10 @@ impl Fixture {
         self.commit(vec![Op::Delete { key: Self::key(service, id) }]).await;
     }
 
-    /// The catalog's position when both parts are where the store is. Each comes by a feed of its own.
+    /// The catalog's position once both parts have reached the store's revision, each by a feed of its own.
     async fn position(&self) -> Position {
         let revision = self.store.status().await.unwrap().revision;
-        let here = Position { own: revision, foreign: revision, digest: 0 };
+        let here = Position { revisions: Revisions { primary: revision, mirror: revision }, digest: 0 };
         let arrived = async {
             while !self.catalog.snapshot().position().covers(here) {
                 tokio::task::yield_now().await;
@@ -70,11 +70,11 @@ impl Fixture {
 async fn event(subscription: &mut EventSubscription) -> Arc<Event> {
     match timeout(Duration::from_secs(10), subscription.next()).await.expect("an event") {
         Notification::Event(event) => event,
-        Notification::Lagged => panic!("behind"),
+        Notification::Lagged => panic!("lagged"),
     }
 }
 
-/// Service, kind, and the ports of the set.
+/// The service, the kind, and the ports of the set.
 async fn received(subscription: &mut EventSubscription) -> (String, ChangeKind, Vec<u16>) {
     let event = event(subscription).await;
     let ports = event.set.iter().flat_map(|set| set.iter().map(|stored| stored.entry.port)).collect();
@@ -89,10 +89,10 @@ async fn each_change_comes_once_in_order_with_the_set_after_it() {
     let fixture = fixture().await;
     fixture.put("web", "1", 1).await;
     let (mut subscription, now) = fixture.events.subscribe(Selection::Services(vec!["WEB".into(), "web".into()]), true);
-    assert_eq!(now.instances("web").count(), 1, "what was there is in the snapshot");
+    assert_eq!(now.instances("web").count(), 1, "the instances before the subscription are in the snapshot");
     fixture.put("web", "2", 2).await;
     fixture.put("other", "1", 9).await;
-    // The same once more says nothing new.
+    // The same value again is no change.
     fixture.put("web", "2", 2).await;
     fixture.put("web", "1", 7).await;
     fixture.delete("web", "1").await;
@@ -113,10 +113,10 @@ async fn deregistered_and_expired_are_distinguished() {
         fixture.put_on("web", id, 1, Some(lease)).await;
         assert_eq!(received(&mut subscription).await.1, ChangeKind::Put);
     }
-    // By hand, with its lease still there.
+    // Deleted by hand while its lease is alive.
     fixture.delete("web", "a").await;
     assert_eq!(received(&mut subscription).await.1, DEREGISTERED);
-    // By a node, which says why.
+    // Deleted by a node, with a tombstone.
     let mut tombstone = Tombstone::default();
     tombstone.add(&Fixture::key("web", "b"), RemovalReason::Expired);
     tombstone.add(&Fixture::key("web", "c"), RemovalReason::Deregistered);
@@ -131,10 +131,10 @@ async fn deregistered_and_expired_are_distinguished() {
     let mut both = [received(&mut subscription).await.1, received(&mut subscription).await.1];
     both.sort_unstable();
     assert_eq!(both, [DEREGISTERED, EXPIRED]);
-    // With its lease.
+    // Deleted with its lease.
     fixture.store.revoke(lease).await.unwrap();
     assert_eq!(received(&mut subscription).await.1, EXPIRED);
-    assert_eq!(fixture.catalog.snapshot().services().count(), 0, "the marker is no entry");
+    assert_eq!(fixture.catalog.snapshot().services().count(), 0, "the tombstone is no entry");
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn a_resumed_subscription_receives_what_it_missed() {
         ports.push(event(&mut subscription).await.change.instance.entry.port);
     }
     assert_eq!(ports, [3, 1, 5]);
-    let ahead = Position { own: Revision(1_000_000), ..at };
+    let ahead = Position { revisions: Revisions { primary: Revision(1_000_000), ..at.revisions }, ..at };
     assert!(fixture.events.resume(Selection::All, ahead).is_none(), "of another history");
     let other = Position { digest: at.digest + 1, ..at };
     assert!(fixture.events.resume(Selection::All, other).is_none(), "of another history at the same revision");
@@ -174,10 +174,10 @@ async fn a_slow_consumer_lags_alone() {
     for port in 1..=u16::try_from(WINDOW).unwrap() {
         fixture.put("web", "1", port).await;
     }
-    assert!(fixture.events.resume(Selection::All, before.position()).is_none(), "that long ago is forgotten");
+    assert!(fixture.events.resume(Selection::All, before.position()).is_none(), "the position is before the window");
 }
 
-/// What the next event says, and whether a reader who has it is at its position.
+/// The kind and the port of the next event, and true if a reader of it has reached its position.
 async fn received_at(subscription: &mut EventSubscription) -> (ChangeKind, u16, bool) {
     let event = event(subscription).await;
     (event.change.kind, event.change.instance.entry.port, !subscription.has_more_at(event.change.at))
@@ -191,7 +191,7 @@ async fn a_batch_is_delivered_whole_before_its_position() {
         let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#).into();
         Op::Put { key: Fixture::key(service, id), value, lease: None }
     };
-    // The last change of the batch is not for this listener.
+    // The last change of the batch is not for this subscriber.
     fixture.commit(vec![put("web", "1", 1), put("web", "2", 2), put("zoo", "1", 3)]).await;
     fixture.put("web", "3", 4).await;
     let received = [
@@ -216,7 +216,7 @@ async fn a_position_before_the_first_listing_is_not_resumed() {
     tokio::spawn(follow.run(Arc::clone(&other)));
     timeout(Duration::from_secs(10), other.ready()).await.unwrap();
     let events = Events::start(Arc::clone(&other));
-    assert!(events.resume(Selection::All, early).is_none(), "nobody could say that web 1 is gone");
+    assert!(events.resume(Selection::All, early).is_none(), "no daemon could deliver the removal of web 1");
     assert!(events.resume(Selection::All, now).is_some());
 }
 

@@ -1,8 +1,10 @@
 //! Topics on a store in memory.
 
 use super::*;
-use skyhound_store::Item;
+use bytes::Bytes;
+use skyhound_model::Key;
 use skyhound_store::embedded::Embedded;
+use skyhound_store::{Item, Op, Write};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TTL: Duration = Duration::from_secs(30);
@@ -29,7 +31,7 @@ async fn received(subscription: &mut Subscription) -> (String, String) {
             let topic = message.topic.as_deref().unwrap_or("*").to_owned();
             (topic, String::from_utf8(message.body.to_vec()).unwrap())
         }
-        Received::Lagged => panic!("behind"),
+        Received::Lagged => panic!("lagged"),
     }
 }
 
@@ -101,7 +103,7 @@ async fn an_oversized_message_is_refused() {
 async fn a_compacted_feed_continues_from_now() {
     let (_, topics) = topics();
     let mut all = subscribe(&topics, &["a"]).await;
-    // As after a restore: the store is before what was told.
+    // As after a restore: the store is before the delivered revision.
     topics.position.send_replace(Some(Revision(1_000_000)));
     let mut feed = topics.open().await.unwrap();
     assert_eq!(*topics.position.borrow(), Some(Revision(0)));
@@ -110,7 +112,7 @@ async fn a_compacted_feed_continues_from_now() {
     assert_eq!(received(&mut all).await.1, "1");
 }
 
-/// Two nodes on one store, which both follow.
+/// Two nodes that both follow one store.
 async fn two_nodes() -> (Arc<Embedded>, [Arc<Topics>; 2]) {
     let (store, one) = topics();
     let other = Topics::new(Arc::clone(&store) as Arc<dyn Store>, "event", TTL, None);
@@ -120,7 +122,7 @@ async fn two_nodes() -> (Arc<Embedded>, [Arc<Topics>; 2]) {
     (store, [one, other])
 }
 
-/// What comes to a subscription until it hears this.
+/// The messages that a subscription receives up to this one.
 async fn received_until(subscription: &mut Subscription, last: &str) -> Vec<String> {
     let mut all = Vec::new();
     while all.last().is_none_or(|received| received != last) {
@@ -140,35 +142,37 @@ async fn one_member_of_a_queue_receives_each_message_in_order() {
     }
     assert_eq!(received_until(&mut all, "99").await.len(), 100);
     assert_eq!(received_until(&mut alone, "99").await.len(), 100);
-    // Nothing is on its way any more: the other node told the last one, and so does this one when it told `alone`.
-    let taken = |from: &mut Subscription| {
+    // No message is in flight: the other node has delivered the last one, and so has this one, because `alone` has it.
+    let drain = |from: &mut Subscription| {
         let received = std::iter::from_fn(|| from.inbox.pop());
         let text = |received| match received {
             Received::Message(message) => String::from_utf8(message.body.to_vec()).unwrap(),
-            Received::Lagged => panic!("behind"),
+            Received::Lagged => panic!("lagged"),
         };
         received.map(text).collect::<Vec<_>>()
     };
-    let (of_a, of_b) = (taken(&mut a), taken(&mut b));
+    let (of_a, of_b) = (drain(&mut a), drain(&mut b));
     assert!(of_a.is_sorted() && of_b.is_sorted() && of_a.len().min(of_b.len()) > 20, "{of_a:?} {of_b:?}");
     let mut both = [of_a, of_b].concat();
     both.sort();
     assert_eq!(both, (0..100).map(|at| format!("{at:02}")).collect::<Vec<_>>());
-    // Who is left gets the rest, once the other node knows.
+    // The remaining member receives all messages, once the other node knows that the first one left.
     drop(a);
-    other.wait_until(|hub, _| (1..100).all(|at| hub.members.is_ours("a/q", Revision(at)))).await.unwrap();
+    other.wait_until(|hub, _| (1..100).all(|at| hub.members.delivers_here("a/q", Revision(at)))).await.unwrap();
     for at in 0..20 {
         publish(&one, &["a"], &at.to_string()).await;
         assert_eq!(received(&mut b).await.1, at.to_string());
     }
-    // Before a stop, and then there is no way back.
+    // Before a shutdown, after which no member can join.
     let leaving = tokio::spawn({
         let other = Arc::clone(&other);
         async move { other.leave_queues().await }
     });
     timeout(TIMEOUT, leaving).await.unwrap().unwrap();
     assert!(other.join("a", "q").await.unwrap_err().to_string().contains("stopping"));
-    one.wait_until(|hub, _| !hub.members.is_ours("a/q", Revision(1)) && hub.members.own().len() == 1).await.unwrap();
+    one.wait_until(|hub, _| !hub.members.delivers_here("a/q", Revision(1)) && hub.members.stored_here().len() == 1)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -178,7 +182,7 @@ async fn waiting_messages_are_received_before_a_node_leaves() {
     publish(&topics, &["a"], "1").await;
     topics.wait_until(|hub, _| !hub.queues_are_empty()).await.unwrap();
     let mut leaving = Box::pin(topics.leave_queues());
-    assert!(timeout(Duration::from_millis(100), &mut leaving).await.is_err(), "one waits");
+    assert!(timeout(Duration::from_millis(100), &mut leaving).await.is_err(), "a message waits");
     assert_eq!(received(&mut member).await.1, "1");
     timeout(TIMEOUT, leaving).await.unwrap();
 }
@@ -204,7 +208,7 @@ async fn a_lost_membership_is_written_again() {
         };
         timeout(TIMEOUT, written).await.unwrap()
     };
-    // By hand, and with its lease.
+    // Deleted by hand, then with its lease.
     let ops = vec![Op::Delete { key: first.key.clone() }];
     store.commit(vec![Write { guards: vec![], ops }]).await.unwrap();
     let second = again(&first).await;
@@ -212,13 +216,13 @@ async fn a_lost_membership_is_written_again() {
     let third = again(&second).await;
     assert_ne!(third.lease, second.lease);
     topics
-        .wait_until(|hub, delivered| hub.members.own().len() == 1 && delivered >= Some(third.revision))
+        .wait_until(|hub, delivered| hub.members.stored_here().len() == 1 && delivered >= Some(third.revision))
         .await
         .unwrap();
     publish(&topics, &["a"], "1").await;
     assert_eq!(received(&mut member).await.1, "1");
     drop(member);
-    topics.wait_until(|hub, _| hub.members.own().is_empty()).await.unwrap();
+    topics.wait_until(|hub, _| hub.members.stored_here().is_empty()).await.unwrap();
     assert_eq!(listing().await, []);
 }
 
@@ -228,13 +232,17 @@ async fn a_relisted_node_knows_the_members_and_delivers_nothing_twice() {
     let mut member = topics.join("a", "q").await.unwrap();
     publish(&topics, &["a"], "1").await;
     assert_eq!(received(&mut member).await.1, "1");
-    // As after a restore, or when the history is gone.
+    // As after a restore, or after a compaction.
     topics.position.send_replace(Some(Revision(1_000_000)));
     topics.lock().members.clear();
     let mut feed = topics.open().await.unwrap();
-    assert_eq!(topics.lock().members.own().len(), 1);
+    assert_eq!(topics.lock().members.stored_here().len(), 1);
     publish(&topics, &["a"], "2").await;
-    assert_eq!(timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(), 1, "the first is not told again");
+    assert_eq!(
+        timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(),
+        1,
+        "the first is not delivered again"
+    );
     assert_eq!(received(&mut member).await.1, "2");
 }
 
@@ -261,7 +269,7 @@ fn the_number_of_queues_is_limited() {
         assert!(hub.join("t", &at.to_string()).is_some());
     }
     assert!(hub.join("t", "more").is_none() && hub.join("u", "0").is_none());
-    assert!(hub.join("t", "0").is_some(), "one more of a queue that is there");
+    assert!(hub.join("t", "0").is_some(), "another member of an existing queue");
 }
 
 #[tokio::test]
@@ -270,18 +278,18 @@ async fn the_last_message_of_a_topic_expires() {
     let mut all = subscribe(&topics, &["a"]).await;
     let leases = async || {
         let items = store.list(b"event/").await.unwrap().items;
-        items.into_iter().map(|item| item.lease.expect("it hangs on one")).collect::<Vec<_>>()
+        items.into_iter().map(|item| item.lease.expect("a message has a lease")).collect::<Vec<_>>()
     };
     publish(&topics, &["a", "b"], "1").await;
     publish(&topics, &["a"], "2").await;
     let first = leases().await;
-    assert!(first.len() == 2 && first[0] == first[1], "one for many: {first:?}");
+    assert!(first.len() == 2 && first[0] == first[1], "one lease for many messages: {first:?}");
     assert_eq!(store.lease_ttl(first[0]).await.unwrap(), Some(RETENTION));
-    // It runs out, or the store is another one.
+    // The lease expires, or the store was replaced.
     store.revoke(first[0]).await.unwrap();
     publish(&topics, &["a"], "3").await;
     assert_ne!(leases().await, first[..1]);
     for text in ["1", "2", "3"] {
-        assert_eq!(received(&mut all).await, message("a", text), "what goes says nothing");
+        assert_eq!(received(&mut all).await, message("a", text), "a removal is no message");
     }
 }

@@ -110,7 +110,7 @@ fn accept_registration(app: &App, query_string: &str, peer: IpAddr) -> Result<(V
             _ => invalid,
         })
         .map_err(invalid)?;
-    instance.mirror = mirror_of(app.catalog.snapshot().foreign_prefix(), &service, &instance.entry);
+    instance.mirror = mirror_of(app.catalog.snapshot().mirror_prefix(), &service, &instance.entry);
     Ok((services, instance))
 }
 

@@ -237,7 +237,15 @@ mod tests {
 
     fn stored(instance: Instance) -> StoredEntry {
         let (key, entry) = (instance.key, skyhound_model::Entry::parse(&instance.entry.encode()).unwrap());
-        StoredEntry { key, entry, revision: Revision(1), lease: None, lease_ttl_s: None, service: None, foreign: false }
+        StoredEntry {
+            key,
+            entry,
+            revision: Revision(1),
+            lease: None,
+            lease_ttl_s: None,
+            service: None,
+            in_mirror: false,
+        }
     }
 
     fn instances(service: &Value) -> Vec<Instance> {

@@ -86,7 +86,7 @@ impl<'a> InstanceView<'a> {
 /// The DNS name of an instance. The key that a peer of hound-dog's wrote does not contain it; the instance read from
 /// its value has the name that it would have if that peer had registered here.
 fn name(stored: &StoredEntry, naming: &Naming) -> Name {
-    let by_key = (!stored.foreign).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
+    let by_key = (!stored.in_mirror).then(|| naming.layout.name(stored.key.as_bytes()).ok()).flatten();
     by_key.or_else(|| by_details(stored.entry.details.as_ref()?, naming)).unwrap_or_default()
 }
 

@@ -70,7 +70,7 @@ fn position(text: &str) -> Result<Position, InvalidParameter> {
 async fn wait_for_position(app: &App, at: Position) {
     let mut changed = app.catalog.changed();
     let caught_up = async {
-        app.catalog.reached(at.own).await;
+        app.catalog.reached(at.revisions.primary).await;
         while !app.catalog.snapshot().position().covers(at) && changed.changed().await.is_ok() {}
     };
     let _ = timeout(CATCH_UP_TIMEOUT, caught_up).await;

@@ -1,13 +1,13 @@
-//! This node's members of queues, as the store has them: one key for each queue, on a lease of this node.
+//! This node's memberships of queue groups in the store: one key for each group, attached to a lease of this node.
 //!
 //! ```text
-//! ROOT/%queues/TOPIC/QUEUE/NODE = how many
+//! ROOT/%queues/TOPIC/QUEUE/NODE = number of members
 //! ```
-//! One task compares who is here with what the feed says of us, and writes the difference, so that whatever takes a
-//! key away (a lease that ran out, a restore, somebody's hand) is one case. A membership counts once the feed has told
-//! it, on this node as on all others.
+//! One task compares the members here with the memberships that the feed delivered, and writes the difference. Every
+//! removal of a key (an expired lease, a restore, an operator) is therefore one case. A membership counts once the feed
+//! has delivered it, on this node as on all others.
 //!
-//! Owns: those keys, their lease, and leaving before a stop. Does not own: what follows from a membership
+//! Owns: those keys, their lease, and leaving before a shutdown. Does not own: the effect of a membership
 //! ([`super::members`]).
 
 use super::{DEADLINE, RETRY, Topics};
@@ -15,29 +15,29 @@ use skyhound_base::Backoff;
 use skyhound_model::Key;
 use skyhound_store::{COMMIT_MAX, LeaseId, Op, RENEWALS_PER_TTL, Revision, StoreError, Write};
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-/// Where memberships are, below the root.
+/// The path of memberships below the root.
 pub(super) const MEMBERS: &str = "/%queues/";
 
-/// Keeps the memberships in the store as they are here, as long as anybody has the topics.
+/// Maintains the memberships in the store until the topics are dropped.
 pub(super) async fn maintain(topics: Weak<Topics>, changed: Arc<Notify>, ttl: Duration) {
     let every = ttl / RENEWALS_PER_TTL;
     let [min, max] = RETRY;
     let (mut due, mut backoff) = (Instant::now() + every, Backoff::new(min, max.min(every)));
     while let Some(strong) = topics.upgrade() {
         let synced = strong.sync(&mut due, every).await;
-        let before =
-            std::mem::replace(&mut strong.lock().membership_error, synced.as_ref().err().map(ToString::to_string));
+        let error = synced.as_ref().err().map(ToString::to_string);
+        let before = std::mem::replace(&mut strong.lock().membership_error, error);
         drop(strong);
         match synced {
             Ok(()) => {
                 if before.is_some() {
-                    info!("members of queues are written again");
+                    info!("storing memberships of queue groups again");
                 }
                 backoff.reset();
                 tokio::select! {
@@ -47,9 +47,9 @@ pub(super) async fn maintain(topics: Weak<Topics>, changed: Arc<Notify>, ttl: Du
             }
             Err(error) => {
                 if before.is_none() {
-                    warn!(%error, "members of queues cannot be written for now");
+                    warn!(%error, "cannot store memberships of queue groups; new members receive nothing until then");
                 } else {
-                    debug!(%error, "members of queues still cannot be written");
+                    debug!(%error, "still cannot store memberships of queue groups");
                 }
                 tokio::time::sleep(backoff.next_delay()).await;
             }
@@ -58,16 +58,17 @@ pub(super) async fn maintain(topics: Weak<Topics>, changed: Arc<Notify>, ttl: Du
 }
 
 impl Topics {
-    /// Has this node's members leave all queues, and waits until what was theirs is on its way to them. Nobody can
-    /// become one any more. Bound it: the store may be away, and a member may not read.
+    /// Removes this node's memberships of all queue groups, and waits until the members have taken the messages that were
+    /// chosen for them. No member can join afterwards. Callers need a timeout: the store may be unavailable, and a member
+    /// may not read.
     pub async fn leave_queues(&self) {
         self.lock().leaving = true;
         self.changed.notify_one();
-        // The sender lives as long as `self`.
-        let _ = self.position.subscribe().wait_for(|_| self.lock().members.own().is_empty()).await;
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = self.position.subscribe().wait_for(|_| self.lock().members.stored_here().is_empty()).await;
         loop {
             let mut dequeued = pin!(self.dequeued.notified());
-            // From here on none is missed.
+            // No notification after this line is missed.
             dequeued.as_mut().enable();
             if self.lock().queues_are_empty() {
                 break;
@@ -78,11 +79,11 @@ impl Topics {
         if let Some(lease) = lease
             && let Err(error) = self.store.revoke(lease).await
         {
-            debug!(%lease, %error, "the lease of members is left to run out");
+            debug!(%lease, %error, "cannot revoke the lease of memberships; it expires");
         }
     }
 
-    /// Keeps the lease when that is due, and writes until nothing differs.
+    /// Renews the lease if that is due, and writes until nothing differs.
     async fn sync(&self, due: &mut Instant, every: Duration) -> Result<(), StoreError> {
         if Instant::now() >= *due {
             self.renew_lease().await?;
@@ -94,7 +95,8 @@ impl Topics {
                 break;
             }
             let written = self.write(&differences).await?;
-            // Only then can be seen what else differs. If the feed is away for so long, it is written once more.
+            // Further differences are visible only after the feed has delivered this write. If the feed is interrupted
+            // for longer, the write is repeated.
             let _ = timeout(every, self.position.subscribe().wait_for(|delivered| *delivered >= Some(written))).await;
         }
         Ok(())
@@ -105,9 +107,9 @@ impl Topics {
         if let Some(lease) = lease
             && self.store.renew(&[lease]).await? != [true]
         {
-            // The feed tells what went with it.
-            warn!(%lease, "the lease of members of queues ran out; they are written again");
-            self.lease().take_if(|now| *now == lease);
+            // The feed delivers the removals.
+            warn!(%lease, "the lease of memberships of queue groups expired; writing them again");
+            self.lease().take_if(|current| *current == lease);
         }
         Ok(())
     }
@@ -119,17 +121,17 @@ impl Topics {
             *self.lease() = lease;
         }
         let mut written = Revision(0);
-        for part in differences.chunks(COMMIT_MAX) {
-            let writes = part.iter().map(|(queue, count)| self.membership(queue, *count, lease)).collect();
+        for chunk in differences.chunks(COMMIT_MAX) {
+            let writes = chunk.iter().map(|(queue, count)| self.membership(queue, *count, lease)).collect();
             written = match timeout(DEADLINE, self.store.commit(writes)).await {
                 Ok(Ok(commit)) => commit.revision,
                 Ok(Err(error)) => {
                     if matches!(error, StoreError::LeaseNotFound) {
-                        self.lease().take_if(|now| Some(*now) == lease);
+                        self.lease().take_if(|current| Some(*current) == lease);
                     }
                     return Err(error);
                 }
-                Err(_) => return Err(StoreError::Unreachable(format!("not within {DEADLINE:?}"))),
+                Err(_) => return Err(StoreError::Unreachable(format!("no response within {DEADLINE:?}"))),
             };
         }
         Ok(written)
@@ -144,7 +146,7 @@ impl Topics {
         Write { guards: Vec::new(), ops: vec![op] }
     }
 
-    fn lease(&self) -> std::sync::MutexGuard<'_, Option<LeaseId>> {
+    fn lease(&self) -> MutexGuard<'_, Option<LeaseId>> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
