@@ -1,9 +1,11 @@
-//! State of a skyhound node: who is registered, what is known, and who is told.
+//! The state of a skyhound node: synchronous data structures with a thin asynchronous shell.
 //!
-//! - [`registry`]: claims, and the leases that carry them
-//! - [`catalog`]: the immutable snapshot that everything reads
+//! - [`registry`]: claims on entries, the leases of those entries, and the group commits that write them
+//! - [`catalog`]: the immutable snapshot of the store that every reader uses
 //! - [`events`]: changes of the catalog, delivered to subscribers
-//! - [`topics`]: messages, published and delivered past the catalog
+//! - [`topics`]: pub/sub messages, which bypass the catalog
+//!
+//! The registry imports the catalog; the catalog imports none of the others, and [`topics`] does not import the catalog.
 
 pub mod catalog;
 pub mod events;
