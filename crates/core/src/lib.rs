@@ -5,7 +5,8 @@
 //! - [`events`]: changes of the catalog, delivered to subscribers
 //! - [`topics`]: pub/sub messages, which bypass the catalog
 //!
-//! The registry imports the catalog; the catalog imports none of the others, and [`topics`] does not import the catalog.
+//! The registry and the events import the catalog; the catalog imports none of the others, and [`topics`] imports no
+//! catalog.
 
 pub mod catalog;
 pub mod events;

@@ -6,8 +6,8 @@ use skyhound_model::removal::RemovalReason;
 use skyhound_model::{Entry, Instance};
 use std::sync::Arc;
 
-/// A claim. Dropping it ends it in the background, so that a task that fails or is cancelled leaves no entry, and counts
-/// as [`RemovalReason::Deregistered`]; [`Claim::release`] ends it with a given reason and waits.
+/// A claim. Dropping it ends it in the background, so that a task that fails or is cancelled leaves no entry, and
+/// counts as [`RemovalReason::Deregistered`]; [`Claim::release`] ends it with a given reason and waits.
 #[derive(Debug)]
 pub struct Claim {
     pub(super) registry: Arc<Registry>,
@@ -46,8 +46,8 @@ impl Claim {
         self.registry.wait_visible(completion).await
     }
 
-    /// Ends the claim and leaves the entry to its lease: for a planned stop, after which the client reconnects elsewhere
-    /// without a gap.
+    /// Ends the claim and leaves the entry to its lease: for a planned stop, after which the client reconnects
+    /// elsewhere without a gap.
     pub fn leave_to_lease(mut self) {
         self.finished = true;
         self.registry.lock().leave_to_lease(&self.instance.key, self.id);

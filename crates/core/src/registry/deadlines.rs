@@ -1,7 +1,7 @@
 //! The deadlines of claims with heartbeats.
 //!
-//! Synchronous; time is an argument. Owns: which ids this node holds, and when each one expires. Does not own: the claims
-//! on entries (`state`), nor the task that watches the clock ([`super::heartbeats`]).
+//! Synchronous; time is an argument. Owns: which ids this node holds, and when each one expires. Does not own: the
+//! claims on entries (`state`), nor the task that watches the clock ([`super::heartbeats`]).
 
 use super::ClaimId;
 use skyhound_model::Key;

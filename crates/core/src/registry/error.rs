@@ -19,9 +19,7 @@ pub enum RegisterError {
     Full,
     /// The store holds [`RegistrySettings::max_persistent`](super::RegistrySettings::max_persistent) persistent
     /// registrations. Some have to be removed first.
-    #[error(
-        "there are {0} persistent registrations, which is the limit (--persistent-max); remove some, or set a ttl for this one"
-    )]
+    #[error("there are {0} persistent registrations, which is the limit (--persistent-max); remove some, or set a ttl")]
     TooManyPersistent(u32),
     /// This daemon is stopping. Another daemon, or this one after its restart, can accept the registration.
     #[error("this daemon is stopping")]

@@ -6,8 +6,8 @@
 //! further changes gather, so that a burst is written in few large commits, and two commits never race for one key.
 //!
 //! # Failures
-//! A commit is applied whole or not at all, so one write that the store can never apply (a *poisoned* write) would block
-//! all others of its group for ever. A queue decides which errors can have such a cause
+//! A commit is applied whole or not at all, so one write that the store can never apply (a *poisoned* write) would
+//! block all others of its group for ever. A queue decides which errors can have such a cause
 //! ([`CommitQueue::may_concern_one_unit`]); the rest is common to both:
 //!
 //! | error | group | units of this commit | next groups |
@@ -164,13 +164,11 @@ impl<S: CommitTarget> Committer<'_, S> {
             }
             Err(error) => {
                 self.stats.commit_errors.fetch_add(1, Relaxed);
-                let mut units: Vec<_> = units.into_iter().map(|(unit, _)| unit).collect();
-                match units.pop() {
-                    Some(unit) if units.is_empty() && Q::may_concern_one_unit(&error) => queue.reject(unit, &error),
-                    last => {
-                        units.extend(last);
-                        queue.retry(units, &error);
-                    }
+                let units: Vec<_> = units.into_iter().map(|(unit, _)| unit).collect();
+                match <[Q::Unit; 1]>::try_from(units) {
+                    Ok([unit]) if Q::may_concern_one_unit(&error) => queue.reject(unit, &error),
+                    Ok(units) => queue.retry(units.into(), &error),
+                    Err(units) => queue.retry(units, &error),
                 }
                 Err(error)
             }

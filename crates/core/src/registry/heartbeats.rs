@@ -5,8 +5,8 @@
 //! ([`super::ids`]), nor the order of deadlines (`deadlines`).
 //!
 //! Any node accepts any id. A node that does not hold it reads its record and takes the claim over: it puts entry and
-//! record on its own leases in one transaction. The feed delivers that to the node that held the claim, which forgets it
-//! without a write.
+//! record on its own leases in one transaction. The feed delivers that to the node that held the claim, which forgets
+//! it without a write.
 
 pub use super::deadlines::HEARTBEATS_MAX;
 
@@ -87,9 +87,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Renews the deadline of an id. `Ok(false)`: no node holds this id, and none will. After an error the client should
-    /// repeat the heartbeat; if the store did not respond in time, this node may hold the claim already and write it
-    /// later.
+    /// Renews the deadline of an id. `Ok(false)`: no node holds this id, and none will. After an error the client
+    /// should repeat the heartbeat; if the store did not respond in time, this node may hold the claim already and
+    /// write it later.
     pub async fn heartbeat(self: &Arc<Self>, id: &str) -> Result<bool, RegisterError> {
         if !ids::is_id(id) {
             return Ok(false);

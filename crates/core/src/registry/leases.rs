@@ -1,7 +1,7 @@
 //! The leases of a node and the places on them.
 //!
-//! Owns: which lease an entry is attached to, and how many entries are attached to each. Does not own: granting, renewing
-//! and revoking them in the store ([`super::session`]).
+//! Owns: which lease an entry is attached to, and how many entries are attached to each. Does not own: granting,
+//! renewing and revoking them in the store ([`super::session`]).
 
 use skyhound_store::LeaseId;
 use std::collections::BTreeMap;
@@ -47,8 +47,8 @@ impl Leases {
         self.entries.insert(lease, 0);
     }
 
-    /// Reserves capacity for one entry, on the fullest lease that has some, so that other leases become empty and can be
-    /// revoked.
+    /// Reserves capacity for one entry, on the fullest lease that has some, so that other leases become empty and can
+    /// be revoked.
     pub(super) fn reserve(&mut self) -> Option<LeaseId> {
         let (lease, used) =
             self.entries.iter_mut().filter(|(_, used)| **used < ENTRIES_PER_LEASE).max_by_key(|(_, used)| **used)?;

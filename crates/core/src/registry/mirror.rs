@@ -1,9 +1,9 @@
 //! The mirror key of an entry: a second key for programs that read another layout ([`MirrorKey`]).
 //!
-//! Synchronous, without store and clock, like the slot that owns it. Entry and mirror are written in one transaction, each
-//! as a write of its own, so that a mirror key that another writer holds is never mistaken for a superseded entry. A
-//! mirror is attached to its entry's lease and shares its capacity there. Only that lease shows who wrote it, because no
-//! feed delivers changes of its key.
+//! Synchronous, without store and clock, like the slot that owns it. Entry and mirror are written in one transaction,
+//! each as a write of its own, so that a mirror key that another writer holds is never mistaken for a superseded entry.
+//! A mirror is attached to its entry's lease and shares its capacity there. Only that lease shows who wrote it, because
+//! no feed delivers changes of its key.
 //!
 //! A [`MirrorKey`] names two keys. Two instances at one address want the same first key; the instance that comes second
 //! uses its second key, which names the port. The put depends on the state of the first key:

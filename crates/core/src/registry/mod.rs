@@ -1,8 +1,8 @@
 //! The registry: claims on entries, and the leases and commits that keep those entries in the store.
 //!
-//! A [`Claim`] is one client's active interest in an entry. An entry lives while at least one claim on it lives. When the
-//! last claim ends, the registry removes the entry, and removes only a value that it wrote. Several workers may claim one
-//! host and port; the last one that set a value describes the entry.
+//! A [`Claim`] is one client's active interest in an entry. An entry lives while at least one claim on it lives. When
+//! the last claim ends, the registry removes the entry, and removes only a value that it wrote. Several workers may
+//! claim one host and port; the last one that set a value describes the entry.
 //!
 //! # Data flow
 //! ```text
@@ -13,20 +13,22 @@
 //! ```
 //!
 //! - `claim`: the handle of a client; [`heartbeats`] and [`ids`]: claims that are held by an id instead
-//! - `state`: all mutable state behind one lock, with its invariants; `slot`, `mirror`, `records`: one entry, its mirror
-//!   key and its id records as state machines; `leases`, `deadlines`, `queue`: the parts of the state without entries
-//! - `writer`: reads, leases and writes of slots; `persistent`: registrations without a claim; `group_commit`: the loop of
-//!   both, with retries and the isolation of rejected writes
+//! - `state`: all mutable state behind one lock, with its invariants; `slot`, `mirror`, `records`: one entry, its
+//!   mirror key and its id records as state machines; `leases`, `deadlines`, `queue`: the parts of the state without
+//!   entries
+//! - `writer`: reads, leases and writes of slots; `persistent`: registrations without a claim; `group_commit`: the loop
+//!   of both, with retries and the isolation of rejected writes
 //! - `session`: the leases in the store
 //!
-//! Does not own: the content of an instance ([`skyhound_model::instance`]), nor the liveness of a client (its frontend).
+//! Does not own: the content of an instance ([`skyhound_model::instance`]), nor the liveness of a client (its
+//! frontend).
 //!
-//! The write path never asks the catalog what to write. It uses the catalog three times: to wait until this node's answers
-//! contain its own commit, to learn that an entry vanished under an active claim, and to find the lease of a persistent
-//! registration.
+//! The write path never asks the catalog what to write. It uses the catalog three times: to wait until this node's
+//! answers contain its own commit, to learn that an entry vanished under an active claim, and to find the lease of a
+//! persistent registration.
 //!
-//! Two daemons on one etcd that hold claims on one key do not know each other's claims: when the last claim of the daemon
-//! that wrote last ends, it removes the key; the feed delivers that to the other one, which puts the key again.
+//! Two daemons on one etcd that hold claims on one key do not know each other's claims: when the last claim of the
+//! daemon that wrote last ends, it removes the key; the feed delivers that to the other one, which puts the key again.
 
 mod claim;
 mod claim_id;
@@ -178,8 +180,8 @@ impl Registry {
     }
 
     /// Rejects further registrations, writes pending changes within `deadline`, and ends the renewal of leases. Entries
-    /// that were left to their lease ([`Claim::leave_to_lease`]) or are held by heartbeats stay until their lease expires,
-    /// and so do the records of their ids.
+    /// that were left to their lease ([`Claim::leave_to_lease`]) or are held by heartbeats stay until their lease
+    /// expires, and so do the records of their ids.
     pub async fn stop(&self, deadline: Duration) {
         self.lock().stop();
         if tokio::time::timeout(deadline, self.drained.notified()).await.is_err() {

@@ -3,12 +3,12 @@
 //!
 //! They have neither a claim nor a slot: the client that put one is gone when the call returns, and any node renews or
 //! removes it. So this node remembers only the writes that are under way, and puts nothing again when such an entry
-//! vanishes. Their keys are disjoint from those of claims: a frontend that puts persistent registrations gives them ids of
-//! its own, so that a claim on the same host and port never removes one.
+//! vanishes. Their keys are disjoint from those of claims: a frontend that puts persistent registrations gives them ids
+//! of its own, so that a claim on the same host and port never removes one.
 //!
 //! Owns: their writes (in group commits of their own, beside the [`writer`](super::writer)'s: no key is in both), and
-//! their leases. A registration with a TTL has a lease of its own, because it is renewed alone: one lease renewal and, to
-//! be sure that the entry is still attached to that lease, one transaction that changes nothing.
+//! their leases. A registration with a TTL has a lease of its own, because it is renewed alone: one lease renewal and,
+//! to be sure that the entry is still attached to that lease, one transaction that changes nothing.
 
 use super::group_commit::{CommitQueue, GROUP_MAX, Part};
 use super::{RegisterError, Registry};
@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The default of `--persistent-max`: the limit of persistent registrations without a TTL, over all daemons on one
-/// store. Nothing but a request removes them; this number is a small part of what an etcd holds with its default quota of
-/// 2 GiB.
+/// store. Nothing but a request removes them; this number is a small part of what an etcd holds with its default quota
+/// of 2 GiB.
 pub const MAX_PERSISTENT: u32 = 100_000;
 
 /// The outcome of a write, and the revision of its commit.
@@ -132,17 +132,17 @@ impl CommitQueue for PersistentWrites {
 }
 
 impl Registry {
-    /// Puts a persistent registration. It stays until [`Registry::remove_persistent`], or with a TTL for that time after
-    /// the last call with the same instance. When it returns, the entry is committed and visible in this node's answers.
-    /// After an error it may have been written all the same; the call can be repeated.
+    /// Puts a persistent registration. It stays until [`Registry::remove_persistent`], or with a TTL for that time
+    /// after the last call with the same instance. When it returns, the entry is committed and visible in this node's
+    /// answers. After an error it may have been written all the same; the call can be repeated.
     pub async fn put_persistent(
         self: &Arc<Self>,
         instance: Instance,
         ttl: Option<Duration>,
     ) -> Result<(), RegisterError> {
         // The catalog shows whether this call is a repetition, and on which lease the entry is; the store then decides
-        // whether that is still current. The catalog also has the number of persistent registrations: those under way at
-        // this moment may exceed the limit.
+        // whether that is still current. The catalog also has the number of persistent registrations: those under way
+        // at this moment may exceed the limit.
         let snapshot = self.catalog.snapshot();
         let stored = snapshot.entry(&instance.key).cloned();
         let is_new = ttl.is_none() && !stored.as_ref().is_some_and(|stored| stored.is_persistent());
@@ -167,8 +167,8 @@ impl Registry {
         self.within_deadline(put).await
     }
 
-    /// Removes a persistent registration as deregistered. No error if there is none. When it returns, this node's answers
-    /// do not contain it any more.
+    /// Removes a persistent registration as deregistered. No error if there is none. When it returns, this node's
+    /// answers do not contain it any more.
     pub async fn remove_persistent(self: &Arc<Self>, key: &Key) -> Result<(), RegisterError> {
         let remove = async {
             let stored = self.catalog.snapshot().entry(key).cloned();
@@ -232,7 +232,8 @@ impl Registry {
             .unwrap_or_else(|_| Err(RegisterError::Unavailable(format!("no response within {deadline:?}"))))
     }
 
-    /// Writes together with other pending writes. Dropping the future cancels the write, unless its commit is under way.
+    /// Writes together with other pending writes. Dropping the future cancels the write, unless its commit is under
+    /// way.
     async fn write(self: &Arc<Self>, key: &Key, write: Write) -> WriteResult {
         let (reply, result) = oneshot::channel();
         if self.persistent.push(PendingWrite { key: key.clone(), write, reply }) {

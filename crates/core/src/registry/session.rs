@@ -1,7 +1,7 @@
 //! The session of this node: the leases by which it keeps its entries alive.
 //!
-//! An active registration costs the store nothing: up to [`ENTRIES_PER_LEASE`] entries are attached to one lease, and one
-//! call per [`RENEWALS_PER_TTL`]th of the TTL renews all leases. Owns: granting, renewing and revoking leases, and
+//! An active registration costs the store nothing: up to [`ENTRIES_PER_LEASE`] entries are attached to one lease, and
+//! one call per [`RENEWALS_PER_TTL`]th of the TTL renews all leases. Owns: granting, renewing and revoking leases, and
 //! noticing that one is gone. Does not own: which entry is attached to which lease (`leases`), nor putting the entries
 //! again ([`super::writer`]).
 //!

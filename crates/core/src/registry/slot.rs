@@ -1,12 +1,12 @@
 //! One entry of this node as a state machine: the value that its clients want, and the observed state of the store.
 //!
-//! Synchronous, without store and clock. The [`writer`](super::writer) asks every changed slot for its [`Step`], executes
-//! it and reports the outcome. A step is derived from the state and not from the call that caused it, so a retry, a burst
-//! and a release that coincides with a new registration are one case.
+//! Synchronous, without store and clock. The [`writer`](super::writer) asks every changed slot for its [`Step`],
+//! executes it and reports the outcome. A step is derived from the state and not from the call that caused it, so a
+//! retry, a burst and a release that coincides with a new registration are one case.
 //!
 //! # Steps
-//! A slot is *dirty* from a client's registration or update until the next write. The value of a dirty slot replaces any
-//! stored value; without a client's wish a write only restores, and must not replace anything newer.
+//! A slot is *dirty* from a client's registration or update until the next write. The value of a dirty slot replaces
+//! any stored value; without a client's wish a write only restores, and must not replace anything newer.
 //!
 //! | claims | observed | not dirty | dirty |
 //! |---|---|---|---|
@@ -25,22 +25,27 @@
 //! refused reads that key.
 //!
 //! # Transitions of the observed state
-//! An empty cell is no transition. `r` is the revision of the present state, `e` that of the event.
+//! Outcomes of writes and results of reads determine the state alone:
+//!
+//! | event | state |
+//! |---|---|
+//! | put done at `e` | present at `e`; the last event of the feed, if it is newer |
+//! | put or confirmation refused by its guard | superseded |
+//! | delete done at `e` | absent; present, if the feed delivered a newer put of this node |
+//! | outcome unknown, or history of the store lost | unknown |
+//! | read: no such key | lost |
+//! | read: on the slot's lease | present |
+//! | read: on a former lease of this node | present with another value, so that it moves to a new lease |
+//! | read: on any other lease, or on none | superseded |
+//!
+//! The others depend on it. `r` is the revision of the state, `e` that of the event; an empty cell is no transition:
 //!
 //! | event | absent | present | lost | superseded | unknown |
 //! |---|---|---|---|---|---|
-//! | put done (unless the feed delivered something newer) | present | present | present | present | present |
-//! | put or confirmation refused | superseded | superseded | superseded | superseded | superseded |
-//! | delete done (unless the feed delivered a newer own put) | absent | absent | absent | absent | absent |
-//! | delete refused, and still the same step | | absent | | | absent |
-//! | outcome unknown, history lost | unknown | unknown | unknown | unknown | unknown |
-//! | read: no such key | lost | lost | lost | lost | lost |
-//! | read: on the slot's lease | present | present | present | present | present |
-//! | read: on a former lease of this node (another value, so that it moves) | present | present | present | present | present |
-//! | read: otherwise | superseded | superseded | superseded | superseded | superseded |
-//! | lease lost | | lost at `r` | | | lost at 0 |
+//! | delete refused, same step still | | absent | | | absent |
+//! | lease lost | | lost | | | lost |
 //! | feed: deleted at `e` | | lost, if `e > r` | | lost, if `e > r` | |
-//! | feed: put on a lease of this node at `e` | present, if no claims | present, if `e > r` | present, if `e > r` | present, if `e > r` | present |
+//! | feed: put by this node at `e` | present, if no claims | present, if `e > r` | as left | as left | present |
 //! | feed: put by another writer at `e` | | superseded, if `e > r` | | | |
 //!
 //! A state that becomes superseded makes id records and the mirror key uncertain: the other node may own them now.
@@ -520,9 +525,9 @@ impl Slot {
         }
     }
 
-    /// The feed delivered a put on a lease of this node. Mostly it is a put whose response this slot has, or is about to
-    /// receive. But it may come from a commit that was abandoned because etcd hung: a request that is cancelled here may
-    /// have been received there, and take effect after later writes. Returns whether there is something to do.
+    /// The feed delivered a put on a lease of this node. Mostly it is a put whose response this slot has, or is about
+    /// to receive. But it may come from a commit that was abandoned because etcd hung: a request that is cancelled here
+    /// may have been received there, and take effect after later writes. Returns whether there is something to do.
     pub(super) fn on_put_on_own_lease(&mut self, revision: Revision, lease: LeaseId, value: Bytes) -> bool {
         // On a lease other than this slot's the entry cannot stay, whatever its value.
         let value = if self.lease == Some(lease) { value } else { Bytes::new() };

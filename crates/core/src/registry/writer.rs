@@ -1,7 +1,7 @@
 //! The writer of slots: turns changed slots into group commits and applies the outcomes.
 //!
-//! Owns: the reads and the leases that the next slots need before they can be written, and the order of the two. Does not
-//! own: what a slot wants (`slot`), which slots fit into a commit (`state::plan`), nor retries (`group_commit`).
+//! Owns: the reads and the leases that the next slots need before they can be written, and the order of the two. Does
+//! not own: what a slot wants (`slot`), which slots fit into a commit (`state::plan`), nor retries (`group_commit`).
 
 use super::group_commit::CommitQueue;
 use super::leases::LeaseKind;

@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    fn begin_claim(&mut self) -> Result<ClaimId, RegisterError> {
+    pub(super) fn begin_claim(&mut self) -> Result<ClaimId, RegisterError> {
         if self.stopping {
             return Err(RegisterError::Stopping);
         }

@@ -51,8 +51,8 @@ impl State {
         }
     }
 
-    /// The store went back in its history (restored from a backup): written entries may be missing, at any revision, and
-    /// removed ones may be present. All slots are read or written again, and move to new leases.
+    /// The store went back in its history (restored from a backup): written entries may be missing, at any revision,
+    /// and removed ones may be present. All slots are read or written again, and move to new leases.
     fn history_lost(&mut self) {
         tracing::warn!(slots = self.slots.len(), "the store went back in its history; writing all entries again");
         for kind in LeaseKind::ALL {
@@ -101,8 +101,9 @@ impl State {
     }
 }
 
-/// Returns whether a batch shows that the store was restored from a backup. Either its revisions are delivered again, or
-/// they have passed the last known one meanwhile: then it delivers a put from a time up to which everything was known.
+/// Returns whether a batch shows that the store was restored from a backup. Either its revisions are delivered again,
+/// or they have passed the last known one meanwhile: then it delivers a put from a time up to which everything was
+/// known.
 fn is_of_another_history(batch: &Batch, before: Revision) -> bool {
     let is_repeated = |change: &Change| matches!(change, Change::Put(item) if item.revision <= before);
     batch.revision < before || batch.changes.iter().any(is_repeated)

@@ -4,14 +4,14 @@
 //! let it go. [`claims`] changes it for clients, [`feed`] for events and reads of the store, [`plan`] for the writer.
 //!
 //! # Invariants
-//! 1. A key is in the queue at most once. A slot whose step is neither idle nor read nor forget is in the queue or in
-//!    the commit under way; a slot that is put into the queue wakes the writer.
+//! 1. A key is in the queue at most once. A slot whose step is not idle is in the queue or in the commit under way,
+//!    unless another claim on it was left to its lease. Queueing a slot wakes the writer.
 //! 2. `claims` is the number of claims in all slots, those with heartbeats included.
-//! 3. Every id in `heartbeats` has its claim in the slot of its key. The reverse holds until the claim is taken over.
-//! 4. Every lease in a slot is in `entry_leases` and counted there once, and every lease of a record in `record_leases`;
-//!    a lease that is lost is removed from both sides in one call.
-//! 5. After [`State::stop`] no claim begins and none expires.
-//! 6. A waiter is in its slot, or in the commit under way; dropping it means that there was nothing to do.
+//! 3. Every id in `heartbeats` has its claim in the slot of its key; both end in one call.
+//! 4. The lease of a slot is in `entry_leases` and the lease of a record in `record_leases`, and each counts as one used
+//!    place there. A lost lease is removed from both sides in one call. Entries left to their lease stay counted.
+//! 5. After [`State::stop`] no claim begins, and no heartbeat expires.
+//! 6. A waiter is in its slot or in the commit under way. Dropping it means that there was nothing to do.
 
 mod claims;
 mod feed;

@@ -169,14 +169,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::ClaimId;
     use crate::registry::leases::LeaseKind;
     use bytes::Bytes;
     use skyhound_model::removal::RemovalReason;
     use skyhound_store::LeaseId;
     use std::sync::Arc;
 
-    const A: ClaimId = ClaimId(1);
     const VALUE: Bytes = Bytes::from_static(b"value");
 
     fn state() -> State {
@@ -195,42 +193,45 @@ mod tests {
     #[tokio::test]
     async fn a_rejected_slot_reports_the_error_and_stays_queued() {
         let (mut state, key) = (state(), Key::from("/k"));
-        let (_, completion) = state.set_value(&key, A, VALUE);
+        let claim = state.begin_claim().unwrap();
+        let (_, completion) = state.set_value(&key, claim, VALUE);
         let part = single_part(&mut state);
         state.reject(part.unit, &StoreError::Rejected("too large".into()));
         assert!(matches!(completion.wait().await, Err(RegisterError::Rejected(_))));
         let part = single_part(&mut state);
         assert_eq!(part.writes[0].0, SlotWrite::Put(VALUE), "its claim still wants the entry");
         state.reject(part.unit, &StoreError::Rejected("too large".into()));
-        drop(state.drop_claim(&key, A, RemovalReason::Deregistered));
+        drop(state.drop_claim(&key, claim, RemovalReason::Deregistered));
         assert!(state.plan(GROUP_MAX).is_empty());
-        assert_eq!((state.entries(), state.has_work()), (0, false));
+        assert_eq!((state.claims(), state.entries(), state.has_work()), (0, 0, false));
         assert_eq!(state.leases(LeaseKind::Entries).capacity_left(), 1000, "the capacity is released");
     }
 
     #[tokio::test]
     async fn a_slot_that_is_left_and_claimed_again_is_planned_once() {
         let (mut state, key) = (state(), Key::from("/k"));
-        drop(state.set_value(&key, A, VALUE));
-        state.leave_to_lease(&key, A);
-        drop(state.set_value(&key, ClaimId(2), VALUE));
+        let [first, second] = [(); 2].map(|()| state.begin_claim().unwrap());
+        drop(state.set_value(&key, first, VALUE));
+        state.leave_to_lease(&key, first);
+        drop(state.set_value(&key, second, VALUE));
         single_part(&mut state);
         assert!(!state.has_work());
     }
 
     #[tokio::test]
-    async fn an_unknown_outcome_is_read_before_the_next_write() {
+    async fn an_unknown_outcome_of_a_confirmation_becomes_a_put() {
         let (mut state, key) = (state(), Key::from("/k"));
-        let (_, mut completion) = (state.set_value(&key, A, VALUE), None);
+        let claim = state.begin_claim().unwrap();
+        drop(state.set_value(&key, claim, VALUE));
         let part = single_part(&mut state);
         state.complete(part.unit, vec![(SlotWrite::Put(VALUE), Outcome::Done)], Revision(5));
-        completion.replace(state.set_value(&key, A, VALUE).1);
+        let (_, completion) = state.set_value(&key, claim, VALUE);
         let part = single_part(&mut state);
         assert_eq!(part.writes[0].0, SlotWrite::Confirm(Revision(5)));
         state.retry(vec![part.unit], &StoreError::Unreachable("no response".into()));
         let part = single_part(&mut state);
         assert_eq!(part.writes[0].0, SlotWrite::Put(VALUE), "a client's value needs no read");
         state.complete(part.unit, vec![(SlotWrite::Put(VALUE), Outcome::Done)], Revision(6));
-        assert_eq!(completion.unwrap().wait().await, Ok(Revision(6)));
+        assert_eq!(completion.wait().await, Ok(Revision(6)));
     }
 }
