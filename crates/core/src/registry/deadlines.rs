@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// The limit of claims with heartbeats on one node. A million of them would still fit into memory, but an HTTP listener
 /// does not accept as many heartbeats per second.
-pub const HEARTBEATS_MAX: usize = 100_000;
+pub const MAX_HEARTBEAT_CLAIMS: usize = 100_000;
 
 /// Claims by id, ordered by deadline.
 ///

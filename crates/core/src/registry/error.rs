@@ -1,6 +1,6 @@
 //! The error of a registration, an update or a removal.
 
-use super::deadlines::HEARTBEATS_MAX;
+use super::deadlines::MAX_HEARTBEAT_CLAIMS;
 use skyhound_store::StoreError;
 
 /// The reason for which a registration, an update or a release failed.
@@ -13,9 +13,11 @@ pub enum RegisterError {
     /// The store cannot hold this entry.
     #[error("{0}")]
     Rejected(String),
-    /// This daemon holds [`HEARTBEATS_MAX`](super::heartbeats::HEARTBEATS_MAX) claims with heartbeats. Another daemon
+    /// This daemon holds [`MAX_HEARTBEAT_CLAIMS`](super::heartbeats::MAX_HEARTBEAT_CLAIMS) claims with heartbeats. Another daemon
     /// can accept the registration.
-    #[error("this daemon holds {HEARTBEATS_MAX} registrations with heartbeats, which is its limit; use another daemon")]
+    #[error(
+        "this daemon holds {MAX_HEARTBEAT_CLAIMS} registrations with heartbeats, which is its limit; use another daemon"
+    )]
     Full,
     /// The store holds [`RegistrySettings::max_persistent`](super::RegistrySettings::max_persistent) persistent
     /// registrations. Some have to be removed first.

@@ -8,7 +8,7 @@
 //! record on its own leases in one transaction. The feed delivers that to the node that held the claim, which forgets
 //! it without a write.
 
-pub use super::deadlines::HEARTBEATS_MAX;
+pub use super::deadlines::MAX_HEARTBEAT_CLAIMS;
 
 use super::ids::{self, IdRecord};
 use super::state::RecordState;

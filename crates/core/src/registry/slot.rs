@@ -38,15 +38,16 @@
 //! | read: on a former lease of this node | present with another value, so that it moves to a new lease |
 //! | read: on any other lease, or on none | superseded |
 //!
-//! The others depend on it. `r` is the revision of the state, `e` that of the event; an empty cell is no transition:
+//! The others depend on it. An event is newer if its revision is above that of the state; an empty cell is no
+//! transition:
 //!
 //! | event | absent | present | lost | superseded | unknown |
 //! |---|---|---|---|---|---|
 //! | delete refused, same step still | | absent | | | absent |
 //! | lease lost | | lost | | | lost |
-//! | feed: deleted at `e` | | lost, if `e > r` | | lost, if `e > r` | |
-//! | feed: put by this node at `e` | present, if no claims | present, if `e > r` | as left | as left | present |
-//! | feed: put by another writer at `e` | | superseded, if `e > r` | | | |
+//! | feed: deleted | | lost, if newer | | lost, if newer | |
+//! | feed: put by this node | present, if no claims | present, if newer | present, if newer | present, if newer | present |
+//! | feed: put by another writer | | superseded, if newer | | | |
 //!
 //! A state that becomes superseded makes id records and the mirror key uncertain: the other node may own them now.
 

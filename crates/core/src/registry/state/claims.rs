@@ -1,7 +1,7 @@
 //! Changes of clients: claims begin, change their value, and end.
 
 use super::State;
-use crate::registry::deadlines::HEARTBEATS_MAX;
+use crate::registry::deadlines::MAX_HEARTBEAT_CLAIMS;
 use crate::registry::ids::{self, IdRecord};
 use crate::registry::slot::Slot;
 use crate::registry::waiter::{Completion, Waiter};
@@ -116,7 +116,7 @@ impl State {
             return Err(RegisterError::Stopping);
         }
         let before = self.heartbeats.remove(id);
-        if self.heartbeats.len() >= HEARTBEATS_MAX {
+        if self.heartbeats.len() >= MAX_HEARTBEAT_CLAIMS {
             return Err(RegisterError::Full);
         }
         let claim = self.begin_claim()?;
