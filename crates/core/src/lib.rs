@@ -1,9 +1,12 @@
-//! The state of a skyhound node: registrations, the catalog of all entries, and delivery to subscribers.
+//! The state of a skyhound node: synchronous data structures with a thin asynchronous shell.
 //!
-//! - [`registry`]: claims, and the leases that keep their entries alive
-//! - [`catalog`]: the immutable snapshot that all readers use
+//! - [`registry`]: claims on entries, the leases of those entries, and the group commits that write them
+//! - [`catalog`]: the immutable snapshot of the store that every reader uses
 //! - [`events`]: changes of the catalog, delivered to subscribers
-//! - [`topics`]: messages, published and delivered without the catalog
+//! - [`topics`]: pub/sub messages, which bypass the catalog
+//!
+//! The registry and the events import the catalog; the catalog imports none of the others, and [`topics`] imports no
+//! catalog.
 
 pub mod catalog;
 pub mod events;

@@ -154,7 +154,7 @@ async fn so_many_stay_and_no_more() {
     for at in [&a, &b] {
         let answer = json(at, "POST", "/registry", &node("web", "three", 80)).await;
         assert_eq!(answer.status, 507, "{answer:?}");
-        assert!(answer.body.starts_with("2 entries stay until they are removed"), "{answer:?}");
+        assert!(answer.body.starts_with("there are 2 persistent registrations, which is the limit"), "{answer:?}");
         assert!(answer.body.contains("--max-persistent"), "{answer:?}");
         // What is there may be said again, and otherwise; what goes by itself is not counted.
         register(at, &node("web", "two", 80)).await;

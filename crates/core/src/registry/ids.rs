@@ -1,26 +1,27 @@
-//! Ids that any node accepts: what is kept of each in the store, and where.
+//! The stored records of ids that any node accepts.
 //!
-//! Owns: which text is an id, the record's place and its text. Does not own: how a dialect makes ids, nor which node
-//! holds the claim behind one ([`super::heartbeats`]).
+//! Owns: which texts are ids, the key of a record and its JSON. Does not own: how a frontend makes ids, nor which node
+//! holds the claim of one ([`super::heartbeats`]).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skyhound_model::{Key, Layout, MirrorKey};
 use std::time::Duration;
 
-/// The term of the leases that records hang on: so long an id outlives the daemon that knew it, or the whole cluster.
+/// The TTL of the leases of records: for that long an id outlives its daemon, or the whole cluster.
 pub const RECORD_TTL: Duration = Duration::from_secs(60 * 60);
 /// The longest id, in bytes. A UUID takes 36.
 pub const ID_MAX: usize = 128;
-/// Where the records stand.
+/// The prefix of the keys of records.
 const KEY_PREFIX: &str = "/skyhound/ids/";
 
-/// Whether a text can be an id: visible ASCII without a slash. Nothing else is ever looked for.
+/// Returns whether a text can be an id: visible ASCII without a slash. Other texts are never looked up in the store.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
 }
 
-/// The key of an id's record. It ends in a slash: reading it reads this id alone, and not all that begin so.
+/// The key of an id's record. It ends with a slash, so that a listing by this prefix returns this id alone, and not
+/// those that begin with it.
 pub(super) fn key(id: &str) -> Key {
     Key::from(format!("{KEY_PREFIX}{id}/"))
 }
@@ -30,7 +31,7 @@ pub(super) fn id(key: &Key) -> Option<&str> {
     std::str::from_utf8(key.as_bytes()).ok()?.strip_prefix(KEY_PREFIX)?.strip_suffix('/')
 }
 
-/// What is kept of an id: enough to register its instance again, at any node, in no dialect's spelling.
+/// The record of an id: the data to register its instance again at any node, in no frontend's representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct IdRecord {
     pub(super) key: Key,
@@ -39,7 +40,7 @@ pub(super) struct IdRecord {
     pub(super) ttl: Duration,
 }
 
-/// As it is stored.
+/// The stored form of a record.
 #[derive(Serialize, Deserialize)]
 struct RecordJson {
     key: String,
@@ -56,7 +57,7 @@ struct MirrorJson {
     value: String,
 }
 
-/// Keys and values that were registered are text.
+/// The text of a registered key or value; both are always UTF-8.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -72,11 +73,11 @@ impl IdRecord {
             }),
             ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
         };
-        // Plain texts and numbers always become JSON.
+        // Strings and numbers can always be serialized.
         serde_json::to_vec(&json).unwrap_or_default().into()
     }
 
-    /// Reads a record; `None` if it is not one, or names an entry that is not below the prefix.
+    /// Parses a record; `None` if it is malformed, or names an entry outside the layout's prefix.
     pub(super) fn parse(value: &[u8], layout: &Layout) -> Option<Self> {
         let json: RecordJson = serde_json::from_slice(value).ok()?;
         json.key.starts_with(layout.prefix()).then(|| Self {

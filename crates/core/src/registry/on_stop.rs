@@ -1,16 +1,16 @@
-//! The fate of entries at a planned stop.
+//! The treatment of entries at a planned stop.
 
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// What becomes of the entries of held connections at a planned stop.
+/// The treatment of the entries of open connections at a planned stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStop {
-    /// They stay for their lease, so that clients come back, here or elsewhere, without a gap in DNS.
+    /// Leaves them to their lease, so that clients reconnect, here or elsewhere, without a gap in DNS.
     #[default]
     Keep,
-    /// They are removed at once.
+    /// Removes them at once.
     Remove,
 }
 

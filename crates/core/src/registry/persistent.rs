@@ -1,22 +1,22 @@
-//! Entries that nobody holds: put by one call, there until another removes them, or until their own term is over.
+//! Persistent registrations: entries that one request puts and that stay until another removes them, or for their lease
+//! TTL.
 //!
-//! No claim and no slot: whoever put one is gone when the call returns, and comes to any node to renew or remove it.
-//! So nothing of them is remembered here but what waits to be written, and no node puts them again when they vanish.
-//! Their keys are theirs alone; a dialect that puts lasting entries gives them ids of its own, so that a claim on the
-//! same host and port never takes one away with it.
+//! They have neither a claim nor a slot: the client that put one is gone when the call returns, and any node renews or
+//! removes it. So this node remembers only the writes that are under way, and puts nothing again when such an entry
+//! vanishes. Their keys are disjoint from those of claims: a frontend that puts persistent registrations gives them ids
+//! of its own, so that a claim on the same host and port never removes one.
 //!
 //! Owns: their writes (in group commits of their own, beside the [`writer`](super::writer)'s: no key is in both), and
-//! their leases. One with a term has a lease of its own, because it is renewed by itself: that is one keep and, to be
-//! sure that the entry still hangs on it, one transaction that changes nothing.
+//! their leases. A registration with a TTL has a lease of its own, because it is renewed alone: one lease renewal and,
+//! to be sure that the entry is still attached to that lease, one transaction that changes nothing.
 
-use super::writer::{RETRY_MAX, RETRY_MIN, tombstone_write};
+use super::group_commit::{CommitQueue, GROUP_MAX, Part};
 use super::{RegisterError, Registry};
 use crate::catalog::StoredEntry;
 use bytes::Bytes;
-use skyhound_base::Backoff;
 use skyhound_model::removal::RemovalReason;
 use skyhound_model::{Instance, Key};
-use skyhound_store::{COMMIT_MAX, Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, Write};
+use skyhound_store::{Expect, Guard, LeaseId, Op, Outcome, Revision, StoreError, Write};
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,43 +24,39 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The most of them in one commit: one write is left for the marker that says why entries left.
-const WRITES_MAX: usize = COMMIT_MAX - 1;
-
-/// `--max-persistent`: the most entries without a term, of all daemons on one store. Nothing else ever takes them away; so
-/// many are a small part of what an etcd holds with its default quota of 2 GiB.
+/// The default of `--max-persistent`: the limit of persistent registrations without a TTL, over all daemons on one
+/// store. Nothing but a request removes them; this number is a small part of what an etcd holds with its default quota
+/// of 2 GiB.
 pub const MAX_PERSISTENT: u32 = 100_000;
 
-/// What came of a write, and at which revision.
+/// The outcome of a write, and the revision of its commit.
 type WriteResult = Result<(Outcome, Revision), StoreError>;
 
-/// What waits to be written.
+/// The queue of writes.
 #[derive(Debug, Default)]
 pub(super) struct PersistentWrites(Mutex<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<PendingWrite>,
-    /// A task writes them.
+    /// A task is writing the queue.
     writing: bool,
 }
 
-/// One write, and who wants to hear of it.
+/// One write, with the caller that waits for its outcome.
 #[derive(Debug)]
-struct PendingWrite {
+pub(super) struct PendingWrite {
     key: Key,
     write: Write,
     reply: oneshot::Sender<WriteResult>,
 }
 
 impl PendingWrite {
-    /// The entry that it removes. Nobody's falling silent removes one: it always left.
-    fn removal(&self) -> Option<(&Key, RemovalReason)> {
-        self.write
-            .ops
-            .iter()
-            .any(|op| matches!(op, Op::Delete { .. }))
-            .then_some((&self.key, RemovalReason::Deregistered))
+    fn into_part(self) -> Part<Self, ()> {
+        let is_removal = self.write.ops.iter().any(|op| matches!(op, Op::Delete { .. }));
+        // Persistent registrations do not miss heartbeats: a removal is always a deregistration.
+        let removal = is_removal.then(|| (self.key.clone(), RemovalReason::Deregistered));
+        Part { writes: vec![((), self.write.clone())], removal, unit: self }
     }
 }
 
@@ -69,23 +65,17 @@ impl PersistentWrites {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts everything back for the next try, in its order; what the store refuses by itself is told so. Says how many
-    /// may go together then: one that is refused for good must not hold up the others.
-    fn requeue(&self, taken: Vec<PendingWrite>, error: &StoreError) -> usize {
-        // A lease that is gone was one write's own.
-        let refused =
-            error.may_concern_one_write() || matches!(error, StoreError::Unwritable(_) | StoreError::LeaseNotFound);
-        match <[PendingWrite; 1]>::try_from(taken) {
-            Ok([alone]) if refused => drop(alone.reply.send(Err(error.clone()))),
-            Ok([alone]) => self.with(|queue| queue.waiting.push_front(alone)),
-            Err(taken) => self.with(|queue| taken.into_iter().rev().for_each(|part| queue.waiting.push_front(part))),
-        }
-        if refused { 1 } else { WRITES_MAX }
+    /// Adds a write. Returns whether a task has to be started to write the queue.
+    fn push(&self, write: PendingWrite) -> bool {
+        self.with(|queue| {
+            queue.waiting.push_back(write);
+            !std::mem::replace(&mut queue.writing, true)
+        })
     }
 }
 
 impl Queue {
-    /// The next of them for one commit: none whose caller has gone, and no key twice.
+    /// The next writes for one commit, without those whose caller has gone, and without a key that is named twice.
     fn take(&mut self, max: usize) -> Vec<PendingWrite> {
         let (mut keys, mut taken) = (HashSet::new(), Vec::new());
         while taken.len() < max
@@ -104,17 +94,55 @@ impl Queue {
     }
 }
 
+impl CommitQueue for PersistentWrites {
+    const NAME: &'static str = "persistent registrations";
+    type Unit = PendingWrite;
+    type Purpose = ();
+
+    /// Ends the loop when the queue is empty: the next write starts another task.
+    async fn next_group(&self, max: usize) -> Result<Option<Vec<Part<PendingWrite, ()>>>, StoreError> {
+        let taken = self.with(|queue| {
+            let taken = queue.take(max.min(GROUP_MAX));
+            queue.writing = !taken.is_empty();
+            taken
+        });
+        Ok((!taken.is_empty()).then(|| taken.into_iter().map(PendingWrite::into_part).collect()))
+    }
+
+    fn complete(&self, pending: PendingWrite, outcomes: Vec<((), Outcome)>, revision: Revision) {
+        if let Some(((), outcome)) = outcomes.into_iter().next() {
+            // The caller may have dropped its future.
+            let _ = pending.reply.send(Ok((outcome, revision)));
+        }
+    }
+
+    /// Puts writes back at the front, in their order: two writes of one key must not change places.
+    fn retry(&self, pending: Vec<PendingWrite>, _error: &StoreError) {
+        self.with(|queue| pending.into_iter().rev().for_each(|write| queue.waiting.push_front(write)));
+    }
+
+    fn reject(&self, pending: PendingWrite, error: &StoreError) {
+        let _ = pending.reply.send(Err(error.clone()));
+    }
+
+    /// A lease that is gone was one write's own. A store without space still accepts a write that only confirms.
+    fn may_concern_one_unit(error: &StoreError) -> bool {
+        error.may_concern_one_write() || matches!(error, StoreError::Unwritable(_) | StoreError::LeaseNotFound)
+    }
+}
+
 impl Registry {
-    /// Puts an entry that nobody holds. It stays until [`Registry::remove_persistent`], or with a term for so long after
-    /// the last call that says the same. When it returns, the entry is committed and this node answers it. After an
-    /// error it may have been written all the same; saying it again is right.
+    /// Puts a persistent registration. It stays until [`Registry::remove_persistent`], or with a TTL for that time
+    /// after the last call with the same instance. When it returns, the entry is committed and visible in this node's
+    /// answers. After an error it may have been written all the same; the call can be repeated.
     pub async fn put_persistent(
         self: &Arc<Self>,
         instance: Instance,
         ttl: Option<Duration>,
     ) -> Result<(), RegisterError> {
-        // What the catalog is asked: whether this was said before, and on which lease; the store is asked whether it is
-        // still so. And how many there are: those on their way at this moment may come on top of the most.
+        // The catalog shows whether this call is a repetition, and on which lease the entry is; the store then decides
+        // whether that is still current. The catalog also has the number of persistent registrations: those under way
+        // at this moment may exceed the limit.
         let snapshot = self.catalog.snapshot();
         let stored = snapshot.entry(&instance.key).cloned();
         let is_new = ttl.is_none() && !stored.as_ref().is_some_and(|stored| stored.is_persistent());
@@ -139,8 +167,8 @@ impl Registry {
         self.within_deadline(put).await
     }
 
-    /// Removes such an entry, on purpose. No error when it is not there. When it returns, this node does not answer it
-    /// any more.
+    /// Removes a persistent registration as deregistered. No error if there is none. When it returns, this node's
+    /// answers do not contain it any more.
     pub async fn remove_persistent(self: &Arc<Self>, key: &Key) -> Result<(), RegisterError> {
         let remove = async {
             let stored = self.catalog.snapshot().entry(key).cloned();
@@ -153,7 +181,7 @@ impl Registry {
         self.within_deadline(remove).await
     }
 
-    /// Renews an entry that stands there as it was said; `None` when it does not any more.
+    /// Renews an entry that is stored as requested; `None` if it changed or its lease is gone.
     async fn renew_if_unchanged(
         self: &Arc<Self>,
         stored: &StoredEntry,
@@ -177,12 +205,12 @@ impl Registry {
         Ok(revision)
     }
 
-    /// Ends the lease that an entry hung on before: nothing else ever did.
+    /// Revokes the previous lease of an entry: nothing else was ever attached to it.
     async fn revoke_lease_of(&self, stored: Option<&StoredEntry>) {
         if let Some(lease) = stored.and_then(|stored| stored.lease)
             && let Err(error) = self.store.revoke(lease).await
         {
-            tracing::debug!(%lease, %error, "a lease that nothing hangs on is left to run out");
+            tracing::debug!(%lease, %error, "failed to revoke an unused lease; it will expire");
         }
     }
 
@@ -190,7 +218,7 @@ impl Registry {
         &self,
         write: impl Future<Output = Result<Revision, StoreError>>,
     ) -> Result<(), RegisterError> {
-        if self.lock().stopping {
+        if self.lock().is_stopping() {
             return Err(RegisterError::Stopping);
         }
         let visible = async {
@@ -198,101 +226,74 @@ impl Registry {
             self.catalog.reached(revision).await;
             Ok(())
         };
-        timeout(self.settings.deadline, visible)
+        let deadline = self.settings.deadline;
+        timeout(deadline, visible)
             .await
-            .unwrap_or_else(|_| Err(RegisterError::Unavailable(format!("not within {:?}", self.settings.deadline))))
+            .unwrap_or_else(|_| Err(RegisterError::Unavailable(format!("no response within {deadline:?}"))))
     }
 
-    /// Has something written with whatever else waits. Dropping the future gives it up, unless it is on its way.
+    /// Writes together with other pending writes. Dropping the future cancels the write, unless its commit is under
+    /// way.
     async fn write(self: &Arc<Self>, key: &Key, write: Write) -> WriteResult {
         let (reply, result) = oneshot::channel();
-        let waiting = PendingWrite { key: key.clone(), write, reply };
-        let idle = self.persistent.with(|queue| {
-            queue.waiting.push_back(waiting);
-            !std::mem::replace(&mut queue.writing, true)
-        });
-        if idle {
-            tokio::spawn(write_all(Arc::clone(self)));
+        if self.persistent.push(PendingWrite { key: key.clone(), write, reply }) {
+            let registry = Arc::clone(self);
+            tokio::spawn(async move { registry.committer().run(&registry.persistent).await });
         }
-        result.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was given up".into())))
-    }
-}
-
-/// Writes until nothing waits.
-async fn write_all(registry: Arc<Registry>) {
-    let (mut backoff, mut max) = (Backoff::new(RETRY_MIN, RETRY_MAX), WRITES_MAX);
-    loop {
-        let taken = registry.persistent.with(|queue| {
-            let taken = queue.take(max);
-            queue.writing = !taken.is_empty();
-            taken
-        });
-        if taken.is_empty() {
-            return;
-        }
-        let tombstone = tombstone_write(&registry.settings.layout, taken.iter().filter_map(PendingWrite::removal));
-        let writes = taken.iter().map(|part| part.write.clone()).chain(tombstone).collect();
-        registry.stats.commits.fetch_add(1, Relaxed);
-        match registry.store.commit(writes).await {
-            Ok(commit) => {
-                for (part, outcome) in taken.into_iter().zip(commit.outcomes) {
-                    // Who waited may have gone.
-                    let _ = part.reply.send(Ok((outcome, commit.revision)));
-                }
-                backoff.reset();
-                max = WRITES_MAX;
-            }
-            Err(error) => {
-                registry.stats.commit_errors.fetch_add(1, Relaxed);
-                max = registry.persistent.requeue(taken, &error);
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-        }
+        result.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the write was abandoned".into())))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::group_commit::fake::{FakeStore, commit_all};
 
-    fn wait(writes: &PersistentWrites, key: &str) -> oneshot::Receiver<WriteResult> {
+    fn push(writes: &PersistentWrites, key: &str) -> oneshot::Receiver<WriteResult> {
         let (reply, result) = oneshot::channel();
         let key = Key::from(key);
         let write = Write { guards: Vec::new(), ops: vec![Op::Delete { key: key.clone() }] };
-        writes.with(|queue| queue.waiting.push_back(PendingWrite { key, write, reply }));
+        writes.push(PendingWrite { key, write, reply });
         result
     }
 
-    #[test]
-    fn a_permanently_refused_write_blocks_no_other() {
+    #[tokio::test(start_paused = true)]
+    async fn a_permanently_refused_write_blocks_no_other() {
         let refusals = [
             StoreError::Denied("not this key".into()),
             StoreError::Rejected("too large".into()),
+            StoreError::Unwritable("no space for this".into()),
             StoreError::LeaseNotFound,
         ];
         for error in refusals {
-            let writes = PersistentWrites::default();
-            let (mut bad, mut good) = (wait(&writes, "a"), wait(&writes, "b"));
-            let both = writes.with(|queue| queue.take(WRITES_MAX));
-            assert_eq!(writes.requeue(both, &error), 1, "{error}: one by one");
-            assert!(bad.try_recv().is_err() && good.try_recv().is_err(), "{error}: nobody knows yet whose it is");
-            let first = writes.with(|queue| queue.take(1));
-            assert_eq!(first[0].key, Key::from("a"), "in the order in which they came");
-            writes.requeue(first, &error);
+            let (writes, store) = (PersistentWrites::default(), FakeStore::poisoned("a", error.clone()));
+            let (mut bad, mut good) = (push(&writes, "a"), push(&writes, "b"));
+            let mut last = push(&writes, "c");
+            commit_all(&writes, &store).await;
             assert!(matches!(bad.try_recv(), Ok(Err(_))), "{error}: it was alone, so it is its own");
-            assert_eq!(writes.with(|queue| queue.take(WRITES_MAX)).len(), 1, "the other goes on");
+            assert!(matches!(good.try_recv(), Ok(Ok(_))) && matches!(last.try_recv(), Ok(Ok(_))), "{error}");
+            let commits: [&[&str]; 4] = [&["a", "b", "c"], &["a"], &["b"], &["c"]];
+            assert_eq!(store.commits(), commits, "{error}: one by one, in order");
         }
     }
 
-    #[test]
-    fn writes_to_an_unreachable_store_are_retried_together() {
-        let writes = PersistentWrites::default();
-        let _told = [wait(&writes, "a"), wait(&writes, "b")];
-        let unreachable = StoreError::Unreachable("away".into());
-        for max in [WRITES_MAX, 1] {
-            let taken = writes.with(|queue| queue.take(max));
-            assert_eq!(writes.requeue(taken, &unreachable), WRITES_MAX);
-            assert_eq!(writes.with(|queue| queue.waiting.len()), 2);
-        }
+    #[tokio::test(start_paused = true)]
+    async fn writes_to_an_unreachable_store_are_retried_together() {
+        let (writes, store) = (PersistentWrites::default(), FakeStore::failing(2, "unavailable"));
+        let mut results = [push(&writes, "a"), push(&writes, "b")];
+        commit_all(&writes, &store).await;
+        let both: &[&str] = &["a", "b"];
+        assert_eq!(store.commits(), [both; 3]);
+        assert!(results.iter_mut().all(|result| matches!(result.try_recv(), Ok(Ok(_)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_writes_of_one_key_are_two_commits() {
+        let (writes, store) = (PersistentWrites::default(), FakeStore::failing(0, ""));
+        let _results = [push(&writes, "a"), push(&writes, "b"), push(&writes, "a")];
+        drop(push(&writes, "abandoned"));
+        commit_all(&writes, &store).await;
+        let commits: [&[&str]; 2] = [&["a", "b"], &["a"]];
+        assert_eq!(store.commits(), commits);
     }
 }

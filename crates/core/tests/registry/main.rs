@@ -1,4 +1,5 @@
-//! The registry's promises, each by name, on every store: memory, a redb file, a real etcd; one node and two.
+//! The guarantees of the registry, each by name, on every store (memory, a redb file, a real etcd), with one node and
+//! two.
 
 mod beats;
 mod promises;
@@ -9,71 +10,71 @@ use skyhound_store::etcd::{Etcd, EtcdSettings};
 use skyhound_test_support::multi_thread_test;
 use std::sync::Arc;
 
-/// One test per promise.
-macro_rules! promises {
+/// One test per guarantee.
+macro_rules! guarantees {
     ($store:ident, $make:expr) => {
         mod $store {
             use super::*;
-            promises!(@each promises $make;
-                registered_means_this_node_answers_it,
-                released_means_gone,
-                a_removal_comes_with_its_reason,
-                the_same_word_again_writes_nothing,
-                the_last_claim_to_leave_removes,
+            guarantees!(@each promises $make;
+                a_registered_instance_is_visible_at_once,
+                a_released_entry_is_gone_at_once,
+                a_removal_carries_its_reason,
+                an_identical_registration_writes_nothing,
+                the_last_released_claim_removes_the_entry,
                 a_late_release_removes_nothing_newer,
                 a_late_release_at_another_node_removes_nothing_newer,
-                who_spoke_last_describes_the_entry,
-                an_entry_that_was_removed_by_hand_comes_back,
-                entries_of_a_lost_lease_come_back,
-                what_comes_back_replaces_nothing_newer,
-                a_claim_whose_entry_another_node_removed_puts_it_again,
+                the_last_set_value_describes_the_entry,
+                a_manually_removed_entry_is_put_again,
+                entries_of_a_lost_lease_are_put_again,
+                an_entry_put_again_replaces_nothing_newer,
+                a_claim_puts_an_entry_again_that_another_node_removed,
                 a_burst_is_written_in_group_commits,
-                a_registration_that_is_given_up_leaves_nothing,
+                a_cancelled_registration_leaves_nothing,
                 an_update_keeps_the_key,
-                a_planned_stop_keeps_what_was_left,
-                after_a_stop_nobody_is_taken,
-                a_twin_comes_and_goes_with_its_entry,
-                a_twin_is_there_as_long_as_somebody_wants_it,
-                a_burst_of_twins_at_one_address,
-                a_twin_that_another_wrote_over_stays,
-                a_twin_comes_back_with_its_entry,
-                a_twin_moves_with_its_entry_to_another_node,
+                a_planned_stop_keeps_entries_left_to_their_lease,
+                a_stopped_registry_rejects_registrations,
+                a_mirror_is_put_and_removed_with_its_entry,
+                a_mirror_stays_while_a_claim_wants_it,
+                mirrors_of_a_burst_at_one_address_have_a_key_each,
+                an_overwritten_mirror_is_not_removed,
+                a_mirror_is_put_again_with_its_entry,
+                a_mirror_moves_with_its_entry_to_another_node,
             );
-            promises!(@each beats $make;
-                who_beats_stays_and_who_falls_silent_expires,
-                the_last_id_to_leave_removes,
+            guarantees!(@each beats $make;
+                heartbeats_keep_an_entry_and_their_absence_expires_it,
+                the_last_deregistered_id_removes_the_entry,
                 heartbeats_at_two_nodes_in_turn_keep_the_entry,
-                any_node_deregisters,
-                a_socket_here_outlives_an_id_that_was_taken_over,
+                any_node_deregisters_an_id,
+                a_claim_outlives_an_id_that_another_node_took_over,
                 ids_outlive_a_planned_stop_and_a_long_downtime,
-                an_id_is_taken_over_once_however_many_ask,
-                while_the_store_is_away,
-                what_is_no_id_asks_no_store,
+                concurrent_heartbeats_take_an_id_over_once,
+                an_unavailable_store_affects_only_ids_of_other_nodes,
+                an_invalid_id_causes_no_store_call,
             );
         }
     };
-    (@each $promises:ident $make:expr; $($name:ident),* $(,)?) => {
+    (@each $module:ident $make:expr; $($name:ident),* $(,)?) => {
         $(#[multi_thread_test]
         async fn $name() {
-            let (stores, _kept) = $make.await;
-            $promises::$name(stores).await;
+            let (stores, _guard) = $make.await;
+            $module::$name(stores).await;
         })*
     };
 }
 
-promises!(memory, async {
+guarantees!(memory, async {
     let store: Arc<dyn skyhound_store::Store> = Arc::new(Embedded::in_memory().expect("a store in memory"));
     (Stores { one: Arc::clone(&store), two: store }, ())
 });
 
-promises!(disk, async {
+guarantees!(disk, async {
     let dir = tempfile::tempdir().expect("a directory");
     let store: Arc<dyn skyhound_store::Store> =
         Arc::new(Embedded::open(&dir.path().join("skyhound.redb")).expect("a store on disk"));
     (Stores { one: Arc::clone(&store), two: store }, dir)
 });
 
-promises!(etcd, async {
+guarantees!(etcd, async {
     let etcd = skyhound_test_support::etcd::EtcdProcess::start().await;
     let (one, two) = (connect(&etcd).await, connect(&etcd).await);
     (Stores { one, two }, etcd)

@@ -1,4 +1,4 @@
-//! What the registry promises, whatever the store.
+//! Guarantees for claims that a connection holds, on any store.
 
 use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Where all entries of these tests are. Beside it stands the marker of removals.
+/// The prefix of all entries of these tests. The tombstone is stored outside of it.
 pub(crate) const ENTRIES: &[u8] = b"/skydns/local/";
-/// How often a race is run.
+/// The number of repetitions of a race.
 const RACES: usize = 1000;
 
-/// One store as two nodes see it: two connections where there are connections.
+/// One store as seen by two nodes: two connections, if it has connections.
 pub(crate) struct Stores {
     pub(crate) one: Arc<dyn Store>,
     pub(crate) two: Arc<dyn Store>,
@@ -40,12 +40,12 @@ impl Drop for Node {
 
 impl Node {
     pub(crate) async fn start(store: &Arc<dyn Store>) -> Self {
-        // A disk may take seconds for a commit, when others have much to write.
-        Self::patient(store, SOON).await
+        // A disk may take seconds for a commit while other tests write.
+        Self::with_deadline(store, SOON).await
     }
 
-    /// One that waits so long for its store.
-    pub(crate) async fn patient(store: &Arc<dyn Store>, deadline: Duration) -> Self {
+    /// A node with a deadline for its store.
+    pub(crate) async fn with_deadline(store: &Arc<dyn Store>, deadline: Duration) -> Self {
         let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let settings = RegistrySettings {
             ttl: Duration::from_secs(30),
@@ -60,26 +60,26 @@ impl Node {
         Self { store: Arc::clone(store), catalog, registry, follower }
     }
 
-    /// What this node answers for a key.
-    pub(crate) fn knows(&self, key: &Key) -> Option<Arc<StoredEntry>> {
+    /// The entry of a key in this node's snapshot.
+    pub(crate) fn stored(&self, key: &Key) -> Option<Arc<StoredEntry>> {
         self.catalog.snapshot().entry(key).cloned()
     }
 
     pub(crate) async fn lease_of(&self, key: &Key) -> LeaseId {
         let listing = self.store.list(key.as_bytes()).await.expect("the store answers");
-        listing.items[0].lease.expect("it hangs on a lease")
+        listing.items[0].lease.expect("it is on a lease")
     }
 
-    async fn remove_by_hand(&self, key: &Key) {
+    async fn remove_manually(&self, key: &Key) {
         let delete = Write { guards: Vec::new(), ops: vec![Op::Delete { key: key.clone() }] };
         self.store.commit(vec![delete]).await.expect("the store answers");
     }
 
-    /// Waits until this node answers a port of a weight, or that there is none.
-    pub(crate) async fn comes_to_know(&self, key: &Key, weight: Option<u16>) {
+    /// Waits until this node's snapshot has an entry with this weight, or none.
+    pub(crate) async fn becomes(&self, key: &Key, weight: Option<u16>) {
         wait_until(SOON, async || {
-            let known = self.knows(key).map(|stored| stored.entry.weight);
-            if known == weight { Ok(()) } else { Err(format!("{known:?} instead of {weight:?}")) }
+            let weight_now = self.stored(key).map(|stored| stored.entry.weight);
+            if weight_now == weight { Ok(()) } else { Err(format!("{weight_now:?} instead of {weight:?}")) }
         })
         .await;
     }
@@ -97,14 +97,14 @@ pub(crate) fn instance(port: u16, weight: u16) -> Instance {
     registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a good registration")
 }
 
-/// The same with a second key, as hound-dog's readers know it.
-pub(crate) fn twofold(port: u16, weight: u16) -> Instance {
+/// The same instance with a mirror key in hound-dog's layout.
+pub(crate) fn instance_with_mirror(port: u16, weight: u16) -> Instance {
     let keys = [Key::from("service/web/127.0.0.1"), Key::from(format!("service/web/127.0.0.1:{port}"))];
     let value = format!("127.0.0.1:{port}").into();
     Instance { mirror: Some(MirrorKey { keys, value }), ..instance(port, weight) }
 }
 
-/// The second keys that stand in a store, with their values.
+/// The mirror keys in a store, with their values.
 async fn mirrors(store: &Arc<dyn Store>) -> Vec<(String, String)> {
     let listing = store.list(b"service/").await.expect("the store answers");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -115,10 +115,10 @@ pub(crate) fn mirror(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-pub(crate) async fn become_mirrors(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
+pub(crate) async fn mirrors_become(store: &Arc<dyn Store>, wanted: &[(String, String)]) {
     wait_until(SOON, async || {
-        let stand = mirrors(store).await;
-        if stand == wanted { Ok(()) } else { Err(format!("{stand:?}")) }
+        let current = mirrors(store).await;
+        if current == wanted { Ok(()) } else { Err(format!("{current:?}")) }
     })
     .await;
 }
@@ -127,35 +127,35 @@ fn count(counter: &std::sync::atomic::AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-pub(crate) async fn registered_means_this_node_answers_it(stores: Stores) {
+pub(crate) async fn a_registered_instance_is_visible_at_once(stores: Stores) {
     let node = Node::start(&stores.one).await;
     for port in 1..=20 {
         let claim = node.registry.register(instance(port, 7)).await.expect("a store that answers");
-        let known = node.knows(&claim.instance().key).expect("visible when it returns");
-        assert_eq!((known.entry.port, known.entry.weight), (port, 7));
+        let found = node.stored(&claim.instance().key).expect("visible when it returns");
+        assert_eq!((found.entry.port, found.entry.weight), (port, 7));
         claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
     }
 }
 
-pub(crate) async fn released_means_gone(stores: Stores) {
+pub(crate) async fn a_released_entry_is_gone_at_once(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = claim.instance().key.clone();
     claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    assert_eq!(node.knows(&key), None, "gone when it returns");
+    assert_eq!(node.stored(&key), None, "removed when it returns");
     assert!(node.store.list(ENTRIES).await.expect("the store answers").items.is_empty());
     assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
 
     let dropped = node.registry.register(instance(81, 1)).await.expect("a store that answers");
     let key = dropped.instance().key.clone();
     drop(dropped);
-    node.comes_to_know(&key, None).await;
+    node.becomes(&key, None).await;
 }
 
-/// A removal and its reason come in one batch, so that every node says the same.
-pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
+/// The feed delivers a removal and its reason in one batch, so that every node reports the same.
+pub(crate) async fn a_removal_carries_its_reason(stores: Stores) {
     let node = Node::start(&stores.one).await;
-    let marker = Tombstone::key(&Layout::new("/skydns"));
+    let tombstone_key = Tombstone::key(&Layout::new("/skydns"));
     let after = node.store.status().await.expect("the store answers").revision;
     let mut feed = stores.two.feed(b"/skydns/", after).await.expect("the store answers");
     for (port, why) in
@@ -164,7 +164,7 @@ pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
         let claim = node.registry.register(instance(port, 1)).await.expect("a store that answers");
         let key = claim.instance().key.clone();
         claim.release(why).await.expect("a store that answers");
-        let told = tokio::time::timeout(SOON, async {
+        let removal = tokio::time::timeout(SOON, async {
             loop {
                 let batch = feed.next().await.expect("the feed goes on");
                 if batch.changes.contains(&Change::Delete(key.clone())) {
@@ -172,17 +172,17 @@ pub(crate) async fn a_removal_comes_with_its_reason(stores: Stores) {
                 }
             }
         });
-        let batch = told.await.expect("the removal is told");
-        let departed = batch.changes.iter().find_map(|change| match change {
-            Change::Put(item) if item.key == marker => Some((Tombstone::parse(&item.value), item.lease)),
+        let batch = removal.await.expect("the feed delivers the removal");
+        let tombstone = batch.changes.iter().find_map(|change| match change {
+            Change::Put(item) if item.key == tombstone_key => Some((Tombstone::parse(&item.value), item.lease)),
             _ => None,
         });
-        let (departed, lease) = departed.expect("the marker comes with the removal");
-        assert_eq!((departed.reason(&key), lease), (why, None), "port {port}");
+        let (tombstone, lease) = tombstone.expect("the tombstone is in the batch of the removal");
+        assert_eq!((tombstone.reason(&key), lease), (why, None), "port {port}");
     }
 }
 
-pub(crate) async fn the_same_word_again_writes_nothing(stores: Stores) {
+pub(crate) async fn an_identical_registration_writes_nothing(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let puts = count(&node.registry.stats().puts);
@@ -190,10 +190,10 @@ pub(crate) async fn the_same_word_again_writes_nothing(stores: Stores) {
     first.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(count(&node.registry.stats().puts), puts);
     assert_eq!(count(&node.registry.stats().deletes), 0);
-    assert!(node.knows(&second.instance().key).is_some());
+    assert!(node.stored(&second.instance().key).is_some());
 }
 
-pub(crate) async fn the_last_claim_to_leave_removes(stores: Stores) {
+pub(crate) async fn the_last_released_claim_removes_the_entry(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let mut workers = Vec::new();
     for _ in 0..3 {
@@ -201,23 +201,23 @@ pub(crate) async fn the_last_claim_to_leave_removes(stores: Stores) {
     }
     let key = workers[0].instance().key.clone();
     while let Some(worker) = workers.pop() {
-        assert!(node.knows(&key).is_some(), "{} workers are left", workers.len() + 1);
+        assert!(node.stored(&key).is_some(), "{} workers are left", workers.len() + 1);
         worker.release(RemovalReason::Deregistered).await.expect("a store that answers");
     }
-    assert_eq!(node.knows(&key), None);
+    assert_eq!(node.stored(&key), None);
 }
 
-/// Old socket closes while the same process registers again: whichever comes first, the record stays.
+/// An old connection closes while the same process registers again: in either order, the entry stays.
 async fn race(old_node: &Node, new_node: &Node) {
     let mut old = old_node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = old.instance().key.clone();
-    let (over, missing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (finished, missing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let watcher = {
         let (catalog, key) = (Arc::clone(&new_node.catalog), key.clone());
-        let (over, missing) = (Arc::clone(&over), Arc::clone(&missing));
-        new_node.comes_to_know(&key, Some(1)).await;
+        let (finished, missing) = (Arc::clone(&finished), Arc::clone(&missing));
+        new_node.becomes(&key, Some(1)).await;
         tokio::spawn(async move {
-            while !over.load(Ordering::Relaxed) {
+            while !finished.load(Ordering::Relaxed) {
                 if catalog.snapshot().entry(&key).is_none() {
                     missing.store(true, Ordering::Relaxed);
                 }
@@ -228,20 +228,20 @@ async fn race(old_node: &Node, new_node: &Node) {
     let nodes = [new_node, old_node];
     for turn in 0..RACES {
         let new = nodes[turn % 2].registry.register(instance(80, 1)).await.expect("a store that answers");
-        // The old one closes late, while the next one is already on its way.
+        // The old claim ends late, while the next registration is under way.
         let closing = tokio::spawn(old.release(RemovalReason::Deregistered));
-        assert!(nodes[turn % 2].knows(&key).is_some());
+        assert!(nodes[turn % 2].stored(&key).is_some());
         if turn % 3 == 0 {
             closing.await.expect("no panic").expect("a store that answers");
         }
         old = new;
     }
-    over.store(true, Ordering::Relaxed);
+    finished.store(true, Ordering::Relaxed);
     watcher.await.expect("no panic");
-    assert!(!missing.load(Ordering::Relaxed), "the record was missing for a moment");
+    assert!(!missing.load(Ordering::Relaxed), "the entry was missing for a moment");
     assert_eq!(old_node.store.list(key.as_bytes()).await.expect("the store answers").items.len(), 1);
     old.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    old_node.comes_to_know(&key, None).await;
+    old_node.becomes(&key, None).await;
 }
 
 pub(crate) async fn a_late_release_removes_nothing_newer(stores: Stores) {
@@ -254,30 +254,30 @@ pub(crate) async fn a_late_release_at_another_node_removes_nothing_newer(stores:
     race(&one, &two).await;
 }
 
-pub(crate) async fn who_spoke_last_describes_the_entry(stores: Stores) {
+pub(crate) async fn the_last_set_value_describes_the_entry(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let first = node.registry.register(instance(80, 1)).await.expect("a store that answers");
     let second = node.registry.register(instance(80, 2)).await.expect("a store that answers");
     let key = first.instance().key.clone();
-    node.comes_to_know(&key, Some(2)).await;
+    node.becomes(&key, Some(2)).await;
     second.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    node.comes_to_know(&key, Some(1)).await;
+    node.becomes(&key, Some(1)).await;
 }
 
-pub(crate) async fn an_entry_that_was_removed_by_hand_comes_back(stores: Stores) {
+pub(crate) async fn a_manually_removed_entry_is_put_again(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let claim = node.registry.register(instance(80, 5)).await.expect("a store that answers");
-    let before = node.knows(&claim.instance().key).expect("registered").revision;
-    node.remove_by_hand(&claim.instance().key).await;
-    wait_until(SOON, async || match node.knows(&claim.instance().key) {
-        Some(known) if known.revision > before => Ok(()),
+    let before = node.stored(&claim.instance().key).expect("registered").revision;
+    node.remove_manually(&claim.instance().key).await;
+    wait_until(SOON, async || match node.stored(&claim.instance().key) {
+        Some(found) if found.revision > before => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
     assert_eq!(count(&node.registry.stats().lost), 1);
 }
 
-pub(crate) async fn entries_of_a_lost_lease_come_back(stores: Stores) {
+pub(crate) async fn entries_of_a_lost_lease_are_put_again(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let mut claims = Vec::new();
     for port in 1..=250 {
@@ -293,37 +293,37 @@ pub(crate) async fn entries_of_a_lost_lease_come_back(stores: Stores) {
     .await;
 }
 
-pub(crate) async fn what_comes_back_replaces_nothing_newer(stores: Stores) {
+pub(crate) async fn an_entry_put_again_replaces_nothing_newer(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     let old = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let key = old.instance().key.clone();
     let lease = one.lease_of(&key).await;
     let new = two.registry.register(instance(80, 2)).await.expect("a store that answers");
-    // Another entry on the same lease shows when the loss has been noticed and mended.
+    // Another entry on the same lease shows when the loss has been noticed and repaired.
     let witness = one.registry.register(instance(81, 1)).await.expect("a store that answers");
     one.store.revoke(lease).await.expect("the store answers");
     wait_until(SOON, async || {
         let listing = one.store.list(witness.instance().key.as_bytes()).await.map_err(|e| e.to_string())?;
-        let mended = listing.items.iter().any(|item| item.lease != Some(lease));
-        if mended { Ok(()) } else { Err("the witness is not back".to_owned()) }
+        let repaired = listing.items.iter().any(|item| item.lease != Some(lease));
+        if repaired { Ok(()) } else { Err("the witness is not put again".to_owned()) }
     })
     .await;
-    one.comes_to_know(&key, Some(2)).await;
+    one.becomes(&key, Some(2)).await;
     old.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    assert_eq!(two.knows(&key).map(|stored| stored.entry.weight), Some(2));
+    assert_eq!(two.stored(&key).map(|stored| stored.entry.weight), Some(2));
     new.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    one.comes_to_know(&key, None).await;
+    one.becomes(&key, None).await;
 }
 
-pub(crate) async fn a_claim_whose_entry_another_node_removed_puts_it_again(stores: Stores) {
+pub(crate) async fn a_claim_puts_an_entry_again_that_another_node_removed(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
-    let here = one.registry.register(instance(80, 1)).await.expect("a store that answers");
-    let key = here.instance().key.clone();
-    let there = two.registry.register(instance(80, 2)).await.expect("a store that answers");
-    one.comes_to_know(&key, Some(2)).await;
-    there.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    one.comes_to_know(&key, Some(1)).await;
-    two.comes_to_know(&key, Some(1)).await;
+    let first = one.registry.register(instance(80, 1)).await.expect("a store that answers");
+    let key = first.instance().key.clone();
+    let second = two.registry.register(instance(80, 2)).await.expect("a store that answers");
+    one.becomes(&key, Some(2)).await;
+    second.release(RemovalReason::Deregistered).await.expect("a store that answers");
+    one.becomes(&key, Some(1)).await;
+    two.becomes(&key, Some(1)).await;
 }
 
 pub(crate) async fn a_burst_is_written_in_group_commits(stores: Stores) {
@@ -349,12 +349,12 @@ pub(crate) async fn a_burst_is_written_in_group_commits(stores: Stores) {
     .await;
 }
 
-pub(crate) async fn a_registration_that_is_given_up_leaves_nothing(stores: Stores) {
+pub(crate) async fn a_cancelled_registration_leaves_nothing(stores: Stores) {
     let node = Node::start(&stores.one).await;
-    for patience in 0..200 {
-        let giving_up = node.registry.register(instance(80, patience));
-        // A peer that goes away at any moment of its registration.
-        let _ = tokio::time::timeout(Duration::from_micros(u64::from(patience) * 20), giving_up).await;
+    for step in 0..200 {
+        let registration = node.registry.register(instance(80, step));
+        // A client that disconnects at any moment of its registration.
+        let _ = tokio::time::timeout(Duration::from_micros(u64::from(step) * 20), registration).await;
     }
     wait_until(SOON, async || {
         let left = node.store.list(ENTRIES).await.map_err(|e| e.to_string())?.items.len();
@@ -370,14 +370,14 @@ pub(crate) async fn an_update_keeps_the_key(stores: Stores) {
     let mut entry = claim.instance().entry.clone();
     (entry.weight, entry.priority) = (u16::MAX, 3);
     claim.update(entry).await.expect("a store that answers");
-    let known = node.knows(&claim.instance().key).expect("it is still there");
-    assert_eq!((known.entry.weight, known.entry.priority), (u16::MAX, 3));
+    let found = node.stored(&claim.instance().key).expect("it is still there");
+    assert_eq!((found.entry.weight, found.entry.priority), (u16::MAX, 3));
     let key = claim.instance().key.clone();
     claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    assert_eq!(node.knows(&key), None);
+    assert_eq!(node.stored(&key), None);
 }
 
-pub(crate) async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
+pub(crate) async fn a_planned_stop_keeps_entries_left_to_their_lease(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
     let left = one.registry.register(instance(80, 1)).await.expect("a store that answers");
     let released = one.registry.register(instance(81, 1)).await.expect("a store that answers");
@@ -385,35 +385,35 @@ pub(crate) async fn a_planned_stop_keeps_what_was_left(stores: Stores) {
     left.leave_to_lease();
     drop(released);
     one.registry.stop(SOON).await;
-    two.comes_to_know(&goes, None).await;
-    assert!(two.knows(&stays).is_some());
+    two.becomes(&goes, None).await;
+    assert!(two.stored(&stays).is_some());
     let back = two.registry.register(instance(80, 1)).await.expect("a store that answers");
     back.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    assert_eq!(two.knows(&stays), None, "who came back elsewhere owns it there");
+    assert_eq!(two.stored(&stays), None, "the node of the new claim owns the entry");
 }
 
-pub(crate) async fn after_a_stop_nobody_is_taken(stores: Stores) {
+pub(crate) async fn a_stopped_registry_rejects_registrations(stores: Stores) {
     let node = Node::start(&stores.one).await;
     node.registry.stop(SOON).await;
     let refused = node.registry.register(instance(80, 1)).await.map(|_| ());
     assert_eq!(refused, Err(RegisterError::Stopping));
 }
 
-pub(crate) async fn a_twin_comes_and_goes_with_its_entry(stores: Stores) {
+pub(crate) async fn a_mirror_is_put_and_removed_with_its_entry(stores: Stores) {
     let node = Node::start(&stores.one).await;
-    let mut first = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
-    let stands = node.store.list(b"service/").await.expect("the store answers").items;
-    let entry = node.knows(&first.instance().key).expect("registered");
-    assert_eq!(stands[0].revision, entry.revision, "one transaction");
-    assert_eq!(stands[0].lease, Some(node.lease_of(&first.instance().key).await), "one lease");
+    let mut first = node.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
+    let stored_mirrors = node.store.list(b"service/").await.expect("the store answers").items;
+    let entry = node.stored(&first.instance().key).expect("registered");
+    assert_eq!(stored_mirrors[0].revision, entry.revision, "one transaction");
+    assert_eq!(stored_mirrors[0].lease, Some(node.lease_of(&first.instance().key).await), "one lease");
 
     let mut entry = first.instance().entry.clone();
     entry.weight = 9;
     first.update(entry).await.expect("a store that answers");
     let after = node.store.list(b"service/").await.expect("the store answers").items;
-    assert_eq!(after, stands, "an update does not write it anew");
+    assert_eq!(after, stored_mirrors, "an update does not write it again");
 
-    let second = node.registry.register(twofold(81, 1)).await.expect("a store that answers");
+    let second = node.registry.register(instance_with_mirror(81, 1)).await.expect("a store that answers");
     let both = [mirror("service/web/127.0.0.1", "127.0.0.1:80"), mirror("service/web/127.0.0.1:81", "127.0.0.1:81")];
     assert_eq!(mirrors(&node.store).await, both, "two ports at one address");
     first.release(RemovalReason::Deregistered).await.expect("a store that answers");
@@ -423,72 +423,72 @@ pub(crate) async fn a_twin_comes_and_goes_with_its_entry(stores: Stores) {
     assert_eq!((node.registry.claims(), node.registry.entries()), (0, 0));
 }
 
-pub(crate) async fn a_twin_is_there_as_long_as_somebody_wants_it(stores: Stores) {
+pub(crate) async fn a_mirror_stays_while_a_claim_wants_it(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let plain = node.registry.register(instance(80, 1)).await.expect("a store that answers");
-    let with = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let with = node.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
     assert_eq!(mirrors(&node.store).await, [mirror("service/web/127.0.0.1", "127.0.0.1:80")]);
     with.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(mirrors(&node.store).await, []);
-    assert!(node.knows(&plain.instance().key).is_some());
+    assert!(node.stored(&plain.instance().key).is_some());
 }
 
-pub(crate) async fn a_burst_of_twins_at_one_address(stores: Stores) {
+pub(crate) async fn mirrors_of_a_burst_at_one_address_have_a_key_each(stores: Stores) {
     const BURST: u16 = 150;
     let node = Node::start(&stores.one).await;
     let mut burst = tokio::task::JoinSet::new();
     for port in 1..=BURST {
         let registry = Arc::clone(&node.registry);
-        burst.spawn(async move { registry.register(twofold(port, 1)).await });
+        burst.spawn(async move { registry.register(instance_with_mirror(port, 1)).await });
     }
     let claims: Vec<_> = burst.join_all().await.into_iter().map(|c| c.expect("a store that answers")).collect();
-    let stand = mirrors(&node.store).await;
-    let values: std::collections::BTreeSet<_> = stand.iter().map(|(_, value)| value).collect();
-    assert_eq!((stand.len(), values.len()), (usize::from(BURST), usize::from(BURST)), "each once");
+    let current = mirrors(&node.store).await;
+    let values: std::collections::BTreeSet<_> = current.iter().map(|(_, value)| value).collect();
+    assert_eq!((current.len(), values.len()), (usize::from(BURST), usize::from(BURST)), "each once");
     drop(claims);
-    become_mirrors(&node.store, &[]).await;
+    mirrors_become(&node.store, &[]).await;
 }
 
-pub(crate) async fn a_twin_that_another_wrote_over_stays(stores: Stores) {
+pub(crate) async fn an_overwritten_mirror_is_not_removed(stores: Stores) {
     let node = Node::start(&stores.one).await;
     let key = Key::from("service/web/127.0.0.1");
-    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let claim = node.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
     let put = Op::Put { key, value: "http://127.0.0.1:80".into(), lease: None };
     node.store.commit(vec![Write { guards: Vec::new(), ops: vec![put] }]).await.expect("the store answers");
     claim.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    let foreign = mirror("service/web/127.0.0.1", "http://127.0.0.1:80");
-    assert_eq!(mirrors(&node.store).await, std::slice::from_ref(&foreign));
+    let overwritten = mirror("service/web/127.0.0.1", "http://127.0.0.1:80");
+    assert_eq!(mirrors(&node.store).await, std::slice::from_ref(&overwritten));
 
-    // Who comes now makes way for it, and is not taken for overtaken.
-    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
-    assert!(node.knows(&claim.instance().key).is_some());
-    assert_eq!(mirrors(&node.store).await, [foreign, mirror("service/web/127.0.0.1:80", "127.0.0.1:80")]);
+    // A new registration uses its second key, and its entry does not count as superseded.
+    let claim = node.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
+    assert!(node.stored(&claim.instance().key).is_some());
+    assert_eq!(mirrors(&node.store).await, [overwritten, mirror("service/web/127.0.0.1:80", "127.0.0.1:80")]);
 }
 
-pub(crate) async fn a_twin_comes_back_with_its_entry(stores: Stores) {
+pub(crate) async fn a_mirror_is_put_again_with_its_entry(stores: Stores) {
     let node = Node::start(&stores.one).await;
-    let claim = node.registry.register(twofold(80, 1)).await.expect("a store that answers");
+    let claim = node.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
     let lost = node.lease_of(&claim.instance().key).await;
     node.store.revoke(lost).await.expect("the store answers");
-    become_mirrors(&node.store, &[mirror("service/web/127.0.0.1", "127.0.0.1:80")]).await;
+    mirrors_become(&node.store, &[mirror("service/web/127.0.0.1", "127.0.0.1:80")]).await;
 }
 
-/// The same instance at two nodes, and after a restart: its readers see it once.
-pub(crate) async fn a_twin_moves_with_its_entry_to_another_node(stores: Stores) {
+/// One instance at two nodes, and after a restart: readers of the mirror see it once.
+pub(crate) async fn a_mirror_moves_with_its_entry_to_another_node(stores: Stores) {
     let (one, two) = (Node::start(&stores.one).await, Node::start(&stores.two).await);
-    let stands = [mirror("service/web/127.0.0.1", "127.0.0.1:80")];
-    let old = one.registry.register(twofold(80, 1)).await.expect("a store that answers");
-    let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
-    assert_eq!(mirrors(&two.store).await, stands);
+    let expected = [mirror("service/web/127.0.0.1", "127.0.0.1:80")];
+    let old = one.registry.register(instance_with_mirror(80, 1)).await.expect("a store that answers");
+    let new = two.registry.register(instance_with_mirror(80, 2)).await.expect("a store that answers");
+    assert_eq!(mirrors(&two.store).await, expected);
     let key = new.instance().key.clone();
-    one.comes_to_know(&key, Some(2)).await;
+    one.becomes(&key, Some(2)).await;
     new.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    // The claim at the first node lives: entry and mirror come back.
-    become_mirrors(&one.store, &stands).await;
-    let new = two.registry.register(twofold(80, 2)).await.expect("a store that answers");
-    one.comes_to_know(&key, Some(2)).await;
+    // The claim at the first node is active: entry and mirror are put again.
+    mirrors_become(&one.store, &expected).await;
+    let new = two.registry.register(instance_with_mirror(80, 2)).await.expect("a store that answers");
+    one.becomes(&key, Some(2)).await;
     old.release(RemovalReason::Deregistered).await.expect("a store that answers");
-    assert_eq!(mirrors(&one.store).await, stands, "it hangs on the other node's lease");
+    assert_eq!(mirrors(&one.store).await, expected, "it is on the other node's lease");
     new.release(RemovalReason::Deregistered).await.expect("a store that answers");
     assert_eq!(mirrors(&two.store).await, []);
 }
