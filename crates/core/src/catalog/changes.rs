@@ -179,11 +179,11 @@ mod tests {
         let removed = StoreChange::Delete(item("A", 1, 1).key);
         let next = batch(2, vec![removed, put("a", 4, 2), put("B", 5, 2), put("b", 3, 2), put("b/", 6, 2)]);
         let changes = between(&before, &before.apply(&next), Part::Primary, &next, |_| RemovalReason::Expired);
-        let changed: Vec<_> =
+        let delivered: Vec<_> =
             changes.iter().map(|change| (change.number, change.kind, change.instance.entry.port)).collect();
         let removed = ChangeKind::Removed(RemovalReason::Expired);
         assert_eq!(
-            changed,
+            delivered,
             [(1, removed, 1), (2, ChangeKind::Put, 4), (3, ChangeKind::Put, 5), (4, ChangeKind::Put, 6)]
         );
         // Another key now has the same host and port, so nothing was removed.

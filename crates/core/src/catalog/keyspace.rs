@@ -255,9 +255,9 @@ mod tests {
     #[test]
     fn internal_items_are_no_entries() {
         let keyspace = keyspace();
-        let ours = Item { lease: Some(LeaseId::random()), ..item("service/web/10.0.0.5", "10.0.0.5:80") };
-        assert!(keyspace.is_internal(&ours) && keyspace.is_internal(&item("/skydns/_skyhound/departed", "{}")));
-        let peer = Item { lease: Some(LeaseId(7)), ..ours };
+        let mirror_key = Item { lease: Some(LeaseId::random()), ..item("service/web/10.0.0.5", "10.0.0.5:80") };
+        assert!(keyspace.is_internal(&mirror_key) && keyspace.is_internal(&item("/skydns/_skyhound/departed", "{}")));
+        let peer = Item { lease: Some(LeaseId(7)), ..mirror_key };
         assert!(!keyspace.is_internal(&peer) && !keyspace.is_internal(&item("/skydns/local/x", "{}")));
     }
 }

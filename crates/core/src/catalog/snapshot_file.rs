@@ -154,7 +154,7 @@ pub async fn save(file: &SnapshotFile, snapshot: Arc<Snapshot>) {
     match tokio::task::spawn_blocking(move || file.write(&snapshot)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            warn!(%error, %path, "cannot write the snapshot file; a restart without the store has an older one or none")
+            warn!(%error, %path, "cannot write the snapshot file; a restart without the store has an older one or none");
         }
         Err(_) => warn!(%path, "the snapshot file was not written: the daemon is stopping"),
     }
