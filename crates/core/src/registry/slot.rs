@@ -483,9 +483,9 @@ impl Slot {
         self.observed = Observed::Present { revision, value: Bytes::new() };
     }
 
-    /// Applies the result of reading the mirror's first key.
-    pub(super) fn observe_mirror(&mut self, found: Option<Item>) {
-        if let Some(mirror) = &mut self.mirror {
+    /// Applies the result of reading the mirror's first key, unless a claim has changed the mirror since.
+    pub(super) fn observe_mirror(&mut self, key: &Key, found: Option<Item>) {
+        if let Some(mirror) = self.mirror.as_mut().filter(|mirror| mirror.key_to_read() == Some(key)) {
             mirror.observe(found, self.lease);
         }
     }

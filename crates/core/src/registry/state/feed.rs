@@ -75,7 +75,7 @@ impl State {
         }
         let Some(slot) = self.slots.get_mut(entry) else { return };
         if read != entry {
-            slot.observe_mirror(found);
+            slot.observe_mirror(read, found);
             return;
         }
         match found {
