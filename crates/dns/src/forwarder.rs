@@ -95,7 +95,7 @@ impl Forwarder {
                 // A failure is no better than no response: the next server may have an answer.
                 Ok(Ok(message)) if !is_failure(message.metadata.response_code) => return Some(message),
                 Ok(Ok(message)) => {
-                    debug!(%server, rcode = %message.metadata.response_code, "upstream failed; trying the next one")
+                    debug!(%server, rcode = %message.metadata.response_code, "upstream failed; trying the next one");
                 }
                 Ok(Err(error)) => debug!(%server, %error, "upstream is unreachable; trying the next one"),
                 Err(_) => debug!(%server, "upstream timed out; trying the next one"),
