@@ -14,7 +14,7 @@
 //!
 //! # This package
 //! - [`cli`]: one file per verb
-//! - [`config`]: settings, resolved and validated before anything starts
+//! - [`config`]: the settings, resolved and validated before anything starts
 //! - [`server`]: the order in which the parts start and stop
 //! - [`ops`]: health, readiness, metrics, version, `/explain`
 //! - [`dashboard`]: the page at `/stats`
@@ -29,5 +29,5 @@ pub mod ops;
 pub mod server;
 pub mod sidecar;
 
-/// This version, as in Cargo.toml.
+/// The version of this program, as in Cargo.toml.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,19 +3,19 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before there is a runtime with its threads: this process is about to turn into another program.
-    if let Some(failed) = skyhound::cli::command::become_command(std::env::args_os()) {
-        return failed;
+    // Before the runtime starts its threads, because `exec` replaces this process.
+    if let Some(exit_code) = skyhound::cli::command::become_command(std::env::args_os()) {
+        return exit_code;
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("skyhound: cannot start: {error}");
+            eprintln!("skyhound: cannot start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
     let code = runtime.block_on(skyhound::cli::run());
-    // A look-up of a server's name that hangs in libc must not hold up the end.
+    // A lookup of a server name that hangs in libc must not delay the exit.
     runtime.shutdown_background();
     code
 }
