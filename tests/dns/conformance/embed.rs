@@ -12,6 +12,7 @@ use skyhound_core::catalog::{Catalog, Keyspace};
 use skyhound_dns::handler::Handler;
 use skyhound_store::Store;
 use skyhound_store::embedded::Embedded;
+use skyhound_test_support::multi_thread_test;
 use skyhound_test_support::wait::{SOON, try_until};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn settings(file: &File, outside: Option<SocketAddr>, dir: &tempfile::TempDir) -
     typed.or(RawSettings::read(&config).unwrap()).resolve().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn a_hickory_server_answers_as_the_originals_do() {
     let choices = vectors::choices();
     let mut tally = Tally::default();

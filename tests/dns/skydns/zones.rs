@@ -4,6 +4,7 @@ use serde_json::Value;
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::dig::{Answer, Dig};
 use skyhound_test_support::dnskey::KeyFiles;
+use skyhound_test_support::multi_thread_test;
 use skyhound_test_support::program;
 use skyhound_test_support::wait::{SOON, wait_until};
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ async fn ask(dig: &Dig, name: &str, rtype: &str) -> Answer {
     dig.query(name, rtype).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn a_zone_file_is_answered_over_udp_and_tcp() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test")]).await;
@@ -135,7 +136,7 @@ async fn a_zone_file_is_answered_over_udp_and_tcp() {
     assert!(String::from_utf8_lossy(&axfr.stdout).contains("Transfer failed"), "{axfr:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn a_large_answer_is_truncated_over_udp_and_whole_over_tcp() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test")]).await;
@@ -148,14 +149,14 @@ async fn a_large_answer_is_truncated_over_udp_and_whole_over_tcp() {
     assert!(referral.retried_over_tcp && referral.additional.len() == 20, "glue is not left out: {referral:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn access_lists_apply() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test"), "--dns-deny", "127.0.0.0/8"]).await;
     assert_eq!(ask(&daemon.dig(), "corp.test", "MX").await.status, "REFUSED");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn the_longest_zone_answers() {
     let files = Files::new();
     let parent = files.path("parent");
@@ -195,7 +196,7 @@ async fn the_longest_zone_answers() {
     assert_eq!(ask(&daemon.dig(), "elsewhere.test", "A").await.status, "REFUSED");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn a_changed_file_is_reloaded_and_an_invalid_one_is_not() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test")]).await;
@@ -235,7 +236,7 @@ async fn a_changed_file_is_reloaded_and_an_invalid_one_is_not() {
     assert_eq!(explained().await["static_zone"]["problem"], Value::Null);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn static_zones_are_explained() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test")]).await;
@@ -254,7 +255,7 @@ async fn static_zones_are_explained() {
     assert!(text.lines().any(|l| l == line) && text.contains("Non-Existent Domain"), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[multi_thread_test]
 async fn wrong_settings_are_named() {
     let files = Files::new();
     let zone = files.path("zone");
