@@ -9,8 +9,7 @@
 //! who wants two states to look alike, but nobody gains anything by that.
 
 use skyhound_base::hash;
-use skyhound_model::Key;
-use skyhound_store::Revision;
+use skyhound_model::{Key, Revision};
 use std::collections::VecDeque;
 
 /// How many marks are remembered: one before each change that is, and one after the last. Older ones are of a reader who

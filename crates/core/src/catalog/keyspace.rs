@@ -200,7 +200,7 @@ pub(super) fn reason_without_tombstone(lease_is_there: bool) -> RemovalReason {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use skyhound_store::Revision;
+    use skyhound_model::Revision;
 
     fn keyspace() -> Keyspace {
         Keyspace::new(Naming::example(), Some("service"))

@@ -3,8 +3,7 @@
 //! SkyDNS and CoreDNS fail every question whose subtree holds one unreadable value. Here it is left out,
 //! counted, and listed for the operator.
 
-use skyhound_model::Key;
-use skyhound_store::Revision;
+use skyhound_model::{Key, Revision};
 
 /// A value that cannot be read as an entry, or a key that is no name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use super::members::Members;
 use super::{QUEUE_BYTES, QUEUE_MAX, QUEUES_MAX, Topics};
 use bytes::Bytes;
-use skyhound_store::Revision;
+use skyhound_model::Revision;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn invalid_parameters_are_refused_with_a_reason() {
-        assert!(refused("version=new").starts_with("version is \"new\", and that is no range of versions"));
+        assert!(refused("version=new").starts_with("version is \"new\", which is not a version range"));
         assert_eq!(refused("version=1&version=1"), "version is said twice");
         assert_eq!(refused("category=a&category=a"), "category is said twice");
         assert_eq!(refused("service=%4"), "service is \"%4\", where a '%' is not followed by two hex digits");
