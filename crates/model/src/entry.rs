@@ -152,7 +152,7 @@ impl Entry {
                 "group" => entry.group = text("group", value)?.into(),
                 // A malformed object here concerns only additions, so the entry stays readable without them.
                 DETAILS_FIELD => {
-                    entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into)
+                    entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into);
                 }
                 _ => {}
             }
