@@ -1,22 +1,22 @@
 //! Pauses between retries: exponential, with jitter. One implementation for the daemon and its clients.
 //!
-//! Owns: the arithmetic. Does not own: the clock (a caller sleeps for the returned time), nor when a peer counts as
-//! recovered ([`Backoff::reset`] is the caller's decision).
+//! Owns: the arithmetic. Does not own: the clock (a caller sleeps for the returned time), nor the decision that a peer has
+//! recovered (a caller calls [`Backoff::reset`]).
 
 use std::time::Duration;
 
-/// The part of a pause that is random.
+/// The random part of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
-    /// Between half of the bound and the bound. For a few nodes that lost one peer together: they come back apart from
-    /// each other, and never at once.
+    /// Between half of the bound and the bound. For a few nodes that lost one peer together: they retry at different
+    /// times, and never immediately.
     Half,
-    /// Between nothing and the bound. For the thousands of clients of one daemon, which lose it in the same instant:
-    /// spread over the whole span they come back as a trickle.
+    /// Between zero and the bound. For the thousands of clients of one daemon, which lose it in the same instant: the
+    /// whole span spreads their retries.
     Full,
 }
 
-/// Pauses that double from the shortest to the longest.
+/// Pauses whose bound doubles from a minimum to a maximum.
 ///
 /// ```
 /// use skyhound_base::Backoff;
@@ -37,30 +37,30 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses bounded by `min` at first and by `max` in the end, with [`Jitter::Half`].
+    /// Creates pauses bounded by `min` at first and by `max` in the end, with [`Jitter::Half`].
     pub const fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, jitter: Jitter::Half, attempts: 0 }
     }
 
-    /// The same bounds with another jitter.
+    /// Returns the same bounds with another jitter.
     #[must_use]
     pub const fn with_jitter(self, jitter: Jitter) -> Self {
         Self { jitter, ..self }
     }
 
-    /// Starts over after a success: the next pause is a first one.
+    /// Starts over after a success: `min` bounds the next pause.
     pub const fn reset(&mut self) {
         self.attempts = 0;
     }
 
-    /// Returns how long to wait now. The next bound is twice as long.
+    /// Returns the pause before the next attempt, and doubles the bound of the one after it.
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         delay
     }
 
-    /// Returns a pause after `failures` failed attempts, for callers that count by themselves.
+    /// Returns the pause after `failures` failed attempts, for callers that count attempts themselves.
     pub fn delay(&self, failures: u32) -> Duration {
         let bound = self.min.saturating_mul(2u32.saturating_pow(failures)).min(self.max);
         match self.jitter {

@@ -1,13 +1,13 @@
-//! The chain of sources behind an error.
+//! The chain of an error's sources.
 
 use std::error::Error;
 
-/// The sources of an error, from the nearest to the root cause.
+/// Returns the sources of an error, from the nearest to the root cause.
 pub fn sources<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&source| source.source())
 }
 
-/// An error and its sources in one line, separated by `": "`.
+/// Formats an error and its sources in one line, separated by `": "`.
 ///
 /// ```
 /// let broken = std::io::Error::other("broken pipe");
@@ -17,7 +17,7 @@ pub fn with_sources(error: &(dyn Error + 'static)) -> String {
     sources(error).fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
-/// The text of the last source, or of the error itself if it has none.
+/// Returns the text of the last source, or of the error itself if it has none.
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     sources(error).last().unwrap_or(error).to_string()
 }

@@ -1,17 +1,17 @@
-//! Mixing of 64 bits: splitmix64, written out because nodes of every version have to agree on its results.
+//! Mixing of 64 bits: splitmix64, implemented here because nodes of every version must agree on its results.
 
 /// The odd constant of splitmix64: 2^64 divided by the golden ratio.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The last step of splitmix64: spreads each bit of the input over all bits of the output. Its results are compared
-/// between nodes and must never change.
+/// Spreads each bit of the input over all bits of the output: the last step of splitmix64. Nodes compare its results,
+/// so they must never change.
 pub const fn mix(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
 
-/// One whole step of splitmix64: the number after `state` in its sequence.
+/// Returns the number after `state` in the sequence of splitmix64.
 pub const fn splitmix64(state: u64) -> u64 {
     mix(state.wrapping_add(GOLDEN))
 }
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sequence_is_that_of_splitmix64() {
+    fn splitmix64_matches_the_reference_sequence() {
         // The reference sequence for the seed 1234567.
         let seed = 1_234_567u64;
         let sequence: Vec<u64> = (0..3).map(|n| splitmix64(seed.wrapping_add(GOLDEN.wrapping_mul(n)))).collect();

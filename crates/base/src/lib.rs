@@ -1,10 +1,10 @@
-//! Small pieces that every crate may use, without I/O and without an opinion.
+//! Small utilities without I/O, for every crate of the workspace.
 //!
 //! - [`Backoff`]: pauses between retries
-//! - [`hash`]: mixing of 64 bits, the same on every node
-//! - [`errors`]: an error with its sources, in one line
+//! - [`hash`]: mixing of 64 bits with the same results on every node
+//! - [`errors`]: an error with its sources in one line
 
-pub mod backoff;
+mod backoff;
 pub mod errors;
 pub mod hash;
 

@@ -43,8 +43,7 @@ fn weight(stored: &StoredEntry) -> u64 {
 mod tests {
     use super::*;
     use skyhound_model::details::Details;
-    use skyhound_model::{Entry, Key};
-    use skyhound_store::Revision;
+    use skyhound_model::{Entry, Key, Revision};
 
     fn stored(port: u16, priority: u16, weight: u16) -> Arc<StoredEntry> {
         let details = Some(Details::default());

@@ -1,13 +1,13 @@
-//! Where a peer says that it is, in any of the forms that the dialects have: `10.0.0.5:8080`, `[::1]:80`,
-//! `http://host`, `http://host:8080/path`.
+//! Addresses in the notations that the frontends accept: `10.0.0.5:8080`, `[::1]:80`, `http://host`,
+//! `http://host:8080/path`.
 //!
-//! Owns: taking a host and a port out of such a text, and joining them to one. Does not own: whether the host is one
-//! that DNS can say ([`super::entry::Host`]). The text itself stays what the peer said; this is what DNS makes of it.
+//! Owns: splitting such an address into host and port, and joining the two. Does not own: validation of the host
+//! ([`Host`](crate::Host)). An entry stores the address as the client sent it; DNS uses the host and port found here.
 
 use std::fmt::Display;
 use std::net::Ipv6Addr;
 
-/// Schemes whose port is known.
+/// Schemes with their default ports.
 const SCHEMES: [(&str, u16); 8] = [
     ("http", 80),
     ("https", 443),
@@ -19,7 +19,15 @@ const SCHEMES: [(&str, u16); 8] = [
     ("amqp", 5672),
 ];
 
-/// The host (an IPv6 address without its brackets) and the port of an address; `None` when it has none of them.
+/// Returns the host (an IPv6 address without its brackets) and the port of an address; `None` if one of them is missing
+/// or malformed.
+///
+/// ```
+/// use skyhound_model::address::host_and_port;
+///
+/// assert_eq!(host_and_port("http://[::1]/path"), Some(("::1", 80)));
+/// assert_eq!(host_and_port("10.0.0.5"), None);
+/// ```
 pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (scheme, rest) = match address.split_once("://") {
         Some((scheme, rest)) => (Some(scheme), rest),
@@ -30,17 +38,17 @@ pub fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = split(host_port)?;
     let port = match port {
         Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-        None => SCHEMES.iter().find(|(known, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(known)))?.1,
+        None => SCHEMES.iter().find(|(name, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(name)))?.1,
     };
     (!host.is_empty()).then_some((host, port))
 }
 
-/// A host and a port, however that was said, as one text: `10.0.0.5:8080`, `[::1]:80`.
+/// Joins a host and a port: `10.0.0.5:8080`, `[::1]:80`.
 pub fn join_host_port(host: &str, port: impl Display) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Host and port as they are written.
+/// Splits an authority without user information into its host and its port, both unvalidated.
 fn split(host_port: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = host_port.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
@@ -51,7 +59,7 @@ fn split(host_port: &str) -> Option<(&str, Option<&str>)> {
         };
     }
     match host_port.rsplit_once(':') {
-        // More than one colon without brackets: an IPv6 address, and no telling where a port would begin.
+        // More than one colon without brackets is an IPv6 address; a port in it would be ambiguous.
         Some((host, _)) if host.contains(':') => host_port.parse::<Ipv6Addr>().ok().map(|_| (host_port, None)),
         Some((host, port)) => Some((host, Some(port))),
         None => Some((host_port, None)),

@@ -1,46 +1,56 @@
-//! What ours adds to an entry, so that every dialect can say again what it was told.
+//! The fields that skyhound adds to an entry, so that every frontend can return what a client registered.
 //!
-//! Owns: the fields, and how they are held: a catalog has a million of these and reads one now and then, so that all
-//! texts of one stand in one piece of memory. Does not own: what a dialect makes of them.
+//! Owns: the fields and their representation in memory. A catalog holds a million of these and reads one now and then,
+//! so all texts of one share a single allocation. Does not own: a frontend's use of the fields.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What ours adds to an entry. To make or change one, see [`DetailFields`].
+/// The fields that skyhound adds to an entry, in compact form. [`DetailFields`] is the form that can be built and
+/// changed.
+///
+/// ```
+/// use skyhound_model::details::{DetailFields, Details};
+///
+/// let fields = DetailFields { id: "1".into(), service: "web".into(), ..DetailFields::default() };
+/// let mut details = Details::from(fields);
+/// details.set_meta("zone", "b".into());
+/// assert_eq!((details.service(), details.meta_value("zone")), ("web", Some("b")));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Details(Box<[u8]>);
 
-/// The same, field by field.
+/// The fields of [`Details`] as separate values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct DetailFields {
-    /// The instance's id: the last label of its name.
+    /// Id of the instance: the last label of its name.
     pub id: String,
-    /// The service, as the peer said it.
+    /// Service, in the client's spelling.
     pub service: String,
-    /// The categories below the root, as in the name from left to right.
+    /// Categories below the root, as in the name from left to right.
     pub category: Vec<String>,
-    /// The dialect that it came in through.
+    /// Frontend that accepted the registration.
     pub dialect: String,
     /// Semantic version.
     pub version: String,
-    /// Where it is in the peer's own words, if its dialect says them again; DNS goes by host and port.
+    /// Address as the client sent it, for frontends that return it; DNS uses host and port instead.
     pub address: String,
-    /// What else the peer said of itself.
+    /// Other properties that the client sent.
     pub meta: BTreeMap<String, String>,
 }
 
-// Neither byte occurs in UTF-8, so that they end any text.
+// Neither byte occurs in UTF-8, so both can end any text.
 /// Ends a field.
 const FIELD: u8 = 0xff;
-/// Ends a text of a field that has any number of them.
+/// Ends a text of a field that holds several.
 const ITEM: u8 = 0xfe;
 
-// The fields in their order. Those that most leave empty are the last: what is empty at the end is left out.
+// The order of the fields. Those that most entries leave empty are last, because empty fields at the end are omitted.
 const ID: usize = 0;
 const SERVICE: usize = 1;
-const DIALECT: usize = 2;
+const FRONTEND: usize = 2;
 const CATEGORY: usize = 3;
 const VERSION: usize = 4;
 const ADDRESS: usize = 5;
@@ -53,57 +63,57 @@ impl From<DetailFields> for Details {
         };
         let category = list(&mut fields.category.iter());
         let meta = list(&mut fields.meta.iter().flat_map(|(name, value)| [name, value]));
-        let (id, service, dialect) = (fields.id.as_bytes(), fields.service.as_bytes(), fields.dialect.as_bytes());
-        let all = [id, service, dialect, &category, fields.version.as_bytes(), fields.address.as_bytes(), &meta];
+        let (id, service, frontend) = (fields.id.as_bytes(), fields.service.as_bytes(), fields.dialect.as_bytes());
+        let all = [id, service, frontend, &category, fields.version.as_bytes(), fields.address.as_bytes(), &meta];
         let used = all.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
         Self(all[..used].join(&FIELD).into())
     }
 }
 
 impl Details {
-    /// See [`DetailFields::id`].
+    /// Returns [`DetailFields::id`].
     pub fn id(&self) -> &str {
         text(self.field(ID))
     }
 
-    /// See [`DetailFields::service`].
+    /// Returns [`DetailFields::service`].
     pub fn service(&self) -> &str {
         text(self.field(SERVICE))
     }
 
-    /// See [`DetailFields::category`].
+    /// Returns [`DetailFields::category`].
     pub fn category(&self) -> impl Iterator<Item = &str> {
         items(self.field(CATEGORY))
     }
 
-    /// See [`DetailFields::dialect`].
+    /// Returns [`DetailFields::dialect`].
     pub fn dialect(&self) -> &str {
-        text(self.field(DIALECT))
+        text(self.field(FRONTEND))
     }
 
-    /// See [`DetailFields::version`].
+    /// Returns [`DetailFields::version`].
     pub fn version(&self) -> &str {
         text(self.field(VERSION))
     }
 
-    /// See [`DetailFields::address`].
+    /// Returns [`DetailFields::address`].
     pub fn address(&self) -> &str {
         text(self.field(ADDRESS))
     }
 
-    /// One of [`DetailFields::meta`].
+    /// Returns one value of [`DetailFields::meta`].
     pub fn meta_value(&self, name: &str) -> Option<&str> {
-        self.meta().find(|(held, _)| *held == name).map(|(_, value)| value)
+        self.meta().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    /// See [`DetailFields::meta`]. In the order of names.
+    /// Returns [`DetailFields::meta`], sorted by name.
     pub fn meta(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut items = items(self.field(META));
         std::iter::from_fn(move || Some((items.next()?, items.next()?)))
     }
 
-    /// All fields, to be changed.
-    pub fn fields(&self) -> DetailFields {
+    /// Returns all fields as separate values.
+    fn fields(&self) -> DetailFields {
         DetailFields {
             id: self.id().into(),
             service: self.service().into(),
@@ -115,14 +125,14 @@ impl Details {
         }
     }
 
-    /// The same with some fields changed.
+    /// Changes some of the fields.
     pub fn change(&mut self, change: impl FnOnce(&mut DetailFields)) {
         let mut fields = self.fields();
         change(&mut fields);
         *self = fields.into();
     }
 
-    /// Sets one of [`DetailFields::meta`].
+    /// Sets one value of [`DetailFields::meta`].
     pub fn set_meta(&mut self, name: &str, value: String) {
         self.change(|fields| drop(fields.meta.insert(name.to_owned(), value)));
     }
@@ -138,8 +148,8 @@ impl Default for Details {
     }
 }
 
+/// Reads a text back. It is valid UTF-8, because it was a `String` before.
 fn text(bytes: &[u8]) -> &str {
-    // It was a text when it was put there.
     str::from_utf8(bytes).unwrap_or_default()
 }
 
@@ -153,7 +163,7 @@ impl fmt::Debug for Details {
     }
 }
 
-/// As it is stored: what is empty is left out, but who it is.
+/// The stored form, which omits empty fields except those that identify the instance.
 impl Serialize for Details {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -1,7 +1,8 @@
-//! What stands at a key: one JSON object that SkyDNS and CoreDNS read as it is.
+//! The value under a key: one JSON object in the format of SkyDNS, which CoreDNS reads too.
 //!
-//! Owns: which values are readable and why one is not, the names of the fields, what a rewrite keeps.
-//! Does not own: what DNS makes of an entry (`skyhound_dns`), nor where it stands ([`super::key`]).
+//! Owns: parsing with the reason why a value is unreadable, the names of the fields, and the fields that a rewrite
+//! preserves. Does not own: the records that DNS derives from an entry (`skyhound_dns`), nor the entry's key
+//! ([`key`](crate::key)).
 
 use super::details::{DetailFields, Details};
 use super::name::{Name, NameError};
@@ -9,23 +10,34 @@ use super::text::Text;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
-/// The field that holds everything of ours. One object under a name of its own: no other reader looks
-/// at it, and nothing in it can collide with a SkyDNS field (Go's JSON ignores case).
-pub const DETAILS_FIELD: &str = "skyhound";
-/// The largest value that is read or written, in bytes. etcd takes 1.5 MiB a request.
+/// The field with everything that skyhound adds. It is one object under a name of its own: no other reader uses it, and
+/// none of its contents can collide with a SkyDNS field (Go's JSON ignores case).
+const DETAILS_FIELD: &str = "skyhound";
+/// Limit of a value that is read or written, in bytes. etcd accepts 1.5 MiB per request.
 pub const VALUE_MAX: usize = 64 * 1024;
 
-/// Where an instance is.
+/// The host of an instance.
+///
+/// ```
+/// use skyhound_model::Host;
+///
+/// assert_eq!(Host::parse("::ffff:10.0.0.1")?, Host::Addr([10, 0, 0, 1].into()));
+/// assert_eq!(Host::parse("Web.Example.")?.to_string(), "web.example");
+/// # Ok::<(), skyhound_model::name::NameError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// An address; an IPv4 address in IPv6 clothes (`::ffff:…`) counts as IPv4.
+    /// An address; an IPv4-mapped IPv6 address (`::ffff:…`) is stored as IPv4.
     Addr(IpAddr),
-    /// Another name, which DNS has to look up.
+    /// Another name, which DNS resolves.
     Name(Name),
 }
 
 impl Host {
-    /// An address where the text is one, otherwise a name.
+    /// Parses an address or else a name.
+    ///
+    /// # Errors
+    /// The reason why a text that is not an address is not a name either.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         match text.parse::<IpAddr>() {
             Ok(addr) => Ok(Self::Addr(addr.to_canonical())),
@@ -35,12 +47,12 @@ impl Host {
 }
 
 impl std::fmt::Display for Host {
-    /// As it is stored: a name without the dot at its end.
+    /// Writes the stored form: a name without the dot at its end.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Addr(addr) => addr.fmt(f),
             Self::Name(name) if name.labels().is_empty() => f.write_str("."),
-            // One dot: another before it belongs to a label.
+            // Only one dot: a dot before it belongs to a label.
             Self::Name(name) => {
                 let full = name.to_string();
                 f.write_str(full.strip_suffix('.').unwrap_or(&full))
@@ -49,37 +61,46 @@ impl std::fmt::Display for Host {
     }
 }
 
-/// One entry. A number that is 0 and a text that is empty are the same as a field that is missing.
+/// One entry. The number 0 and an empty text mean the same as a missing field.
+///
+/// ```
+/// use skyhound_model::{Entry, Host};
+///
+/// let entry = Entry::parse(br#"{"host":"10.0.0.1","port":80}"#)?;
+/// assert_eq!(entry.host, Some(Host::Addr([10, 0, 0, 1].into())));
+/// assert_eq!(entry.encode(), br#"{"host":"10.0.0.1","port":80}"#);
+/// # Ok::<(), skyhound_model::entry::EntryError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
-    /// Where it is. Without a host an entry answers nothing but TXT.
+    /// Host of the instance. An entry without a host has only a TXT record.
     pub host: Option<Host>,
     /// TCP or UDP port.
     pub port: u16,
-    /// SRV priority, lower first. DNS says 10 for 0.
+    /// SRV priority, lower first. DNS returns 10 for 0.
     pub priority: u16,
-    /// SRV weight within a priority. DNS says 100 for 0.
+    /// SRV weight within a priority. DNS returns 100 for 0.
     pub weight: u16,
-    /// What TXT answers.
+    /// Content of the TXT record.
     pub text: Text,
-    /// Whether it is a mail exchanger: answers MX, with the priority as preference.
+    /// Mail exchanger: the entry has an MX record with the priority as preference.
     pub mail: bool,
-    /// The longest time to cache it, in seconds.
+    /// TTL of the records, in seconds.
     pub ttl: u32,
-    /// How many labels to cut from the left of an SRV target that is made from the key.
+    /// Number of labels to remove from the left of an SRV target that is derived from the key.
     pub targetstrip: u8,
-    /// Entries of different groups are not answered together.
+    /// Group; one response never contains entries of different groups.
     pub group: Text,
-    /// What ours adds; `None` for entries that others wrote.
+    /// Fields that skyhound adds; `None` for entries of other writers.
     pub details: Option<Details>,
 }
 
-/// Why a value is not an entry.
+/// The reason why a value is not an entry. Its text is a predicate: `is not JSON: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {
     /// Over [`VALUE_MAX`].
-    #[error("is {0} bytes; {VALUE_MAX} is the most that is read")]
+    #[error("is {0} bytes; the limit is {VALUE_MAX}")]
     TooLarge(usize),
     /// Not JSON.
     #[error("is not JSON: {0}")]
@@ -88,24 +109,27 @@ pub enum EntryError {
     #[error("is JSON, but not an object")]
     NotAnObject,
     /// A field has the wrong type or is out of its range.
-    #[error("has {field:?}: {value}, and that takes {expected}")]
+    #[error("has {field:?}: {value}; expected {expected}")]
     Field {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What it holds.
+        /// Value of the field, shortened.
         value: String,
-        /// What it should hold.
+        /// Description of the values that are allowed.
         expected: &'static str,
     },
     /// The host is neither an address nor a name.
-    #[error("has a host that is no address and, as a name, {0}")]
+    #[error("has a host that is not an address and, as a name, {0}")]
     Host(#[from] NameError),
 }
 
 impl Entry {
-    /// Reads a stored value. Field names are matched without regard to case, and the last one of a name
-    /// counts (as Go readers do it); `null` is the same as missing; unknown fields are passed over.
-    /// Numbers that do not fit their DNS field are an error, not cut to 16 bits: a wrong port is worse
+    /// Parses a stored value. Field names are compared without regard to case, and the last of several fields of a name
+    /// counts, as in Go; `null` means the same as a missing field; unknown fields are ignored.
+    ///
+    /// # Errors
+    /// An [`EntryError`] for a value over [`VALUE_MAX`], for anything but a JSON object, and for a field of a wrong type
+    /// or range. A number that does not fit its DNS field is an error and not cut to 16 bits: a wrong port is worse
     /// than none.
     pub fn parse(value: &[u8]) -> Result<Self, EntryError> {
         if value.len() > VALUE_MAX {
@@ -122,13 +146,13 @@ impl Entry {
                 "priority" => entry.priority = number("priority", value)?,
                 "weight" => entry.weight = number("weight", value)?,
                 "text" => entry.text = text("text", value)?.into(),
-                "mail" => entry.mail = value.as_bool().ok_or_else(|| wrong("mail", value, "true or false"))?,
+                "mail" => entry.mail = value.as_bool().ok_or_else(|| invalid("mail", value, "true or false"))?,
                 "ttl" => entry.ttl = number("ttl", value)?,
                 "targetstrip" => entry.targetstrip = number("targetstrip", value)?,
                 "group" => entry.group = text("group", value)?.into(),
-                // An odd object under our own name harms nobody but what only we would show.
+                // A malformed object here concerns only additions, so the entry stays readable without them.
                 DETAILS_FIELD => {
-                    entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into)
+                    entry.details = <DetailFields as serde::Deserialize>::deserialize(value).ok().map(Into::into);
                 }
                 _ => {}
             }
@@ -136,12 +160,12 @@ impl Entry {
         Ok(entry)
     }
 
-    /// The value to store.
+    /// Returns the value to store.
     pub fn encode(&self) -> Vec<u8> {
         self.encode_into(Map::new())
     }
 
-    /// The value to store in place of `old`: fields that we do not know are kept as they are.
+    /// Returns the value to store in place of `old`, with the unknown fields of `old` unchanged.
     pub fn encode_replacing(&self, old: &[u8]) -> Vec<u8> {
         match serde_json::from_slice(old) {
             Ok(Value::Object(mut fields)) => {
@@ -170,19 +194,19 @@ impl Entry {
         put("group", json!(self.group), !self.group.is_empty());
         put(DETAILS_FIELD, json!(self.details), self.details.is_some());
         fields.extend(unknown);
-        // Exact: it is kept for as long as the entry is.
+        // Without spare capacity: the value is stored for as long as the entry exists.
         Value::Object(fields).to_string().into_boxed_str().into_boxed_bytes().into_vec()
     }
 }
 
-/// Whether a field, in any case, is one that [`Entry::encode`] writes.
+/// Returns true if [`Entry::encode`] writes a field of this name, compared without regard to case.
 fn is_known_field(name: &str) -> bool {
     const FIELDS: [&str; 10] =
         ["host", "port", "priority", "weight", "text", "mail", "ttl", "targetstrip", "group", DETAILS_FIELD];
-    FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name))
+    FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
 }
 
-fn wrong(field: &'static str, value: &Value, expected: &'static str) -> EntryError {
+fn invalid(field: &'static str, value: &Value, expected: &'static str) -> EntryError {
     let mut shown = value.to_string();
     if shown.len() > 80 {
         shown = shown.chars().take(80).chain("…".chars()).collect();
@@ -191,7 +215,7 @@ fn wrong(field: &'static str, value: &Value, expected: &'static str) -> EntryErr
 }
 
 fn text<'v>(field: &'static str, value: &'v Value) -> Result<&'v str, EntryError> {
-    value.as_str().ok_or_else(|| wrong(field, value, "a string"))
+    value.as_str().ok_or_else(|| invalid(field, value, "a string"))
 }
 
 fn host(value: &Value) -> Result<Option<Host>, EntryError> {
@@ -199,12 +223,12 @@ fn host(value: &Value) -> Result<Option<Host>, EntryError> {
     if text.is_empty() { Ok(None) } else { Ok(Some(Host::parse(text)?)) }
 }
 
-/// A number that fits its field.
+/// Reads a number that fits its field.
 fn number<N: TryFrom<u64> + Bounded>(field: &'static str, value: &Value) -> Result<N, EntryError> {
-    value.as_u64().and_then(|n| N::try_from(n).ok()).ok_or_else(|| wrong(field, value, N::RANGE))
+    value.as_u64().and_then(|n| N::try_from(n).ok()).ok_or_else(|| invalid(field, value, N::RANGE))
 }
 
-/// The range of a number, in words.
+/// A number with the description of its range.
 trait Bounded {
     const RANGE: &'static str;
 }
@@ -242,20 +266,20 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_rejected_with_a_reason() {
-        for (value, why) in [
+        for (value, reason) in [
             ("this is not JSON", "is not JSON: expected"),
             (r#"{"host":"10.0.0.1""#, "is not JSON: EOF"),
             (r#"["10.0.0.3"]"#, "is JSON, but not an object"),
-            (r#"{"port":"80"}"#, r#"has "port": "80", and that takes a whole number from 0 to 65535"#),
+            (r#"{"port":"80"}"#, r#"has "port": "80"; expected a whole number from 0 to 65535"#),
             (r#"{"port":65536}"#, r#"has "port": 65536"#),
             (r#"{"ttl":-1}"#, r#"has "ttl": -1"#),
             (r#"{"weight":1.5}"#, r#"has "weight": 1.5"#),
             (r#"{"mail":"yes"}"#, "true or false"),
             (r#"{"host":7}"#, "a string"),
-            (r#"{"host":"2000..3"}"#, "has a host that is no address and, as a name, has an empty label"),
+            (r#"{"host":"2000..3"}"#, "has a host that is not an address and, as a name, has an empty label"),
         ] {
             let error = Entry::parse(value.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(why) || error.ends_with(why), "{value} {error}");
+            assert!(error.starts_with(reason) || error.ends_with(reason), "{value} {error}");
         }
     }
 

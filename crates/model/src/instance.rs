@@ -1,7 +1,7 @@
-//! From what a peer said ([`Registration`]) to what is stored ([`Instance`]).
+//! Validation of a client's request ([`Registration`]) into the instance that is stored ([`Instance`]).
 //!
-//! Owns: what a peer may say and the sentence it hears otherwise, the id, the defaults. Does not own:
-//! how a dialect spells the fields, nor whether the instance may be written (`skyhound_core::registry`).
+//! Owns: the limits of a registration with the error texts that clients receive, the id, and the defaults. Does not own:
+//! a frontend's spelling of the fields, nor the decision to write the instance (`skyhound_core::registry`).
 
 use super::details::DetailFields;
 use super::entry::{Entry, Host};
@@ -12,119 +12,169 @@ use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The priority of an instance whose peer did not say (skyapi's README).
+/// Priority of an instance whose client set none (skyapi's README).
 pub const DEFAULT_PRIORITY: u16 = 1;
-/// The weight of an instance whose peer did not say (skyapi's README).
+/// Weight of an instance whose client set none (skyapi's README).
 pub const DEFAULT_WEIGHT: u16 = 100;
-/// The longest `text`, in bytes.
-pub const TEXT_MAX: usize = 4096;
-/// The most `meta.…` fields of one instance.
+/// Limit of `text`, in bytes.
+const TEXT_MAX: usize = 4096;
+/// Limit of the number of `meta.…` fields of one instance.
 pub const META_MAX: usize = 64;
-/// The longest `meta.…` value, in bytes.
+/// Limit of the name and of the value of a `meta.…` field, in bytes.
 pub const META_VALUE_MAX: usize = 1024;
-/// The longest address that is kept as it was said, in bytes.
+/// Limit of an address in the client's own notation, in bytes.
 pub const ADDRESS_MAX: usize = 2048;
-/// The longest time that an instance may be cached, in seconds: a day.
-pub const TTL_MAX: u32 = 86_400;
+/// Limit of the TTL of an instance, in seconds: a day.
+const TTL_MAX: u32 = 86_400;
 
-/// How registrations become names: the daemon's settings.
+/// The daemon's settings by which registrations become names and keys.
+///
+/// ```
+/// use skyhound_model::{Layout, Naming};
+///
+/// let naming = Naming {
+///     root: "skydns.local".parse()?,
+///     layout: Layout::new("/skydns"),
+///     default_category: "services".into(),
+///     default_ttl: 30,
+/// };
+/// assert_eq!(naming.layout.key(&naming.root)?.to_string(), "/skydns/local/skydns");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Naming {
-    /// `--dns-root`: where all names end.
+    /// `--dns-root`: the end of every name.
     pub root: Name,
-    /// `--key-prefix`: where all keys begin.
+    /// `--key-prefix`: the beginning of every key.
     pub layout: Layout,
-    /// `--default-category`: for peers that say none.
+    /// `--default-category`: for clients that set none.
     pub default_category: String,
-    /// The TTL of an instance whose peer did not say, in seconds: the session's term, so that no cache
-    /// outlives a record that was not renewed.
+    /// TTL of an instance whose client set none, in seconds: the session's lease TTL, so that no cache outlives a record
+    /// that was not renewed.
     pub default_ttl: u32,
 }
 
-/// What a peer said of itself, in no dialect's spelling.
+/// A client's request to register one instance, independent of the frontend that received it.
+///
+/// ```
+/// use skyhound_model::{Layout, Naming, Registration};
+///
+/// let naming = Naming {
+///     root: "skydns.local".parse()?,
+///     layout: Layout::new("/skydns"),
+///     default_category: "services".into(),
+///     default_ttl: 30,
+/// };
+/// let registration = Registration { service: "web".into(), port: 0, ..Registration::default() };
+/// let error = registration.accept(&naming, "10.0.0.5".parse()?).unwrap_err();
+/// assert_eq!(error.parameter, "port");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Registration {
-    /// The service: one label, or several with dots between.
+    /// Service: one label, or several separated by dots.
     pub service: String,
-    /// The categories, as in the name from left to right; none means the default.
+    /// Categories, as in the name from left to right; none means the default.
     pub category: Vec<String>,
-    /// Where it is. Empty, `0.0.0.0` or `::` means the peer's address.
+    /// Host. Empty, `0.0.0.0` or `::` means the client's address.
     pub host: String,
-    /// The port, 1 to 65535.
+    /// Port, 1 to 65535.
     pub port: u16,
-    /// The address in the peer's own words, for dialects that say it again. With it the port may be 0: then the
-    /// address is one that DNS cannot say (`unix:///run/x`), and the instance has no host.
+    /// Address in the client's own notation, up to [`ADDRESS_MAX`] bytes, for frontends that return it. With an address
+    /// the port may be 0: then the address has no form in DNS (`unix:///run/x`), and the instance has no host.
     pub address: Option<String>,
-    /// Begins the id, if there is one.
+    /// Prefix of the id.
     pub prefix: Option<String>,
     /// SRV priority.
     pub priority: Option<u16>,
     /// SRV weight.
     pub weight: Option<u16>,
-    /// The longest time to cache it, in seconds.
+    /// TTL of the records, 1 to 86,400 seconds.
     pub ttl: Option<u32>,
-    /// What TXT answers.
+    /// Content of the TXT record, up to 4096 bytes.
     pub text: Option<String>,
-    /// See [`Entry::group`].
+    /// Group ([`Entry::group`]), up to [`META_VALUE_MAX`] bytes.
     pub group: Option<String>,
     /// Semantic version.
     pub version: Option<String>,
-    /// What else it says of itself.
+    /// Other properties, up to [`META_MAX`].
     pub meta: BTreeMap<String, String>,
-    /// The dialect that it speaks.
+    /// Frontend that received the request.
     pub dialect: &'static str,
 }
 
-/// An accepted registration: one process that offers one service, and its place.
+/// An accepted registration: one process that offers one service, with its name and key.
+///
+/// ```
+/// use skyhound_model::{Layout, Naming, Registration};
+///
+/// let naming = Naming {
+///     root: "skydns.local".parse()?,
+///     layout: Layout::new("/skydns"),
+///     default_category: "services".into(),
+///     default_ttl: 30,
+/// };
+/// let registration = Registration {
+///     service: "web".into(),
+///     host: "10.0.0.5".into(),
+///     port: 8080,
+///     prefix: Some("blue".into()),
+///     ..Registration::default()
+/// };
+/// let instance = registration.accept(&naming, "192.0.2.7".parse()?)?;
+/// assert!(instance.name.to_string().starts_with("blue-"));
+/// assert!(instance.name.to_string().ends_with(".web.services.skydns.local."));
+/// assert_eq!((instance.entry.port, instance.entry.ttl), (8080, 30));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Its full name.
+    /// Full name.
     pub name: Name,
-    /// Its key in the store.
+    /// Key in the store.
     pub key: Key,
-    /// What is stored.
+    /// Value in the store.
     pub entry: Entry,
-    /// A second key, for programs that read another layout.
+    /// Second key, for programs that read another layout.
     pub mirror: Option<MirrorKey>,
 }
 
-/// An entry's second key: what programs read that know another layout. Lives and goes with the entry.
+/// The second key of an entry, for programs that read another layout. It is written and removed with the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorKey {
-    /// The first is taken if nothing stands there, else the second.
+    /// The key to use, and the one to use instead if the first exists already.
     pub keys: [Key; 2],
-    /// What is stored there.
+    /// Value to store.
     pub value: Bytes,
 }
 
-/// What is wrong with a registration. Reads as a sentence that names the parameter.
+/// The reason why a registration is invalid. Its text is a sentence that begins with the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{parameter} {problem}")]
 pub struct InvalidParameter {
-    /// The parameter.
+    /// Name of the parameter.
     pub parameter: &'static str,
-    /// What is wrong with it.
+    /// Predicate of the sentence, with the value and the remedy.
     pub problem: String,
 }
 
 impl InvalidParameter {
-    /// A sentence from its two halves.
+    /// Creates the error from the two parts of its sentence.
     pub fn new(parameter: &'static str, problem: impl std::fmt::Display) -> Self {
         Self { parameter, problem: problem.to_string() }
     }
 }
 
 impl Registration {
-    /// Checks everything, and says where the instance belongs. `peer` is the address that it spoke from.
+    /// Validates all fields, and derives the name, the key and the entry. `peer` is the client's address.
+    ///
+    /// # Errors
+    /// The first parameter that is missing, out of its range, over its limit, or not allowed in a name.
     pub fn accept(self, naming: &Naming, peer: IpAddr) -> Result<Instance, InvalidParameter> {
         let host = self.host(peer)?;
         self.check_numbers()?;
         self.check_texts()?;
-        let category = if self.category.is_empty() {
-            naming.default_category.split(',').map(str::to_owned).collect()
-        } else {
-            self.category.clone()
-        };
+        let category = self.category(naming);
         let location = match (&host, &self.address) {
             (Some(host), _) => host.to_string(),
             (None, address) => address.clone().unwrap_or_default(),
@@ -156,11 +206,21 @@ impl Registration {
         Ok(Instance { name, key, entry, mirror: None })
     }
 
-    /// Whether DNS cannot say where it is.
+    /// Returns the categories of the request, or else the default ones.
+    fn category(&self, naming: &Naming) -> Vec<String> {
+        if self.category.is_empty() {
+            naming.default_category.split(',').map(str::to_owned).collect()
+        } else {
+            self.category.clone()
+        }
+    }
+
+    /// Returns true if the address has no form in DNS.
     fn is_opaque(&self) -> bool {
         self.port == 0 && self.host.is_empty() && self.address.as_ref().is_some_and(|address| !address.is_empty())
     }
 
+    /// Returns the host; `None` for an address without a form in DNS.
     fn host(&self, peer: IpAddr) -> Result<Option<Host>, InvalidParameter> {
         if self.is_opaque() {
             return Ok(None);
@@ -192,7 +252,7 @@ impl Registration {
     fn check_texts(&self) -> Result<(), InvalidParameter> {
         let bounded = |parameter, text: &str, max: usize| match text.len() {
             length if length > max => {
-                Err(InvalidParameter::new(parameter, format!("is {length} bytes; {max} is the most")))
+                Err(InvalidParameter::new(parameter, format!("is {length} bytes; the limit is {max}")))
             }
             _ => Ok(()),
         };
@@ -202,7 +262,7 @@ impl Registration {
         if self.meta.len() > META_MAX {
             return Err(InvalidParameter::new(
                 "meta",
-                format!("has {} fields; {META_MAX} is the most", self.meta.len()),
+                format!("has {} fields; the limit is {META_MAX}", self.meta.len()),
             ));
         }
         for (name, value) in &self.meta {
@@ -214,14 +274,14 @@ impl Registration {
                 Ok(_) => Ok(()),
                 Err(e) => Err(InvalidParameter::new(
                     "version",
-                    format!("is {version:?}, and that is no version such as 1.2.3: {e}"),
+                    format!("is {version:?}, which is not a version such as 1.2.3: {e}"),
                 )),
             },
             None => Ok(()),
         }
     }
 
-    /// The last label: skyapi's hash, so that the same process has the same key whoever writes it.
+    /// Returns the last label: skyapi's hash, so that a process has the same key whichever program registers it.
     fn id(&self, category: &[String], host: &str) -> Result<Label, InvalidParameter> {
         let hash = skyapi_id(&self.service, category, host, self.port);
         match self.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
@@ -230,13 +290,14 @@ impl Registration {
         }
     }
 
+    /// Returns the full name: id, service, categories, root.
     fn name(&self, naming: &Naming, category: &[String], id: &Label) -> Result<Name, InvalidParameter> {
         let mut labels = naming.root.labels().to_vec();
         for part in category.iter().rev() {
             labels.extend(registrable_labels("category", part)?);
         }
         if self.service.is_empty() {
-            return Err(InvalidParameter::new("service", "is missing; say which service this process offers"));
+            return Err(InvalidParameter::new("service", "is missing; name the service that this process offers"));
         }
         labels.extend(registrable_labels("service", &self.service)?);
         labels.push(id.clone());
@@ -244,7 +305,7 @@ impl Registration {
     }
 }
 
-/// Labels that a peer may register, from dotted text, root first.
+/// Parses dotted text into labels that a client may register, root first.
 fn registrable_labels(parameter: &'static str, dotted: &str) -> Result<Vec<Label>, InvalidParameter> {
     dotted.split('.').rev().map(|label| registrable_label(parameter, label)).collect()
 }
@@ -256,8 +317,8 @@ fn registrable_label(parameter: &'static str, label: &str) -> Result<Label, Inva
     })
 }
 
-/// skyapi's id: lower-case hex SHA-1 of service, category, host and port, one behind the other. Several
-/// categories are spelt as Go prints such a slice (`%#v`), because the original does.
+/// Returns skyapi's id: the SHA-1 of service, category, host and port, concatenated, in lower-case hex. Several
+/// categories are written as Go prints such a slice (`%#v`), because the original does so.
 pub fn skyapi_id(service: &str, category: &[String], host: &str, port: u16) -> String {
     let category = match category {
         [one] => one.clone(),
@@ -269,7 +330,7 @@ pub fn skyapi_id(service: &str, category: &[String], host: &str, port: u16) -> S
     sha1_hex(format!("{service}{category}{host}{port}"))
 }
 
-/// The SHA-1 of a text in 40 lower-case digits: what ids are made of that have to be the same everywhere.
+/// Returns the SHA-1 of a text in 40 lower-case hex digits, for ids that must be the same everywhere.
 pub fn sha1_hex(text: impl AsRef<[u8]>) -> String {
     Sha1::digest(text).iter().fold(String::with_capacity(40), |mut hex, byte| {
         use std::fmt::Write;
@@ -280,8 +341,10 @@ pub fn sha1_hex(text: impl AsRef<[u8]>) -> String {
 }
 
 impl Instance {
-    /// The same instance under another last label, for dialects whose peers say who they are themselves. What is wrong
-    /// with the name then is said of `parameter`.
+    /// Replaces the last label of the name, for frontends whose clients choose their id.
+    ///
+    /// # Errors
+    /// An error about `parameter` if the new name is too long or has no key.
     pub fn with_id_label(
         mut self,
         label: Label,
@@ -297,7 +360,7 @@ impl Instance {
 
 #[cfg(any(test, feature = "testing"))]
 impl Naming {
-    /// The naming of a daemon with all defaults, for tests.
+    /// Returns the settings of a daemon with all defaults, for tests.
     ///
     /// # Panics
     /// Never: the default zone is a valid name.
@@ -379,7 +442,7 @@ mod tests {
         assert_eq!(instance.entry.details.unwrap().address(), "unix:///run/x");
 
         let instance = Registration { address, ..foo() }.accept(&naming(), PEER).unwrap();
-        assert_eq!(instance.entry.port, 9999, "with a port it is only said again");
+        assert_eq!(instance.entry.port, 9999, "with a port the address is only returned");
         let plain = foo().accept(&naming(), PEER).unwrap();
         assert_eq!(instance.key, plain.key);
     }
@@ -387,30 +450,33 @@ mod tests {
     #[test]
     fn invalid_registrations_name_the_parameter() {
         let long = "x".repeat(64);
-        let bad: [(Registration, &str); 16] = [
+        let invalid: [(Registration, &str); 16] = [
             (Registration { port: 0, address: Some(String::new()), ..foo() }, "port is 0"),
-            (Registration { address: Some("x".repeat(2049)), ..foo() }, "address is 2049 bytes; 2048 is the most"),
+            (Registration { address: Some("x".repeat(2049)), ..foo() }, "address is 2049 bytes; the limit is 2048"),
             (Registration { service: String::new(), ..foo() }, "service is missing"),
             (Registration { service: "../../x".into(), ..foo() }, "service \"/x\" has '/'"),
             (Registration { service: "a..b".into(), ..foo() }, "service \"\" has an empty label"),
             (Registration { service: long.clone(), ..foo() }, "service \"xxx"),
-            (Registration { service: "any".into(), ..foo() }, "service is \"any\", which stands for"),
+            (Registration { service: "any".into(), ..foo() }, "service is \"any\", which matches every label"),
             (Registration { category: vec![String::new()], ..foo() }, "category \"\" has an empty label"),
             (Registration { category: vec!["a/b".into()], ..foo() }, "category \"a/b\" has '/'"),
             (Registration { port: 0, ..foo() }, "port is 0"),
             (Registration { prefix: Some("x".repeat(43)), ..foo() }, "prefix \"xxx"),
             (Registration { host: "a b".into(), ..foo() }, "host"),
             (Registration { ttl: Some(0), ..foo() }, "ttl is 0; give seconds from 1 to 86400"),
-            (Registration { version: Some("1.x".into()), ..foo() }, "version is \"1.x\", and that is no version"),
-            (Registration { text: Some("x".repeat(4097)), ..foo() }, "text is 4097 bytes; 4096 is the most"),
+            (
+                Registration { version: Some("1.x".into()), ..foo() },
+                "version is \"1.x\", which is not a version such as",
+            ),
+            (Registration { text: Some("x".repeat(4097)), ..foo() }, "text is 4097 bytes; the limit is 4096"),
             (
                 Registration { category: vec![vec!["y".repeat(60); 4].join(".")], ..foo() },
                 "service with its category and id is a name over 255 bytes",
             ),
         ];
-        for (registration, why) in bad {
+        for (registration, reason) in invalid {
             let error = registration.accept(&naming(), PEER).unwrap_err().to_string();
-            assert!(error.starts_with(why), "{error}");
+            assert!(error.starts_with(reason), "{error}");
         }
     }
 }

@@ -1,19 +1,27 @@
-//! The SkyDNS layout: where in the store the entry of a name stands.
+//! The SkyDNS layout: the mapping between names and keys of the store.
 //!
-//! `1.rails.skydns.local.` ↔ `/skydns/local/skydns/rails/1`: a prefix, then the labels from the root,
-//! joined by `/`. Owns: that the two directions are inverses for any prefix, that case is folded once,
-//! and that no name can lead outside the prefix. Does not own: what the entry holds.
+//! `1.rails.skydns.local.` ↔ `/skydns/local/skydns/rails/1`: a prefix, then the labels from the root, joined by `/`.
+//! Owns: that the two directions are inverses for any prefix, that case is folded once, and that no name leads outside
+//! the prefix. Does not own: the value under a key ([`entry`](crate::entry)).
 
 use super::name::{Label, Name, NameError};
 use std::fmt;
 use std::sync::Arc;
 
 /// A key of the store: bytes, cheap to clone.
+///
+/// ```
+/// use skyhound_model::Key;
+///
+/// let key = Key::from("/skydns/local/web");
+/// assert!(key.as_bytes().starts_with(b"/skydns/"));
+/// assert_eq!(key.to_string(), "/skydns/local/web");
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<[u8]>);
 
 impl Key {
-    /// The key's bytes.
+    /// Returns the bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -37,45 +45,60 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why a key of the store is not the place of a name, or the other way round.
+/// The reason why a key has no name in a layout, or a name no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The key does not begin with the prefix and a slash.
     #[error("is not below the prefix {0}")]
     OutsidePrefix(String),
-    /// The key's path does not spell a name.
+    /// The key's path is not a name.
     #[error("as a name {0}")]
     Name(#[from] NameError),
-    /// A label with a slash has no key: it would be two labels there.
-    #[error("has a label with a slash in it, which no key can hold")]
+    /// A label contains a slash, which would make it two labels of the key.
+    #[error("has a label with a slash, which a key cannot represent")]
     Slash,
 }
 
-/// A key prefix (`--key-prefix`), and the two directions below it.
+/// A key prefix (`--key-prefix`) with the mapping between names and the keys below it.
+///
+/// ```
+/// use skyhound_model::{Layout, Name};
+///
+/// let layout = Layout::new("/skydns");
+/// let name = Name::parse("1.rails.skydns.local.")?;
+/// let key = layout.key(&name)?;
+/// assert_eq!(key.as_bytes(), b"/skydns/local/skydns/rails/1");
+/// assert_eq!(layout.name(key.as_bytes())?, name);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// `/skydns/`: with one slash at each end, whatever was typed; `/` for the empty prefix.
+    /// `/skydns/`: with one slash at each end, however it was set; `/` for the empty prefix.
     prefix: String,
 }
 
 impl Layout {
-    /// Any number of components; slashes at either end, and doubled ones, do not count.
+    /// Creates the layout below a prefix of any number of components. Slashes at either end and doubled slashes are
+    /// ignored.
     pub fn new(prefix: &str) -> Self {
-        let mut clean = String::from("/");
+        let mut normalized = String::from("/");
         for part in prefix.split('/').filter(|part| !part.is_empty()) {
-            clean.push_str(part);
-            clean.push('/');
+            normalized.push_str(part);
+            normalized.push('/');
         }
-        Self { prefix: clean }
+        Self { prefix: normalized }
     }
 
-    /// What every key of this layout begins with; ends in a slash, so that it bounds whole labels.
+    /// Returns the prefix of every key of this layout. It ends in a slash, so that it bounds whole labels.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The key of a name.
+    /// Returns the key of a name.
+    ///
+    /// # Errors
+    /// [`KeyError::Slash`] if a label of the name contains a slash.
     pub fn key(&self, name: &Name) -> Result<Key, KeyError> {
         let mut key = Vec::with_capacity(self.prefix.len() + name.wire_len());
         key.extend_from_slice(self.prefix.as_bytes());
@@ -91,7 +114,11 @@ impl Layout {
         Ok(Key::from(key))
     }
 
-    /// The name of a key. One slash at the key's end is passed over, as CoreDNS does.
+    /// Returns the name of a key. One slash at the end of the key is ignored, as in CoreDNS.
+    ///
+    /// # Errors
+    /// [`KeyError::OutsidePrefix`] for a key of another prefix, and [`KeyError::Name`] if its path is not a name, as
+    /// with an empty or overlong label.
     pub fn name(&self, key: &[u8]) -> Result<Name, KeyError> {
         let path =
             key.strip_prefix(self.prefix.as_bytes()).ok_or_else(|| KeyError::OutsidePrefix(self.prefix.clone()))?;
@@ -120,8 +147,8 @@ mod tests {
 
     #[test]
     fn prefixes_are_normalized() {
-        for (typed, clean) in [("/skydns", "/skydns/"), ("a//b/", "/a/b/"), ("", "/"), ("/", "/")] {
-            assert_eq!(Layout::new(typed).prefix(), clean);
+        for (prefix, normalized) in [("/skydns", "/skydns/"), ("a//b/", "/a/b/"), ("", "/"), ("/", "/")] {
+            assert_eq!(Layout::new(prefix).prefix(), normalized);
         }
     }
 

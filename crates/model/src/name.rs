@@ -1,51 +1,60 @@
-//! DNS names, as the tree of entries needs them: lower case, labels from the root downwards.
+//! DNS names in the form of the catalog's tree: lower case, labels from the root downwards.
 //!
-//! Owns: which bytes make a label, the lengths of RFC 1035 section 3.1, the presentation form with
-//! its escapes (RFC 1035 section 5.1, RFC 4343). Does not own: the wire form of a message (hickory)
-//! nor the store's keys ([`super::key`]).
+//! Owns: the bytes that a label may contain, the lengths of RFC 1035 section 3.1, and the presentation form with its
+//! escapes (RFC 1035 section 5.1, RFC 4343). Does not own: the wire form of a message (hickory) and the store's keys
+//! ([`key`](crate::key)).
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// The longest label, in bytes (RFC 1035 section 2.3.4).
-pub const LABEL_MAX: usize = 63;
-/// The longest name on the wire, in bytes, with its length bytes and the root's (RFC 1035 section 2.3.4).
+/// Limit of a label, in bytes (RFC 1035 section 2.3.4).
+const LABEL_MAX: usize = 63;
+/// Limit of a name on the wire, in bytes, including its length bytes and the root's (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
 
-/// Why some text is not a name.
+/// The reason why a text is not a name or not a label. Its text is a predicate: `has an empty label`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Two dots side by side, a leading dot, or nothing at all.
+    /// Two adjacent dots, a leading dot, or an empty text.
     #[error("has an empty label")]
     EmptyLabel,
-    /// A label over [`LABEL_MAX`].
-    #[error("has a label of {0} bytes, and {LABEL_MAX} is the most DNS allows")]
+    /// A label over 63 bytes.
+    #[error("has a label of {0} bytes; the limit of DNS is {LABEL_MAX}")]
     LabelTooLong(usize),
     /// A name over [`NAME_MAX`].
-    #[error("is a name over {NAME_MAX} bytes, the most DNS allows")]
+    #[error("is a name over {NAME_MAX} bytes, the limit of DNS")]
     NameTooLong,
     /// A backslash that does not begin an escape of RFC 1035 section 5.1.
-    #[error("has a backslash that escapes nothing")]
+    #[error("has a backslash that does not begin an escape")]
     BadEscape,
-    /// A character that a registered label may not have.
-    #[error("has {0:?}; a registered label is made of letters, digits, '-' and '_'")]
+    /// A character that is not allowed in a registered label.
+    #[error("has {0:?}; a registered label consists of letters, digits, '-' and '_'")]
     BadCharacter(char),
-    /// `*` or `any`, which stand for every label in questions (SkyDNS rule).
-    #[error("is {0:?}, which stands for every label in a question and so cannot name one")]
+    /// `*` or `any`, which match every label in a query (SkyDNS rule).
+    #[error("is {0:?}, which matches every label in a query and cannot be registered")]
     Wildcard(&'static str),
 }
 
-/// One label: 1 to 63 bytes, ASCII letters in lower case. Any other byte may occur, as in DNS itself;
-/// what a *registration* may use is narrower, see [`Label::registrable`].
+/// One label: 1 to 63 bytes, ASCII letters in lower case. Any other byte may occur, as in DNS itself; a *registration*
+/// is limited to fewer characters by [`Label::registrable`].
 ///
-/// A short one, as nearly all are, is held in place: a tree of a million names is searched by comparing
-/// labels, and each that is elsewhere in memory is a cache miss.
+/// A short label, as nearly all are, is stored inline: a search in a tree of a million names compares labels, and each
+/// label elsewhere in memory is a cache miss.
+///
+/// ```
+/// use skyhound_model::Label;
+///
+/// assert_eq!(Label::new("Web")?.as_bytes(), b"web");
+/// assert_eq!(Label::new("a.b")?.to_string(), r"a\.b");
+/// assert!(Label::registrable("a.b").is_err());
+/// # Ok::<(), skyhound_model::name::NameError>(())
+/// ```
 #[derive(Clone)]
 pub struct Label(LabelRepr);
 
-/// The longest label that is held in place; makes 24 bytes with its length and the tag.
+/// Limit of a label that is stored inline, in bytes; with its length and the tag it takes 24 bytes.
 const SHORT_MAX: usize = 22;
 
 #[derive(Clone)]
@@ -55,7 +64,10 @@ enum LabelRepr {
 }
 
 impl Label {
-    /// Folds to lower case and checks the length.
+    /// Creates a label, folded to lower case.
+    ///
+    /// # Errors
+    /// [`NameError::EmptyLabel`] and [`NameError::LabelTooLong`].
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
         let bytes = bytes.as_ref();
         match bytes.len() {
@@ -71,22 +83,25 @@ impl Label {
         }
     }
 
-    /// A label that a peer may register: letters, digits, `-`, `_`; neither `*` nor `any`. Everything
-    /// else either breaks readers (Go, c-ares and systemd-resolved refuse odd bytes) or writes outside
-    /// its place (`/`, `..`).
+    /// Creates a label that a client may register: letters, digits, `-`, `_`; neither `*` nor `any`. Everything else
+    /// either breaks readers (Go, c-ares and systemd-resolved reject unusual bytes) or leaves the client's part of the
+    /// keyspace (`/`, `..`).
+    ///
+    /// # Errors
+    /// [`NameError::BadCharacter`] and [`NameError::Wildcard`], and those of [`Label::new`].
     pub fn registrable(text: &str) -> Result<Self, NameError> {
-        if let Some(odd) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*'))) {
-            return Err(NameError::BadCharacter(odd));
+        if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*'))) {
+            return Err(NameError::BadCharacter(bad));
         }
         let label = Self::new(text)?;
         match label.wildcard() {
-            Some(word) => Err(NameError::Wildcard(word)),
+            Some(wildcard) => Err(NameError::Wildcard(wildcard)),
             None if text.contains('*') => Err(NameError::BadCharacter('*')),
             None => Ok(label),
         }
     }
 
-    /// The label's bytes, lower case.
+    /// Returns the bytes of the label, in lower case.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             LabelRepr::Short(length, bytes) => &bytes[..usize::from(*length)],
@@ -94,7 +109,7 @@ impl Label {
         }
     }
 
-    /// The wildcard that this label is in a question, if it is one.
+    /// Returns the wildcard that this label is in a query, if it is one.
     pub fn wildcard(&self) -> Option<&'static str> {
         match self.as_bytes() {
             b"*" => Some("*"),
@@ -104,7 +119,7 @@ impl Label {
     }
 }
 
-// A map keyed by labels can be asked with the bytes of a question: all of these are those of the bytes.
+// Lets a map of labels be searched by the bytes of a query. Equality, order and hash are therefore those of the bytes.
 impl std::borrow::Borrow<[u8]> for Label {
     fn borrow(&self) -> &[u8] {
         self.as_bytes()
@@ -138,7 +153,8 @@ impl Hash for Label {
 }
 
 impl fmt::Display for Label {
-    /// Presentation form: `.` and `\` escaped with a backslash, what is not printable ASCII as `\DDD`.
+    /// Writes the presentation form: `.`, `\` and the other special characters with a backslash, other bytes than
+    /// printable ASCII as `\DDD`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for &byte in self.as_bytes() {
             match byte {
@@ -157,18 +173,33 @@ impl fmt::Debug for Label {
     }
 }
 
-/// An absolute name. The labels run **from the root**: `foo.services.local.` is `[local, services, foo]`,
-/// the order of keys and of the walk down the tree.
+/// An absolute name. Its labels are ordered **from the root**: `foo.services.local.` is `[local, services, foo]`, the
+/// order of keys and of the walk down the tree.
+///
+/// ```
+/// use skyhound_model::Name;
+///
+/// let zone: Name = "skydns.local".parse()?;
+/// let name = Name::parse("1.Rails.skydns.local.")?;
+/// assert_eq!(name.to_string(), "1.rails.skydns.local.");
+/// assert_eq!(name.labels()[0].to_string(), "local");
+/// assert!(name.is_within(&zone));
+/// assert_eq!(name.ancestor(2), Some(zone));
+/// # Ok::<(), skyhound_model::name::NameError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Name(Box<[Label]>);
 
 impl Name {
-    /// The root, `.`.
+    /// Returns the root, `.`.
     pub fn root() -> Self {
         Self::default()
     }
 
-    /// From presentation form; the dot at the end may be missing. Escapes as in RFC 1035 section 5.1.
+    /// Parses the presentation form with the escapes of RFC 1035 section 5.1. The dot at the end is optional.
+    ///
+    /// # Errors
+    /// [`NameError::BadEscape`], and those of [`Label::new`] and [`Name::from_root`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text == "." {
             return Ok(Self::root());
@@ -189,13 +220,19 @@ impl Name {
         Self::from_root(labels)
     }
 
-    /// From labels that run from the root; checks the whole length.
+    /// Creates a name from labels that are ordered from the root.
+    ///
+    /// # Errors
+    /// [`NameError::NameTooLong`] if the name takes more than [`NAME_MAX`] bytes on the wire.
     pub fn from_root(labels: Vec<Label>) -> Result<Self, NameError> {
         let name = Self(labels.into());
         if name.wire_len() > NAME_MAX { Err(NameError::NameTooLong) } else { Ok(name) }
     }
 
-    /// The name one label below this one.
+    /// Returns the name one label below this one.
+    ///
+    /// # Errors
+    /// [`NameError::NameTooLong`] if that name takes more than [`NAME_MAX`] bytes on the wire.
     pub fn child(&self, label: Label) -> Result<Self, NameError> {
         let mut labels = Vec::with_capacity(self.0.len() + 1);
         labels.extend_from_slice(&self.0);
@@ -203,12 +240,13 @@ impl Name {
         Self::from_root(labels)
     }
 
-    /// The name that is left when `count` labels are cut from the left; `None` when that leaves nothing.
+    /// Returns the name without its `count` leftmost labels; `None` if no label remains.
     pub fn ancestor(&self, count: usize) -> Option<Self> {
         (count < self.0.len()).then(|| Self(self.0[..self.0.len() - count].into()))
     }
 
-    /// `foo.x` for `_foo._tcp.x`, the name by which RFC 2782 asks for a service; `None` for any other name.
+    /// Returns `foo.x` for `_foo._tcp.x`, the name that RFC 2782 gives to a service in a query; `None` for any other
+    /// name.
     pub fn srv_service(&self) -> Option<Self> {
         let (service, above) = self.0.split_last()?;
         let (protocol, above) = above.split_last()?;
@@ -219,23 +257,23 @@ impl Name {
         Some(Self(above.iter().cloned().chain([service]).collect()))
     }
 
-    /// The labels, from the root downwards.
+    /// Returns the labels, from the root downwards.
     pub fn labels(&self) -> &[Label] {
         &self.0
     }
 
-    /// Whether this is `zone` or a name below it, by whole labels.
+    /// Returns true if this name is `zone` or below it, compared by whole labels.
     pub fn is_within(&self, zone: &Name) -> bool {
         self.0.starts_with(&zone.0)
     }
 
-    /// Length on the wire in bytes, uncompressed.
+    /// Returns the uncompressed length on the wire, in bytes.
     pub fn wire_len(&self) -> usize {
         1 + self.0.iter().map(|l| 1 + l.as_bytes().len()).sum::<usize>()
     }
 }
 
-/// The byte that an escape stands for; `bytes` is behind the backslash.
+/// Reads the rest of an escape after its backslash, and returns the byte that it represents.
 fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, NameError> {
     match bytes.next().ok_or(NameError::BadEscape)? {
         first @ b'0'..=b'9' => {
@@ -253,7 +291,7 @@ fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, NameError> {
 }
 
 impl fmt::Display for Name {
-    /// Presentation form with the dot at the end.
+    /// Writes the presentation form with the dot at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str(".");
@@ -310,7 +348,7 @@ mod tests {
 
     #[test]
     fn malformed_names_are_rejected() {
-        for (text, why) in [
+        for (text, reason) in [
             ("", NameError::EmptyLabel),
             ("a..b", NameError::EmptyLabel),
             (".a", NameError::EmptyLabel),
@@ -319,19 +357,19 @@ mod tests {
             ("a\\30", NameError::BadEscape),
             ("a\\300", NameError::BadEscape),
         ] {
-            assert_eq!(Name::parse(text), Err(why), "{text}");
+            assert_eq!(Name::parse(text), Err(reason), "{text}");
         }
         assert_eq!(Name::parse(&"x".repeat(64)), Err(NameError::LabelTooLong(64)));
         let long = vec!["x".repeat(63); 4].join(".");
         assert_eq!(Name::parse(&long), Err(NameError::NameTooLong));
-        assert!(Name::parse(&long[2..]).is_ok(), "255 bytes on the wire are a name");
+        assert!(Name::parse(&long[2..]).is_ok(), "255 bytes on the wire are allowed");
     }
 
     #[test]
     fn registrable_labels_are_narrower() {
         assert!(Label::registrable("_http-2").is_ok());
-        for odd in ["a/b", "..", "a b", "ä", "a:1", "a*"] {
-            assert!(matches!(Label::registrable(odd), Err(NameError::BadCharacter(_))), "{odd}");
+        for text in ["a/b", "..", "a b", "ä", "a:1", "a*"] {
+            assert!(matches!(Label::registrable(text), Err(NameError::BadCharacter(_))), "{text}");
         }
         assert_eq!(Label::registrable("*"), Err(NameError::Wildcard("*")));
         assert_eq!(Label::registrable("Any"), Err(NameError::Wildcard("any")));

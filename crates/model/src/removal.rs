@@ -1,45 +1,55 @@
-//! Why an entry left, and how all nodes come to say the same.
+//! The reason why an entry was removed, and the tombstone that carries it to all nodes.
 //!
-//! A node that removes entries puts a marker in the same transaction. So a removal comes with its reason, in one
-//! batch of the feed; and a key that goes without a marker went with its lease, or was removed by others.
-//! The marker is one key for all nodes, put anew with each removal: it has no history of its own and needs none, as
-//! whoever reads it reads the removals with it.
+//! A node that removes entries puts a tombstone in the same transaction. A removal therefore arrives with its reason, in
+//! one batch of the feed; a key that disappears without a tombstone went with its lease, or another program removed it.
+//! The tombstone is one key for all nodes and is replaced by each removal. It needs no history: a reader of the feed
+//! receives it together with the removals that it describes.
 //!
-//! Owns: the marker's place and its text. Does not own: who asks about removals without one
+//! Owns: the tombstone's key and format. Does not own: the reason of removals without one
 //! (`skyhound_core::catalog::follow`).
 
 use super::key::{Key, Layout};
 use serde::{Deserialize, Serialize};
 
-/// Where the marker stands below the prefix. As a name it ends in `_skyhound`, a label that no zone has: below the
-/// prefix, because a feed tells all changes below one prefix at one revision together and the order across two
-/// prefixes is nobody's promise.
+/// The tombstone's key below the prefix. As a name it ends in `_skyhound`, a label that no zone has. It is below the
+/// prefix because a feed delivers all changes below one prefix at one revision together, and no order is guaranteed
+/// across two prefixes.
 const KEY_SUFFIX: &str = "_skyhound/departed";
 
-/// Why an entry left.
+/// The reason why an entry was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RemovalReason {
-    /// On purpose: its peer closed the socket, said goodbye, or somebody removed the key.
+    /// Removed on purpose: its client closed the socket or deregistered, or an operator removed the key.
     Deregistered,
-    /// Its peer fell silent, or the lease ran out on which it hung.
+    /// Its client missed its heartbeats or pings, or its lease expired.
     Expired,
 }
 
-/// What a marker says of the removals at its revision: which of them expired. The others left.
+/// The reasons of the removals at one revision: it lists the entries that expired; the others were deregistered.
+///
+/// ```
+/// use skyhound_model::{Key, RemovalReason, removal::Tombstone};
+///
+/// let (web, mail) = (Key::from("/skydns/local/web"), Key::from("/skydns/local/mail"));
+/// let mut tombstone = Tombstone::default();
+/// tombstone.add(&web, RemovalReason::Expired);
+/// assert_eq!(Tombstone::parse(&tombstone.encode()).reason(&web), RemovalReason::Expired);
+/// assert_eq!(tombstone.reason(&mail), RemovalReason::Deregistered);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tombstone {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     expired: Vec<String>,
 }
 
-/// An entry without a host for every other reader: one that answers nothing.
+/// The stored form. Other readers see an entry without a host, which has no records.
 #[derive(Serialize, Deserialize)]
 struct TombstoneJson {
     skyhound: Tombstone,
 }
 
 impl Tombstone {
-    /// The marker's key.
+    /// Returns the tombstone's key.
     pub fn key(layout: &Layout) -> Key {
         Key::from(format!("{}{KEY_SUFFIX}", layout.prefix()))
     }
@@ -51,19 +61,19 @@ impl Tombstone {
         }
     }
 
-    /// Why the entry under a key left that was removed at the marker's revision.
+    /// Returns the reason for a key that was removed at the tombstone's revision.
     pub fn reason(&self, key: &Key) -> RemovalReason {
         let key = key.to_string();
         if self.expired.contains(&key) { RemovalReason::Expired } else { RemovalReason::Deregistered }
     }
 
-    /// The value to store.
+    /// Returns the value to store.
     pub fn encode(&self) -> Vec<u8> {
-        // Plain texts and lists of them always become JSON.
+        // Strings and lists of them always become JSON.
         serde_json::to_vec(&TombstoneJson { skyhound: self.clone() }).unwrap_or_default()
     }
 
-    /// Reads a marker. What cannot be read (a newer node's) says that all left.
+    /// Parses a stored tombstone. An unreadable one, as of a newer version, means that all entries were deregistered.
     pub fn parse(value: &[u8]) -> Self {
         serde_json::from_slice::<TombstoneJson>(value).map(|json| json.skyhound).unwrap_or_default()
     }

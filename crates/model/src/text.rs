@@ -1,9 +1,16 @@
-//! A text that is nearly always empty.
+//! A string for fields that are nearly always empty.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// A text that nearly every entry leaves empty: one word then, and no memory of its own.
+/// A string that takes one word and no heap memory while it is empty, as it is in nearly every entry.
+///
+/// ```
+/// use skyhound_model::Text;
+///
+/// assert!(Text::default().is_empty());
+/// assert_eq!(&*Text::from("v=spf1 -all"), "v=spf1 -all");
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 #[allow(clippy::redundant_allocation, reason = "a pointer to a `str` is two words")]
 pub struct Text(Option<Box<Box<str>>>);

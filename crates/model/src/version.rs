@@ -1,37 +1,56 @@
-//! Versions, and which of them a range holds: as npm has it (`1.2.x`, `~1.2`, `>=1 <2`, `1 - 2`, `*`).
+//! Version ranges in the syntax of npm (`1.2.x`, `~1.2`, `>=1 <2`, `1 - 2`, `*`), and versions as labels of a name: `v1`
+//! matches every 1.x, `v1-2` every 1.2.x, `v1-2-3` exactly that version.
 //!
-//! In a name a version is a label, as far as one can be: `v1` is every 1.x, `v1-2` every 1.2.x, `v1-2-3` that one.
-//!
-//! Owns: that one meaning of a range, for every dialect that has them, and for DNS. Does not own: whether an instance
-//! without a version matches (the dialect's).
+//! Owns: the one meaning of a range for DNS and for every frontend that has ranges. Does not own: the treatment of
+//! instances without a version (the frontend's).
 
 use nodejs_semver::{Range, Version};
 
 /// A range of versions.
+///
+/// ```
+/// use skyhound_model::version::VersionRange;
+///
+/// let range = VersionRange::parse("~1.2")?;
+/// assert!(range.contains("1.2.9") && !range.contains("1.3.0"));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct VersionRange(Range);
 
-/// Longer texts are no range: reading one costs more than its length.
+/// Limit of a range's text, in bytes: the cost of parsing grows faster than the length.
 const RANGE_MAX: usize = 256;
 
 impl VersionRange {
-    /// Reads a range. A single version is one as well; the empty text is every version.
+    /// Parses a range. A single version is a range too; the empty text contains every version.
+    ///
+    /// # Errors
+    /// A predicate that follows the name of the parameter in a message: `is "one", which is not a version range …`.
+    /// Texts over 256 bytes are rejected as well.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.len() > RANGE_MAX {
-            return Err(format!("is {} bytes; {RANGE_MAX} is the most for a range of versions", text.len()));
+            return Err(format!("is {} bytes; the limit for a version range is {RANGE_MAX}", text.len()));
         }
         let range = Range::parse(if text.is_empty() { "*" } else { text });
-        range.map(Self).map_err(|_| format!("is {text:?}, and that is no range of versions such as 1.2.x or >=1 <2"))
+        range.map(Self).map_err(|_| format!("is {text:?}, which is not a version range such as 1.2.x or >=1 <2"))
     }
 
-    /// Whether a version is in it. A text that is no version is in none.
+    /// Returns true if the range contains a version. No range contains a text that is not a version.
     pub fn contains(&self, version: &str) -> bool {
         Version::parse(version.trim()).is_ok_and(|version| self.0.satisfies(&version))
     }
 }
 
-/// A version as a label.
+/// A set of versions that a label of a name stands for.
+///
+/// ```
+/// use skyhound_model::version::VersionLabel;
+///
+/// let label = VersionLabel::parse(b"v1-2").expect("a version label");
+/// assert!(label.matches("1.2.3") && !label.matches("1.3.0"));
+/// assert_eq!(VersionLabel::parse(b"web"), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionLabel {
     major: u64,
@@ -40,10 +59,10 @@ pub struct VersionLabel {
 }
 
 impl VersionLabel {
-    /// Reads a label: `v`, and up to three whole numbers with `-` between. `None` for any other.
+    /// Parses a label: `v` and up to three whole numbers, separated by `-`. Returns `None` for any other label.
     pub fn parse(label: &[u8]) -> Option<Self> {
         let mut numbers = str::from_utf8(label).ok()?.strip_prefix('v')?.split('-').map(|number| {
-            // As a version writes it: no sign, and no zeros in front.
+            // The notation of versions: no sign and no leading zeros.
             let plain = number.bytes().all(|b| b.is_ascii_digit()) && (number.len() == 1 || !number.starts_with('0'));
             number.parse().ok().filter(|_| plain)
         });
@@ -55,8 +74,8 @@ impl VersionLabel {
         }
     }
 
-    /// Whether a version is one of these. What is not released yet (`1.2.3-rc.1`) is only meant where it is named, and
-    /// a label cannot name it.
+    /// Returns true if a version is in the set. A pre-release (`1.2.3-rc.1`) is in none: it matches only where it is
+    /// named, and a label cannot name it.
     pub fn matches(&self, version: &str) -> bool {
         Version::parse(version.trim()).is_ok_and(|version| {
             !version.is_prerelease()
@@ -73,10 +92,12 @@ mod tests {
 
     #[test]
     fn version_labels_match_versions() {
-        let holds = |label: &str, version: &str| VersionLabel::parse(label.as_bytes()).unwrap().matches(version);
-        assert!(holds("v1", "1.2.3") && holds("v1-2", "1.2.3") && holds("v1-2-3", "1.2.3") && holds("v0", "0.9.0"));
-        assert!(!holds("v1", "2.0.0") && !holds("v1-2", "1.3.0") && !holds("v1-2-3", "1.2.4"));
-        assert!(!holds("v1", "1.2.3-rc.1") && !holds("v1", "") && !holds("v1", "one"));
+        let matches = |label: &str, version: &str| VersionLabel::parse(label.as_bytes()).unwrap().matches(version);
+        assert!(
+            matches("v1", "1.2.3") && matches("v1-2", "1.2.3") && matches("v1-2-3", "1.2.3") && matches("v0", "0.9.0")
+        );
+        assert!(!matches("v1", "2.0.0") && !matches("v1-2", "1.3.0") && !matches("v1-2-3", "1.2.4"));
+        assert!(!matches("v1", "1.2.3-rc.1") && !matches("v1", "") && !matches("v1", "one"));
         for label in ["v", "1", "v1-", "v-1", "v01", "v1-2-3-4", "va", "v1.2", "v+1", "web"] {
             assert_eq!(VersionLabel::parse(label.as_bytes()), None, "{label}");
         }
@@ -84,7 +105,7 @@ mod tests {
 
     #[test]
     fn ranges_follow_npm() {
-        for (range, holds, not) in [
+        for (range, included, excluded) in [
             ("1.2.3", "1.2.3", "1.2.4"),
             ("=1.2.3", "1.2.3", "1.2.2"),
             ("1.2.x", "1.2.9", "1.3.0"),
@@ -102,16 +123,16 @@ mod tests {
             ("*", "0.0.1", "none"),
             ("", "7.0.0", "7"),
             ("x", "7.0.0", ""),
-            // A version that is not out yet is only meant where one is named.
+            // A pre-release is in a range only if the range names one of the same version.
             (">=1.2.3-beta.2", "1.2.3-beta.4", "1.2.4-beta.1"),
             ("1.2.x", "1.2.3", "1.2.3-beta"),
         ] {
             let versions = VersionRange::parse(range).unwrap();
-            assert!(versions.contains(holds), "{range:?} {holds:?}");
-            assert!(!versions.contains(not), "{range:?} {not:?}");
+            assert!(versions.contains(included), "{range:?} {included:?}");
+            assert!(!versions.contains(excluded), "{range:?} {excluded:?}");
         }
-        for none in ["one", "1.2.3.4.", ">>1"] {
-            assert!(VersionRange::parse(none).is_err(), "{none:?}");
+        for text in ["one", "1.2.3.4.", ">>1"] {
+            assert!(VersionRange::parse(text).is_err(), "{text:?}");
         }
         assert!(VersionRange::parse(&"1 || ".repeat(100)).is_err());
     }

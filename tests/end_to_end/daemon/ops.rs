@@ -249,7 +249,7 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
         stranger.try_provide("service=foo&port=1").await.err().map(skyhound_test_support::provider::Refusal::answer);
     assert_eq!(refusal.map(|answer| answer.status), Some(503));
     assert_eq!(stranger.get("/readyz").await.status, 503);
-    assert!(stranger.log().contains("refuses us"), "{}", stranger.log());
+    assert!(stranger.log().contains("the store denied access"), "{}", stranger.log());
     tokio::time::timeout(Duration::from_secs(5), async { drop(stranger) }).await.expect("it ends");
 }
 

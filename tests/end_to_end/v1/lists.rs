@@ -89,7 +89,7 @@ async fn filters_combine() {
 async fn wrong_questions_hear_why() {
     let daemon = Daemon::start(&[]).await;
     for (target, why) in [
-        ("/v1/instances?version=new", "version is \"new\", and that is no range of versions"),
+        ("/v1/instances?version=new", "version is \"new\", which is not a version range"),
         ("/v1/instances?version=1&version=2", "version is given twice"),
         ("/v1/instances?service=%ff", "service is \"%ff\", which is not UTF-8"),
         ("/v1/watch?last-event-id=soon", "last-event-id is invalid: \"soon\" is no position"),

@@ -12,8 +12,7 @@
 
 use super::position::{PerPart, Position, Revisions};
 use skyhound_base::hash;
-use skyhound_model::Key;
-use skyhound_store::Revision;
+use skyhound_model::{Key, Revision};
 use std::collections::VecDeque;
 
 /// The number of recent digests: one before each change that [`super::history`] holds, and one after the last. An older

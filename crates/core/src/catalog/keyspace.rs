@@ -176,8 +176,8 @@ impl From<Layout> for Keyspace {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use skyhound_model::Host;
-    use skyhound_store::{LeaseId, Revision};
+    use skyhound_model::{Host, Revision};
+    use skyhound_store::LeaseId;
 
     fn keyspace() -> Keyspace {
         Keyspace::new(Naming::example(), Some("service"))

@@ -3,8 +3,7 @@
 //! SkyDNS and CoreDNS fail every query whose subtree contains one unreadable value. Here such a value is left out,
 //! counted, and listed for the operator.
 
-use skyhound_model::Key;
-use skyhound_store::Revision;
+use skyhound_model::{Key, Revision};
 
 /// A value that cannot be read as an entry, or a key that is no name.
 #[derive(Debug, Clone, PartialEq, Eq)]

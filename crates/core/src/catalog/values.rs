@@ -5,8 +5,7 @@
 
 use super::quarantine::Quarantined;
 use super::stored_entry::StoredEntry;
-use skyhound_model::Key;
-use skyhound_store::Revision;
+use skyhound_model::{Key, Revision};
 use std::sync::Arc;
 
 /// An entry, or a value that cannot be read as one.

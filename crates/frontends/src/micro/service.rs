@@ -227,7 +227,7 @@ mod tests {
     use crate::micro::describe::service_versions;
     use serde_json::json;
     use skyhound_core::catalog::StoredEntry;
-    use skyhound_store::Revision;
+    use skyhound_model::Revision;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 

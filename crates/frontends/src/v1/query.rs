@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn invalid_parameters_are_rejected_with_a_reason() {
-        assert!(error_of("version=new").starts_with("version is \"new\", and that is no range of versions"));
+        assert!(error_of("version=new").starts_with("version is \"new\", which is not a version range"));
         assert_eq!(error_of("version=1&version=1"), "version is given twice");
         assert_eq!(error_of("category=a&category=a"), "category is given twice");
         assert_eq!(error_of("service=%4"), "service is \"%4\", where a '%' is not followed by two hex digits");

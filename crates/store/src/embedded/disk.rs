@@ -1,18 +1,18 @@
-//! The file: what stands in it, and when a write to it has happened.
+//! The file: its tables, and the durability of writes to it.
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `entries` | the key | revision, lease (0: none), value |
-//! | `leases` | the lease | its term in seconds |
-//! | `meta` | `layout`, `revision`, `serial` | a number |
+//! | `entries` | key | revision, lease (0: none), value |
+//! | `leases` | lease id | lease TTL in seconds |
+//! | `meta` | `layout`, `revision`, `serial` | number |
 //!
-//! A group of commits is one transaction with one fsync, and writes only what it changes: the entries
-//! and leases that it touched and two numbers. When leases end is not in the file, so that keeping one
-//! costs no write; after a restart each has a fresh term.
+//! A group of commits is one transaction with one fsync. It writes only the entries and leases that changed and two
+//! numbers. The file does not contain the deadlines of leases, so that a renewal costs no write; a restart renews every
+//! lease.
 //!
-//! redb's commit in one phase is enough: it writes checksums, and after a crash it verifies them and
-//! takes the last state that is whole. That walks the file, as reading it all at the start does anyway;
-//! its quick repair would save the walk at the price of a second fsync in every commit.
+//! redb's commit in one phase is sufficient: it writes checksums, verifies them after a crash, and uses the last complete
+//! state. The verification walks the file, as the read at the start does anyway; redb's quick repair would avoid the walk
+//! at the price of a second fsync in every commit.
 
 use super::open::{OpenError, identity};
 use super::row::Row;
@@ -30,10 +30,10 @@ const ENTRIES: TableDefinition<'_, &[u8], (u64, i64, &[u8])> = TableDefinition::
 const LEASES: TableDefinition<'_, i64, u64> = TableDefinition::new("leases");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// The layout above. Another one gets another number.
+/// Number of the layout above. Another layout needs another number.
 const LAYOUT: u64 = 1;
 
-/// How a [`Disk`] comes to its file, again after every failure.
+/// Opens the file of a [`Disk`], again after every failure.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
 
 /// The file, open except between a failure and the recovery from it.
@@ -41,34 +41,34 @@ pub(super) struct Disk {
     path: PathBuf,
     open: Opener,
     db: Option<Database>,
-    /// Which file it is.
+    /// Identity of the file that was opened.
     identity: Option<(u64, u64)>,
-    /// Transactions in the file so far. Tells after a failure whether the last one happened.
+    /// Number of transactions in the file. It shows after a failure if the last one took effect.
     serial: u64,
 }
 
-/// Why a write did not succeed.
+/// The outcome of a write that failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It is certain not to be in the file.
+    /// The write is not in the file.
     NotWritten(String),
-    /// The file cannot be read now; a later [`Disk::recover`] will know.
+    /// The file cannot be read now; a later [`Disk::recover`] finds out.
     Unknown(String),
 }
 
 impl Disk {
-    /// The file and what it holds. Leases end one term after zero.
+    /// Opens the file and reads its contents. The deadline of every lease is one TTL after zero.
     pub(super) fn open(path: PathBuf, open: Opener) -> Result<(Self, State), OpenError> {
-        // redb panics on many pages that are damaged. Nothing that it held is used after that.
+        // redb panics on many damaged pages. None of its data is used after that.
         let read = catch_unwind(AssertUnwindSafe(|| read(&path, &open)));
         let (db, state, serial) = read.unwrap_or_else(|_| {
-            Err(OpenError::Damaged { path: path.clone(), what: "its pages make no sense".into() })
+            Err(OpenError::Damaged { path: path.clone(), problem: "its pages are inconsistent".into() })
         })?;
         let identity = identity(&path);
         Ok((Self { path, open, db: Some(db), identity, serial }, state))
     }
 
-    /// Whether the path still leads to the file. If not, what is written goes to a file that nobody will find again.
+    /// Returns true if the path still leads to the file. If not, writes go to a file that cannot be opened again.
     pub(super) fn is_current_file(&self) -> bool {
         identity(&self.path) == self.identity
     }
@@ -77,16 +77,16 @@ impl Disk {
         &self.path
     }
 
-    /// Makes a journal durable, up to `revision`. After an error nothing of it is in the file, or
-    /// [`Disk::recover`] must be asked before the next write.
+    /// Makes a journal durable, up to `revision`. After [`Failure::Unknown`], [`Disk::recover`] must succeed before the
+    /// next write.
     pub(super) fn write(&mut self, journal: &Journal, revision: Revision) -> Result<(), Failure> {
         let Some(db) = &self.db else { return Err(Failure::NotWritten("the file is not open".into())) };
         let Err(error) = write(db, journal, revision, self.serial + 1) else {
             self.serial += 1;
             return Ok(());
         };
-        // redb does nothing more on a file after an I/O error until it is opened again. The error may
-        // also have come after the last byte: then the transaction stands, and counts.
+        // After an I/O error redb rejects all operations until the file is opened again. The error may also have come
+        // after the last byte: then the transaction is complete and counts.
         match self.recover() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::NotWritten(error.to_string())),
@@ -94,23 +94,23 @@ impl Disk {
         }
     }
 
-    /// Opens the file again after a failure; returns whether the transaction that failed is in it.
+    /// Opens the file again after a failure; returns true if the transaction that failed is in it.
     pub(super) fn recover(&mut self) -> Result<bool, OpenError> {
-        // The file must be let go before it can be had again.
+        // The file is locked until it is closed.
         self.db = None;
         let db = (self.open)()?;
         let serial = read_serial(&db).map_err(|error| OpenError::from_redb(&self.path, error))?;
-        let happened = match serial.checked_sub(self.serial) {
+        let is_complete = match serial.checked_sub(self.serial) {
             Some(0) => false,
             Some(1) => true,
             _ => {
-                let what = "another file stands in its place".into();
-                return Err(OpenError::Damaged { path: self.path.clone(), what });
+                let problem = "another file replaced it".into();
+                return Err(OpenError::Damaged { path: self.path.clone(), problem });
             }
         };
         self.db = Some(db);
         self.serial = serial;
-        Ok(happened)
+        Ok(is_complete)
     }
 }
 
@@ -120,24 +120,24 @@ impl fmt::Debug for Disk {
     }
 }
 
-/// Opens the file, verifies it, and reads it all.
+/// Opens the file, verifies it, and reads its contents.
 fn read(path: &Path, open: &Opener) -> Result<(Database, State, u64), OpenError> {
     let fails = |error| OpenError::from_redb(path, error);
     let mut db = open()?;
-    // After a crash redb has verified it already, but not after it was closed well.
+    // redb has verified the file already after a crash, but not after it was closed.
     if !db.check_integrity().map_err(|error| fails(error.into()))? {
-        tracing::warn!(path = %path.display(), "the store's file was not whole and has been repaired");
+        tracing::warn!(path = %path.display(), "repaired the damaged store file");
     }
     match prepare(&db).map_err(fails)? {
         Some(LAYOUT) => {}
         Some(found) => return Err(OpenError::Layout { path: path.to_path_buf(), found, supported: LAYOUT }),
-        None => return Err(OpenError::Damaged { path: path.to_path_buf(), what: "it has other tables".into() }),
+        None => return Err(OpenError::Damaged { path: path.to_path_buf(), problem: "it has other tables".into() }),
     }
     let (state, serial) = load(&db).map_err(fails)?;
     Ok((db, state, serial))
 }
 
-/// Makes the tables of a new file; returns the layout, `None` when the file is not ours.
+/// Creates the tables of a new file; returns the layout, or `None` if another program wrote the file.
 fn prepare(db: &Database) -> Result<Option<u64>, redb::Error> {
     let transaction = db.begin_read()?;
     let names: Vec<_> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
@@ -173,15 +173,15 @@ fn load(db: &Database) -> Result<(State, u64), redb::Error> {
     }
     for (key, row) in alternating(rows) {
         if row.lease().is_some_and(|id| !state.lessor.attach(id, key.clone())) {
-            return Err(redb::Error::Corrupted(format!("{key} hangs on a lease that is not there")));
+            return Err(redb::Error::Corrupted(format!("{key} is attached to a missing lease")));
         }
         state.items.insert(key, row);
     }
     Ok((state, read_serial(db)?))
 }
 
-/// Every other one, then those between. What fills a tree from left to right leaves each of its leaves half empty
-/// behind it; those between fill them up.
+/// Yields every other item, then those between. Insertion in ascending order leaves every leaf of the tree half empty; the
+/// items between fill them.
 fn alternating<T>(all: Vec<T>) -> impl Iterator<Item = T> {
     let mut between = Vec::with_capacity(all.len() / 2);
     let mut all = all.into_iter();
@@ -204,7 +204,7 @@ fn read_serial(db: &Database) -> Result<u64, redb::Error> {
 }
 
 fn write(db: &Database, journal: &Journal, revision: Revision, serial: u64) -> Result<(), redb::Error> {
-    // A key that a group changes several times is written once, in the order of the tree.
+    // A key that a group changes several times is written once, in key order.
     let mut last = BTreeMap::new();
     for change in journal.batches.iter().flat_map(|batch| &batch.changes) {
         match change {

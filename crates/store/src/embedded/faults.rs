@@ -1,4 +1,4 @@
-//! What the store does when the file fails under it.
+//! Tests of the store with a file that fails.
 
 use super::disk::Disk;
 use super::open::OpenError;
@@ -13,16 +13,16 @@ use tokio::time::timeout;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How the file fails now.
+/// The current failure of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Fault {
     None,
-    /// Nothing more can be written: the disk is full.
+    /// Writes fail: the disk is full.
     Write,
-    /// Everything is written, and then the sync fails: nobody knows.
+    /// Writes succeed, and then the sync fails: the outcome is unknown.
     Sync,
-    /// Not even reading works.
+    /// Reads fail too.
     All,
 }
 
@@ -78,15 +78,15 @@ impl StorageBackend for Failing {
     }
 }
 
-/// A store on a file that fails when it is told to.
+/// Opens a store on a file whose failures the test controls.
 fn open(path: &Path) -> (Embedded, Faults) {
     let faults = Faults(Arc::default());
-    let (file, given) = (path.to_path_buf(), faults.clone());
+    let (file, shared) = (path.to_path_buf(), faults.clone());
     let opener = move || {
         let fails = |error| OpenError::from_redb(&file, error);
         let open = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&file);
         let backend = FileBackend::new(open.map_err(|e| fails(e.into()))?).map_err(|e| fails(e.into()))?;
-        let backend = Failing { file: backend, faults: given.clone() };
+        let backend = Failing { file: backend, faults: shared.clone() };
         Database::builder().create_with_backend(backend).map_err(|error| fails(error.into()))
     };
     let (disk, state) = Disk::open(path.to_path_buf(), Box::new(opener)).unwrap();
@@ -103,7 +103,7 @@ async fn keys(store: &Embedded) -> Vec<String> {
 }
 
 /// Waits until a commit succeeds again.
-async fn healed(store: &Embedded) {
+async fn wait_until_writable(store: &Embedded) {
     let again = async {
         while put(store, "healed", None).await.is_err() {
             tokio::task::yield_now().await;
@@ -113,8 +113,8 @@ async fn healed(store: &Embedded) {
     store.status().await.unwrap();
 }
 
-/// What memory shows is what the file holds.
-async fn same_after_restart(store: Embedded, path: &Path) {
+/// Asserts that the file has the contents that the store shows.
+async fn assert_same_after_restart(store: Embedded, path: &Path) {
     let before = store.list(b"").await.unwrap();
     drop(store);
     assert_eq!(Embedded::open(path).unwrap().list(b"").await.unwrap(), before);
@@ -130,18 +130,18 @@ async fn a_write_refused_by_a_full_disk_has_not_happened() {
     faults.set(Fault::Write);
     for key in ["a", "b", "c"] {
         let error = put(&store, key, None).await.unwrap_err();
-        // Whether redb can read its file again without writing to it is its own affair.
+        // Either is correct: redb may or may not be able to open the file without writing to it.
         assert!(matches!(error, StoreError::Unwritable(_) | StoreError::Unreachable(_)), "{error:?}");
     }
     assert!(matches!(put(&store, "d", None).await, Err(StoreError::Unwritable(_))));
     assert_eq!(keys(&store).await, ["a"]);
     assert!(store.status().await.is_err());
     faults.set(Fault::None);
-    healed(&store).await;
+    wait_until_writable(&store).await;
     assert_eq!(keys(&store).await, ["a", "healed"]);
     let batch = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
     assert_eq!(batch.revision, Revision(first.0 + 1));
-    same_after_restart(store, &path).await;
+    assert_same_after_restart(store, &path).await;
 }
 
 #[tokio::test]
@@ -155,17 +155,17 @@ async fn an_unknown_outcome_is_reported_and_resolved_later() {
         faults.set(fault);
         let error = put(&store, "b", None).await.unwrap_err();
         assert!(error.outcome_unknown(), "{error:?}");
-        // Until it is known nothing more is tried, and that is certain.
+        // Until the outcome is known no write is attempted, so these outcomes are certain.
         assert!(matches!(put(&store, "c", None).await, Err(StoreError::Unwritable(_))));
         assert_eq!(keys(&store).await, ["a"], "not durable, not visible");
         faults.set(Fault::None);
-        healed(&store).await;
+        wait_until_writable(&store).await;
         let found = keys(&store).await;
         assert!(found == ["a", "healed"] || found == ["a", "b", "healed"], "{found:?}");
         for _ in 1..found.len() {
             assert_eq!(timeout(TIMEOUT, feed.next()).await.unwrap().unwrap().changes.len(), 1);
         }
-        same_after_restart(store, &path).await;
+        assert_same_after_restart(store, &path).await;
     }
 }
 
@@ -174,30 +174,30 @@ async fn leases_are_renewed_while_nothing_can_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let (store, faults) = open(&path);
-    // A busy machine may be late with keeping it, but not by that much.
+    // A busy machine may renew late, but not by that much.
     let ttl = Duration::from_secs(2);
     let renewed = store.grant(ttl).await.unwrap();
     let abandoned = store.grant(ttl).await.unwrap();
-    put(&store, "kept", Some(renewed)).await.unwrap();
-    let put = put(&store, "left", Some(abandoned)).await.unwrap();
+    put(&store, "renewed", Some(renewed)).await.unwrap();
+    let put = put(&store, "abandoned", Some(abandoned)).await.unwrap();
     let mut feed = store.feed(b"", put.revision).await.unwrap();
     faults.set(Fault::Sync);
     let mut renewals = tokio::time::interval(ttl / 4);
-    // Until the other one is long due.
+    // Until the deadline of the other one is long past.
     for _ in 0..9 {
         renewals.tick().await;
         assert_eq!(store.renew(&[renewed]).await.unwrap(), [true]);
     }
-    assert_eq!(keys(&store).await, ["kept", "left"], "an expiry is durable before it is visible");
+    assert_eq!(keys(&store).await, ["abandoned", "renewed"], "an expiry is durable before it is visible");
     faults.set(Fault::None);
-    let gone = timeout(TIMEOUT, async {
+    let expired = timeout(TIMEOUT, async {
         loop {
             renewals.tick().await;
             assert_eq!(store.renew(&[renewed]).await.unwrap(), [true]);
-            if keys(&store).await == ["kept"] {
+            if keys(&store).await == ["renewed"] {
                 return feed.next().await.unwrap();
             }
         }
     });
-    assert_eq!(gone.await.unwrap().changes, [crate::Change::Delete(Key::from("left"))]);
+    assert_eq!(expired.await.unwrap().changes, [crate::Change::Delete(Key::from("abandoned"))]);
 }

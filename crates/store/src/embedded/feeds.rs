@@ -1,12 +1,12 @@
-//! The readers of changes, and what each has been told.
+//! The open feeds, and the revision up to which each has received the changes.
 //!
-//! Owns that telling never waits: a reader who is too far behind is cut off. Does not own the past
-//! (`history`), nor what is durable.
+//! Owns: delivery that never waits; the feed of a reader that lags too far ends. Does not own: past changes (`history`),
+//! nor durability.
 
 use crate::{Batch, Change, Feed, Revision, StoreError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// The most feeds at a time. The catalog has one of each prefix, a broker's topics a few more.
+/// Limit of the number of open feeds. The catalog has one for each prefix, the topics of pub/sub a few more.
 pub(super) const FEEDS_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -17,13 +17,13 @@ pub(super) struct Feeds {
 #[derive(Debug)]
 struct Reader {
     prefix: Box<[u8]>,
-    /// All up to here was told.
+    /// Revision up to which everything was delivered.
     delivered: Revision,
     sender: mpsc::Sender<Result<Batch, StoreError>>,
 }
 
 impl Feeds {
-    /// A feed that begins with `past`: all batches after `after`, of any prefix.
+    /// Opens a feed that begins with `past`: all batches after `after`, of any prefix.
     pub(super) fn open<'a>(
         &mut self,
         prefix: Box<[u8]>,
@@ -32,7 +32,9 @@ impl Feeds {
     ) -> Result<Feed, StoreError> {
         self.readers.retain(|reader| !reader.sender.is_closed());
         if self.readers.len() >= FEEDS_MAX {
-            return Err(StoreError::Rejected(format!("there are {FEEDS_MAX} feeds already")));
+            return Err(StoreError::Rejected(format!(
+                "{FEEDS_MAX} feeds are open, which is the limit; close one first"
+            )));
         }
         let past: Vec<_> = past.filter_map(|batch| filter_below(&prefix, batch)).collect();
         let delivered = past.last().map_or(after, |batch| batch.revision);
@@ -41,7 +43,7 @@ impl Feeds {
         Ok(feed)
     }
 
-    /// Tells a batch to all whom it concerns; those who cannot take it are cut off.
+    /// Delivers a batch to the feeds that it concerns, and ends those whose backlog is full.
     pub(super) fn deliver(&mut self, batch: &Batch) {
         self.readers.retain_mut(|reader| match filter_below(&reader.prefix, batch) {
             Some(batch) => reader.deliver(batch),
@@ -49,9 +51,9 @@ impl Feeds {
         });
     }
 
-    /// Tells those who have read everything that there is nothing more up to a revision, so that
-    /// whoever waits for a revision with changes elsewhere is not left waiting. Returns whether someone
-    /// is still to be told, having been busy.
+    /// Delivers an empty batch to the readers that have read everything and whose last batch is older than `revision`:
+    /// a reader that waits for a revision with changes of other prefixes only would wait without end. Returns true if a
+    /// busy reader still needs one.
     pub(super) fn bookmark(&mut self, revision: Revision) -> bool {
         let mut busy = false;
         self.readers.retain_mut(|reader| {
@@ -67,22 +69,22 @@ impl Feeds {
 }
 
 impl Reader {
-    /// Whether the reader stays.
+    /// Delivers a batch; returns false if the feed has ended.
     fn deliver(&mut self, batch: Batch) -> bool {
         self.delivered = batch.revision;
-        // Only this thread fills the channel, so the last place is still free when it is needed.
-        let (message, stays) = match self.sender.capacity() {
+        // Only this thread fills the channel, so the last slot is free when the error needs it.
+        let (message, is_open) = match self.sender.capacity() {
             0 | 1 => (Err(StoreError::FeedOverrun), false),
             _ => (Ok(batch), true),
         };
         match self.sender.try_send(message) {
-            Ok(()) | Err(TrySendError::Full(_)) => stays,
+            Ok(()) | Err(TrySendError::Full(_)) => is_open,
             Err(TrySendError::Closed(_)) => false,
         }
     }
 }
 
-/// The part of a batch that is below a prefix.
+/// Returns the part of a batch that is below a prefix.
 fn filter_below(prefix: &[u8], batch: &Batch) -> Option<Batch> {
     let concerns = |change: &&Change| match change {
         Change::Put(item) => item.key.as_bytes().starts_with(prefix),

@@ -1,16 +1,16 @@
-//! The last changes, kept so that a feed can go on from where an earlier one ended.
+//! The latest changes, kept so that a feed can resume where an earlier one ended.
 
 use crate::{Batch, Change, Revision, StoreError};
 use std::collections::VecDeque;
 
-/// The most batches that are remembered.
+/// Limit of the number of batches in the window.
 pub(super) const HISTORY_BATCHES: usize = 10_000;
-/// The most bytes of changes that are remembered, counted roughly: values of any size may pass through.
+/// Limit of the approximate size of the window, in bytes: values may be of any size.
 pub(super) const HISTORY_BYTES: usize = 64 * 1024 * 1024;
-/// What a change weighs besides its key and value.
+/// Approximate size of a change without its key and value.
 const CHANGE_BYTES: usize = 96;
 
-/// A window that ends at the store's revision. A feed from before the window is refused.
+/// A window of batches that ends at the store's revision. A feed from before the window is refused.
 #[derive(Debug)]
 pub(super) struct History {
     batches: VecDeque<Batch>,
@@ -20,23 +20,23 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Nothing is remembered up to this revision.
+    /// Creates an empty window that begins after a revision.
     pub(super) fn from(floor: Revision) -> Self {
         Self { batches: VecDeque::new(), bytes: 0, floor }
     }
 
-    /// The next batch of the store.
+    /// Adds the next batch of the store, and drops the oldest ones over the limits.
     pub(super) fn push(&mut self, batch: Batch) {
-        self.bytes += weight(&batch);
+        self.bytes += size(&batch);
         self.batches.push_back(batch);
         while self.batches.len() > HISTORY_BATCHES || self.bytes > HISTORY_BYTES {
             let Some(oldest) = self.batches.pop_front() else { break };
-            self.bytes -= weight(&oldest);
+            self.bytes -= size(&oldest);
             self.floor = oldest.revision;
         }
     }
 
-    /// All batches after a revision.
+    /// Returns all batches after a revision, or an error if some of them have left the window.
     pub(super) fn since(&self, after: Revision) -> Result<impl Iterator<Item = &Batch>, StoreError> {
         if after < self.floor {
             return Err(StoreError::Compacted(after));
@@ -46,12 +46,12 @@ impl History {
     }
 }
 
-fn weight(batch: &Batch) -> usize {
-    let one = |change: &Change| match change {
+fn size(batch: &Batch) -> usize {
+    let size_of_change = |change: &Change| match change {
         Change::Put(item) => item.key.as_bytes().len() + item.value.len() + CHANGE_BYTES,
         Change::Delete(key) => key.as_bytes().len() + CHANGE_BYTES,
     };
-    batch.changes.iter().map(one).sum()
+    batch.changes.iter().map(size_of_change).sum()
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_moves() {
+    fn the_window_drops_the_oldest_batches() {
         let mut history = History::from(Revision(0));
         let last = HISTORY_BATCHES as u64 + 5;
         (1..=last).for_each(|revision| history.push(batch(revision, &Bytes::new())));

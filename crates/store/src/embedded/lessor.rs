@@ -1,18 +1,18 @@
-//! Leases: until when each lives, and which keys hang on it.
+//! Leases with their deadlines and the keys that are attached to them.
 //!
-//! Owns the deadlines. Does not own the keys' values, nor the time: `now` is an argument, counted from
-//! whenever the caller began to count.
+//! Owns: the deadlines. Does not own: the keys' values, nor the clock: `now` is an argument, counted from a start that
+//! the caller chooses.
 
 use crate::LeaseId;
 use imbl::{OrdMap, OrdSet};
 use skyhound_model::Key;
 use std::time::Duration;
 
-/// All leases. A clone shares everything with the original and costs nothing, like the maps it is made of.
+/// All leases. A clone shares everything with the original and costs nothing, because the maps do.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lessor {
     leases: OrdMap<LeaseId, Lease>,
-    /// Every lease once, in the order in which they end.
+    /// Every lease once, sorted by deadline.
     deadlines: OrdSet<(Duration, LeaseId)>,
 }
 
@@ -28,19 +28,19 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
-    /// What a lease was granted.
+    /// Returns the granted TTL of a lease.
     pub(super) fn ttl(&self, id: LeaseId) -> Option<Duration> {
         self.leases.get(&id).map(|lease| lease.ttl)
     }
 
-    /// A lease for one term from now. The id must be a new one.
+    /// Adds a lease that expires one TTL from now. The id must be new.
     pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Duration) {
         let deadline = now + ttl;
         self.leases.insert(id, Lease { ttl, deadline, keys: OrdSet::new() });
         self.deadlines.insert((deadline, id));
     }
 
-    /// One more term from now; `false` when there is no such lease.
+    /// Moves the deadline of a lease to one TTL from now; returns false if the lease does not exist.
     pub(super) fn renew(&mut self, id: LeaseId, now: Duration) -> bool {
         let Some(lease) = self.leases.get_mut(&id) else { return false };
         self.deadlines.remove(&(lease.deadline, id));
@@ -49,14 +49,14 @@ impl Lessor {
         true
     }
 
-    /// Ends a lease; returns the keys that hung on it, or `None` when there is no such lease.
+    /// Ends a lease; returns its keys, or `None` if the lease does not exist.
     pub(super) fn end(&mut self, id: LeaseId) -> Option<OrdSet<Key>> {
         let lease = self.leases.remove(&id)?;
         self.deadlines.remove(&(lease.deadline, id));
         Some(lease.keys)
     }
 
-    /// Hangs a key on a lease; `false` when there is no such lease.
+    /// Attaches a key to a lease; returns false if the lease does not exist.
     pub(super) fn attach(&mut self, id: LeaseId, key: Key) -> bool {
         self.leases.get_mut(&id).map(|lease| lease.keys.insert(key)).is_some()
     }
@@ -67,12 +67,12 @@ impl Lessor {
         }
     }
 
-    /// When the next lease ends, unless it is kept.
+    /// Returns the deadline of the lease that expires next unless it is renewed.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.get_min().map(|(deadline, _)| *deadline)
     }
 
-    /// A lease whose term is over, the longest next_expired first.
+    /// Returns a lease whose deadline has passed, the earliest deadline first.
     pub(super) fn next_expired(&self, now: Duration) -> Option<LeaseId> {
         self.deadlines.get_min().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }

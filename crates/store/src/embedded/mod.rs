@@ -1,19 +1,19 @@
-//! The default store: one process, one writer, one file; or no file, for tests.
+//! The default store: one process, one writer, one file, or memory only.
 //!
 //! ```text
 //! callers ─▶ Request ─▶ writer ─▶ Draft ─▶ disk ─▶ View ─▶ lists
 //!            bounded    a group   of State  fsync    └────▶ feeds, history
 //! ```
-//! - `state`, `row` and `lessor`: what the store holds and how it changes, without clock or file.
-//! - `disk` and `open`: the file, its tables, its errors.
-//! - `history` and `feeds`: the changes of late, and who is told of them.
-//! - `writer`: the thread that joins them.
+//! - `state`, `row` and `lessor`: the contents and their changes, without clock or file
+//! - `disk` and `open`: the file, its tables, its errors
+//! - `history` and `feeds`: the latest changes, and their delivery
+//! - `writer`: the thread that combines them
 //!
-//! Owns: that nothing is seen or acknowledged before it is durable, and that a group of commits costs one
-//! fsync. Deliberately absent: replication. More nodes means etcd.
+//! Owns: that nothing is visible or acknowledged before it is durable, and that a group of commits costs one fsync.
+//! Deliberately absent: replication. More than one node means etcd.
 //!
-//! All is in memory; the file is read once, when it is opened. A list is taken from an immutable map that
-//! shares its parts with the writer's, so that neither waits for the other.
+//! All contents are in memory; the file is read once, when it is opened. A list reads an immutable map that shares its
+//! parts with the writer's, so that neither waits for the other.
 
 mod disk;
 #[cfg(test)]
@@ -45,33 +45,33 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{GROUP_MAX, Writer};
 
-/// Items that a list takes before it lets other tasks run.
+/// Items that a list reads before it yields to other tasks.
 const LIST_STRIDE: usize = 8192;
 
-/// Where the writer puts the outcome of a request.
+/// The sender of a request's outcome.
 type ResponseSender<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// What the writer is asked.
+/// A request to the writer.
 enum Request {
     Mutate(Mutation),
     Renew { leases: Vec<LeaseId>, response: ResponseSender<Vec<bool>> },
     Feed { prefix: Box<[u8]>, after: Revision, response: ResponseSender<Feed> },
 }
 
-/// What has to be durable before it is answered.
+/// A request that must be durable before its caller receives the outcome.
 enum Mutation {
     Commit { writes: Vec<Write>, response: ResponseSender<Commit> },
     Grant { ttl: Duration, response: ResponseSender<LeaseId> },
     Revoke { lease: LeaseId, response: ResponseSender<()> },
 }
 
-/// What everyone may see: durable, and of one revision.
+/// The visible state: durable, and of one revision.
 struct View {
     revision: Revision,
     items: OrdMap<Key, Row>,
-    /// For the terms alone: the deadlines are those of an earlier time.
+    /// For the lease TTLs only: the deadlines are out of date.
     lessor: Lessor,
-    /// Why the last write failed, until one succeeds.
+    /// The error of the last write, until one succeeds.
     fault: Option<String>,
 }
 
@@ -81,39 +81,65 @@ impl View {
     }
 }
 
-/// The store of a single node. The laws are [`Store`]'s; a caller who gives up waiting for a commit does
-/// not undo it.
+/// The store of a single node, with the contract of [`Store`]. A caller that stops waiting for a commit does not undo it.
 ///
-/// Dropping it answers what has been asked, ends every feed, and closes the file: afterwards the file may
-/// be opened again. This waits for the last write, so drop it where a wait of one fsync is allowed.
+/// Dropping the store completes the pending requests, ends every feed, and closes the file, which can then be opened
+/// again. The drop waits for the last write, so drop it where a wait of one fsync is allowed.
+///
+/// ```
+/// use skyhound_model::Key;
+/// use skyhound_store::{Op, Store, Write, embedded::Embedded};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("skyhound.redb");
+/// let store = Embedded::open(&path)?;
+/// let put = Op::Put { key: Key::from("/skydns/local/web"), value: "{}".into(), lease: None };
+/// let commit = store.commit(vec![Write { ops: vec![put], ..Write::default() }]).await?;
+/// drop(store);
+///
+/// let listing = Embedded::open(&path)?.list(b"/skydns/").await?;
+/// assert_eq!((listing.revision, listing.items.len()), (commit.revision, 1));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Embedded {
     view: Arc<ArcSwap<View>>,
-    /// `None` in memory.
+    /// Path of the file; `None` in memory.
     path: Option<PathBuf>,
     requests: mpsc::Sender<Request>,
     file_replaced: Arc<AtomicBool>,
-    /// After `requests`, because fields are dropped in this order and the writer ends when they are closed.
+    /// After `requests`, because fields are dropped in this order and the writer ends when the channel is closed.
     _writer: JoinOnDrop,
 }
 
 impl Embedded {
-    /// A store in a file. Makes the file and the directories above it when they are not there.
+    /// Opens a store in a file. Creates the file and the directories above it if they do not exist.
     ///
-    /// Reads the whole file, which blocks: seconds for a million entries. Every lease in it gets
-    /// a fresh term.
+    /// Blocks while it reads the whole file: seconds for a million entries. Every lease in the file is renewed.
+    ///
+    /// # Errors
+    /// An [`OpenError`] if the file is in use, is not a store, is damaged, or cannot be created, read or written.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let file = path.to_path_buf();
         let (disk, state) = Disk::open(path.to_path_buf(), Box::new(move || open::open_file(&file)))?;
         Self::start(state, Some(disk))
     }
 
-    /// A store that is gone when it is dropped.
+    /// Creates a store in memory, whose contents end with it.
+    ///
+    /// # Errors
+    /// [`OpenError::Thread`] if the system cannot start a thread.
     pub fn in_memory() -> Result<Self, OpenError> {
         Self::start(State::default(), None)
     }
 
-    /// The same, with its first change at the revision behind this one. Whoever listened to the process that was here
-    /// before knows revisions of another store; with these far ahead of them, it can be told so.
+    /// Creates a store in memory whose first change follows a given revision. The subscribers of an earlier process know
+    /// revisions of another store; if the revisions of this one are far ahead of them, the difference is detectable.
+    ///
+    /// # Errors
+    /// [`OpenError::Thread`] if the system cannot start a thread.
     pub fn in_memory_after(revision: Revision) -> Result<Self, OpenError> {
         Self::start(State { revision, ..State::default() }, None)
     }
@@ -124,7 +150,7 @@ impl Embedded {
         let (requests, inbox) = mpsc::channel(GROUP_MAX);
         let file_replaced = Arc::<AtomicBool>::default();
         let writer = Writer::new(state, disk, Arc::clone(&view), Arc::clone(&file_replaced));
-        // The thread's own runtime: it blocks in every fsync, and needs of it only a receive with a deadline.
+        // A runtime for this thread alone: the thread blocks in every fsync, and needs only a receive with a deadline.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let thread = std::thread::Builder::new().name("store".into());
         let thread = thread.spawn(move || runtime.block_on(writer.run(inbox))).map_err(OpenError::Thread)?;
@@ -132,7 +158,7 @@ impl Embedded {
     }
 
     async fn request<T>(&self, request: impl FnOnce(ResponseSender<T>) -> Request) -> Result<T, StoreError> {
-        let stopped = || StoreError::Unreachable("the store's writer has stopped".into());
+        let stopped = || StoreError::Unreachable("the store's writer thread has ended".into());
         let (response, outcome) = oneshot::channel();
         self.requests.send(request(response)).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
@@ -183,7 +209,7 @@ impl Store for Embedded {
     async fn status(&self) -> Result<Status, StoreError> {
         let view = self.view.load();
         if self.requests.is_closed() {
-            return Err(StoreError::Unreachable("the store's writer has stopped".into()));
+            return Err(StoreError::Unreachable("the store's writer thread has ended".into()));
         }
         if let Some(reason) = &view.fault {
             return Err(StoreError::Unwritable(reason.clone()));
@@ -195,7 +221,7 @@ impl Store for Embedded {
         let version = env!("CARGO_PKG_VERSION").into();
         let file_replaced = self.file_replaced.load(Ordering::Relaxed);
         let alarms =
-            file_replaced.then(|| format!("{location} was removed or replaced: what it held ends with this process"));
+            file_replaced.then(|| format!("{location} was removed or replaced: its contents end with this process"));
         let alarms = alarms.into_iter().collect();
         Ok(Status { kind, version, revision: view.revision, location, member: None, alarms })
     }
@@ -208,14 +234,14 @@ impl std::fmt::Debug for Embedded {
     }
 }
 
-/// A thread that is waited for.
+/// A thread that is joined when this is dropped.
 struct JoinOnDrop(Option<JoinHandle<()>>);
 
 impl Drop for JoinOnDrop {
     fn drop(&mut self) {
-        // A panic of the writer has been printed by then, and has been told to every caller.
+        // The panic hook has printed the panic, and every caller has received an error.
         if let Some(Err(_)) = self.0.take().map(JoinHandle::join) {
-            tracing::error!("the store's writer ended in a panic");
+            tracing::error!("the store's writer thread panicked");
         }
     }
 }

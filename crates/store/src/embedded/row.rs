@@ -1,4 +1,4 @@
-//! What the store holds of one key, in as little memory as it can be: a million of these are a normal size.
+//! The stored state of one key, in as little memory as possible: a million of these are a normal size.
 
 use crate::{Item, LeaseId, Revision};
 use bytes::Bytes;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// The value of a key. A clone shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    /// Shared with items that are on their way to readers. Bytes that are cloned would each take, for as long as
-    /// they live, as much again as their own place.
+    /// Shared with the items that readers receive. Cloned `Bytes` would each take as much memory again as the value's own
+    /// bookkeeping, for as long as they live.
     value: Arc<[u8]>,
     pub(super) revision: Revision,
     lease: Option<NonZeroI64>,
@@ -25,7 +25,7 @@ impl Row {
         self.lease.map(|id| LeaseId(id.get()))
     }
 
-    /// As readers are told it.
+    /// Returns the item that readers receive.
     pub(super) fn item(&self, key: &Key) -> Item {
         let value = Bytes::from_owner(Arc::clone(&self.value));
         Item { key: key.clone(), value, revision: self.revision, lease: self.lease() }

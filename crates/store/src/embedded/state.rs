@@ -1,7 +1,7 @@
-//! What the store holds at a revision, and how a group of requests makes the next one of it.
+//! The state of the store at a revision, and its change by a group of requests.
 //!
-//! Synchronous, without clock or file. A [`Draft`] works on a copy that shares everything it does not
-//! touch, so that a group which cannot be made durable is undone by dropping it.
+//! Synchronous, without clock or file. A [`Draft`] works on a copy that shares everything it does not change, so that
+//! dropping it undoes a group that cannot be made durable.
 
 use super::lessor::Lessor;
 use super::row::Row;
@@ -13,12 +13,12 @@ use skyhound_model::Key;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The most bytes of keys and values in one commit: what an etcd with its default settings takes.
+/// Limit of the keys and values of one commit, in bytes: that of an etcd with its default settings.
 pub(super) const COMMIT_BYTES: usize = 1_572_864;
-/// The longest term of a lease, in seconds: etcd's.
+/// Limit of a lease TTL, in seconds: etcd's.
 pub(super) const TTL_MAX_SECS: u64 = 9_000_000_000;
 
-/// What the store holds. A clone shares everything with the original and costs nothing.
+/// The contents of the store. A clone shares everything with the original and costs nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) revision: Revision,
@@ -26,12 +26,12 @@ pub(super) struct State {
     pub(super) lessor: Lessor,
 }
 
-/// What a draft changes, for the file and for the feeds.
+/// The changes of a draft, for the file and for the feeds.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// One for each new revision, in order.
+    /// One batch for each new revision, in order.
     pub(super) batches: Vec<Batch>,
-    /// Leases granted, with their term in seconds, and ended, in order.
+    /// Leases in the order of their changes: granted ones with their TTL in seconds, ended ones with `None`.
     pub(super) leases: Vec<(LeaseId, Option<u64>)>,
 }
 
@@ -41,7 +41,7 @@ impl Journal {
     }
 }
 
-/// The next state, in the making.
+/// The next state while requests are applied to it.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) state: State,
@@ -53,7 +53,7 @@ impl Draft {
         Self { state: state.clone(), journal: Journal::default() }
     }
 
-    /// [`Store::commit`](crate::Store::commit); on an error the draft is as it was.
+    /// Applies a [`Store::commit`](crate::Store::commit); an error leaves the draft unchanged.
     pub(super) fn commit(&mut self, writes: Vec<Write>) -> Result<Commit, StoreError> {
         check(&writes)?;
         let holds = |write: &Write| write.guards.iter().all(|guard| self.holds(guard));
@@ -61,23 +61,23 @@ impl Draft {
         let outcomes: Vec<_> = writes.iter().map(outcome).collect();
         let done = writes.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Done);
         let ops: Vec<_> = done.flat_map(|(write, _)| write.ops).collect();
-        let gone = |op: &Op| matches!(op, Op::Put { lease: Some(id), .. } if !self.state.lessor.contains(*id));
-        if ops.iter().any(gone) {
+        let lacks_lease = |op: &Op| matches!(op, Op::Put { lease: Some(id), .. } if !self.state.lessor.contains(*id));
+        if ops.iter().any(lacks_lease) {
             return Err(StoreError::LeaseNotFound);
         }
         let revision = self.next_revision();
         let mut changes: Vec<_> = ops.into_iter().filter_map(|op| self.apply(op, revision)).collect();
-        // They stay in the history, and many are alone: a vector that grew has room for four.
+        // They stay in the history, and most batches have one change: a vector that grew has capacity for four.
         changes.shrink_to_fit();
         self.record(changes);
         Ok(Commit { revision: self.state.revision, outcomes })
     }
 
-    /// A lease of a new random id. The term is rounded up to whole seconds, at least one.
+    /// Grants a lease with a new random id. The TTL is rounded up to whole seconds, at least one.
     pub(super) fn grant(&mut self, ttl: Duration, now: Duration) -> Result<LeaseId, StoreError> {
         let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
         if seconds > TTL_MAX_SECS {
-            return Err(StoreError::Rejected(format!("a lease lasts at most {TTL_MAX_SECS} s")));
+            return Err(StoreError::Rejected(format!("a lease TTL of {seconds} s; the limit is {TTL_MAX_SECS} s")));
         }
         let mut id = LeaseId::random();
         while self.state.lessor.contains(id) {
@@ -88,16 +88,16 @@ impl Draft {
         Ok(id)
     }
 
-    /// Ends a lease and removes its keys, at one revision; nothing when it is gone already.
+    /// Ends a lease and removes its keys, at one revision; does nothing if the lease does not exist.
     pub(super) fn revoke(&mut self, id: LeaseId) {
         let Some(keys) = self.state.lessor.end(id) else { return };
         self.journal.leases.push((id, None));
-        let gone = keys.into_iter().filter(|key| self.state.items.remove(key).is_some());
-        let changes = gone.map(Change::Delete).collect();
+        let removed = keys.into_iter().filter(|key| self.state.items.remove(key).is_some());
+        let changes = removed.map(Change::Delete).collect();
         self.record(changes);
     }
 
-    /// Ends the leases whose term is over, each at a revision of its own.
+    /// Ends the leases whose deadline has passed, each at a revision of its own.
     pub(super) fn expire(&mut self, now: Duration) {
         while let Some(id) = self.state.lessor.next_expired(now) {
             self.revoke(id);
@@ -113,7 +113,7 @@ impl Draft {
         }
     }
 
-    /// The change that an operation makes, if any. The lease of a put is there.
+    /// Applies an operation, and returns the change that it makes, if any. The lease of a put must exist.
     fn apply(&mut self, op: Op, revision: Revision) -> Option<Change> {
         let (key, change, old) = match op {
             Op::Put { key, value, lease } => {
@@ -142,7 +142,7 @@ impl Draft {
         Revision(self.state.revision.0 + 1)
     }
 
-    /// Changes make a revision; no changes make none.
+    /// Records changes under a new revision. Without changes there is no new revision.
     fn record(&mut self, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.state.revision = self.next_revision();
@@ -151,17 +151,17 @@ impl Draft {
     }
 }
 
-/// The limits of a commit, which do not depend on what the store holds.
+/// Checks the limits of a commit, which do not depend on the contents of the store.
 fn check(writes: &[Write]) -> Result<(), StoreError> {
     let reject = |reason: String| Err(StoreError::Rejected(reason));
     if writes.len() > COMMIT_MAX {
-        return reject(format!("{} writes in a commit, at most {COMMIT_MAX} are allowed", writes.len()));
+        return reject(format!("{} writes in a commit; the limit is {COMMIT_MAX}", writes.len()));
     }
     let mut named = BTreeSet::new();
     let mut bytes = 0;
     for write in writes {
         if write.guards.len().max(write.ops.len()) > WRITE_MAX {
-            return reject(format!("more than {WRITE_MAX} guards or operations in a write"));
+            return reject(format!("more than {WRITE_MAX} guards or operations in a write, which is the limit"));
         }
         bytes += write.guards.iter().map(|guard| guard.key.as_bytes().len()).sum::<usize>();
         for op in &write.ops {
@@ -179,7 +179,7 @@ fn check(writes: &[Write]) -> Result<(), StoreError> {
         }
     }
     if bytes > COMMIT_BYTES {
-        return reject(format!("{bytes} bytes in a commit, at most {COMMIT_BYTES} are allowed"));
+        return reject(format!("{bytes} bytes in a commit; the limit is {COMMIT_BYTES}"));
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_lease_that_expires_has_its_own_revision() {
+    fn each_expired_lease_has_its_own_revision() {
         let mut draft = Draft::of(&State::default());
         for key in ["a", "b", ""] {
             let lease = draft.grant(Duration::from_millis(1500), Duration::ZERO).unwrap();
@@ -207,7 +207,7 @@ mod tests {
         draft.expire(Duration::from_millis(1999));
         assert!(draft.journal.is_empty());
         draft.expire(Duration::from_secs(2));
-        // The third had no keys: it is forgotten, and nothing has changed by it.
+        // The third had no keys: it ends without a change.
         assert_eq!(draft.journal.leases.len(), 3);
         assert_eq!(draft.journal.batches.iter().map(|b| b.revision.0).collect::<Vec<_>>(), [3, 4]);
         assert!(draft.state.items.is_empty());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_write_may_name_a_lease_that_is_gone() {
+    fn a_refused_write_may_name_a_missing_lease() {
         let mut draft = Draft::of(&State::default());
         let mut write = put("a", Some(LeaseId(7)));
         write.guards.push(Guard { key: Key::from("a"), expect: Expect::AtRevision(Revision(9)) });

@@ -1,8 +1,16 @@
 //! The one thread that changes the store.
 //!
-//! It takes all requests that wait, makes one [`Draft`] of them, makes that durable with one write, and
-//! only then shows it: to readers through the [`View`], to feeds, and to the callers, in this order.
-//! Whatever cannot be made durable is dropped with its draft.
+//! Group commit: the thread takes all waiting requests, applies them to one [`Draft`], makes the draft durable with one
+//! write, and only then publishes it: to lists through the [`View`], to feeds, and to the callers, in this order. A draft
+//! that cannot be made durable is dropped.
+//!
+//! | result of the write | the draft | callers receive | later |
+//! |---|---|---|---|
+//! | durable | published | their outcomes | – |
+//! | not written | dropped | [`StoreError::Unwritable`] | the next write is tried after [`TICK`] |
+//! | unknown | in doubt | [`StoreError::Unreachable`] | the file is read again after [`TICK`]; until then writes are rejected as `Unwritable` |
+//!
+//! Owns: the order of these steps, and the clock of the leases. Does not own: the state (`state`), the file (`disk`).
 
 use super::disk::{Disk, Failure};
 use super::feeds::Feeds;
@@ -16,21 +24,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// The most requests that are written together, and the most that wait; more make their callers wait.
+/// Limit of the number of requests in one write, and of those that wait in the queue. Callers wait while it is full.
 pub(super) const GROUP_MAX: usize = 1024;
-/// The longest the writer sleeps, and how long it leaves the file alone after a failure: every try reads
-/// the file from end to end.
+/// Longest sleep of the writer, and the pause after a failure of the file: every attempt reads the file from end to end.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a reader of a feed who was busy is told that there is nothing more.
+/// Delay of a bookmark for a reader of a feed that was busy.
 const BOOKMARK: Duration = Duration::from_millis(100);
 
-/// Tells a caller its outcome, or why it could not be made durable.
+/// Sends a caller its outcome, or the error that kept it from being durable.
 type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 pub(super) struct Writer {
     state: State,
     disk: Option<Disk>,
-    /// A draft of which only the file knows whether it happened, while the file cannot be read.
+    /// A draft that may be in the file, while the file cannot be read.
     in_doubt: Option<Draft>,
     fault: Option<Fault>,
     history: History,
@@ -38,15 +45,15 @@ pub(super) struct Writer {
     /// A reader of a feed waits for a bookmark.
     bookmark_due: bool,
     view: Arc<ArcSwap<View>>,
-    /// The file was removed or replaced under us.
+    /// Set if the file was removed or replaced while it is open.
     file_replaced: Arc<AtomicBool>,
     clock: Clock,
 }
 
-/// Why the last write failed, until one succeeds.
+/// The failure of the last write, until one succeeds.
 struct Fault {
     reason: String,
-    /// Until then no other is tried.
+    /// Time of the next attempt.
     retry_at: Duration,
 }
 
@@ -63,7 +70,7 @@ impl Writer {
         Self { state, disk, in_doubt: None, fault: None, history, feeds, bookmark_due, view, file_replaced, clock }
     }
 
-    /// Until the last handle is gone and everything that was asked has been answered.
+    /// Runs until the last handle is dropped and all requests have their outcomes.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         loop {
@@ -77,18 +84,18 @@ impl Writer {
         }
     }
 
-    /// Says so when somebody removes the file under us. Writing goes on: who lives can be found, which a refusal would
-    /// not make any safer.
+    /// Reports that the file was removed or replaced. Writing continues: live instances stay in DNS, and rejecting writes
+    /// would not make anything safer.
     fn check_file(&self) {
         let Some(disk) = &self.disk else { return };
         let file_replaced = !disk.is_current_file();
         if self.file_replaced.swap(file_replaced, Ordering::Relaxed) != file_replaced && file_replaced {
             let path = disk.path().display();
-            tracing::error!(%path, "the store's file was removed or replaced; what it holds ends with this process");
+            tracing::error!(%path, "the store's file was removed or replaced; its contents end with this process");
         }
     }
 
-    /// How long there is nothing to do without a request.
+    /// Returns the time until there is work without a request.
     fn time_until_next(&self) -> Duration {
         let lease = self.state.lessor.next_deadline().filter(|_| self.fault.is_none());
         let lease = lease.map_or(TICK, |deadline| deadline.saturating_sub(self.clock.time));
@@ -101,8 +108,8 @@ impl Writer {
         let mut feed_requests = Vec::new();
         for request in group {
             match request {
-                // Before anything expires: a caller who waited for a slow disk asked in time. And apart
-                // from what has to be written, so that a full disk lets no lease run out.
+                // Before the expiry: the request of a caller that waited for a slow disk was in time. And without a
+                // write, so that no lease expires because of a full disk.
                 Request::Renew { leases, response } => self.renew(&leases, now, response),
                 Request::Feed { prefix, after, response } => feed_requests.push((prefix, after, response)),
                 Request::Mutate(mutation) => mutations.push(mutation),
@@ -117,7 +124,7 @@ impl Writer {
         }
         for (prefix, after, response) in feed_requests {
             let feed = self.open_feed(prefix, after);
-            // A caller who is gone wants nothing more, here and below.
+            // An error means that the caller no longer waits, here and below.
             let _ = response.send(feed);
         }
         self.bookmark_due = self.feeds.bookmark(self.state.revision);
@@ -143,7 +150,7 @@ impl Writer {
         self.feeds.open(prefix, after, self.history.since(after)?)
     }
 
-    /// Makes a draft durable and shows it; or drops it and says why.
+    /// Makes a draft durable and publishes it, or drops it and returns the error.
     fn persist(&mut self, draft: Draft, now: Duration) -> Result<(), StoreError> {
         if draft.journal.is_empty() {
             return Ok(());
@@ -151,11 +158,11 @@ impl Writer {
         if let Some(fault) = self.fault.as_ref().filter(|fault| self.in_doubt.is_some() || now < fault.retry_at) {
             return Err(StoreError::Unwritable(fault.reason.clone()));
         }
-        let written = match &mut self.disk {
+        let result = match &mut self.disk {
             Some(disk) => disk.write(&draft.journal, draft.state.revision),
             None => Ok(()),
         };
-        match written {
+        match result {
             Ok(()) => {
                 self.publish(draft);
                 Ok(())
@@ -172,7 +179,7 @@ impl Writer {
         }
     }
 
-    /// Asks a file that could not be read once more what became of the last draft.
+    /// Reads a file again that could not be read, to find out if the draft in doubt is in it.
     fn resolve_in_doubt(&mut self, now: Duration) {
         if self.fault.as_ref().is_some_and(|fault| now < fault.retry_at) {
             return;
@@ -209,7 +216,7 @@ impl Writer {
     }
 }
 
-/// Puts a mutation into the draft; what is left is to tell its caller.
+/// Applies a mutation to the draft; the caller receives its outcome later.
 fn stage(draft: &mut Draft, mutation: Mutation, now: Duration) -> Acknowledge {
     fn acknowledge<T: 'static>(response: ResponseSender<T>, outcome: Result<T, StoreError>) -> Acknowledge {
         Box::new(move |durable| {
@@ -226,10 +233,10 @@ fn stage(draft: &mut Draft, mutation: Mutation, now: Duration) -> Acknowledge {
     }
 }
 
-/// The time that leases are measured by: it stands still while the store does.
+/// The clock of the leases, which stops while the store does.
 ///
-/// A machine that was suspended, or a disk that took a minute, kept every holder from keeping its lease;
-/// had the time gone on, all would be gone at the first look.
+/// While a machine is suspended, or a disk takes a minute, no client can renew its lease; if the clock continued, all
+/// leases would expire at the next check.
 struct Clock {
     read: Instant,
     time: Duration,
@@ -238,7 +245,7 @@ struct Clock {
 impl Clock {
     fn now(&mut self) -> Duration {
         let read = Instant::now();
-        // The writer looks at least once a tick; whatever is much longer was a standstill.
+        // The writer reads the clock at least once per tick, so anything much longer was a standstill.
         self.time += read.duration_since(self.read).min(TICK * 2);
         self.read = read;
         self.time

@@ -1,10 +1,10 @@
-//! From what a watch says to batches: a pure function of the responses so far.
+//! The conversion of a watch's responses to batches: a pure function of the responses so far.
 //!
-//! Owns the laws of a feed: all changes of a revision in one batch, in order, none twice; an empty batch
-//! only when everything up to its revision was told. Does not own: the watch itself.
+//! Owns: the contract of a feed. All changes of a revision are in one batch, in order, none twice; an empty batch is
+//! produced only after everything up to its revision was delivered. Does not own: the watch itself.
 //!
-//! etcd puts whole revisions into a response, but splits a long response into fragments, anywhere; all
-//! but the last are marked. So fragments are joined before anything is told.
+//! etcd puts whole revisions into a response, but splits a long response into fragments at any event; all fragments but
+//! the last are flagged. Fragments are therefore joined before a batch is produced.
 
 use super::list::item;
 use super::txn::revision;
@@ -13,27 +13,27 @@ use etcd_client::EventType;
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 use skyhound_model::Key;
 
-/// The watch id of an answer to a progress request, which speaks of all watches of a stream.
+/// The watch id of a response to a progress request, which concerns all watches of a stream.
 const PROGRESS_WATCH_ID: i64 = -1;
 
-/// The responses of one watch, made into batches.
+/// The batches of one watch.
 #[derive(Debug)]
 pub(super) struct Batches {
-    /// Everything up to here was told.
+    /// Revision up to which everything was delivered.
     delivered: Revision,
-    /// Whether answers to progress requests may be believed.
+    /// Responses to progress requests are ordered with the events ([`super::progress`]).
     trust_progress: bool,
-    /// Events of a response whose last fragment has not come.
+    /// Events of a response whose last fragment has not arrived.
     pending: Vec<PbEvent>,
 }
 
 impl Batches {
-    /// Of a watch that begins after `delivered`.
+    /// Creates the batches of a watch that begins after `delivered`.
     pub(super) fn new(delivered: Revision, trust_progress: bool) -> Self {
         Self { delivered, trust_progress, pending: Vec::new() }
     }
 
-    /// The batches that a response completes. An error ends the feed.
+    /// Returns the batches that a response completes. An error ends the feed.
     pub(super) fn take(&mut self, response: PbWatchResponse) -> Result<Vec<Batch>, StoreError> {
         if response.compact_revision > 0 {
             return Err(StoreError::Compacted(self.delivered));
@@ -57,21 +57,21 @@ impl Batches {
                     self.delivered = at;
                     batches.push(Batch { revision: at, changes: vec![change] });
                 }
-                // etcd before 3.4.25 and 3.5.8 may go back after a member was behind (pull request 15515).
-                _ => return Err(StoreError::FeedLost(format!("etcd told revision {at} after {}", self.delivered))),
+                // etcd before 3.4.25 and 3.5.8 may go back after a member lagged (pull request 15515).
+                _ => return Err(StoreError::FeedLost(format!("etcd sent revision {at} after {}", self.delivered))),
             }
         }
         Ok(batches)
     }
 
-    /// The empty batch of a response without events, if it moves us on.
+    /// Returns the empty batch for a response without events, if its revision is higher than the last.
     fn progress(&mut self, response: &PbWatchResponse) -> Option<Batch> {
-        // What etcd sends by itself goes through the watch's own queue and is always in order.
+        // Notifications that etcd sends on its own pass through the watch's queue and are always in order.
         if response.watch_id == PROGRESS_WATCH_ID && !self.trust_progress {
             return None;
         }
         let at = revision(response.header.as_ref()?.revision);
-        // It is before `delivered` when the member lags behind the one that the list was read from.
+        // It is lower than `delivered` if the member lags behind the one that served the list.
         if at <= self.delivered || response.created {
             return None;
         }
@@ -81,7 +81,7 @@ impl Batches {
 }
 
 fn change(event: PbEvent) -> Result<(Revision, Change), StoreError> {
-    let malformed = || StoreError::FeedLost("etcd told a change that we do not understand".into());
+    let malformed = || StoreError::FeedLost("etcd sent an event of an unknown type or without a key".into());
     let pair = event.kv.ok_or_else(malformed)?;
     let at = revision(pair.mod_revision);
     match EventType::try_from(event.r#type) {
@@ -139,19 +139,19 @@ mod tests {
         assert_eq!(old.take(progress(0, 7)).unwrap(), []);
         let mut new = Batches::new(Revision(4), true);
         assert_eq!(shape(&new.take(progress(PROGRESS_WATCH_ID, 9)).unwrap()), [(9, 0)]);
-        assert_eq!(new.take(progress(PROGRESS_WATCH_ID, 3)).unwrap(), [], "of a member that lags");
+        assert_eq!(new.take(progress(PROGRESS_WATCH_ID, 3)).unwrap(), [], "from a member that lags");
     }
 
     #[test]
     fn compaction_and_cancellation_are_distinguished() {
-        let gone = PbWatchResponse { compact_revision: 8, canceled: true, ..PbWatchResponse::default() };
-        assert!(matches!(Batches::new(Revision(4), false).take(gone), Err(StoreError::Compacted(Revision(4)))));
+        let compacted = PbWatchResponse { compact_revision: 8, canceled: true, ..PbWatchResponse::default() };
+        assert!(matches!(Batches::new(Revision(4), false).take(compacted), Err(StoreError::Compacted(Revision(4)))));
         let canceled = PbWatchResponse { canceled: true, ..PbWatchResponse::default() };
         assert!(matches!(Batches::new(Revision(4), false).take(canceled), Err(StoreError::FeedLost(_))));
     }
 
     proptest! {
-        /// However a response is cut into fragments, the batches are the same.
+        /// Any split of a response into fragments gives the same batches.
         #[test]
         fn fragments_do_not_change_the_batches(sizes in prop::collection::vec(1usize..5, 1..8), cuts in prop::collection::vec(1usize..6, 1..20)) {
             let mut all = Vec::new();

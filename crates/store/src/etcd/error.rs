@@ -1,24 +1,26 @@
-//! What etcd's errors mean here. One place decides, so that the same answer never means two things.
+//! The mapping of etcd's errors to [`StoreError`], in one place, so that a response never has two meanings.
+//!
+//! The decision table is [`store_error`]; the functions before it recognize the errors that a caller handles itself.
 
 use crate::StoreError;
 use etcd_client::Error;
 use skyhound_base::errors::sources;
 use tonic::{Code, ConnectError, Status};
 
-/// Answers that a new token may cure. With `Unauthenticated` the token has expired or etcd was restarted;
-/// the other two come as `InvalidArgument`: after any change of users or roles (JWT tokens carry the
-/// revision of the user table), and when authentication was switched on after we had connected without.
+/// Messages with the code `InvalidArgument` that a new token may cure: after any change of users or roles (JWT tokens
+/// carry the revision of the user table), and if authentication was enabled after the connection. (With
+/// `Unauthenticated` the token has expired or etcd was restarted.)
 const CURED_BY_LOGIN: [&str; 2] = ["revision of auth store is old", "user name is empty"];
-/// What etcd says to a password that is wrong, also as `InvalidArgument`.
+/// Message for a wrong password, also with `InvalidArgument`.
 const WRONG_PASSWORD: &str = "authentication failed";
-/// What etcd says, as `ResourceExhausted`, once it has reached its `--quota-backend-bytes`, until it is compacted,
-/// defragmented and its alarm disarmed. Other answers with that code are about the request.
+/// Message with the code `ResourceExhausted` after etcd has reached its `--quota-backend-bytes`, until it is compacted,
+/// defragmented and its alarm disarmed. Other messages with that code concern the request.
 const NO_SPACE: &str = "database space exceeded";
-/// What a TLS handshake says when one side does not trust the other. (With TLS 1.3 etcd's word that it wants
-/// another certificate comes after our handshake is over, and is often lost in the connection's end.)
+/// Messages of a TLS handshake in which one side does not trust the other. (With TLS 1.3 etcd's alert that it requires
+/// another certificate follows our end of the handshake, and is often lost when the connection closes.)
 const TLS_DISTRUST: [&str; 2] = ["fatal alert", "peer certificate"];
 
-/// Whether the call may go through after authenticating again. It has had no effect.
+/// Returns true if the call may succeed after another login. It had no effect.
 pub(super) fn cured_by_login(error: &Error) -> bool {
     let Error::GRpcStatus(status) = error else { return false };
     match status.code() {
@@ -28,40 +30,40 @@ pub(super) fn cured_by_login(error: &Error) -> bool {
     }
 }
 
-/// Whether etcd has no users at all, so that asking for a token makes no sense.
+/// Returns true if etcd has authentication disabled, so that there are no tokens.
 pub(super) fn has_no_users(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status)
         if status.code() == Code::FailedPrecondition && status.message().contains("authentication is not enabled"))
 }
 
-/// Whether the lease that a call named is gone.
+/// Returns true if the lease of a call does not exist.
 pub(super) fn lease_is_gone(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status)
         if status.code() == Code::NotFound && status.message().contains("lease not found"))
 }
 
-/// Whether the history that a read named is gone.
+/// Returns true if the revision of a read was compacted.
 pub(super) fn is_compacted(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status)
         if status.code() == Code::OutOfRange && status.message().contains("compacted"))
 }
 
-/// Whether an answer was longer than we accept. Only our own decoder says so.
+/// Returns true if a response was over the limit of our own decoder.
 pub(super) fn is_too_long(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status)
         if status.code() == Code::OutOfRange && status.message().contains("message length too large"))
 }
 
-/// Whether there was no connection to send the request on, so that it may be sent elsewhere whatever it is.
+/// Returns true if there was no connection to send the request on, so that any request may be sent to another endpoint.
 pub(super) fn was_never_sent(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if sources(status).any(<dyn std::error::Error>::is::<ConnectError>))
 }
 
-/// What the error of a call to `url` means to who called the store.
+/// Maps the error of a call to `url`.
 pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
     let Error::GRpcStatus(status) = error else {
         return match error {
-            // The token that etcd gave cannot be sent as a header: no call will succeed with it.
+            // The token of etcd cannot be sent as a header, so no call succeeds with it.
             Error::InvalidMetadataValue(_) => StoreError::Denied(format!("{url}: {error}")),
             _ => StoreError::Unreachable(format!("{url}: {error}")),
         };
@@ -83,8 +85,8 @@ pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented => StoreError::Rejected(text),
-        _ if TLS_DISTRUST.iter().any(|mark| text.contains(mark)) => StoreError::Denied(text),
-        // `Unknown`, `Internal` and the like are here too: what is not understood may have happened.
+        _ if TLS_DISTRUST.iter().any(|message| text.contains(message)) => StoreError::Denied(text),
+        // Including `Unknown` and `Internal`: after an error of unknown meaning the call may have taken effect.
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -96,7 +98,7 @@ pub(super) fn store_error(url: &str, error: &Error) -> StoreError {
     }
 }
 
-/// The message with its causes: tonic's own is often just "transport error".
+/// Formats the message with its sources: tonic's own is often just "transport error".
 fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     for source in sources(status) {
@@ -113,20 +115,20 @@ fn describe(status: &Status) -> String {
 mod tests {
     use super::*;
 
-    fn meaning(code: Code, message: &str) -> StoreError {
+    fn mapped(code: Code, message: &str) -> StoreError {
         store_error("http://e:1", &Error::GRpcStatus(Status::new(code, message)))
     }
 
     #[test]
-    fn each_answer_of_etcd_means_one_thing() {
+    fn etcd_errors_are_mapped_by_code_and_message() {
         use StoreError::{Denied, LeaseNotFound, Rejected, Unreachable, Unwritable};
-        type Means = fn(&StoreError) -> bool;
-        let denied: Means = |e| matches!(e, Denied(_));
-        let rejected: Means = |e| matches!(e, Rejected(_));
-        let unreachable: Means = |e| matches!(e, Unreachable(_));
-        let unwritable: Means = |e| matches!(e, Unwritable(_));
-        let no_lease: Means = |e| matches!(e, LeaseNotFound);
-        for (code, message, means) in [
+        type Is = fn(&StoreError) -> bool;
+        let denied: Is = |e| matches!(e, Denied(_));
+        let rejected: Is = |e| matches!(e, Rejected(_));
+        let unreachable: Is = |e| matches!(e, Unreachable(_));
+        let unwritable: Is = |e| matches!(e, Unwritable(_));
+        let no_lease: Is = |e| matches!(e, LeaseNotFound);
+        for (code, message, is_expected) in [
             (Code::NotFound, "etcdserver: requested lease not found", no_lease),
             (Code::Unauthenticated, "etcdserver: invalid auth token", denied),
             (Code::PermissionDenied, "etcdserver: permission denied", denied),
@@ -142,13 +144,13 @@ mod tests {
             (Code::Unknown, "transport error: received fatal alert: CertificateRequired", denied),
             (Code::Unknown, "etcdserver: something new", unreachable),
         ] {
-            let error = meaning(code, message);
-            assert!(means(&error), "{code:?} {message:?} became {error:?}");
+            let error = mapped(code, message);
+            assert!(is_expected(&error), "{code:?} {message:?} became {error:?}");
         }
     }
 
     #[test]
-    fn a_lost_token_is_told_from_a_wrong_password() {
+    fn an_expired_token_differs_from_a_wrong_password() {
         let error = |code, message| Error::GRpcStatus(Status::new(code, message));
         assert!(cured_by_login(&error(Code::Unauthenticated, "etcdserver: invalid auth token")));
         assert!(cured_by_login(&error(Code::InvalidArgument, "etcdserver: revision of auth store is old")));

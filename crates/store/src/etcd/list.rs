@@ -1,7 +1,7 @@
-//! Reading all keys below a prefix, at one revision, in pages.
+//! A listing: all keys below a prefix at one revision, read in pages.
 //!
-//! A million entries are some hundred megabytes: more than a message should hold, and more than etcd should
-//! have to build at once. The first page fixes the revision and the others are read at it.
+//! A million entries are some hundred megabytes, too many for one message and for etcd to build at once. The first page
+//! determines the revision at which the others are read.
 
 use super::endpoints::{EndpointClient, Endpoints, Resend};
 use super::error;
@@ -13,15 +13,15 @@ use etcd_client::{Error, GetOptions, GetResponse};
 use skyhound_model::Key;
 use std::sync::Arc;
 
-/// Keys in a page. Not smaller without need: for every page etcd counts all the keys that are left.
+/// Keys per page. Small pages are expensive: for every page etcd counts all the remaining keys.
 const PAGE: i64 = 10_000;
-/// The longest answer that we take. A page that is longer is asked for again in halves; a single value is
-/// at most 1.5 MiB by etcd's own default limit.
+/// Limit of a response, in bytes. A longer page is requested again in halves; etcd's default limit of a single value is
+/// 1.5 MiB.
 const RESPONSE_MAX: usize = 64 << 20;
-/// How often a list is begun anew because etcd compacted the revision that it was reading.
-const RESTARTS: usize = 3;
+/// Attempts to read a list before etcd compacts its revision.
+const ATTEMPTS: usize = 3;
 
-/// The end of the range of all keys that begin with `prefix`, in etcd's way of saying it.
+/// Returns the end of the range of all keys that begin with `prefix`, in etcd's notation.
 pub(super) fn range_end(prefix: &[u8]) -> Vec<u8> {
     match prefix.iter().rposition(|byte| *byte < 0xff) {
         Some(last) => {
@@ -29,17 +29,17 @@ pub(super) fn range_end(prefix: &[u8]) -> Vec<u8> {
             end[last] += 1;
             end
         }
-        // No key is after all that begin so: "\0" means to the end of everything.
+        // No key sorts after these: "\0" means the end of the keyspace.
         None => vec![0],
     }
 }
 
-/// The start of the range of all keys that begin with `prefix`; etcd knows no empty key.
+/// Returns the start of the range of all keys that begin with `prefix`; etcd has no empty key.
 pub(super) fn range_start(prefix: &[u8]) -> Vec<u8> {
     if prefix.is_empty() { vec![0] } else { prefix.to_vec() }
 }
 
-/// An item of etcd's, taking over its value without copying it.
+/// Converts an item of etcd without copying its value.
 pub(super) fn item(pair: PbKeyValue) -> Item {
     Item {
         key: Key::from(pair.key),
@@ -49,24 +49,26 @@ pub(super) fn item(pair: PbKeyValue) -> Item {
     }
 }
 
-/// All keys below a prefix.
+/// Lists all keys below a prefix.
 pub(super) async fn list(endpoints: &Endpoints, prefix: &[u8]) -> Result<Listing, StoreError> {
-    for _ in 0..RESTARTS {
+    for _ in 0..ATTEMPTS {
         if let Some(listing) = list_once(endpoints, prefix).await? {
             return Ok(listing);
         }
     }
-    Err(StoreError::Unreachable(format!("etcd compacted each of {RESTARTS} revisions while it was read")))
+    Err(StoreError::Unreachable(format!("etcd compacted each of {ATTEMPTS} revisions before the list was complete")))
 }
 
-/// What came of asking for a page.
+/// The result of a request for a page.
 enum Page {
     Read(GetResponse),
+    /// The response is over [`RESPONSE_MAX`].
     TooLong,
+    /// The revision of the listing is gone.
     Compacted,
 }
 
-/// As [`list`]; `None` when the revision was compacted before the last page.
+/// Lists all keys below a prefix; `None` if etcd compacted the revision before the last page.
 async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Option<Listing>, StoreError> {
     let end = range_end(prefix);
     let mut start = range_start(prefix);
@@ -84,7 +86,7 @@ async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Option<Listin
                 Page::TooLong => {
                     let key = Key::from(start);
                     return Err(StoreError::Rejected(format!(
-                        "a value at or after {key} is longer than {RESPONSE_MAX} bytes"
+                        "a value at or after {key} is over {RESPONSE_MAX} bytes, which is the limit"
                     )));
                 }
                 Page::Compacted => return Ok(None),
@@ -95,7 +97,7 @@ async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Option<Listin
         let more = response.more();
         listing.items.extend(response.0.kvs.into_iter().map(item));
         match listing.items.last() {
-            // The next key in order is the last one with a zero byte after it.
+            // The smallest key after the last one is the last one followed by a zero byte.
             Some(last) if more => start = [last.key.as_bytes(), &[0]].concat(),
             _ => return Ok(Some(listing)),
         }
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges() {
+    fn ranges_cover_exactly_the_prefix() {
         assert_eq!(range_end(b"/a/"), b"/a0");
         assert_eq!(range_end(b"a\xff"), b"b");
         assert_eq!(range_end(b"\xff\xff"), b"\0");

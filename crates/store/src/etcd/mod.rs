@@ -1,16 +1,16 @@
-//! The store in etcd v3: for many daemons that share one registry.
+//! The store in etcd v3, for many daemons that share one registry.
 //!
-//! etcd keeps the laws of [`super`]; this module asks for them in etcd's words, and holds what the client
+//! etcd fulfils the [contract](crate#contract). This module translates requests, and handles the failures that the client
 //! crate leaves to its user: tokens that expire, endpoints that fail, streams that hang.
 //!
-//! - `settings`: how etcd is reached
-//! - `endpoints`: which endpoint a call goes to, in which time, with which token
-//! - `txn`, `list`, `lease`: a commit, a listing, keeping leases
-//! - `watch`: a feed; `batches` and `progress`: what a watch's responses mean
-//! - `error`: what etcd's errors mean
+//! - `settings`: endpoints, credentials, certificates and timeouts
+//! - `endpoints`: selection, time limit and token of a call
+//! - `txn`, `list`, `lease`: a commit, a listing, the renewal of leases
+//! - `watch`: a feed; `batches` and `progress`: the interpretation of a watch's responses
+//! - `error`: the mapping of etcd's errors
 //!
-//! There is no cache and no queue here: a call is a request, and its error is told. Trying again, and
-//! when, is for who calls.
+//! Deliberately absent: a cache and a queue. A call is a request, and its caller receives the error and decides about
+//! retries.
 
 mod batches;
 mod endpoints;
@@ -22,7 +22,7 @@ mod settings;
 mod txn;
 mod watch;
 
-pub use settings::{CONNECT_TIMEOUT, DEFAULT_ENDPOINT, EtcdSettings, PROBE_INTERVAL, REQUEST_TIMEOUT, SettingsError};
+pub use settings::{EtcdSettings, SettingsError};
 
 use super::{Commit, Feed, LeaseId, Listing, Member, Revision, Status, Store, StoreError, Write};
 use async_trait::async_trait;
@@ -33,7 +33,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An etcd, or a cluster of them.
+/// An etcd or a cluster of them, with the contract of [`Store`].
+///
+/// ```no_run
+/// use skyhound_store::{Store, etcd::{Etcd, EtcdSettings}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = EtcdSettings { endpoints: vec!["http://127.0.0.1:2379".into()], ..EtcdSettings::default() };
+/// let store = Etcd::connect(settings).await?;
+/// println!("etcd is at revision {}", store.status().await?.revision);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Etcd {
     endpoints: Endpoints,
     keepalive: Keepalive,
@@ -46,8 +58,11 @@ impl fmt::Debug for Etcd {
 }
 
 impl Etcd {
-    /// Makes ready to call etcd, and finds what is wrong with the settings. Sends nothing: it succeeds when
-    /// etcd is away, and the first call then says so. Within a tokio runtime.
+    /// Validates the settings and creates the clients, within a tokio runtime. Sends nothing: it succeeds if etcd is
+    /// unreachable, and the first call returns the error.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] for settings that cannot work, or for a certificate file that cannot be used.
     pub async fn connect(settings: EtcdSettings) -> Result<Self, SettingsError> {
         Ok(Self { endpoints: Endpoints::open(settings).await?, keepalive: Keepalive::default() })
     }
@@ -69,12 +84,12 @@ impl Store for Etcd {
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        // Rounded up: a lease that lives a little longer breaks nothing, one that is too short does.
+        // Rounded up: a lease that expires too early breaks its holder, one that expires a little late does not.
         let whole = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let seconds = i64::try_from(whole.max(1)).unwrap_or(i64::MAX);
         let grant = |endpoint: Arc<EndpointClient>| async move {
-            // A lease granted twice is one that nobody keeps, and goes by itself. An id of its own for each call:
-            // an earlier one that got no answer may be taken.
+            // A lease that was granted twice is not renewed and expires. Each attempt has a new id, because an earlier
+            // attempt without a response may have used its id.
             let options = LeaseGrantOptions::new().with_id(LeaseId::random().0);
             endpoint.client.lease_client().grant(seconds, Some(options)).await
         };
@@ -99,7 +114,7 @@ impl Store for Etcd {
     async fn lease_ttl(&self, LeaseId(id): LeaseId) -> Result<Option<Duration>, StoreError> {
         let send =
             |endpoint: Arc<EndpointClient>| async move { endpoint.client.lease_client().time_to_live(id, None).await };
-        // What is gone has a term of 0.
+        // A missing lease has a TTL of 0.
         let ttl = self.endpoints.call(Resend::Yes, send).await?.granted_ttl();
         Ok(u64::try_from(ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs))
     }
@@ -125,7 +140,7 @@ impl Store for Etcd {
                 leader_id: status.0.leader,
                 raft_term: status.0.raft_term,
             }),
-            // Those of all members, and that there is no leader.
+            // The alarms of all members, and the lack of a leader.
             alarms: status.0.errors.iter().map(|alarm| alarm.trim().to_owned()).collect(),
         })
     }

@@ -1,6 +1,6 @@
-//! How etcd is reached: what may be set, its defaults, and what is wrong with it.
+//! The settings of the etcd client: defaults and validation.
 //!
-//! Everything that can be known to be wrong without asking etcd is found here, before the first call.
+//! Owns: the detection, before the first call, of every error that can be found without etcd. Does not own: connections.
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use rustls::RootCertStore;
@@ -10,40 +10,40 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Where etcd is when nothing else is said.
-pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:2379";
-/// How long a connection may take to come up.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one request may take, other endpoints tried included.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a silent feed is asked whether it still lives.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a connection with open streams is pinged. etcd hangs up on who pings more often than its
-/// `--grpc-keepalive-min-time` (5 s), or pings a connection without streams.
+/// Default endpoint.
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:2379";
+/// Default of [`EtcdSettings::connect_timeout`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default of [`EtcdSettings::request_timeout`].
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Default of [`EtcdSettings::probe_interval`].
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of pings on a connection with open streams. etcd closes the connection of a client that pings more often than
+/// its `--grpc-keepalive-min-time` (5 s), or without streams.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How etcd is reached.
+/// The settings of a connection to etcd.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EtcdSettings {
-    /// The members' client URLs, `http://host:port` or `https://host:port`. Without a scheme it is `https`
-    /// when certificates are set and `http` when not. One is used at a time; another when it fails.
+    /// Client URLs of the members, `http://host:port` or `https://host:port`; by default `http://127.0.0.1:2379`. The
+    /// default scheme is `https` if certificates are set, otherwise `http`. One endpoint is used until it fails.
     pub endpoints: Vec<String>,
-    /// A PEM file with the authorities that may have signed etcd's certificate. Without it, the system's.
+    /// PEM file with the certificate authorities for etcd's certificate. By default those of the system.
     pub ca_cert: Option<PathBuf>,
-    /// A PEM file with our certificate and its chain. Needs `key`.
+    /// PEM file with the client certificate and its chain. Requires `key`.
     pub cert: Option<PathBuf>,
-    /// A PEM file with the private key of `cert`.
+    /// PEM file with the private key of `cert`.
     pub key: Option<PathBuf>,
-    /// The etcd user. Needs `password`.
+    /// User of etcd. Requires `password`.
     pub username: Option<String>,
-    /// The password of `username`.
+    /// Password of `username`.
     pub password: Option<String>,
-    /// How long a connection may take to come up: [`CONNECT_TIMEOUT`].
+    /// Time limit for opening a connection; by default 2 s.
     pub connect_timeout: Duration,
-    /// How long one request may take: [`REQUEST_TIMEOUT`].
+    /// Time limit of one request, including retries at other endpoints; by default 5 s.
     pub request_timeout: Duration,
-    /// How often a silent feed is asked whether it still lives: [`PROBE_INTERVAL`]. It ends when nothing
-    /// was heard for this and a `request_timeout`.
+    /// Interval of the progress requests that probe a feed; by default 5 s. The feed ends if nothing arrives for this
+    /// interval and a `request_timeout`.
     pub probe_interval: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Default for EtcdSettings {
     }
 }
 
-// By hand, because a log must not hold the password.
+// By hand, because a log must not contain the password.
 impl fmt::Debug for EtcdSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdSettings")
@@ -80,62 +80,62 @@ impl fmt::Debug for EtcdSettings {
     }
 }
 
-/// What is wrong with [`EtcdSettings`], and what to do about it.
+/// The reason why [`EtcdSettings`] cannot work, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// No endpoint at all.
-    #[error("no etcd endpoint is set: name at least one, such as {DEFAULT_ENDPOINT}")]
+    /// The list of endpoints is empty.
+    #[error("no etcd endpoint is set: set at least one, such as {DEFAULT_ENDPOINT}")]
     NoEndpoint,
-    /// An endpoint that is not a URL of a host and port.
+    /// An endpoint is not a URL with a host and a port.
     #[error("the etcd endpoint {endpoint:?} {problem}: write http://host:port or https://host:port")]
     Endpoint {
-        /// As it was set.
+        /// Endpoint as it was set.
         endpoint: String,
-        /// What is wrong with it.
+        /// Predicate that describes the problem.
         problem: String,
     },
     /// Certificates are set, but an endpoint does not use them.
-    #[error("the etcd endpoint {0:?} is plain http, but certificates are set: write https://, or drop them")]
+    #[error("the etcd endpoint {0:?} is plain http, but certificates are set: write https://, or set no certificates")]
     PlainEndpoint(String),
-    /// One of a pair is missing.
+    /// Only one setting of a pair is set.
     #[error("etcd's {given} is set without its {missing}: set both or neither")]
-    Half {
-        /// The setting that is there.
+    Unpaired {
+        /// Setting that is set.
         given: &'static str,
-        /// The setting that is not.
+        /// Setting that is missing.
         missing: &'static str,
     },
     /// A file cannot be read.
     #[error("etcd's {setting} {} cannot be read", path.display())]
     Unreadable {
-        /// The setting.
+        /// Setting.
         setting: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
-    #[error("etcd's {setting} {} holds no usable {wanted} in PEM format", path.display())]
+    /// A file does not contain a usable certificate or key.
+    #[error("etcd's {setting} {} holds no usable {expected} in PEM format", path.display())]
     NotPem {
-        /// The setting.
+        /// Setting.
         setting: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
+        /// Expected content.
+        expected: &'static str,
     },
-    /// A time limit of nothing.
-    #[error("etcd's {0} is zero: nothing would ever be in time")]
+    /// A time limit is zero.
+    #[error("etcd's {0} is zero: set a positive duration")]
     Zero(&'static str),
-    /// The files are each what they should be, but do not make a TLS configuration.
+    /// The files are valid, but do not form a TLS configuration.
     #[error("etcd's certificates (ca-cert, cert and key) cannot be used together: {0}")]
     Tls(String),
 }
 
 impl EtcdSettings {
-    /// The endpoints as URLs.
+    /// Returns the endpoints as URLs.
     pub(super) fn urls(&self) -> Result<Vec<String>, SettingsError> {
         if self.endpoints.is_empty() {
             return Err(SettingsError::NoEndpoint);
@@ -144,34 +144,34 @@ impl EtcdSettings {
     }
 
     fn url(&self, endpoint: &str) -> Result<String, SettingsError> {
-        let wrong = |problem: &str| SettingsError::Endpoint { endpoint: endpoint.into(), problem: problem.into() };
+        let invalid = |problem: &str| SettingsError::Endpoint { endpoint: endpoint.into(), problem: problem.into() };
         let (scheme, rest) = match endpoint.split_once("://") {
             Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-            Some(_) => return Err(wrong("is neither http nor https")),
-            None if self.wants_certificates() => ("https", endpoint),
+            Some(_) => return Err(invalid("is neither http nor https")),
+            None if self.has_certificates() => ("https", endpoint),
             None => ("http", endpoint),
         };
-        if scheme == "http" && self.wants_certificates() {
+        if scheme == "http" && self.has_certificates() {
             return Err(SettingsError::PlainEndpoint(endpoint.into()));
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '@']) {
-            return Err(wrong("has more than a host and a port"));
+            return Err(invalid("has more than a host and a port"));
         }
-        // etcd has no default port that a URL could imply: 80 would only fail later, and elsewhere.
+        // etcd has no default port that a URL could imply: port 80 would fail later with a less specific error.
         match authority.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
                 Ok(format!("{scheme}://{authority}"))
             }
-            _ => Err(wrong("lacks a host or a port")),
+            _ => Err(invalid("lacks a host or a port")),
         }
     }
 
-    fn wants_certificates(&self) -> bool {
+    fn has_certificates(&self) -> bool {
         self.ca_cert.is_some() || self.cert.is_some() || self.key.is_some()
     }
 
-    /// Finds a time limit that lets nothing happen.
+    /// Rejects a time limit of zero.
     pub(super) fn check_times(&self) -> Result<(), SettingsError> {
         let times = [
             ("connect-timeout", self.connect_timeout),
@@ -184,15 +184,15 @@ impl EtcdSettings {
         }
     }
 
-    /// User and password, if there are any.
+    /// Returns the user and the password, if they are set.
     pub(super) fn user(&self) -> Result<Option<(String, String)>, SettingsError> {
         pair(self.username.as_ref(), self.password.as_ref(), "username", "password")
             .map(|user| user.map(|(name, password)| (name.clone(), password.clone())))
     }
 
-    /// The client's options for one endpoint. Reads the certificate files.
+    /// Returns the client's options for one endpoint. Reads the certificate files.
     pub(super) fn options(&self, url: &str) -> Result<ConnectOptions, SettingsError> {
-        // Without a user: the client would authenticate while it connects, and fail when etcd is away.
+        // Without a user: the client would log in while it connects, and fail if etcd is unreachable.
         let options = ConnectOptions::new()
             .with_require_leader(true)
             .with_connect_timeout(self.connect_timeout)
@@ -213,14 +213,14 @@ impl EtcdSettings {
         Ok(tls)
     }
 
-    /// When each certificate file was written: differs after a rotation.
+    /// Returns the modification time of each certificate file, which differs after a rotation.
     pub(super) fn certificates_modified(&self) -> [Option<SystemTime>; 3] {
         let modified = |path: &Option<PathBuf>| std::fs::metadata(path.as_ref()?).ok()?.modified().ok();
         [modified(&self.ca_cert), modified(&self.cert), modified(&self.key)]
     }
 }
 
-/// Both of a pair, or none of it.
+/// Returns both values of a pair, or none if neither is set.
 fn pair<T>(
     one: Option<T>,
     two: Option<T>,
@@ -230,8 +230,8 @@ fn pair<T>(
     match (one, two) {
         (Some(one), Some(two)) => Ok(Some((one, two))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(SettingsError::Half { given: name, missing: name_two }),
-        (None, Some(_)) => Err(SettingsError::Half { given: name_two, missing: name }),
+        (Some(_), None) => Err(SettingsError::Unpaired { given: name, missing: name_two }),
+        (None, Some(_)) => Err(SettingsError::Unpaired { given: name_two, missing: name }),
     }
 }
 
@@ -239,24 +239,28 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
     std::fs::read(path).map_err(|source| SettingsError::Unreadable { setting, path: path.into(), source })
 }
 
-/// A PEM file of certificates. The client passes over those that it cannot parse, and a file without any is
-/// an empty set to it: that would only show when the first handshake fails, as etcd's fault.
+/// Reads a PEM file of certificates. The client ignores those that it cannot parse and accepts a file without any: the
+/// first handshake would fail then, with an error that blames etcd.
 fn certificates(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
     let content = read(setting, path)?;
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     let usable = parsed.is_ok_and(|all| {
         let mut roots = RootCertStore::empty();
-        !all.is_empty() && all.into_iter().all(|one| roots.add(one).is_ok())
+        !all.is_empty() && all.into_iter().all(|certificate| roots.add(certificate).is_ok())
     });
-    if usable { Ok(content) } else { Err(SettingsError::NotPem { setting, path: path.into(), wanted: "certificate" }) }
+    if usable {
+        Ok(content)
+    } else {
+        Err(SettingsError::NotPem { setting, path: path.into(), expected: "certificate" })
+    }
 }
 
-/// A PEM file with a private key.
+/// Reads a PEM file with a private key.
 fn private_key(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
     let content = read(setting, path)?;
     match PrivateKeyDer::from_pem_slice(&content) {
         Ok(_) => Ok(content),
-        Err(_) => Err(SettingsError::NotPem { setting, path: path.into(), wanted: "private key" }),
+        Err(_) => Err(SettingsError::NotPem { setting, path: path.into(), expected: "private key" }),
     }
 }
 
@@ -269,21 +273,21 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_as_people_write_them() {
-        for (typed, url) in [
+    fn endpoints_become_urls() {
+        for (endpoint, url) in [
             ("127.0.0.1:2379", "http://127.0.0.1:2379"),
             ("http://etcd:2379/", "http://etcd:2379"),
             ("https://[::1]:2379", "https://[::1]:2379"),
         ] {
-            assert_eq!(with(typed).urls().unwrap(), [url]);
+            assert_eq!(with(endpoint).urls().unwrap(), [url]);
         }
         let tls = EtcdSettings { ca_cert: Some("ca.pem".into()), ..with("etcd:2379") };
         assert_eq!(tls.urls().unwrap(), ["https://etcd:2379"]);
     }
 
     #[test]
-    fn endpoints_that_lead_nowhere() {
-        for (typed, problem) in [
+    fn invalid_endpoints_are_rejected_with_a_remedy() {
+        for (endpoint, problem) in [
             ("ftp://etcd:2379", "is neither http nor https"),
             ("http://etcd", "lacks a host or a port"),
             ("http://:2379", "lacks a host or a port"),
@@ -292,8 +296,8 @@ mod tests {
             ("http://etcd:2379/v3", "has more than a host and a port"),
             ("http://user:pass@etcd:2379", "has more than a host and a port"),
         ] {
-            let error = with(typed).urls().unwrap_err().to_string();
-            assert!(error.contains(problem) && error.contains("write http://host:port"), "{typed}: {error}");
+            let error = with(endpoint).urls().unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains("write http://host:port"), "{endpoint}: {error}");
         }
         let tls = EtcdSettings { ca_cert: Some("ca.pem".into()), ..with("http://etcd:2379") };
         assert!(matches!(tls.urls(), Err(SettingsError::PlainEndpoint(_))));
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_tell_the_password() {
+    fn debug_omits_the_password() {
         let settings = EtcdSettings { password: Some("hush".into()), ..EtcdSettings::default() };
         assert!(!format!("{settings:?}").contains("hush"));
     }

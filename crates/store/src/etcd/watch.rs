@@ -1,7 +1,7 @@
 //! A feed from an etcd watch.
 //!
-//! Owns: opening the watch, noticing that it hangs, and handing its batches to a reader who may be slow.
-//! Does not own: resuming. A watch that ends for any reason ends its feed; the reader lists again.
+//! Owns: opening the watch, detecting that it hangs, and delivering its batches to a reader that may lag. Does not own:
+//! resuming. A watch that ends for any reason ends its feed; the reader lists again.
 
 use super::batches::Batches;
 use super::endpoints::{EndpointClient, Endpoints, Resend};
@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tonic::{Code, Status};
 
-/// The longest response that we take. etcd splits at its `--max-request-bytes` (1.5 MiB) and a little.
+/// Limit of a response, in bytes. etcd splits responses at a little over its `--max-request-bytes` (1.5 MiB).
 const RESPONSE_MAX: usize = 64 << 20;
-/// How long a reader with a full backlog may leave it full. A moment, so that a feed that begins far behind
-/// fills the backlog at the speed of the reader, instead of ending because etcd is faster.
+/// Time limit of a reader with a full backlog. It is positive, so that a feed that begins far in the past fills the
+/// backlog at the speed of the reader, instead of ending because etcd is faster.
 const READER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A watch that etcd has confirmed.
@@ -29,11 +29,11 @@ struct OpenWatch {
     requests: WatchRequestSender,
     responses: WatchResponseStream,
     progress: Progress,
-    /// What etcd confirmed it with.
+    /// The response that confirmed the watch.
     created: PbWatchResponse,
 }
 
-/// The changes below `prefix` after a revision.
+/// Opens a feed of the changes below `prefix` after a revision.
 pub(super) async fn feed(endpoints: &Endpoints, prefix: &[u8], after: Revision) -> Result<Feed, StoreError> {
     let options = WatchOptions::new()
         .with_range(range_end(prefix))
@@ -46,7 +46,7 @@ pub(super) async fn feed(endpoints: &Endpoints, prefix: &[u8], after: Revision) 
     let at = revision(opened.created.header.as_ref().map_or(0, |header| header.revision));
     batches.take(opened.created)?;
     if at < after {
-        refuse_restored(endpoints, start, after).await?;
+        reject_restored(endpoints, start, after).await?;
     }
     let (sender, feed) = Feed::channel();
     let settings = &endpoints.settings;
@@ -70,22 +70,22 @@ async fn open(endpoint: Arc<EndpointClient>, start: Vec<u8>, options: WatchOptio
     };
     let mut client = endpoint.client.watch_client().max_decoding_message_size(RESPONSE_MAX);
     let (requests, mut responses) = client.watch(start, Some(options)).await?.split();
-    let ended = || Error::GRpcStatus(Status::unavailable("the watch ended before it began"));
+    let ended = || Error::GRpcStatus(Status::unavailable("the watch ended before it was confirmed"));
     let created = responses.message().await?.ok_or_else(ended)?.0;
-    // A watch is refused by a response, not by a status, and etcd before 3.5 says "permission denied" also
-    // when the token has expired. As a status it gets us a new token and a second try, like any call.
+    // etcd rejects a watch by a response and not by a status, and before 3.5 with "permission denied" also if the token
+    // has expired. Converted to a status it causes a new login and a second attempt, as for any call.
     if created.canceled && created.compact_revision == 0 {
         return Err(Error::GRpcStatus(Status::unauthenticated(created.cancel_reason)));
     }
     Ok(OpenWatch { endpoint, requests, responses, progress, created })
 }
 
-/// A member that confirms a watch at a revision before `after` lags behind the others, and will catch up;
-/// or etcd was restored from a backup, and the watch would wait in silence until the revision is reached
-/// again, missing all changes on the way.
-async fn refuse_restored(endpoints: &Endpoints, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
-    // Any read that is not "serializable" is answered at the revision of the whole cluster. This key we may
-    // read, whether it is there or not.
+/// Rejects a feed if etcd was restored from a backup. A member that confirms a watch at a revision before `after` either
+/// lags behind the others and will catch up, or etcd was restored: then the watch would send nothing until the revision
+/// is reached again, and miss all changes before it.
+async fn reject_restored(endpoints: &Endpoints, key: Vec<u8>, after: Revision) -> Result<(), StoreError> {
+    // Any read that is not "serializable" returns the revision of the whole cluster. This key is readable with the
+    // feed's permissions, and does not need to exist.
     let read = |endpoint: Arc<EndpointClient>| {
         let key = key.clone();
         async move { endpoint.client.kv_client().get(key, Some(GetOptions::new().with_keys_only())).await }
@@ -93,7 +93,9 @@ async fn refuse_restored(endpoints: &Endpoints, key: Vec<u8>, after: Revision) -
     let response = endpoints.call(Resend::Yes, read).await?;
     let now = revision(response.header().map_or(0, etcd_client::ResponseHeader::revision));
     if now < after {
-        return Err(StoreError::FeedLost(format!("etcd is at revision {now}, before {after}: it was restored")));
+        return Err(StoreError::FeedLost(format!(
+            "etcd is at revision {now}, before {after}: it was restored from a backup"
+        )));
     }
     Ok(())
 }
@@ -104,8 +106,8 @@ struct Watch {
     responses: WatchResponseStream,
     batches: Batches,
     probe_interval: Duration,
-    /// After how long without any response the watch counts as hung. `None` if this etcd may stay silent
-    /// when asked for progress; then the pings of the connection have to do.
+    /// Time without a response after which the watch counts as hung. `None` if this etcd may not respond to progress
+    /// requests; then only the pings of the connection detect it.
     response_timeout: Option<Duration>,
 }
 
@@ -116,11 +118,11 @@ impl Watch {
             error = self.relay(&sender) => error,
         };
         tracing::debug!(url = self.endpoint.url, %error, "etcd feed ended");
-        // Goes to the place in the backlog that is kept for it. It fails only when there is no reader.
+        // Uses the slot of the backlog that is reserved for it. It fails only if there is no reader.
         let _ = sender.try_send(Err(error));
     }
 
-    /// Tells what comes, until something ends it.
+    /// Delivers the responses until the watch ends, and returns the reason.
     async fn relay(&mut self, sender: &mpsc::Sender<Result<Batch, StoreError>>) -> StoreError {
         let mut probe = interval_at(Instant::now() + self.probe_interval, self.probe_interval);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,12 +138,12 @@ impl Watch {
                     if let Err(error) = deliver(batches, sender).await {
                         return error;
                     }
-                    // After passing on: the reader's time is not etcd's silence.
+                    // After the delivery: time that the reader takes does not count as missing responses.
                     last_response = Instant::now();
                 }
                 _ = probe.tick() => {
                     if self.response_timeout.is_some_and(|max| last_response.elapsed() >= max) {
-                        return self.lost(&format!("nothing was heard for {:?}", last_response.elapsed()));
+                        return self.lost(&format!("no response for {:?}", last_response.elapsed()));
                     }
                     if let Err(error) = self.requests.request_progress().await {
                         return self.lost(&error.to_string());
@@ -161,7 +163,7 @@ async fn deliver(
     sender: &mpsc::Sender<Result<Batch, StoreError>>,
 ) -> Result<(), StoreError> {
     for batch in batches? {
-        // Two places, of which one is taken: so the last is always free for the error that ends the feed.
+        // Reserves two slots and uses one, so that the last is always free for the error that ends the feed.
         let Ok(permits) = timeout(READER_TIMEOUT, sender.reserve_many(2)).await else {
             return Err(StoreError::FeedOverrun);
         };

@@ -1,6 +1,6 @@
-//! The embedded store on a file: what it keeps, and what it says when it cannot.
+//! The embedded store in a file: durability, and the errors for files that cannot be used.
 
-use crate::suite::{Bed, PATIENCE, TERM, next};
+use crate::suite::{Bed, LEASE_TTL, TIMEOUT, next};
 use bytes::Bytes;
 use skyhound_model::Key;
 use skyhound_store::embedded::{Embedded, OpenError};
@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
 
-fn place() -> (TempDir, PathBuf) {
+fn store_path() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("skyhound.redb");
     (dir, file)
 }
 
-conformance!(laws, || async {
-    let (dir, file) = place();
-    Bed::holding(Arc::new(Embedded::open(&file).unwrap()), dir)
+conformance!(contract, || async {
+    let (dir, file) = store_path();
+    Bed::with_resource(Arc::new(Embedded::open(&file).unwrap()), dir)
 });
 
 fn put(key: &str, value: &str) -> Write {
@@ -31,35 +31,35 @@ fn put(key: &str, value: &str) -> Write {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_everything_acknowledged() {
-    let (_dir, file) = place();
+async fn a_restart_preserves_everything_acknowledged() {
+    let (_dir, file) = store_path();
     let mut store = Embedded::open(&file).unwrap();
-    let lease = store.grant(TERM * 10).await.unwrap();
-    let ended = store.grant(TERM * 10).await.unwrap();
+    let lease = store.grant(LEASE_TTL * 10).await.unwrap();
+    let revoked = store.grant(LEASE_TTL * 10).await.unwrap();
     for round in 0..5 {
         let mut on_lease = put("leased", &round.to_string());
-        let Op::Put { lease: hangs_on, .. } = &mut on_lease.ops[0] else { unreachable!() };
-        *hangs_on = Some(lease);
-        let gone = Op::Delete { key: Key::from(format!("{}", round - 1)) };
-        let delete = Write { guards: Vec::new(), ops: vec![gone] };
+        let Op::Put { lease: of_put, .. } = &mut on_lease.ops[0] else { unreachable!() };
+        *of_put = Some(lease);
+        let delete = Op::Delete { key: Key::from(format!("{}", round - 1)) };
+        let delete = Write { guards: Vec::new(), ops: vec![delete] };
         store.commit(vec![put(&round.to_string(), "x"), on_lease, delete]).await.unwrap();
         let before = store.list(b"").await.unwrap();
         drop(store);
         store = Embedded::open(&file).unwrap();
         assert_eq!(store.list(b"").await.unwrap(), before);
     }
-    store.revoke(ended).await.unwrap();
+    store.revoke(revoked).await.unwrap();
     drop(store);
     let store = Embedded::open(&file).unwrap();
-    assert_eq!(store.renew(&[lease, ended]).await.unwrap(), [true, false]);
+    assert_eq!(store.renew(&[lease, revoked]).await.unwrap(), [true, false]);
     store.revoke(lease).await.unwrap();
     let keys: Vec<_> = store.list(b"").await.unwrap().items.into_iter().map(|item| item.key).collect();
     assert_eq!(keys, [Key::from("4")]);
 }
 
 #[tokio::test]
-async fn revisions_and_feeds_go_on_after_a_restart() {
-    let (_dir, file) = place();
+async fn revisions_and_feeds_continue_after_a_restart() {
+    let (_dir, file) = store_path();
     let store = Embedded::open(&file).unwrap();
     let first = store.commit(vec![put("a", "1")]).await.unwrap().revision;
     let last = store.commit(vec![put("a", "2")]).await.unwrap().revision;
@@ -75,28 +75,28 @@ async fn revisions_and_feeds_go_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_restart_gives_every_lease_one_fresh_term() {
-    let (_dir, file) = place();
+async fn a_restart_renews_every_lease() {
+    let (_dir, file) = store_path();
     let store = Embedded::open(&file).unwrap();
-    let lease = store.grant(TERM).await.unwrap();
+    let lease = store.grant(LEASE_TTL).await.unwrap();
     let op = Op::Put { key: Key::from("a"), value: Bytes::new(), lease: Some(lease) };
     let put = store.commit(vec![Write { guards: Vec::new(), ops: vec![op] }]).await.unwrap();
     drop(store);
     let opening = Instant::now();
     let store = Embedded::open(&file).unwrap();
-    let due = Instant::now() + TERM + LEASE_EXPIRY_SLACK;
+    let due = Instant::now() + LEASE_TTL + LEASE_EXPIRY_SLACK;
     let mut feed = store.feed(b"", put.revision).await.unwrap();
     wait_until_due(due, async || match contents(&store).await {
-        left if left.is_empty() => Ok(()),
-        left => Err(format!("{left:?}")),
+        contents if contents.is_empty() => Ok(()),
+        contents => Err(format!("{contents:?}")),
     })
     .await;
-    assert!(opening.elapsed() >= TERM, "after {:?}", opening.elapsed());
+    assert!(opening.elapsed() >= LEASE_TTL, "after {:?}", opening.elapsed());
     next(&mut feed).await;
 }
 
 #[tokio::test]
-async fn the_file_is_for_its_user_alone() {
+async fn the_file_is_private_to_its_user() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let (state, file) = (dir.path().join("var/lib"), dir.path().join("var/lib/skyhound.redb"));
@@ -109,9 +109,9 @@ async fn the_file_is_for_its_user_alone() {
     assert_eq!((status.kind, status.location.as_str()), ("disk", file.to_str().unwrap()));
 }
 
-// What cannot be opened.
+// Files that cannot be opened.
 
-/// The error, in full: with the path, and with something to do.
+/// Returns the error of opening a file, which names the path and the remedy.
 fn refusal(file: &Path) -> OpenError {
     let error = Embedded::open(file).expect_err("a refusal");
     let text = error.to_string();
@@ -121,7 +121,7 @@ fn refusal(file: &Path) -> OpenError {
 
 #[test]
 fn a_file_in_use_is_refused() {
-    let (_dir, file) = place();
+    let (_dir, file) = store_path();
     let first = Embedded::open(&file).unwrap();
     assert!(matches!(refusal(&file), OpenError::InUse { .. }));
     drop(first);
@@ -130,7 +130,7 @@ fn a_file_in_use_is_refused() {
 
 #[test]
 fn a_file_in_use_by_another_process_is_refused() {
-    let (_dir, file) = place();
+    let (_dir, file) = store_path();
     let mut burst = Burst::start(&file);
     assert!(burst.next().is_some());
     assert!(matches!(refusal(&file), OpenError::InUse { .. }));
@@ -139,16 +139,16 @@ fn a_file_in_use_by_another_process_is_refused() {
 }
 
 #[test]
-fn a_place_that_cannot_be_is_refused() {
-    let (_dir, file) = place();
+fn an_impossible_path_is_refused() {
+    let (_dir, file) = store_path();
     std::fs::write(&file, "").unwrap();
     assert!(matches!(refusal(&file.join("below/a.redb")), OpenError::Io { action: "create the directory", .. }));
     assert!(matches!(refusal(file.parent().unwrap()), OpenError::Io { action: "open", .. }));
 }
 
 #[test]
-fn what_is_not_a_store_is_refused_and_left_alone() {
-    let (_dir, file) = place();
+fn a_file_of_another_program_is_refused_unchanged() {
+    let (_dir, file) = store_path();
     for content in ["not a store", &"not a store either ".repeat(1000)] {
         std::fs::write(&file, content).unwrap();
         let error = refusal(&file);
@@ -166,7 +166,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_damaged_file_is_refused_or_read_in_full() {
-    let (dir, file) = place();
+    let (dir, file) = store_path();
     let store = Embedded::open(&file).unwrap();
     let mut expected = BTreeMap::new();
     for n in 0..300 {
@@ -198,18 +198,18 @@ async fn contents(store: &Embedded) -> BTreeMap<String, String> {
     items.iter().map(|item| (text(item.key.as_bytes()), text(&item.value))).collect()
 }
 
-// A process that is killed while it writes. It is this test program, asked for one test by name.
+// A process that is killed while it writes: this test program, started with the name of one test.
 
-/// Tells the child which file to write to; without it the child's test is no test.
+/// Environment variable with the path of the child's file; without it the child's test does nothing.
 const BURST_FILE: &str = "SKYHOUND_TEST_BURST_FILE";
-/// What a line of the child begins with that says which numbers are written.
+/// Prefix of the child's lines about numbers that were written.
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// A process that commits 0, 1, 2, … and says so after each.
+/// A process that commits 0, 1, 2, … and prints each number after its acknowledgement.
 struct Burst {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    /// The last number that was acknowledged.
+    /// Last number that was acknowledged.
     last: Option<u64>,
 }
 
@@ -222,15 +222,15 @@ impl Burst {
         Self { child, lines, last: None }
     }
 
-    /// The next number that was acknowledged; `None` at the end.
+    /// Returns the next number that was acknowledged; `None` at the end.
     fn next(&mut self) -> Option<u64> {
-        // The test program may have written the test's name into the same line.
+        // The test program may have printed the test's name in the same line.
         let next = self.lines.find_map(|line| line.unwrap().split_once(ACKNOWLEDGED)?.1.parse().ok());
         self.last = next.or(self.last);
         next
     }
 
-    /// Kills it (SIGKILL), and reads what it had said by then.
+    /// Kills the process (SIGKILL), and reads the rest of its output.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -247,19 +247,19 @@ impl Drop for Burst {
 
 #[tokio::test]
 async fn burst_of_writes() {
-    #[expect(clippy::disallowed_methods, reason = "a word from the parent test, not a setting")]
+    #[expect(clippy::disallowed_methods, reason = "a parameter of the parent test, not a setting")]
     let Ok(file) = std::env::var(BURST_FILE) else { return };
     let store = Arc::new(Embedded::open(Path::new(&file)).unwrap());
     let start = store.status().await.unwrap().revision.0;
-    let mut writing = std::collections::VecDeque::new();
-    // Several at a time, so that the kill falls into groups. They are acknowledged in order. The end is
-    // for a parent that died.
-    let end = Instant::now() + PATIENCE;
+    let mut commits = std::collections::VecDeque::new();
+    // Several at a time, so that the kill interrupts groups. They are acknowledged in order. The time limit is for a
+    // parent that died.
+    let end = Instant::now() + TIMEOUT;
     for n in start.. {
         let store = Arc::clone(&store);
-        writing.push_back((n, tokio::spawn(async move { store.commit(vec![put(&n.to_string(), "x")]).await })));
-        if writing.len() == 8 {
-            let (n, commit) = writing.pop_front().unwrap();
+        commits.push_back((n, tokio::spawn(async move { store.commit(vec![put(&n.to_string(), "x")]).await })));
+        if commits.len() == 8 {
+            let (n, commit) = commits.pop_front().unwrap();
             commit.await.unwrap().unwrap();
             writeln!(std::io::stdout(), "{ACKNOWLEDGED}{n}").unwrap();
         }
@@ -271,22 +271,22 @@ async fn burst_of_writes() {
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_a_burst_loses_nothing_acknowledged() {
-    let (_dir, file) = place();
+    let (_dir, file) = store_path();
     let mut revision = Revision(0);
     for round in 1..=5 {
         let mut burst = Burst::start(&file);
         for _ in 0..20 * round {
-            burst.next().expect("a burst that goes on");
+            burst.next().expect("a burst that continues");
         }
         burst.kill();
         let last = burst.last.expect("an acknowledged write");
         let store = Embedded::open(&file).unwrap();
         let listing = store.list(b"").await.unwrap();
-        let there: std::collections::BTreeSet<_> = contents(&store).await.into_keys().collect();
-        let missing: Vec<_> = (0..=last).filter(|n| !there.contains(&n.to_string())).collect();
+        let present: std::collections::BTreeSet<_> = contents(&store).await.into_keys().collect();
+        let missing: Vec<_> = (0..=last).filter(|n| !present.contains(&n.to_string())).collect();
         assert!(missing.is_empty(), "round {round}: of 0..={last} lost {missing:?}");
-        // One change, one revision: none is counted that is not there, none is there uncounted.
-        assert_eq!(listing.revision.0, there.len() as u64);
+        // One change, one revision: the revision counts exactly the changes that are present.
+        assert_eq!(listing.revision.0, present.len() as u64);
         assert!(listing.revision > revision);
         revision = listing.revision;
     }

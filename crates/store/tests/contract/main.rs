@@ -1,9 +1,9 @@
-//! The store's laws, kept by every implementation.
+//! The contract of [`Store`](skyhound_store::Store), tested on every implementation.
 //!
-//! `suite` states each law once, for any [`Store`](skyhound_store::Store); the other modules say what
-//! it is tried on, and add what only that implementation promises.
+//! `suite` has one test for each clause, for any store. The other modules run it on one implementation each, and test the
+//! guarantees that only this implementation gives.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it; clippy knows only functions marked as tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by it; clippy exempts only functions marked as tests")]
 
 #[macro_use]
 mod suite;

@@ -1,6 +1,6 @@
-//! The embedded store without a file, and what the embedded store promises beyond the laws.
+//! The embedded store in memory, and the guarantees that every embedded store gives beyond the contract.
 
-use crate::suite::{Bed, PATIENCE, TERM, next, nothing, read_up_to};
+use crate::suite::{Bed, LEASE_TTL, TIMEOUT, assert_quiet, next, read_up_to};
 use skyhound_store::embedded::Embedded;
 use skyhound_store::{FEED_BACKLOG, LEASE_EXPIRY_SLACK, Revision, StoreError};
 use skyhound_test_support::wait::wait_until_due;
@@ -12,10 +12,10 @@ fn bed() -> Bed {
     Bed::new(Arc::new(Embedded::in_memory().unwrap()))
 }
 
-conformance!(laws, || async { bed() });
+conformance!(contract, || async { bed() });
 
-/// Commits one change at a time, many in flight; returns the revision that the store is at then.
-async fn many(bed: &Bed, count: usize) -> Revision {
+/// Makes `count` commits of one change concurrently; returns the revision of the last.
+async fn commit_many(bed: &Bed, count: usize) -> Revision {
     let commits = (0..count).map(|n| bed.commit([bed.put("a", n.to_string())]));
     futures_util::future::join_all(commits).await.into_iter().max().unwrap()
 }
@@ -29,10 +29,10 @@ async fn a_feed_from_ahead_of_the_store_is_refused() {
 }
 
 #[tokio::test]
-async fn history_ends_somewhere() {
+async fn history_is_bounded() {
     let bed = bed();
     let first = bed.commit([bed.put("a", "first")]).await;
-    let last = many(&bed, 10_001).await;
+    let last = commit_many(&bed, 10_001).await;
     let refused = bed.store.feed(b"", first).await;
     assert!(matches!(refused, Err(StoreError::Compacted(after)) if after == first), "{refused:?}");
     bed.feed(Revision(first.0 + 1)).await;
@@ -40,10 +40,10 @@ async fn history_ends_somewhere() {
 }
 
 #[tokio::test]
-async fn resuming_far_back_does_not_count_as_falling_behind() {
+async fn resuming_far_back_does_not_count_as_lag() {
     let bed = bed();
     let start = bed.list().await.revision;
-    let last = many(&bed, FEED_BACKLOG + 1000).await;
+    let last = commit_many(&bed, FEED_BACKLOG + 1000).await;
     let mut feed = bed.feed(start).await;
     bed.commit([bed.put("a", "later")]).await;
     assert_eq!(read_up_to(&mut feed, last).await.len(), FEED_BACKLOG + 1000);
@@ -51,15 +51,15 @@ async fn resuming_far_back_does_not_count_as_falling_behind() {
 }
 
 #[tokio::test]
-async fn a_reader_who_falls_behind_is_told_so_and_holds_nobody() {
+async fn a_lagging_reader_loses_its_feed_and_delays_nobody() {
     let bed = bed();
     let start = bed.list().await.revision;
     let mut slow = bed.feed(start).await;
     let mut quick = bed.feed(start).await;
-    let full = many(&bed, FEED_BACKLOG / 2).await;
+    let full = commit_many(&bed, FEED_BACKLOG / 2).await;
     read_up_to(&mut quick, full).await;
-    let over = many(&bed, FEED_BACKLOG / 2 + 1).await;
-    assert_eq!(read_up_to(&mut quick, over).await.last().unwrap().revision, over);
+    let past_limit = commit_many(&bed, FEED_BACKLOG / 2 + 1).await;
+    assert_eq!(read_up_to(&mut quick, past_limit).await.last().unwrap().revision, past_limit);
     for _ in 0..FEED_BACKLOG {
         slow.next().await.unwrap();
     }
@@ -68,30 +68,30 @@ async fn a_reader_who_falls_behind_is_told_so_and_holds_nobody() {
 }
 
 #[tokio::test]
-async fn a_reader_is_told_of_revisions_that_changed_nothing_for_it() {
+async fn a_reader_receives_bookmarks_for_changes_outside_its_prefix() {
     let bed = bed();
     let mut feed = bed.store.feed(bed.key("in/").as_bytes(), Revision(0)).await.unwrap();
     let elsewhere = bed.commit([bed.put("out", "1")]).await;
-    let told = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
-    assert_eq!((told.revision, told.changes.len()), (elsewhere, 0));
-    // One that is busy hears of it as soon as it has read the rest.
+    let bookmark = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
+    assert_eq!((bookmark.revision, bookmark.changes.len()), (elsewhere, 0));
+    // A busy reader receives the bookmark as soon as it has read the rest.
     let change = bed.commit([bed.put("in/a", "1")]).await;
     let elsewhere = bed.commit([bed.put("out", "2")]).await;
     assert_eq!(next(&mut feed).await.revision, change);
-    let told = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
-    assert_eq!((told.revision, told.changes.len()), (elsewhere, 0));
-    nothing(&mut feed).await;
+    let bookmark = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
+    assert_eq!((bookmark.revision, bookmark.changes.len()), (elsewhere, 0));
+    assert_quiet(&mut feed).await;
 }
 
 #[tokio::test]
-async fn a_lease_expires_within_its_term_and_the_slack() {
+async fn a_lease_expires_within_its_ttl_and_the_slack() {
     let bed = bed();
-    let term = Duration::from_millis(900);
-    let lease = bed.store.grant(term).await.unwrap();
+    let ttl = Duration::from_millis(900);
+    let lease = bed.store.grant(ttl).await.unwrap();
     bed.commit([bed.put_on(lease, "a", "1")]).await;
-    wait_until_due(Instant::now() + term + LEASE_EXPIRY_SLACK, async || match bed.plain().await {
-        left if left.is_empty() => Ok(()),
-        left => Err(format!("{left:?}")),
+    wait_until_due(Instant::now() + ttl + LEASE_EXPIRY_SLACK, async || match bed.contents().await {
+        contents if contents.is_empty() => Ok(()),
+        contents => Err(format!("{contents:?}")),
     })
     .await;
 }
@@ -101,6 +101,6 @@ async fn feeds_end_when_the_store_is_dropped() {
     let store = Embedded::in_memory().unwrap();
     let mut feed = skyhound_store::Store::feed(&store, b"", Revision(0)).await.unwrap();
     drop(store);
-    let end = timeout(TERM, feed.next()).await.unwrap();
+    let end = timeout(LEASE_TTL, feed.next()).await.unwrap();
     assert!(matches!(end, Err(StoreError::FeedLost(_))), "{end:?}");
 }

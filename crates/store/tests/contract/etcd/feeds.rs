@@ -1,10 +1,10 @@
-//! What a feed tells, and when it ends.
+//! Feeds from a real watch: progress, compaction, restored backups and slow readers.
 
 use super::*;
 use skyhound_test_support::multi_thread_test;
 
 #[tokio::test]
-async fn a_feed_from_a_compacted_revision_says_so() {
+async fn a_feed_from_a_compacted_revision_is_refused_as_compacted() {
     let etcd = EtcdProcess::start().await;
     let store = etcd.store().await;
     let old = commit(&store, put("a", None)).await.unwrap();
@@ -16,7 +16,7 @@ async fn a_feed_from_a_compacted_revision_says_so() {
         Err(error) => error,
     };
     assert!(matches!(error, StoreError::Compacted(at) if at == old), "{error:?}");
-    // From the revision of a list there is always a feed.
+    // A feed from the revision of a list always succeeds.
     let listing = store.list(b"/t/").await.unwrap();
     let mut feed = store.feed(b"/t/", listing.revision).await.unwrap();
     let put = commit(&store, put("b", None)).await.unwrap();
@@ -24,19 +24,19 @@ async fn a_feed_from_a_compacted_revision_says_so() {
 }
 
 #[tokio::test]
-async fn a_feed_says_how_far_it_is_when_etcd_says_it_by_itself() {
+async fn a_feed_delivers_the_progress_notifications_of_etcd() {
     let etcd = EtcdProcess::options().arg("--experimental-watch-progress-notify-interval=200ms").start().await;
     let store = etcd.store().await;
     let mut feed = store.feed(b"/t/", Revision(0)).await.unwrap();
-    let beside = Op::Put { key: Key::from("/beside"), value: Bytes::new(), lease: None };
-    let beside = commit(&store, beside).await.unwrap();
-    let batch = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
-    assert_eq!(batch, Batch { revision: beside, changes: Vec::new() });
+    let elsewhere = Op::Put { key: Key::from("/elsewhere"), value: Bytes::new(), lease: None };
+    let elsewhere = commit(&store, elsewhere).await.unwrap();
+    let batch = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
+    assert_eq!(batch, Batch { revision: elsewhere, changes: Vec::new() });
 }
 
 #[tokio::test]
 async fn a_feed_from_the_future_is_refused() {
-    // So it is after etcd was restored from a backup: to wait for that revision is to miss all before.
+    // As after etcd was restored from a backup: waiting for that revision would miss all changes before it.
     let etcd = EtcdProcess::start().await;
     let store = etcd.store().await;
     let now = commit(&store, put("a", None)).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_feed_from_the_future_is_refused() {
 }
 
 #[multi_thread_test]
-async fn a_reader_who_does_not_read_loses_the_feed_not_the_error() {
+async fn a_reader_that_does_not_read_loses_its_feed_and_receives_the_error() {
     let etcd = EtcdProcess::start().await;
     let store = Arc::new(etcd.store().await);
     let mut feed = store.feed(b"/t/", Revision(0)).await.unwrap();
@@ -60,17 +60,17 @@ async fn a_reader_who_does_not_read_loses_the_feed_not_the_error() {
     }
     writers.join_all().await;
     let reading = async {
-        // Not read for longer than the feed has patience with a full backlog. It delays nobody else.
+        // Not read for longer than the feed waits with a full backlog. Other calls are not delayed.
         holds_for(Duration::from_secs(2), async || store.list(b"/t/").await.map(drop)).await;
-        let mut told = 0;
+        let mut delivered = 0;
         loop {
             match feed.next().await {
-                Ok(_) => told += 1,
-                Err(error) => return (told, error),
+                Ok(_) => delivered += 1,
+                Err(error) => return (delivered, error),
             }
         }
     };
-    let (told, error) = timeout(PATIENCE, reading).await.unwrap();
+    let (delivered, error) = timeout(TIMEOUT, reading).await.unwrap();
     assert!(matches!(error, StoreError::FeedOverrun), "{error:?}");
-    assert_eq!(told, FEED_BACKLOG);
+    assert_eq!(delivered, FEED_BACKLOG);
 }

@@ -1,12 +1,12 @@
-//! The store in etcd, on a real one: the laws, and what can go wrong with a server.
+//! The store in etcd, on a real server: the contract, and the failures of a server.
 
-mod away;
 mod feeds;
 mod size;
 mod tls;
+mod unavailable;
 mod users;
 
-use crate::suite::{Bed, PATIENCE, TERM, next, write};
+use crate::suite::{Bed, LEASE_TTL, TIMEOUT, next, write};
 use bytes::Bytes;
 use skyhound_model::Key;
 use skyhound_store::etcd::{Etcd, EtcdSettings, SettingsError};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// One etcd for all laws, as long as any of them is being tried.
+/// Opens a store in the one etcd of all contract tests, which runs as long as any of them does.
 async fn open() -> Bed {
     static SHARED: Mutex<Weak<EtcdProcess>> = Mutex::const_new(Weak::new());
     let mut shared = SHARED.lock().await;
@@ -32,11 +32,11 @@ async fn open() -> Bed {
         None => Arc::new(EtcdProcess::start().await),
     };
     *shared = Arc::downgrade(&etcd);
-    let settings = EtcdSettings { request_timeout: PATIENCE, ..etcd.settings() };
-    Bed::holding(Arc::new(Etcd::connect(settings).await.unwrap()), etcd)
+    let settings = EtcdSettings { request_timeout: TIMEOUT, ..etcd.settings() };
+    Bed::with_resource(Arc::new(Etcd::connect(settings).await.unwrap()), etcd)
 }
 
-conformance!(laws, open);
+conformance!(contract, open);
 
 fn key(name: &str) -> Key {
     Key::from(format!("/t/{name}"))
@@ -50,9 +50,9 @@ async fn commit(store: &Etcd, op: Op) -> Result<Revision, StoreError> {
     store.commit(vec![write([op])]).await.map(|commit| commit.revision)
 }
 
-/// Commits until it is done. For puts that may be repeated: an unknown outcome is followed by another try.
-async fn commit_at_last(store: &Etcd, name: &str) -> Revision {
-    wait_until(PATIENCE, async || match commit(store, put(name, None)).await {
+/// Commits a put until it succeeds. The put may be repeated, so an unknown outcome leads to a retry.
+async fn commit_with_retries(store: &Etcd, name: &str) -> Revision {
+    wait_until(TIMEOUT, async || match commit(store, put(name, None)).await {
         Ok(revision) => Ok(revision),
         Err(error @ StoreError::Unreachable(_)) => Err(error),
         Err(error) => panic!("{error}"),
@@ -65,7 +65,7 @@ async fn names(store: &Etcd) -> Vec<String> {
     listing.items.iter().map(|item| item.key.to_string()["/t/".len()..].to_owned()).collect()
 }
 
-/// Reads until the feed ends, and says why it did.
+/// Reads until the feed ends, and returns the reason.
 async fn end(feed: &mut Feed) -> StoreError {
     let reading = async {
         loop {
@@ -74,24 +74,24 @@ async fn end(feed: &mut Feed) -> StoreError {
             }
         }
     };
-    timeout(PATIENCE, reading).await.expect("the end of the feed")
+    timeout(TIMEOUT, reading).await.expect("the end of the feed")
 }
 
-fn is_unreachable<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+fn assert_unreachable<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     let error = result.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
 }
 
-fn is_denied<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+fn assert_denied<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     let error = result.unwrap_err();
     assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
 }
 
-/// Everything that needs a token works.
-async fn all_calls_work(store: &Etcd, lease: LeaseId) {
+/// Makes every kind of call that needs a token.
+async fn make_all_calls(store: &Etcd, lease: LeaseId) {
     let mut feed = store.feed(b"/t/", store.list(b"/t/").await.unwrap().revision).await.unwrap();
     let revision = commit(store, put("a", Some(lease))).await.unwrap();
     assert_eq!(next(&mut feed).await.revision, revision);
     assert_eq!(store.renew(&[lease]).await.unwrap(), [true]);
-    store.revoke(store.grant(TERM).await.unwrap()).await.unwrap();
+    store.revoke(store.grant(LEASE_TTL).await.unwrap()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! More than fits into a message.
+//! Lists, batches and values over the size of a message.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn a_list_of_several_pages_is_one_revision() {
 }
 
 #[tokio::test]
-async fn long_values_come_in_pieces_that_are_put_together() {
+async fn long_values_are_reassembled_from_fragments() {
     const REVISIONS: usize = 65;
     const EACH: usize = 8;
     let etcd = EtcdProcess::start().await;
@@ -34,16 +34,16 @@ async fn long_values_come_in_pieces_that_are_put_together() {
         let ops: Vec<_> = (0..EACH).map(|n| long(format!("{revision:02}/{n}"), (1 << 20) / EACH)).collect();
         last = store.commit(vec![write(ops)]).await.unwrap().revision;
     }
-    // 65 MiB in one answer is more than is accepted: the pages get shorter.
+    // 65 MiB in one response is over the limit: the pages become shorter.
     let listing = store.list(b"/t/").await.unwrap();
     assert_eq!(listing.items.len(), REVISIONS * EACH);
     assert!(listing.items.is_sorted_by(|a, b| a.key < b.key));
-    // etcd cuts a feed's responses at about 2 MiB, in the middle of a revision.
+    // etcd splits a watch's responses at about 2 MiB, in the middle of a revision.
     let mut feed = store.feed(b"/t/", Revision(0)).await.unwrap();
     for _ in 0..REVISIONS {
         assert_eq!(next(&mut feed).await.changes.len(), EACH);
     }
-    // More than etcd takes at once.
+    // Over etcd's limit of a request.
     let result = commit(&store, long("long".into(), 2 << 20)).await;
     assert!(matches!(result, Err(StoreError::Rejected(_))), "{result:?}");
     assert_eq!(store.list(b"/t/").await.unwrap().revision, last);

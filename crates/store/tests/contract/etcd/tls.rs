@@ -1,4 +1,4 @@
-//! Certificates, and settings that cannot be right.
+//! Certificates, and settings that cannot work.
 
 use super::*;
 
@@ -6,20 +6,20 @@ use super::*;
 async fn tls_with_client_certificates() {
     let etcd = EtcdProcess::options().tls().start().await;
     let store = etcd.store().await;
-    let lease = store.grant(TERM * 30).await.unwrap();
-    all_calls_work(&store, lease).await;
-    // etcd hangs up on who has no certificate; whether it is still heard to say why depends on the moment.
+    let lease = store.grant(LEASE_TTL * 30).await.unwrap();
+    make_all_calls(&store, lease).await;
+    // etcd closes a connection without a certificate; the alert with the reason may or may not arrive before.
     let without = Etcd::connect(EtcdSettings { cert: None, key: None, ..etcd.settings() }).await.unwrap();
     let result = without.list(b"/t/").await;
     assert!(matches!(result, Err(StoreError::Denied(_) | StoreError::Unreachable(_))), "{result:?}");
     // An authority that did not sign etcd's certificate.
     let stranger = Authority::new(etcd.dir.path(), "stranger");
     let settings = EtcdSettings { ca_cert: Some(stranger.cert), ..etcd.settings() };
-    is_denied(Etcd::connect(settings).await.unwrap().list(b"/t/").await);
+    assert_denied(Etcd::connect(settings).await.unwrap().list(b"/t/").await);
 }
 
 #[tokio::test]
-async fn rotated_certificates_are_read_again() {
+async fn rotated_certificates_are_reloaded() {
     let etcd = EtcdProcess::options().tls().start().await;
     let stranger = Authority::new(etcd.dir.path(), "stranger");
     let ours = stranger.sign("rotated", IpAddr::from([127, 0, 0, 1]));
@@ -28,13 +28,13 @@ async fn rotated_certificates_are_read_again() {
     assert!(store.list(b"/t/").await.is_err());
     etcd.tls().authority.sign("rotated", IpAddr::from([127, 0, 0, 1]));
     // The new certificate is used.
-    wait_until(PATIENCE, async || store.list(b"/t/").await).await;
+    wait_until(TIMEOUT, async || store.list(b"/t/").await).await;
 }
 
 // Settings.
 
 #[tokio::test]
-async fn bad_settings_are_found_before_any_call() {
+async fn invalid_settings_are_rejected_before_any_call() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new(dir.path(), "ca");
     let pair = authority.sign("client", IpAddr::from([127, 0, 0, 1]));
@@ -45,7 +45,7 @@ async fn bad_settings_are_found_before_any_call() {
     std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let base = EtcdSettings { endpoints: vec!["https://127.0.0.1:2379".into()], ..EtcdSettings::default() };
     let ca = EtcdSettings { ca_cert: Some(authority.cert.clone()), ..base.clone() };
-    for (settings, says) in [
+    for (settings, message) in [
         (EtcdSettings { ca_cert: Some("/no/such.pem".into()), ..base.clone() }, "ca-cert /no/such.pem cannot be read"),
         (EtcdSettings { ca_cert: Some(garbage.clone()), ..base.clone() }, "holds no usable certificate"),
         (EtcdSettings { ca_cert: Some(broken), ..base.clone() }, "holds no usable certificate"),
@@ -59,9 +59,9 @@ async fn bad_settings_are_found_before_any_call() {
         (EtcdSettings { password: Some("p".into()), ..ca.clone() }, "password is set without its username"),
         (EtcdSettings { username: Some("u".into()), ..ca }, "username is set without its password"),
         (EtcdSettings { probe_interval: Duration::ZERO, ..base.clone() }, "probe-interval is zero"),
-        (EtcdSettings { endpoints: vec!["http://a b:1".into()], ..base }, "is no URL"),
+        (EtcdSettings { endpoints: vec!["http://a b:1".into()], ..base }, "is not a URL"),
     ] {
         let error: SettingsError = Etcd::connect(settings).await.unwrap_err();
-        assert!(error.to_string().contains(says), "{says:?} is not in {error}");
+        assert!(error.to_string().contains(message), "{message:?} is not in {error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Commits: guards, outcomes, revisions, limits.
 
-use super::{Bed, PATIENCE, TERM, nothing, text, write};
+use super::{Bed, LEASE_TTL, TIMEOUT, assert_quiet, text, write};
 use skyhound_store::{COMMIT_MAX, Expect, Guard, Outcome, Revision, StoreError, WRITE_MAX, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) async fn a_commit_is_one_revision(bed: Bed) {
     assert!(items.iter().all(|item| item.revision == commit.revision));
 }
 
-pub(crate) async fn a_commit_that_changes_nothing_has_no_revision_of_its_own(bed: Bed) {
+pub(crate) async fn a_commit_without_changes_has_no_revision_of_its_own(bed: Bed) {
     let put = bed.commit([bed.put("a", "1")]).await;
     let mut feed = bed.feed(put).await;
     assert_eq!(bed.store.commit(Vec::new()).await.unwrap().outcomes, []);
@@ -26,27 +26,27 @@ pub(crate) async fn a_commit_that_changes_nothing_has_no_revision_of_its_own(bed
     let refused = bed.guarded("a", Expect::NotAfter(Revision(0)), bed.put("a", "2")).await;
     assert_eq!(refused.outcomes, [Outcome::Refused]);
     assert!(refused.revision >= put);
-    nothing(&mut feed).await;
+    assert_quiet(&mut feed).await;
     assert_eq!(bed.list().await.items[0].revision, put);
 }
 
-pub(crate) async fn a_refused_write_leaves_the_others_alone(bed: Bed) {
+pub(crate) async fn a_refused_write_does_not_affect_the_others(bed: Bed) {
     let put = bed.commit([bed.put("a", "1")]).await;
     let absent = Guard { key: bed.key("a"), expect: Expect::NotAfter(Revision(0)) };
     let present = Guard { key: bed.key("a"), expect: Expect::AtRevision(put) };
     let commit = bed.store.commit(vec![
         write([bed.put("b", "1")]),
-        // One guard that holds does not make up for one that does not.
+        // One guard that holds does not compensate for one that does not.
         Write { guards: vec![present.clone(), absent], ops: vec![bed.put("c", "1"), bed.delete("a")] },
         Write { guards: vec![present], ops: vec![bed.put("d", "1")] },
         Write::default(),
     ]);
     let outcomes = [Outcome::Done, Outcome::Refused, Outcome::Done, Outcome::Done];
     assert_eq!(commit.await.unwrap().outcomes, outcomes);
-    assert_eq!(bed.plain().await.into_keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(bed.contents().await.into_keys().collect::<Vec<_>>(), ["a", "b", "d"]);
 }
 
-pub(crate) async fn guard_at_holds_at_exactly_that_revision(bed: Bed) {
+pub(crate) async fn guard_at_revision_holds_at_exactly_that_revision(bed: Bed) {
     let first = bed.commit([bed.put("a", "1")]).await;
     let second = bed.commit([bed.put("a", "2")]).await;
     for wrong in [Revision(0), first, Revision(second.0 + 1)] {
@@ -57,10 +57,10 @@ pub(crate) async fn guard_at_holds_at_exactly_that_revision(bed: Bed) {
     assert_eq!(absent.outcomes, [Outcome::Refused]);
     let commit = bed.guarded("a", Expect::AtRevision(second), bed.delete("a")).await;
     assert_eq!(commit.outcomes, [Outcome::Done]);
-    assert_eq!(bed.plain().await, BTreeMap::new());
+    assert_eq!(bed.contents().await, BTreeMap::new());
 }
 
-pub(crate) async fn guard_not_after_holds_for_older_and_for_nothing(bed: Bed) {
+pub(crate) async fn guard_not_after_holds_for_older_and_missing_keys(bed: Bed) {
     let absent = Expect::NotAfter(Revision(0));
     let first = bed.guarded("a", absent, bed.put("a", "1")).await;
     assert_eq!(first.outcomes, [Outcome::Done]);
@@ -74,9 +74,9 @@ pub(crate) async fn guard_not_after_holds_for_older_and_for_nothing(bed: Bed) {
     assert_eq!(bed.guarded("a", absent, bed.put("a", "3")).await.outcomes, [Outcome::Done]);
 }
 
-pub(crate) async fn guard_on_holds_while_the_key_hangs_on_the_lease(bed: Bed) {
-    let lease = bed.store.grant(TERM * 10).await.unwrap();
-    let other = bed.store.grant(TERM * 10).await.unwrap();
+pub(crate) async fn guard_on_lease_holds_while_the_key_is_attached(bed: Bed) {
+    let lease = bed.store.grant(LEASE_TTL * 10).await.unwrap();
+    let other = bed.store.grant(LEASE_TTL * 10).await.unwrap();
     bed.commit([bed.put_on(lease, "a", "1"), bed.put("free", "1")]).await;
     let on = Expect::OnLease(lease);
     assert_eq!(bed.guarded("none", on, bed.put("x", "no")).await.outcomes, [Outcome::Refused]);
@@ -89,7 +89,7 @@ pub(crate) async fn guard_on_holds_while_the_key_hangs_on_the_lease(bed: Bed) {
     }
 }
 
-pub(crate) async fn guards_are_read_before_any_operation(bed: Bed) {
+pub(crate) async fn guards_are_evaluated_before_any_operation(bed: Bed) {
     let absent = |name| Guard { key: bed.key(name), expect: Expect::NotAfter(Revision(0)) };
     let commit = bed.store.commit(vec![
         Write { guards: vec![absent("a")], ops: vec![bed.put("a", "1")] },
@@ -117,14 +117,14 @@ pub(crate) async fn guards_decide_between_concurrent_writers(bed: Bed) {
             }
         });
     }
-    timeout(PATIENCE, writers.join_all()).await.unwrap();
-    assert_eq!(bed.plain().await["count"], (WRITERS * ROUNDS).to_string());
+    timeout(TIMEOUT, writers.join_all()).await.unwrap();
+    assert_eq!(bed.contents().await["count"], (WRITERS * ROUNDS).to_string());
 }
 
-pub(crate) async fn a_commit_beyond_the_limits_is_rejected_whole(bed: Bed) {
+pub(crate) async fn a_commit_over_a_limit_is_rejected_whole(bed: Bed) {
     let numbered = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
     let guard = Guard { key: bed.key("a"), expect: Expect::NotAfter(Revision(0)) };
-    let beyond = [
+    let over_limits = [
         numbered(COMMIT_MAX + 1).iter().map(|n| write([bed.put(n, "")])).collect(),
         vec![write(numbered(WRITE_MAX + 1).iter().map(|n| bed.put(n, "")).collect::<Vec<_>>())],
         vec![Write { guards: vec![guard.clone(); WRITE_MAX + 1], ops: vec![bed.put("a", "")] }],
@@ -132,12 +132,12 @@ pub(crate) async fn a_commit_beyond_the_limits_is_rejected_whole(bed: Bed) {
         vec![write([bed.put("a", "1")]), write([bed.delete("a")])],
         vec![write([bed.put("a", "1"), bed.put("a", "2")])],
     ];
-    for (at, writes) in beyond.into_iter().enumerate() {
+    for (at, writes) in over_limits.into_iter().enumerate() {
         let outcome = bed.store.commit(writes).await;
         assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{at}: {outcome:?}");
     }
-    assert_eq!(bed.plain().await, BTreeMap::new());
-    // The limits themselves are allowed, all at once.
+    assert_eq!(bed.contents().await, BTreeMap::new());
+    // A commit at all limits is allowed.
     let full = |n: usize| Write {
         guards: vec![guard.clone(); WRITE_MAX],
         ops: numbered(WRITE_MAX).iter().map(|op| bed.put(format!("{n}/{op}"), "")).collect(),

@@ -1,12 +1,12 @@
-//! Feeds. The laws are named after the guarantees that etcd gives for its watches.
+//! Feeds. The tests are named after the guarantees that etcd gives for its watches.
 
-use super::{Bed, PATIENCE, apply, changed, next, nothing, read_up_to, text, write};
+use super::{Bed, TIMEOUT, apply, assert_quiet, key_of, next, read_up_to, text, write};
 use skyhound_store::{COMMIT_MAX, Change, Revision, WRITE_MAX};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::timeout;
 
-/// Commits `count` times, puts and deletes in turn, three keys each time; returns the revisions.
+/// Commits `count` times three puts, or two puts and a delete, in turn; returns the revisions.
 async fn burst(bed: &Bed, count: usize) -> Vec<Revision> {
     let mut revisions = Vec::new();
     for round in 0..count {
@@ -20,8 +20,8 @@ async fn burst(bed: &Bed, count: usize) -> Vec<Revision> {
 pub(crate) async fn a_feed_is_ordered(bed: Bed) {
     let mut feed = bed.feed(bed.list().await.revision).await;
     let last = *burst(&bed, 50).await.last().unwrap();
-    let told = read_up_to(&mut feed, last).await;
-    assert!(told.windows(2).all(|pair| pair[0].revision < pair[1].revision));
+    let batches = read_up_to(&mut feed, last).await;
+    assert!(batches.windows(2).all(|pair| pair[0].revision < pair[1].revision));
 }
 
 pub(crate) async fn a_feed_is_unique(bed: Bed) {
@@ -30,10 +30,10 @@ pub(crate) async fn a_feed_is_unique(bed: Bed) {
     let mut seen = std::collections::BTreeSet::new();
     for batch in read_up_to(&mut feed, last).await {
         for change in &batch.changes {
-            assert!(seen.insert((batch.revision, changed(change).clone())), "told twice: {batch:?}");
+            assert!(seen.insert((batch.revision, key_of(change).clone())), "delivered twice: {batch:?}");
         }
     }
-    nothing(&mut feed).await;
+    assert_quiet(&mut feed).await;
 }
 
 pub(crate) async fn a_feed_is_atomic(bed: Bed) {
@@ -74,28 +74,28 @@ pub(crate) async fn a_feed_has_no_gap(bed: Bed) {
     }
     let mut acknowledged: Vec<_> = writers.join_all().await.into_iter().flatten().collect();
     acknowledged.sort();
-    let told = read_up_to(&mut feed, *acknowledged.last().unwrap()).await;
-    assert_eq!(told.iter().map(|batch| batch.revision).collect::<Vec<_>>(), acknowledged);
+    let batches = read_up_to(&mut feed, *acknowledged.last().unwrap()).await;
+    assert_eq!(batches.iter().map(|batch| batch.revision).collect::<Vec<_>>(), acknowledged);
 }
 
 pub(crate) async fn a_feed_is_resumable(bed: Bed) {
     let start = bed.list().await.revision;
     let mut feed = bed.feed(start).await;
     let revisions = burst(&bed, 20).await;
-    let told = read_up_to(&mut feed, revisions[19]).await;
+    let batches = read_up_to(&mut feed, revisions[19]).await;
     for (at, after) in [start].iter().chain(&revisions).enumerate() {
         let mut resumed = bed.feed(*after).await;
-        if at < told.len() {
-            assert_eq!(read_up_to(&mut resumed, revisions[19]).await, told[at..], "after {after}");
+        if at < batches.len() {
+            assert_eq!(read_up_to(&mut resumed, revisions[19]).await, batches[at..], "after {after}");
         } else {
-            nothing(&mut resumed).await;
+            assert_quiet(&mut resumed).await;
         }
     }
 }
 
 pub(crate) async fn a_feed_is_bookmarkable(bed: Bed) {
-    // The revision of every batch, of those without changes too, says that all up to it was told: a
-    // copy kept from one feed and continued from there by another is never short of a change.
+    // The revision of every batch, even of one without changes, means that everything up to it was delivered: a copy
+    // from one feed, continued from that revision by another feed, misses no change.
     let below = bed.key("in/");
     let mut copy = BTreeMap::new();
     let mut bookmark = bed.list().await.revision;
@@ -105,7 +105,7 @@ pub(crate) async fn a_feed_is_bookmarkable(bed: Bed) {
         let last = bed.commit([bed.put(format!("in/{round}"), "1")]).await;
         bed.commit([bed.put("out", "")]).await;
         while bookmark < last {
-            let batch = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
+            let batch = timeout(TIMEOUT, feed.next()).await.unwrap().unwrap();
             assert!(batch.revision > bookmark, "{batch:?} after {bookmark}");
             bookmark = batch.revision;
             apply(&mut copy, &batch);
@@ -115,24 +115,24 @@ pub(crate) async fn a_feed_is_bookmarkable(bed: Bed) {
     assert_eq!(copy.into_values().collect::<Vec<_>>(), items);
 }
 
-pub(crate) async fn a_feed_keeps_to_its_prefix(bed: Bed) {
+pub(crate) async fn a_feed_is_limited_to_its_prefix(bed: Bed) {
     let start = bed.commit([bed.put("in/a", "0"), bed.put("inside", "0"), bed.put("other", "0")]).await;
     let mut feed = bed.store.feed(bed.key("in/").as_bytes(), start).await.unwrap();
     bed.commit([bed.put("inside", "1"), bed.delete("other")]).await;
     let both = bed.commit([bed.put("inside", "2"), bed.put("in/a", "2"), bed.delete("in")]).await;
     let batch = next(&mut feed).await;
     assert_eq!((batch.revision, batch.changes.len()), (both, 1));
-    assert_eq!(changed(&batch.changes[0]), &bed.key("in/a"));
-    nothing(&mut feed).await;
+    assert_eq!(key_of(&batch.changes[0]), &bed.key("in/a"));
+    assert_quiet(&mut feed).await;
 }
 
-pub(crate) async fn a_feed_tells_every_reader_the_same(bed: Bed) {
+pub(crate) async fn a_feed_delivers_the_same_to_every_reader(bed: Bed) {
     let start = bed.list().await.revision;
     let mut feeds = Vec::new();
     for _ in 0..5 {
         feeds.push(bed.feed(start).await);
     }
-    // One that leaves in the middle disturbs nobody.
+    // A reader that drops its feed does not affect the others.
     drop(feeds.pop());
     let last = *burst(&bed, 20).await.last().unwrap();
     let first = read_up_to(&mut feeds[0], last).await;
@@ -141,7 +141,7 @@ pub(crate) async fn a_feed_tells_every_reader_the_same(bed: Bed) {
     }
 }
 
-pub(crate) async fn what_a_feed_has_told_a_list_shows(bed: Bed) {
+pub(crate) async fn a_list_includes_everything_that_a_feed_delivered(bed: Bed) {
     let mut feed = bed.feed(bed.list().await.revision).await;
     let writing = burst(&bed, 20);
     let reading = async {

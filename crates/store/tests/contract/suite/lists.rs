@@ -1,13 +1,13 @@
-//! Lists: what stands below a prefix, at one revision.
+//! Lists: the items below a prefix at one revision.
 
-use super::{Bed, PATIENCE, TERM, write};
+use super::{Bed, LEASE_TTL, TIMEOUT, write};
 use bytes::Bytes;
 use skyhound_model::Key;
 use skyhound_store::{Item, Op, Revision};
 use tokio::time::timeout;
 
-pub(crate) async fn a_list_has_all_below_its_prefix_in_the_order_of_keys(bed: Bed) {
-    let lease = bed.store.grant(TERM * 10).await.unwrap();
+pub(crate) async fn a_list_is_complete_below_its_prefix_and_sorted_by_key(bed: Bed) {
+    let lease = bed.store.grant(LEASE_TTL * 10).await.unwrap();
     let put = bed.commit([bed.put("b", "2"), bed.put_on(lease, "a/x", "1"), bed.put("b/c", "3")]).await;
     let later = bed.commit([bed.put("b", "4")]).await;
     let item = |name: &str, value: &str, revision, lease| Item {
@@ -26,7 +26,7 @@ pub(crate) async fn a_list_has_all_below_its_prefix_in_the_order_of_keys(bed: Be
     bed.store.revoke(lease).await.unwrap();
 }
 
-pub(crate) async fn a_list_takes_any_bytes(bed: Bed) {
+pub(crate) async fn a_list_accepts_any_bytes(bed: Bed) {
     // 0xff has no successor: the end of a range below it is one byte shorter.
     let mut root = bed.key("").as_bytes().to_vec();
     root.extend([0xff, 0xff]);
@@ -61,11 +61,11 @@ pub(crate) async fn a_list_shows_one_revision_while_others_write(bed: Bed) {
             if left.value == "50" {
                 return;
             }
-            // A store that answers at once would leave the writer no turn.
+            // A store that returns at once would never let the writer run.
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, async { tokio::join!(writing, reading) }).await.unwrap();
+    timeout(TIMEOUT, async { tokio::join!(writing, reading) }).await.unwrap();
 }
 
 pub(crate) async fn the_status_is_no_older_than_the_last_commit(bed: Bed) {

@@ -1,11 +1,11 @@
-//! One function for each law of [`skyhound_store`]; its name says the law.
+//! One function for each clause of the contract of [`skyhound_store`], named after it.
 //!
-//! `conformance!(module, open)` makes a test of each for one implementation; `open` is a function whose
-//! future is a [`Bed`], or an `Option` of one where the implementation may have nothing to run on.
+//! `conformance!(module, open)` generates a test of each function for one implementation; `open` is a function whose
+//! future is a [`Bed`], or an `Option` of one if the implementation may be unavailable.
 //!
-//! The store may be shared with other tests that run at the same time: every test keeps below a root of
-//! its own, and no test expects its own revisions to be neighbours. Nor is any lease expected to be
-//! exact: it may last longer than asked for, never shorter.
+//! The store may be shared with other tests that run at the same time: every test writes below a root of its own, and no
+//! test expects its revisions to be consecutive. No test expects an exact lease TTL either: a lease may live longer than
+//! requested, never shorter.
 
 use bytes::Bytes;
 use skyhound_model::Key;
@@ -18,42 +18,42 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a test waits for something that has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a test watches for something that must not come.
+/// Time limit of an expected event.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// Time in which an unexpected event would occur.
 pub(crate) const QUIET: Duration = Duration::from_millis(200);
-/// The shortest term that every store grants (etcd's floor is 2 s).
-pub(crate) const TERM: Duration = Duration::from_secs(2);
+/// The shortest lease TTL that every store grants (etcd's minimum is 2 s).
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// Generates the tests of one implementation.
 macro_rules! conformance {
     ($module:ident, $open:expr) => {
         conformance! { $module, $open;
             lists {
-                a_list_has_all_below_its_prefix_in_the_order_of_keys,
-                a_list_takes_any_bytes,
+                a_list_is_complete_below_its_prefix_and_sorted_by_key,
+                a_list_accepts_any_bytes,
                 a_list_shows_one_revision_while_others_write,
                 the_status_is_no_older_than_the_last_commit,
             }
             commits {
                 a_commit_is_one_revision,
-                a_commit_that_changes_nothing_has_no_revision_of_its_own,
-                a_refused_write_leaves_the_others_alone,
-                guard_at_holds_at_exactly_that_revision,
-                guard_not_after_holds_for_older_and_for_nothing,
-                guard_on_holds_while_the_key_hangs_on_the_lease,
-                guards_are_read_before_any_operation,
+                a_commit_without_changes_has_no_revision_of_its_own,
+                a_refused_write_does_not_affect_the_others,
+                guard_at_revision_holds_at_exactly_that_revision,
+                guard_not_after_holds_for_older_and_missing_keys,
+                guard_on_lease_holds_while_the_key_is_attached,
+                guards_are_evaluated_before_any_operation,
                 guards_decide_between_concurrent_writers,
-                a_commit_beyond_the_limits_is_rejected_whole,
+                a_commit_over_a_limit_is_rejected_whole,
             }
             leases {
-                a_lease_that_is_kept_stays,
-                a_lease_that_is_not_kept_takes_all_its_keys_at_one_revision,
-                a_revoked_lease_takes_all_its_keys_at_one_revision,
-                keep_says_in_order_which_leases_are_there,
-                a_put_on_a_lease_that_is_gone_undoes_the_whole_commit,
-                a_key_put_anew_leaves_its_old_lease,
-                a_key_deleted_leaves_its_lease,
+                a_renewed_lease_does_not_expire,
+                an_expired_lease_removes_all_its_keys_at_one_revision,
+                a_revoked_lease_removes_all_its_keys_at_one_revision,
+                renew_reports_in_order_which_leases_exist,
+                a_put_on_a_missing_lease_fails_the_whole_commit,
+                a_put_detaches_the_key_from_its_old_lease,
+                a_delete_detaches_the_key_from_its_lease,
             }
             feeds {
                 a_feed_is_ordered,
@@ -62,24 +62,24 @@ macro_rules! conformance {
                 a_feed_has_no_gap,
                 a_feed_is_resumable,
                 a_feed_is_bookmarkable,
-                a_feed_keeps_to_its_prefix,
-                a_feed_tells_every_reader_the_same,
-                what_a_feed_has_told_a_list_shows,
+                a_feed_is_limited_to_its_prefix,
+                a_feed_delivers_the_same_to_every_reader,
+                a_list_includes_everything_that_a_feed_delivered,
             }
             model {
                 random_commits_agree_with_a_plain_map,
             }
         }
     };
-    ($module:ident, $open:expr; $($part:ident { $($law:ident,)* })*) => {
+    ($module:ident, $open:expr; $($part:ident { $($test:ident,)* })*) => {
         mod $module {
             #[allow(unused_imports)]
             use super::*;
             $($(
                 #[skyhound_test_support::multi_thread_test]
-                async fn $law() {
+                async fn $test() {
                     if let Some(bed) = Option::<crate::suite::Bed>::from(($open)().await) {
-                        crate::suite::$part::$law(bed).await;
+                        crate::suite::$part::$test(bed).await;
                     }
                 }
             )*)*
@@ -93,22 +93,22 @@ pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod model;
 
-/// A store to try a law on, and a root that no other test writes below.
+/// A test bed: a store, and a root below which no other test writes.
 pub(crate) struct Bed {
     pub(crate) store: Arc<dyn Store>,
     root: String,
-    /// What has to outlive the store: a directory, a child process.
-    _hold: Box<dyn Any + Send + Sync>,
+    /// A resource that must outlive the store: a directory, a child process.
+    _resource: Box<dyn Any + Send + Sync>,
 }
 
 impl Bed {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self::holding(store, ())
+        Self::with_resource(store, ())
     }
 
-    /// `hold` is dropped after the store.
-    pub(crate) fn holding(store: Arc<dyn Store>, hold: impl Any + Send + Sync) -> Self {
-        Self { store, root: format!("suite/{:016x}/", fastrand::u64(..)), _hold: Box::new(hold) }
+    /// Creates a test bed with a resource that is dropped after the store.
+    pub(crate) fn with_resource(store: Arc<dyn Store>, resource: impl Any + Send + Sync) -> Self {
+        Self { store, root: format!("suite/{:016x}/", fastrand::u64(..)), _resource: Box::new(resource) }
     }
 
     pub(crate) fn key(&self, name: impl AsRef<str>) -> Key {
@@ -132,8 +132,8 @@ impl Bed {
         self.store.list(self.root.as_bytes()).await.unwrap()
     }
 
-    /// What stands below the root: names without the root, and values.
-    pub(crate) async fn plain(&self) -> BTreeMap<String, String> {
+    /// Returns the contents below the root: names without the root, and values.
+    pub(crate) async fn contents(&self) -> BTreeMap<String, String> {
         self.list().await.items.iter().map(|item| (self.name(&item.key), text(&item.value))).collect()
     }
 
@@ -153,7 +153,7 @@ impl Bed {
         commit.revision
     }
 
-    /// One write with one guard.
+    /// Commits one write with one guard.
     pub(crate) async fn guarded(&self, name: &str, expect: Expect, op: Op) -> Commit {
         let guards = vec![Guard { key: self.key(name), expect }];
         self.store.commit(vec![Write { guards, ops: vec![op] }]).await.unwrap()
@@ -168,10 +168,10 @@ pub(crate) fn text(value: &Bytes) -> String {
     String::from_utf8(value.to_vec()).unwrap()
 }
 
-/// The next batch that has changes.
+/// Returns the next batch that has changes.
 pub(crate) async fn next(feed: &mut Feed) -> Batch {
     loop {
-        let batch = timeout(PATIENCE, feed.next()).await.expect("a batch in time").expect("a living feed");
+        let batch = timeout(TIMEOUT, feed.next()).await.expect("a batch in time").expect("an open feed");
         if !batch.changes.is_empty() {
             return batch;
         }
@@ -180,27 +180,28 @@ pub(crate) async fn next(feed: &mut Feed) -> Batch {
 
 /// Reads until the batch of this revision.
 pub(crate) async fn read_up_to(feed: &mut Feed, last: Revision) -> Vec<Batch> {
-    let mut told = Vec::new();
-    while told.last().is_none_or(|batch: &Batch| batch.revision < last) {
-        told.push(next(feed).await);
+    let mut batches = Vec::new();
+    while batches.last().is_none_or(|batch: &Batch| batch.revision < last) {
+        batches.push(next(feed).await);
     }
-    told
+    batches
 }
 
-/// Fails if the feed tells a change within [`QUIET`].
-pub(crate) async fn nothing(feed: &mut Feed) {
-    let told = timeout(QUIET, next(feed)).await;
-    assert!(told.is_err(), "told {told:?}");
+/// Fails if the feed delivers a change within [`QUIET`].
+pub(crate) async fn assert_quiet(feed: &mut Feed) {
+    let batch = timeout(QUIET, next(feed)).await;
+    assert!(batch.is_err(), "delivered {batch:?}");
 }
 
-pub(crate) fn changed(change: &Change) -> &Key {
+/// Returns the key of a change.
+pub(crate) fn key_of(change: &Change) -> &Key {
     match change {
         Change::Put(item) => &item.key,
         Change::Delete(key) => key,
     }
 }
 
-/// Brings a copy up to the revision of a batch.
+/// Applies a batch to a copy.
 pub(crate) fn apply(copy: &mut BTreeMap<Key, Item>, batch: &Batch) {
     for change in &batch.changes {
         match change {

@@ -1,11 +1,11 @@
-//! The whole against a plain map: random commits, decided by a model that has nothing to make it hard.
+//! A model test: random commits on the store and on a plain map.
 
-use super::{Bed, TERM, apply, read_up_to};
+use super::{Bed, LEASE_TTL, apply, read_up_to};
 use skyhound_model::Key;
 use skyhound_store::{Expect, Guard, Item, LeaseId, Op, Outcome, Revision, Write};
 use std::collections::BTreeMap;
 
-/// What a store has to do, without anything that makes it hard.
+/// The reference implementation of commits.
 #[derive(Default)]
 struct Model {
     items: BTreeMap<Key, Item>,
@@ -41,7 +41,7 @@ impl Model {
     }
 }
 
-/// Up to five writes over ten names; each guard is as likely to hold as not.
+/// Returns up to five writes over ten names; each guard is as likely to hold as not.
 fn random_writes(bed: &Bed, random: &mut fastrand::Rng, model: &Model, leases: &[LeaseId]) -> Vec<Write> {
     let mut names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
     random.shuffle(&mut names);
@@ -60,12 +60,12 @@ fn random_writes(bed: &Bed, random: &mut fastrand::Rng, model: &Model, leases: &
             continue;
         }
         let key = bed.key(random.usize(..10).to_string());
-        let stands = model.items.get(&key).map_or(Revision(0), |item| item.revision);
+        let current = model.items.get(&key).map_or(Revision(0), |item| item.revision);
         let expect = match random.u8(..5) {
-            0 => Expect::AtRevision(stands),
-            1 => Expect::AtRevision(Revision(stands.0 + 1)),
-            2 => Expect::NotAfter(stands),
-            3 => Expect::NotAfter(Revision(stands.0.saturating_sub(1))),
+            0 => Expect::AtRevision(current),
+            1 => Expect::AtRevision(Revision(current.0 + 1)),
+            2 => Expect::NotAfter(current),
+            3 => Expect::NotAfter(Revision(current.0.saturating_sub(1))),
             _ => Expect::OnLease(leases[random.usize(..leases.len())]),
         };
         write.guards.push(Guard { key, expect });
@@ -79,14 +79,14 @@ pub(crate) async fn random_commits_agree_with_a_plain_map(bed: Bed) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut leases = Vec::new();
     for _ in 0..3 {
-        leases.push(bed.store.grant(TERM * 60).await.unwrap());
+        leases.push(bed.store.grant(LEASE_TTL * 60).await.unwrap());
     }
     let mut feed = bed.feed(bed.list().await.revision).await;
     let mut model = Model::default();
     let mut last = Revision(0);
     for round in 0..200 {
         if round % 40 == 39 {
-            let lease = std::mem::replace(&mut leases[0], bed.store.grant(TERM * 60).await.unwrap());
+            let lease = std::mem::replace(&mut leases[0], bed.store.grant(LEASE_TTL * 60).await.unwrap());
             bed.store.revoke(lease).await.unwrap();
             model.items.retain(|_, item| item.lease != Some(lease));
         }
@@ -101,7 +101,7 @@ pub(crate) async fn random_commits_agree_with_a_plain_map(bed: Bed) {
             assert_eq!(bed.list().await.items, items, "round {round}");
         }
     }
-    // A last change, so that the end of the feed can be seen.
+    // A last change marks the end of the feed.
     let end = bed.commit([bed.put("end", "")]).await;
     let mut copy = BTreeMap::new();
     for batch in read_up_to(&mut feed, end).await {
