@@ -14,7 +14,7 @@ use skyhound_core::catalog::{Catalog, Health, Keyspace, SnapshotFile, snapshot_f
 use skyhound_core::events::Events;
 use skyhound_core::registry::{REGISTER_DEADLINE, Registry, RegistrySettings};
 use skyhound_core::topics::Topics;
-use skyhound_dns::{self as dns, DnsServer};
+use skyhound_dns::DnsServer;
 use skyhound_frontends::app::{App, RegistrationPermits};
 use skyhound_frontends::micro::broker;
 use skyhound_frontends::{self as frontends, hound_dog, seaport};
@@ -56,15 +56,12 @@ pub enum StartError {
     /// The app beside this daemon cannot be registered.
     #[error("--server-name and --server-address cannot be registered")]
     Sidecar(#[source] InvalidParameter),
-    /// An address for HTTP cannot be had.
+    /// An address cannot be bound.
     #[error(transparent)]
-    Http(#[from] net::BindError),
+    Bind(#[from] net::BindError),
     /// Seaport's side cannot be had.
     #[error(transparent)]
     Seaport(#[from] seaport::HubError),
-    /// An address for DNS cannot be had.
-    #[error(transparent)]
-    Dns(#[from] dns::BindError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -378,7 +375,7 @@ async fn bind_dns(
     let dns_settings = settings.dns.clone();
     let mut dns = DnsServer::bind(&settings.dns_listen, dns_settings, Arc::clone(catalog)).await?;
     if let Some(tls) = tls {
-        dns.listen_tls(&settings.dns_tls_listen, tls).await?;
+        dns.listen_tls(&settings.dns_tls_listen, tls)?;
     }
     dns.collect(metrics);
     Ok(Some(dns))

@@ -72,6 +72,7 @@ mod tests;
 
 pub use answer::{ExtendedError, Question, Response, answer};
 pub use message::Transport;
-pub use server::{BindError, DnsServer};
+pub use server::DnsServer;
 pub use settings::{AddressSelection, DnsSettings, SrvWeights};
+pub use skyhound_net::BindError;
 pub use stats::DnsStats;

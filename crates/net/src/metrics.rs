@@ -1,11 +1,10 @@
-//! Counting what happens, for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! Owns: the counters of the HTTP side and of the dialects, and the text of a scrape. Does not own: the state
-//! of other parts. They are asked at scrape time through [`Metrics::collect`], so that nothing is counted
-//! twice and nothing has to be kept in step.
+//! Owns: the counters of HTTP and of the frontends, and the text of a scrape. Does not own: the state of other parts.
+//! They are read at scrape time through [`Metrics::collect`], so that nothing is counted twice and no copy can diverge.
 //!
-//! Labels have few values: routes as the table has them, never a request's own path, and no names of
-//! services or peers.
+//! Labels have few values: the paths of the route table, never the path of a request, and no names of services or
+//! peers.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -36,11 +35,11 @@ struct CodeLabels {
     code: u16,
 }
 
-/// All counters.
+/// The registry of metrics, with the counters of HTTP and the frontends.
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
-    /// The same by the first digit of the status, to be read without a scrape.
+    /// Requests by the first digit of the status, readable without a scrape.
     classes: [AtomicU64; 6],
     accept_failures: Counter,
     handshake_failures: Counter,
@@ -54,7 +53,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at 0.
+    /// Metrics with all counters at 0.
     pub fn new() -> Self {
         let metrics = Self {
             registry: Mutex::new(Registry::default()),
@@ -107,7 +106,7 @@ impl Metrics {
         metrics
     }
 
-    /// An HTTP request was answered. `route` as the table has it.
+    /// Counts a handled HTTP request. `route` is the path of the route table.
     pub fn request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
         if let Some(class) = self.classes.get(usize::from(status / 100)) {
@@ -115,32 +114,32 @@ impl Metrics {
         }
     }
 
-    /// Requests answered so far, by the first digit of their status.
+    /// The number of handled requests, by the first digit of their status.
     pub fn status_classes(&self) -> [u64; 6] {
         self.classes.each_ref().map(|class| class.load(Relaxed))
     }
 
-    /// A connection could not be accepted for lack of something.
+    /// Counts a connection that could not be accepted for lack of a descriptor or memory.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();
     }
 
-    /// There was no TLS with a peer.
+    /// Counts a failed TLS handshake.
     pub fn handshake_failed(&self) {
         self.handshake_failures.inc();
     }
 
-    /// A registration came to an end: `ok`, `invalid`, `unavailable`, `rejected`, `stopping`.
+    /// Counts a registration request by its outcome: `ok`, `invalid`, `unavailable`, `rejected`, `stopping`.
     pub fn registration(&self, dialect: &'static str, outcome: &'static str) {
         self.registrations.get_or_create(&DialectLabels { dialect, outcome }).inc();
     }
 
-    /// A claim ended, and why, in one word.
+    /// Counts the end of a claim by its reason.
     pub fn release(&self, dialect: &'static str, reason: &'static str) {
         self.releases.get_or_create(&DialectLabels { dialect, outcome: reason }).inc();
     }
 
-    /// A websocket is closed with this code for what its peer sent.
+    /// Counts a WebSocket that is closed with this code because of a peer's message.
     pub fn websocket_error(&self, code: u16) {
         self.websocket_errors.get_or_create(&CodeLabels { code }).inc();
     }
@@ -150,56 +149,56 @@ impl Metrics {
         self.slow_consumer.get_or_create(&DialectLabels { dialect, outcome }).inc();
     }
 
-    /// A websocket is held, until this is dropped.
+    /// Counts an open WebSocket until the guard is dropped.
     #[must_use]
     pub fn websocket(&self) -> GaugeGuard {
         self.websockets.inc();
         GaugeGuard(self.websockets.clone())
     }
 
-    /// Somebody reads `/v1/watch`, until this is dropped.
+    /// Counts a reader of `/v1/watch` until the guard is dropped.
     #[must_use]
     pub fn watcher(&self) -> GaugeGuard {
         self.watchers.inc();
         GaugeGuard(self.watchers.clone())
     }
 
-    /// A reader of `/v1/watch` was cut off because it did not read.
+    /// Counts a reader of `/v1/watch` that was disconnected because it did not read.
     pub fn slow_watcher(&self) {
         self.slow_watchers.inc();
     }
 
-    /// Adds somebody who is asked at each scrape. Must be quick, and must not scrape.
+    /// Adds a collector that runs at each scrape. It must be quick, and must not scrape.
     pub fn collect(&self, collector: impl Fn(&mut Scrape<'_>) + Send + Sync + 'static) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(ScrapeCollector(Box::new(collector))));
     }
 
-    /// All of it as the text of a scrape, in the format of `OpenMetrics`.
+    /// The text of a scrape in the format of `OpenMetrics`.
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        // Writing to a String cannot fail, and what collectors write is checked in the tests.
+        // Writing to a String cannot fail, and tests check the output of collectors.
         let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         text
     }
 
-    /// The same in Prometheus's own text format, version 0.0.4, which everything that scrapes reads.
+    /// The text of a scrape in Prometheus's own format, version 0.0.4, which all scrapers read.
     pub fn render_prometheus(&self) -> String {
         to_prometheus_text(&self.render())
     }
 }
 
-/// Prometheus's own text format differs in two things: a counter's help and type stand under the name that its samples
-/// have, `_total` included, and the end is not marked.
+/// Converts `OpenMetrics` to Prometheus's own format, which differs in two things: a counter's help and type use the
+/// name of its samples, `_total` included, and the end is not marked.
 fn to_prometheus_text(open: &str) -> String {
     let counters: HashSet<&str> =
         open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open.len() + open.len() / 16);
     for line in open.lines().filter(|line| *line != "# EOF") {
         match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
-            ["#", what, name, rest] if counters.contains(name) => {
+            ["#", keyword, name, rest] if counters.contains(name) => {
                 // Writing to a String cannot fail.
-                let _ = writeln!(text, "# {what} {name}_total {rest}");
+                let _ = writeln!(text, "# {keyword} {name}_total {rest}");
             }
             _ => {
                 text.push_str(line);
@@ -222,7 +221,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// See [`Metrics::websocket`] and [`Metrics::watcher`].
+/// A guard of a gauge; see [`Metrics::websocket`] and [`Metrics::watcher`].
 #[derive(Debug)]
 pub struct GaugeGuard(Gauge);
 
@@ -250,7 +249,7 @@ impl Collector for ScrapeCollector {
     }
 }
 
-/// Where a collector puts its numbers. Names are whole (`skyhound_…`); a counter's `_total` is added.
+/// The output of a collector. Names are complete (`skyhound_…`); a counter's `_total` is added.
 #[derive(Debug)]
 pub struct Scrape<'a> {
     encoder: DescriptorEncoder<'a>,
@@ -258,17 +257,17 @@ pub struct Scrape<'a> {
 }
 
 impl Scrape<'_> {
-    /// A number that only grows.
+    /// Adds a counter.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.one(name, help, &ConstCounter::new(value));
     }
 
-    /// A number that goes up and down.
+    /// Adds a gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.one(name, help, &ConstGauge::new(value));
     }
 
-    /// Counters of one name, told apart by a label.
+    /// Adds counters of one name that differ by a label.
     pub fn counters<'v>(
         &mut self,
         name: &str,
@@ -279,7 +278,7 @@ impl Scrape<'_> {
         self.many(name, help, label, values.into_iter().map(|(of, value)| (of, ConstCounter::new(value))));
     }
 
-    /// Gauges of one name, told apart by a label.
+    /// Adds gauges of one name that differ by a label.
     pub fn gauges<'v>(
         &mut self,
         name: &str,
