@@ -3,8 +3,7 @@
 use super::services::NO_ANSWER;
 use super::{DaemonArgs, progress};
 use clap::Args;
-use skyhound_client::DiscoverError;
-use skyhound_client::publish::Audience;
+use skyhound_client::{Audience, DiscoverError};
 use std::process::ExitCode;
 
 /// Exit status when the daemon does not pass it on.

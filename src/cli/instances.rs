@@ -3,7 +3,7 @@
 use super::services::{NO_ANSWER, NONE};
 use super::{DaemonArgs, progress};
 use clap::Args;
-use skyhound_client::discover::{Instance, InstanceQuery};
+use skyhound_client::{Instance, InstanceQuery};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 

@@ -75,7 +75,7 @@ pub struct DaemonArgs {
     /// The daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first
     /// one is preferred, the others are tried in turn while it is away
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
-          default_value = skyhound_client::server::DEFAULT_SERVER)]
+          default_value = skyhound_client::DEFAULT_SERVER)]
     pub server: Vec<Server>,
 
     #[command(flatten)]

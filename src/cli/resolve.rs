@@ -71,7 +71,7 @@ pub async fn run(args: ResolveArgs) -> ExitCode {
 }
 
 async fn ask(args: &ResolveArgs) -> Result<Vec<Target>, ResolveError> {
-    let resolver = args.server.map_or_else(Resolver::system, Resolver::with_server)?;
+    let resolver = args.server.map_or_else(Resolver::system, |server| Ok(Resolver::with_server(server)))?;
     resolver.resolve(&args.name).await
 }
 

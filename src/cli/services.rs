@@ -2,7 +2,7 @@
 
 use super::{DaemonArgs, progress};
 use clap::Args;
-use skyhound_client::discover::Service;
+use skyhound_client::Service;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 

@@ -24,15 +24,12 @@ pub enum StartError {
     /// The application beside this daemon cannot be registered.
     #[error("--server-name and --server-address cannot be registered")]
     Sidecar(#[source] InvalidParameter),
-    /// An HTTP address cannot be bound.
+    /// An address cannot be bound.
     #[error(transparent)]
-    Http(#[from] net::BindError),
+    Bind(#[from] net::BindError),
     /// The seaport hub cannot start.
     #[error(transparent)]
     Seaport(#[from] seaport::HubError),
-    /// A DNS address cannot be bound.
-    #[error(transparent)]
-    Dns(#[from] dns::BindError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

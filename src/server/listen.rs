@@ -67,7 +67,7 @@ pub(super) async fn bind_dns(
     }
     let mut dns = DnsServer::bind(&settings.dns_listen, settings.dns.clone(), Arc::clone(catalog)).await?;
     if let Some(tls) = tls {
-        dns.listen_tls(&settings.dns_tls_listen, tls).await?;
+        dns.listen_tls(&settings.dns_tls_listen, tls)?;
     }
     dns.collect(metrics);
     Ok(Some(dns))

@@ -1,12 +1,12 @@
-//! Asks a daemon over HTTP which services there are and where their instances are, with all that it knows of them.
-//! (For where to connect to, [`super::resolve`] asks DNS.)
+//! Queries to a daemon over HTTP: the services, and their instances with all properties.
 //!
-//! Owns: the question and the answer's shape. Does not own: changes ([`super::watch`]).
+//! Owns: the queries, the types of the response, and the failover between servers. Does not own: changes (`watch`),
+//! nor the addresses to connect to, which [`Resolver`](crate::Resolver) finds in DNS.
 
-use super::http::{self, RequestError, target};
-use super::provide::Timing;
-use super::provider::{Loss, Refusal};
-use super::server::Server;
+use crate::error::{Loss, Refusal, RequestError};
+use crate::http::{self, HttpRequest, target};
+use crate::server::Server;
+use crate::timing::Timing;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -16,93 +16,123 @@ use skyhound_net::tls::ClientFiles;
 use std::collections::BTreeMap;
 use tokio::time::timeout;
 
-/// The longest answer that is read, in bytes: some two million instances.
-pub const ANSWER_MAX: usize = 1024 * 1024 * 1024;
+/// Limit of a response, in bytes: some two million instances.
+const RESPONSE_MAX: usize = 1024 * 1024 * 1024;
 
-/// Whom to ask.
+/// A client of the HTTP queries.
+///
+/// ```no_run
+/// use skyhound_client::{Discover, InstanceQuery};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let discover = Discover::with_servers(vec!["http://node1:8053".parse()?]);
+/// for service in discover.services().await? {
+///     println!("{} has {} instances", service.name, service.instances);
+/// }
+/// let query = InstanceQuery { services: vec!["web".into()], ..InstanceQuery::default() };
+/// for instance in discover.instances(&query).await? {
+///     println!("{} at {}", instance.name, instance.endpoint());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Discover {
-    /// The daemons, asked in turn until one answers. None means [`Server::default`].
+    /// The daemons, tried in turn until one responds. An empty list means [`Server::default`].
     pub servers: Vec<Server>,
     /// Certificates for servers with `https://`. Default: the system's authorities.
     pub tls: ClientFiles,
-    /// How long to wait for what.
+    /// Timeouts.
     pub timing: Timing,
 }
 
-/// What is asked for; what is empty does not matter.
+/// A filter of instances. An empty field matches all.
+///
+/// ```
+/// use skyhound_client::InstanceQuery;
+///
+/// let query = InstanceQuery { services: vec!["web".into()], version: "^1.2".into(), ..InstanceQuery::default() };
+/// assert!(query.category.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InstanceQuery {
-    /// The services.
+    /// Names of the services.
     pub services: Vec<String>,
-    /// A version such as `1.2.3`, or a range as npm has them: `^1.2`, `1.x`, `>=1 <3`.
+    /// Version such as `1.2.3`, or range in npm's syntax: `^1.2`, `1.x`, `>=1 <3`.
     pub version: String,
-    /// The categories, as in the name from left to right.
+    /// Categories, in the order of the name from left to right.
     pub category: Vec<String>,
 }
 
 /// A service that has instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// Its name, in lower case.
+    /// Name, in lower case.
     pub name: String,
-    /// How many there are.
+    /// Number of instances.
     pub instances: u64,
 }
 
-/// One process that offers one service. What it is known by is its [`name`](Instance::name).
+/// A process that offers a service. Its [`name`](Instance::name) identifies it.
+///
+/// ```
+/// use skyhound_client::Instance;
+///
+/// let instance = Instance { host: Some("2001:db8::1".into()), port: 8080, ..Instance::default() };
+/// assert_eq!(instance.endpoint(), "[2001:db8::1]:8080");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Instance {
-    /// The last label of its name.
+    /// Id: the first label of the name.
     pub id: String,
-    /// The service, in lower case.
+    /// Service, in lower case.
     pub service: String,
-    /// The categories, as in the name from left to right.
+    /// Categories, in the order of the name from left to right.
     pub category: Vec<String>,
-    /// An address, or a name that DNS has to look up.
+    /// Address, or a name that DNS has to resolve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The port; 0 where there is none.
+    /// Port; 0 if there is none.
     pub port: u16,
-    /// Where it is in its own words, where its dialect has such; perhaps nothing that DNS can say.
+    /// Endpoint in the format of the frontend by which the instance registered, which DNS may be unable to express.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// SRV priority; the lowest is tried first.
     pub priority: u16,
     /// SRV weight: the share of the load within a priority.
     pub weight: u16,
-    /// How long it may be cached, in seconds.
+    /// TTL of the records, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u32>,
-    /// What TXT answers.
+    /// Content of the TXT record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// `SkyDNS`'s group.
+    /// Group, as in `SkyDNS`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Semantic version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What else it says of itself.
+    /// Metadata.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub meta: BTreeMap<String, String>,
-    /// The protocol by which it registered; none where others wrote the entry.
+    /// Frontend by which the instance registered; `None` for an entry that another program wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
-    /// Its name in DNS.
+    /// Name in DNS.
     pub name: String,
-    /// Where it stands in the store.
+    /// Key in the store.
     pub key: String,
-    /// The revision of the store that put it.
+    /// Store revision of the last write.
     pub revision: u64,
-    /// The term of the lease that it hangs on, in seconds, once the daemon knows it.
+    /// TTL of the entry's lease in seconds, once the daemon has read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_seconds: Option<u32>,
 }
 
 impl Instance {
-    /// `host:port`, with brackets where they belong; without a host the address in its own words.
+    /// Returns `host:port`, with brackets around an IPv6 address; without a host, the `address`.
     pub fn endpoint(&self) -> String {
         match (self.host.as_deref(), &self.address) {
             (Some(host), _) => join_host_port(host, self.port),
@@ -112,24 +142,23 @@ impl Instance {
     }
 }
 
-/// Why there is no answer.
+/// The reason why a query failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoverError {
-    /// The question is wrong.
+    /// The query is invalid.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// No daemon answered; this is what became of the last one.
+    /// No daemon responded; the fields describe the last attempt.
     #[error("no answer from {server}: {reason}")]
     Lost {
-        /// Who was asked last.
+        /// Server of the last attempt.
         server: Server,
-        /// Why it did not answer.
+        /// Reason of its failure.
         reason: Loss,
     },
 }
 
-/// The envelopes of both answers.
 #[derive(Deserialize)]
 struct Services {
     services: Vec<Service>,
@@ -140,53 +169,59 @@ struct Instances {
 }
 
 impl Discover {
-    /// Asks these.
+    /// A client of these servers, with all defaults.
     pub fn with_servers(servers: Vec<Server>) -> Self {
         Self { servers, ..Self::default() }
     }
 
-    /// Every service that has an instance, in order.
+    /// Returns all services that have an instance, sorted by name.
+    ///
+    /// # Errors
+    /// [`DiscoverError::Lost`] if no server responded.
     pub async fn services(&self) -> Result<Vec<Service>, DiscoverError> {
-        Ok(self.ask::<Services>("/v1/services").await?.services)
+        Ok(self.get::<Services>("/v1/services").await?.services)
     }
 
-    /// The instances for which all of it is so. None is an answer and no error.
+    /// Returns the instances that match all fields of the query. An empty result is no error.
+    ///
+    /// # Errors
+    /// [`DiscoverError::Refused`] if the query is invalid, [`DiscoverError::Lost`] if no server responded.
     pub async fn instances(&self, query: &InstanceQuery) -> Result<Vec<Instance>, DiscoverError> {
         let pairs = [
             ("service", query.services.join(",")),
             ("version", query.version.clone()),
             ("category", query.category.join(",")),
         ];
-        Ok(self.ask::<Instances>(&target("/v1/instances", &pairs)).await?.instances)
+        Ok(self.get::<Instances>(&target("/v1/instances", &pairs)).await?.instances)
     }
 
-    /// Asks the daemon how it answers a DNS query and why: the JSON of its `/explain`.
+    /// Returns the daemon's explanation of its answer to a DNS query: the JSON of `/explain`.
     ///
     /// # Errors
     /// [`DiscoverError::Refused`] if the name or the type is invalid, [`DiscoverError::Lost`] if no server responded.
     pub async fn explain(&self, name: &str, record_type: &str) -> Result<serde_json::Value, DiscoverError> {
-        self.ask(&target("/explain", &[("name", name.to_owned()), ("type", record_type.to_owned())])).await
+        self.get(&target("/explain", &[("name", name.to_owned()), ("type", record_type.to_owned())])).await
     }
 
-    /// At least one.
-    pub(super) fn servers_or_default(&self) -> Vec<Server> {
+    /// The servers; at least one.
+    pub(crate) fn servers_or_default(&self) -> Vec<Server> {
         if self.servers.is_empty() { vec![Server::default()] } else { self.servers.clone() }
     }
 
-    /// What a path is answered, as JSON.
-    async fn ask<T: DeserializeOwned>(&self, target: &str) -> Result<T, DiscoverError> {
+    /// The JSON response of the first server that responds.
+    async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, DiscoverError> {
         let servers = self.servers_or_default();
         let mut last =
             DiscoverError::Lost { server: servers[0].clone(), reason: Loss::NoResponse(self.timing.response) };
         for server in &servers {
-            let request = http::HttpRequest { target, accept: "application/json", ..http::HttpRequest::default() };
-            let answer = match http::send(server, request, &self.tls, self.timing).await {
+            let request = HttpRequest { target, accept: "application/json", ..HttpRequest::default() };
+            let received = match http::send(server, request, &self.tls, self.timing).await {
                 Ok(response) => read(response.into_body(), self.timing).await,
                 Err(RequestError::Refused(refusal)) => return Err(refusal.into()),
                 Err(RequestError::Lost(loss)) => Err(loss),
             };
-            match answer {
-                Ok(answer) => return Ok(answer),
+            match received {
+                Ok(response) => return Ok(response),
                 Err(reason) => last = DiscoverError::Lost { server: server.clone(), reason },
             }
         }
@@ -194,7 +229,7 @@ impl Discover {
     }
 }
 
-/// A whole body, as long as it goes on.
+/// Reads and parses a body. Its duration is not limited, only each pause in it.
 async fn read<T: DeserializeOwned>(mut body: Incoming, timing: Timing) -> Result<T, Loss> {
     let mut text = Vec::new();
     loop {
@@ -202,12 +237,12 @@ async fn read<T: DeserializeOwned>(mut body: Incoming, timing: Timing) -> Result
             timeout(timing.liveness_timeout, body.frame()).await.map_err(|_| Loss::Timeout(timing.liveness_timeout))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Loss::Broken(error.to_string()))?;
-        if let Some(piece) = frame.data_ref() {
-            text.extend_from_slice(piece);
+        if let Some(chunk) = frame.data_ref() {
+            text.extend_from_slice(chunk);
         }
-        if text.len() > ANSWER_MAX {
-            return Err(Loss::Broken(format!("its answer is over {ANSWER_MAX} bytes")));
+        if text.len() > RESPONSE_MAX {
+            return Err(Loss::Broken(format!("the response exceeds {RESPONSE_MAX} bytes")));
         }
     }
-    serde_json::from_slice(&text).map_err(|error| Loss::Broken(format!("its answer is none of skyhound's: {error}")))
+    serde_json::from_slice(&text).map_err(|error| Loss::Broken(format!("the response is not skyhound's: {error}")))
 }

@@ -1,43 +1,44 @@
-//! The instances that a watcher knows, and what a change or a whole set is news of.
+//! The instances that a watcher has received, and the differences that an event makes to them.
 //!
-//! Pure. Whoever comes back after a loss is told some things again, or everything; this tells what of it is new.
+//! Owns: the identity of instances, and the filter for repeated events. A daemon repeats some events, or the complete
+//! set, to a watcher that reconnects. Does not own: the delivery of changes (`watch`). Pure.
 
-use super::discover::Instance;
+use crate::discover::Instance;
 use std::collections::HashMap;
 
-/// By name. There is nearly always one; more where others wrote keys that spell one name.
+/// The instances by name. A name nearly always has one; it has several if other writers used several keys for it.
 #[derive(Debug, Default)]
-pub(super) struct InstanceSet(HashMap<String, Vec<Instance>>);
+pub(crate) struct InstanceSet(HashMap<String, Vec<Instance>>);
 
-/// What is new.
+/// A difference to the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum InstanceChange {
-    /// It appeared.
+pub(crate) enum InstanceChange {
+    /// The instance is new.
     Added(Instance),
-    /// It describes itself anew.
+    /// The description of the instance changed.
     Changed(Instance),
-    /// It is gone.
+    /// The instance was removed.
     Removed(Instance),
 }
 
-/// Whether two are the same instance: one key, or one place at one name.
+/// Returns true for two descriptions of one instance: the same key, or the same endpoint under the same name.
 fn is_same_instance(one: &Instance, other: &Instance) -> bool {
     one.key == other.key || (one.host == other.host && one.port == other.port)
 }
 
-/// Whether they say the same. A lease may be another one, and its term is learnt later.
+/// Returns true for equal descriptions. The lease may differ, and its TTL arrives later.
 fn is_unchanged(one: &Instance, other: &Instance) -> bool {
     let described = |instance: &Instance| Instance { revision: 0, lease_seconds: None, ..instance.clone() };
     described(one) == described(other)
 }
 
 impl InstanceSet {
-    /// An instance is there.
-    pub(super) fn put(&mut self, instance: Instance) -> Option<InstanceChange> {
+    /// Adds or replaces an instance.
+    pub(crate) fn put(&mut self, instance: Instance) -> Option<InstanceChange> {
         let at = self.0.entry(instance.name.clone()).or_default();
         let before = at.len();
-        let previous = at.iter().find(|known| is_same_instance(known, &instance)).cloned();
-        at.retain(|known| !is_same_instance(known, &instance));
+        let previous = at.iter().find(|present| is_same_instance(present, &instance)).cloned();
+        at.retain(|present| !is_same_instance(present, &instance));
         at.push(instance.clone());
         match previous {
             None => Some(InstanceChange::Added(instance)),
@@ -46,11 +47,11 @@ impl InstanceSet {
         }
     }
 
-    /// An instance is gone.
-    pub(super) fn remove(&mut self, instance: &Instance) -> Option<InstanceChange> {
+    /// Removes an instance.
+    pub(crate) fn remove(&mut self, instance: &Instance) -> Option<InstanceChange> {
         let at = self.0.get_mut(&instance.name)?;
-        let found = at.iter().position(|known| known.key == instance.key);
-        let found = found.or_else(|| at.iter().position(|known| is_same_instance(known, instance)))?;
+        let found = at.iter().position(|present| present.key == instance.key);
+        let found = found.or_else(|| at.iter().position(|present| is_same_instance(present, instance)))?;
         let removed = at.swap_remove(found);
         if at.is_empty() {
             self.0.remove(&instance.name);
@@ -58,13 +59,13 @@ impl InstanceSet {
         Some(InstanceChange::Removed(removed))
     }
 
-    /// These are there, and no others.
-    pub(super) fn replace_all(&mut self, instances: Vec<Instance>) -> Vec<InstanceChange> {
+    /// Replaces the set by a complete one.
+    pub(crate) fn replace_all(&mut self, instances: Vec<Instance>) -> Vec<InstanceChange> {
         let mut before = std::mem::take(self);
         let mut changes = Vec::new();
         for instance in instances {
             if let Some(previous) = before.0.get_mut(&instance.name)
-                && let Some(at) = previous.iter().position(|known| is_same_instance(known, &instance))
+                && let Some(at) = previous.iter().position(|present| is_same_instance(present, &instance))
             {
                 self.0.entry(instance.name.clone()).or_default().push(previous.swap_remove(at));
             }
@@ -86,53 +87,53 @@ mod tests {
 
     #[test]
     fn an_unchanged_instance_is_no_change() {
-        let mut known = InstanceSet::default();
+        let mut set = InstanceSet::default();
         let one = instance("a", "/a", 1);
-        assert_eq!(known.put(one.clone()), Some(InstanceChange::Added(one.clone())));
+        assert_eq!(set.put(one.clone()), Some(InstanceChange::Added(one.clone())));
         let again = Instance { revision: 9, lease_seconds: Some(30), ..one.clone() };
-        assert_eq!(known.put(again), None);
+        assert_eq!(set.put(again), None);
         let heavier = Instance { weight: 5, ..one.clone() };
-        assert_eq!(known.put(heavier.clone()), Some(InstanceChange::Changed(heavier.clone())));
-        assert_eq!(known.remove(&one), Some(InstanceChange::Removed(heavier)));
-        assert_eq!(known.remove(&one), None);
+        assert_eq!(set.put(heavier.clone()), Some(InstanceChange::Changed(heavier.clone())));
+        assert_eq!(set.remove(&one), Some(InstanceChange::Removed(heavier)));
+        assert_eq!(set.remove(&one), None);
     }
 
     #[test]
     fn a_set_yields_the_differences() {
-        let mut known = InstanceSet::default();
-        let (stays, goes, before) = (instance("a", "/a", 1), instance("b", "/b", 2), instance("c", "/c", 3));
-        for one in [&stays, &goes, &before] {
-            known.put(one.clone());
+        let mut set = InstanceSet::default();
+        let (kept, gone, before) = (instance("a", "/a", 1), instance("b", "/b", 2), instance("c", "/c", 3));
+        for one in [&kept, &gone, &before] {
+            set.put(one.clone());
         }
-        let (changed, comes) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
-        let changes = known.replace_all(vec![stays.clone(), changed.clone(), comes.clone()]);
+        let (changed, added) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
+        let changes = set.replace_all(vec![kept.clone(), changed.clone(), added.clone()]);
         assert_eq!(
             changes,
             [
-                InstanceChange::Removed(goes),
+                InstanceChange::Removed(gone),
                 InstanceChange::Changed(changed.clone()),
-                InstanceChange::Added(comes.clone())
+                InstanceChange::Added(added.clone())
             ]
         );
-        assert_eq!(known.replace_all(vec![comes, stays, changed]), []);
+        assert_eq!(set.replace_all(vec![added, kept, changed]), []);
     }
 
     #[test]
     fn another_key_with_the_same_address_replaces_it() {
-        let mut known = InstanceSet::default();
-        known.put(instance("a", "service/a", 1));
-        assert!(matches!(known.put(instance("a", "/skydns/a", 1)), Some(InstanceChange::Changed(_))));
-        assert!(known.remove(&instance("a", "/skydns/a", 1)).is_some());
-        assert!(known.remove(&instance("a", "service/a", 1)).is_none(), "they were one");
+        let mut set = InstanceSet::default();
+        set.put(instance("a", "service/a", 1));
+        assert!(matches!(set.put(instance("a", "/skydns/a", 1)), Some(InstanceChange::Changed(_))));
+        assert!(set.remove(&instance("a", "/skydns/a", 1)).is_some());
+        assert!(set.remove(&instance("a", "service/a", 1)).is_none(), "one instance");
     }
 
     #[test]
     fn two_addresses_under_one_name_are_two_instances() {
-        let mut known = InstanceSet::default();
+        let mut set = InstanceSet::default();
         let (one, two) = (instance("a", "/A", 1), instance("a", "/a", 2));
-        known.put(one.clone());
-        assert!(matches!(known.put(two.clone()), Some(InstanceChange::Added(_))));
-        assert_eq!(known.remove(&one), Some(InstanceChange::Removed(one)));
-        assert_eq!(known.remove(&two), Some(InstanceChange::Removed(two)));
+        set.put(one.clone());
+        assert!(matches!(set.put(two.clone()), Some(InstanceChange::Added(_))));
+        assert_eq!(set.remove(&one), Some(InstanceChange::Removed(one)));
+        assert_eq!(set.remove(&two), Some(InstanceChange::Removed(two)));
     }
 }

@@ -1,7 +1,8 @@
-//! The client: be found ([`Provider`]), find ([`Resolver`], [`Discover`]), and hear what changes ([`Watcher`]).
+//! The client of skyhound: [`Provider`] registers an instance, [`Resolver`] and [`Discover`] find instances, and
+//! [`Watcher`] delivers their changes.
 //!
 //! ```no_run
-//! use skyhound::client::{Provide, Provider, Resolver};
+//! use skyhound_client::{Provide, Provider, Resolver};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! // In DNS from here …
@@ -12,55 +13,67 @@
 //! });
 //! provider.registered().await?;
 //!
-//! // … found by anybody …
-//! let resolver = Resolver::with_server("127.0.0.1:5300".parse()?)?;
+//! // … found by any resolver …
+//! let resolver = Resolver::with_server("127.0.0.1:5300".parse()?);
 //! for target in resolver.resolve("web.services.skydns.local").await? {
 //!     println!("{} at {:?}, port {}", target.host, target.addrs, target.port);
 //! }
 //!
-//! // … to here. Dropping it does the same without waiting for the daemon's word.
+//! // … to here. Dropping the provider does the same without waiting for the daemon's confirmation.
 //! provider.close().await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! In the order in which things happen:
+//! The modules, each above those that it uses:
 //!
-//! | module | owns |
+//! | module | purpose |
 //! |---|---|
-//! | [`server`] | where a daemon is, from text |
-//! | [`provide`] | what a process says of itself, and its spelling as a query |
-//! | [`provider`] | the handle: states, events, update, close |
-//! | `provider_task` | which server is tried next, and when |
-//! | `connection` | one websocket: handshake, pings, liveness, close |
-//! | [`discover`] | asking a daemon for services and instances |
-//! | [`watch`] | hearing of changes, and coming back |
-//! | [`publish`] | saying an event to those who listen |
-//! | `http`, `sse` | one GET, and events from its answer |
-//! | `instance_set` | what of it is news (pure) |
-//! | [`resolve`] | from a name to where its instances are |
-//! | [`order`] | RFC 2782's order (pure) |
+//! | `provider` | handle of a registration: states, events, update, close |
+//! | `provider_task` | next server and time of the next attempt |
+//! | `connection` | one WebSocket: handshake, pings, liveness, close |
+//! | `state` | states and events that the handle and the task share |
+//! | `provide` | description of a registration, and its encoding as a query |
+//! | `publish`, `discover` | events to subscribers; services and instances over HTTP |
+//! | `watch` | changes, across lost connections |
+//! | `instance_set`, `sse` | differences between sets; event streams (both pure) |
+//! | `resolve` | instances of a name in DNS |
+//! | `order`, `dns` | order of RFC 2782 (pure); exchange with name servers |
+//! | `http`, `connect` | one request; TCP connections |
+//! | `error`, `timing`, `server` | failures; timeouts; address of a daemon |
 //!
-//! Deliberately absent: a cache (ask the daemon, it answers from memory; or a resolver on the host), and
-//! the other dialects, which have clients of their own.
+//! Deliberately absent: a cache (a daemon answers from memory, and a resolver on the host can cache), and the other
+//! frontends, which have clients of their own.
 
+#![warn(clippy::missing_errors_doc)]
+
+mod connect;
 mod connection;
-pub mod discover;
+mod discover;
+mod dns;
+mod error;
 mod http;
 mod instance_set;
-pub mod order;
-pub mod provide;
-pub mod provider;
+mod order;
+mod provide;
+mod provider;
 mod provider_task;
-pub mod publish;
-pub mod resolve;
-pub mod server;
+mod publish;
+mod resolve;
+mod server;
 mod sse;
-pub mod watch;
+mod state;
+mod timing;
+mod watch;
 
-pub use discover::{Discover, DiscoverError};
-pub use provide::{Provide, Timing};
-pub use provider::{Event, Events, Loss, ProvideError, Provider, Refusal, State};
-pub use resolve::{ResolveError, Resolver, Target};
-pub use server::{Server, ServerError};
-pub use watch::{Watch, Watcher};
+pub use discover::{Discover, DiscoverError, Instance, InstanceQuery, Service};
+pub use error::{Loss, Refusal};
+pub use provide::Provide;
+pub use provider::{ProvideError, Provider};
+pub use publish::Audience;
+pub use resolve::{Rcode, ResolveError, Resolver, Target};
+pub use server::{DEFAULT_SERVER, Server, ServerError};
+pub use skyhound_net::tls::ClientFiles;
+pub use state::{Event, Events, State};
+pub use timing::Timing;
+pub use watch::{RemovalCause, Watch, WatchEvent, Watcher};

@@ -1,52 +1,47 @@
-//! What a process says of itself, and how that is spelt in the handshake.
+//! A registration as its process describes it, and its encoding as the query of the handshake.
 //!
-//! Owns: the fields, the query, the settings of time. Does not own: what is allowed in a field. The daemon
-//! checks everything ([`skyhound_model::instance`]) and answers with a sentence; a second opinion here would
-//! only differ from it one day.
+//! Owns: the fields and the query. Does not own: the validation of a field. The daemon checks everything
+//! (`skyhound_model::instance`) and returns a message; a second implementation here would diverge from it.
 
-use super::server::Server;
+use crate::server::Server;
+use crate::timing::Timing;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use skyhound_base::{Backoff, Jitter};
 use skyhound_net::tls::ClientFiles;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-/// The longest time for a TCP connection to one server, over all of its addresses.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The bound of the first pause before a retry: short enough that a restart is hardly noticed.
-pub const RETRY_MIN: Duration = Duration::from_millis(100);
-/// The bound of every pause before a retry.
-pub const RETRY_MAX: Duration = Duration::from_secs(10);
-/// The longest time from there to the answer. Longer than the daemon's own patience with its store: who
-/// gives up while the daemon is still writing makes it write twice.
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often to ping (the original client's interval).
-pub const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// The longest silence: two pings that nobody answered, and a while for the second.
-pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(25);
-/// The longest time for the daemon's part of a close.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that held this long was lost by chance, and the waits begin anew.
-pub const STABLE_AFTER: Duration = Duration::from_secs(10);
-
-/// What a process says of itself, and to whom.
+/// A registration, and the servers that receive it.
 ///
-/// Begin with [`Provide::new`] and set what differs: `Provide { weight: Some(10), ..Provide::new("web", 8080) }`.
-/// A field that is `None` or empty is not sent; the daemon's default stands beside each.
+/// Start from [`Provide::new`] and set the fields that differ. A field that is `None` or empty is not sent; each
+/// field names the daemon's default.
+///
+/// ```
+/// use skyhound_client::Provide;
+///
+/// # fn main() -> Result<(), skyhound_client::ServerError> {
+/// let provide = Provide {
+///     servers: vec!["http://node1:8053".parse()?, "http://node2:8053".parse()?],
+///     category: vec!["services".into(), "production".into()],
+///     version: Some("1.2.3".into()),
+///     ..Provide::new("web", 8080)
+/// };
+/// assert_eq!((provide.service.as_str(), provide.weight), ("web", None));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provide {
-    /// The daemons, the first one preferred: the others are tried in turn while it is away. None means
+    /// The daemons, the first one preferred: the others are tried in turn while it is unavailable. An empty list means
     /// [`Server::default`].
     pub servers: Vec<Server>,
-    /// The service: one label, or several with dots between.
+    /// Service: one label, or several separated by dots.
     pub service: String,
-    /// The port that the service listens on, 1 to 65535.
+    /// Port of the service, 1 to 65535.
     pub port: u16,
-    /// Where it is: an address or a name. Default: the address that the daemon sees.
+    /// Address or host name of the instance. Default: the address from which the daemon is reached.
     pub host: Option<String>,
-    /// The categories, as in the name from left to right. Default: the daemon's `--default-category`.
+    /// Categories, in the order of the name from left to right. Default: the daemon's `--default-category`.
     pub category: Vec<String>,
-    /// Begins the instance's id.
+    /// Prefix of the instance's id.
     pub prefix: Option<String>,
     /// SRV priority; the lowest is tried first. Default: 1.
     pub priority: Option<u16>,
@@ -54,68 +49,25 @@ pub struct Provide {
     pub weight: Option<u16>,
     /// Semantic version.
     pub version: Option<String>,
-    /// The longest time to cache it, in seconds. Default: the daemon's.
+    /// TTL of the records, in seconds. Default: the daemon's.
     pub ttl: Option<u32>,
-    /// What TXT answers, up to 4096 bytes.
+    /// Content of the TXT record, up to 4096 bytes.
     pub text: Option<String>,
-    /// SkyDNS's group.
+    /// Group, as in `SkyDNS`.
     pub group: Option<String>,
-    /// What else it says of itself: up to 64 values of up to 1024 bytes.
+    /// Metadata: up to 64 values of up to 1024 bytes.
     pub meta: BTreeMap<String, String>,
     /// Certificates for servers with `https://`; read for each connection. Default: the system's authorities.
     pub tls: ClientFiles,
-    /// How long to wait for what.
+    /// Timeouts and retry intervals.
     pub timing: Timing,
 }
 
-/// How long to wait for what. The default is right for a network of machines; tests shorten it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// See [`CONNECT_TIMEOUT`].
-    pub connect: Duration,
-    /// See [`RESPONSE_TIMEOUT`].
-    pub response: Duration,
-    /// See [`PING_INTERVAL`].
-    pub ping_interval: Duration,
-    /// See [`LIVENESS_TIMEOUT`]. Keep it above two `ping_interval`.
-    pub liveness_timeout: Duration,
-    /// See [`CLOSE_TIMEOUT`].
-    pub close: Duration,
-    /// See [`RETRY_MIN`].
-    pub retry_min: Duration,
-    /// See [`RETRY_MAX`].
-    pub retry_max: Duration,
-    /// See [`STABLE_AFTER`].
-    pub stable_after: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            connect: CONNECT_TIMEOUT,
-            response: RESPONSE_TIMEOUT,
-            ping_interval: PING_INTERVAL,
-            liveness_timeout: LIVENESS_TIMEOUT,
-            close: CLOSE_TIMEOUT,
-            retry_min: RETRY_MIN,
-            retry_max: RETRY_MAX,
-            stable_after: STABLE_AFTER,
-        }
-    }
-}
-
-impl Timing {
-    /// The pauses between attempts to reach a server.
-    pub(super) const fn backoff(&self) -> Backoff {
-        Backoff::new(self.retry_min, self.retry_max).with_jitter(Jitter::Full)
-    }
-}
-
-/// What RFC 3986 lets stand unescaped anywhere. A space becomes `%20` and not `+`: every decoder reads it.
-pub(super) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// All bytes except the unreserved ones of RFC 3986. A space becomes `%20` and not `+`: every decoder reads it.
+pub(crate) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Provide {
-    /// `service` on `port`, with all defaults.
+    /// A registration of `service` on `port`, with all defaults.
     pub fn new(service: impl Into<String>, port: u16) -> Self {
         Self {
             servers: Vec::new(),
@@ -136,8 +88,8 @@ impl Provide {
         }
     }
 
-    /// The handshake's query, encoded.
-    pub(super) fn query(&self) -> String {
+    /// The encoded query of the handshake.
+    pub(crate) fn query(&self) -> String {
         let number = |n: Option<u32>| n.map(|n| n.to_string());
         let category = (!self.category.is_empty()).then(|| self.category.join(","));
         let fields = [

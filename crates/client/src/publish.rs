@@ -1,25 +1,37 @@
-//! Says an event to everybody who listens for a service (hound-dog's `POST /etcd/event`).
+//! Publication of an event to the subscribers of a service (hound-dog's `POST /etcd/event`).
 //!
-//! Owns: the spelling. Does not own: who hears it; a daemon passes it to every other one on the same store.
+//! Owns: the encoding, and the rule when another server is tried. Does not own: the delivery; a daemon forwards an
+//! event to all others on the same store.
 
-use super::discover::{Discover, DiscoverError};
-use super::http::{self, RequestError};
-use super::provider::Loss;
+use crate::discover::{Discover, DiscoverError};
+use crate::error::{Loss, RequestError};
+use crate::http::{self, HttpRequest};
 use bytes::Bytes;
 use serde_json::json;
 
-/// Who is to hear an event.
+/// The subscribers that receive an event.
+///
+/// ```
+/// use skyhound_client::Audience;
+///
+/// let audience = Audience::Services(vec!["web".into(), "api".into()]);
+/// assert_ne!(audience, Audience::All);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// The listeners of these services.
+    /// The subscribers of these services.
     Services(Vec<String>),
-    /// Every listener.
+    /// All subscribers.
     All,
 }
 
 impl Discover {
-    /// Says an event, once: another daemon is asked only when one did not take the connection, or said that it cannot
-    /// pass anything on now.
+    /// Publishes an event at most once: another daemon is tried only after one did not accept the connection, or
+    /// responded that it cannot forward events now.
+    ///
+    /// # Errors
+    /// [`DiscoverError::Refused`] if a daemon rejects the event, [`DiscoverError::Lost`] if no daemon accepted it, or
+    /// if a connection broke so that the outcome is unknown.
     pub async fn publish(&self, event_type: &str, event_body: &str, to: &Audience) -> Result<(), DiscoverError> {
         let (services, broadcast) = match to {
             Audience::Services(services) => (services.as_slice(), false),
@@ -29,15 +41,10 @@ impl Discover {
             "event_type": event_type, "event_body": event_body, "services": services, "broadcast": broadcast,
         });
         let body = Bytes::from(event.to_string());
-        let servers = self.servers_or_default();
         let mut last = None;
-        for server in servers {
-            let request = http::HttpRequest {
-                target: "/etcd/event",
-                accept: "*/*",
-                last_event_id: None,
-                body: Some(body.clone()),
-            };
+        for server in self.servers_or_default() {
+            let request =
+                HttpRequest { target: "/etcd/event", accept: "*/*", last_event_id: None, body: Some(body.clone()) };
             match http::send(&server, request, &self.tls, self.timing).await {
                 Ok(_) => return Ok(()),
                 Err(RequestError::Refused(refusal)) => return Err(refusal.into()),
@@ -50,7 +57,7 @@ impl Discover {
                 }
             }
         }
-        // There is at least one server.
+        // At least one server was tried.
         last.map_or(Ok(()), Err)
     }
 }

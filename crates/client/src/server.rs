@@ -1,52 +1,61 @@
-//! Where a daemon is: `http://host:port`, `https://…`, `ws://…`, `wss://…`, or `host:port` alone.
+//! The address of a daemon: `http://host:port`, `https://…`, `ws://…`, `wss://…`, or `host:port` alone.
 //!
-//! Owns: which texts are a server, and the defaults. Does not own: the query ([`super::provide`]) nor
-//! the connection.
+//! Owns: the valid texts, and the defaults. Does not own: the query (`provide`), nor the connection.
 
 use std::fmt;
 use std::str::FromStr;
 use tokio_tungstenite::tungstenite::http::uri::{Authority, PathAndQuery};
 
-/// The port of a server that was given as a host alone: the daemon's default.
-pub const DEFAULT_PORT: u16 = 8053;
-/// The server of a client that was given none.
+/// Port of a server that is given as a host alone: the daemon's default.
+const DEFAULT_PORT: u16 = 8053;
+/// The server of a client that is given none; see [`Server::default`].
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8053";
 
-/// Where a daemon is. Shown as the `http` or `https` URL, however it was written.
+/// The address of a daemon. Displayed as the `http` or `https` URL, however it was written.
+///
+/// ```
+/// use skyhound_client::{Server, ServerError};
+///
+/// let server: Server = "wss://node1.example/provide".parse()?;
+/// assert_eq!(server.to_string(), "https://node1.example:443");
+/// assert_eq!("node1".parse::<Server>()?.port(), 8053);
+/// assert!(matches!("ftp://node1".parse::<Server>(), Err(ServerError::Scheme(_))));
+/// # Ok::<_, ServerError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
     tls: bool,
     host: String,
     port: u16,
-    /// What stands before `/provide` when a proxy serves the daemon below a path: empty, or `/…`.
+    /// Path before `/provide`, for a proxy that serves the daemon below a path: empty, or `/…`.
     path: String,
 }
 
-/// Why a text is not a server.
+/// The reason why a text is not the address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// Another scheme.
-    #[error("{0:?} is no scheme of a skyhound server; use http://, https://, ws:// or wss://")]
+    /// Unsupported scheme.
+    #[error("unsupported scheme {0:?}; use http://, https://, ws:// or wss://")]
     Scheme(String),
-    /// No host, or one that is none.
-    #[error("{0:?} is no host and port; write it such as http://127.0.0.1:8053")]
+    /// Missing or invalid host or port.
+    #[error("invalid host and port {0:?}; use the form http://127.0.0.1:8053")]
     Authority(String),
-    /// `user@` before the host: the daemon knows no users, and a password would end up in logs.
-    #[error("a server's URL cannot have a user; remove what stands before the '@'")]
+    /// `user@` before the host: the daemon has no users, and a password would end up in logs.
+    #[error("a server URL must not contain a user; remove the part before '@'")]
     User,
-    /// A query or a fragment, or characters that no path has.
-    #[error("{0:?} is no path of a server; write it such as http://127.0.0.1:8053")]
+    /// A query, a fragment, or characters that a path cannot contain.
+    #[error("invalid path {0:?}; use the form http://127.0.0.1:8053")]
     Path(String),
 }
 
 impl Server {
-    /// Whether the connection is TLS.
+    /// Returns true if connections use TLS.
     pub fn tls(&self) -> bool {
         self.tls
     }
 
-    /// The host: a name or an address, without brackets.
+    /// The host: a name, or an address without brackets.
     pub fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
@@ -56,25 +65,25 @@ impl Server {
         self.port
     }
 
-    /// A path of the daemon's, as it has to be asked for here.
-    pub(super) fn target(&self, path: &str) -> String {
+    /// The request target of a path of the daemon.
+    pub(crate) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.path)
     }
 
-    /// `host:port`, as the `Host` header has it.
-    pub(super) fn authority(&self) -> String {
+    /// `host:port`, the value of the `Host` header.
+    pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The websocket URL for a handshake; `query` is encoded already.
-    pub(super) fn provide_url(&self, query: &str) -> String {
+    /// The WebSocket URL of a handshake with an encoded query.
+    pub(crate) fn provide_url(&self, query: &str) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         format!("{scheme}://{}:{}{}/provide?{query}", self.host, self.port, self.path)
     }
 }
 
 impl Default for Server {
-    /// [`DEFAULT_SERVER`].
+    /// The server at [`DEFAULT_SERVER`].
     fn default() -> Self {
         Self { tls: false, host: "127.0.0.1".into(), port: DEFAULT_PORT, path: String::new() }
     }
@@ -96,31 +105,31 @@ impl FromStr for Server {
         if authority.contains('@') {
             return Err(ServerError::User);
         }
-        let bad = || ServerError::Authority(authority.to_owned());
-        let parsed = Authority::from_str(authority).map_err(|_| bad())?;
+        let invalid = || ServerError::Authority(authority.to_owned());
+        let parsed = Authority::from_str(authority).map_err(|_| invalid())?;
         let port = match parsed.port() {
-            // The text behind the colon: `host:` and `host:70000` have a colon and no port.
-            Some(_) => parsed.port_u16().filter(|port| *port != 0).ok_or_else(bad)?,
-            None if authority.ends_with(':') || parsed.host().len() != authority.len() => return Err(bad()),
+            // The text after the colon: `host:` and `host:70000` have a colon and no port.
+            Some(_) => parsed.port_u16().filter(|port| *port != 0).ok_or_else(invalid)?,
+            None if authority.ends_with(':') || parsed.host().len() != authority.len() => return Err(invalid()),
             None => default_port,
         };
         if parsed.host().is_empty() {
-            return Err(bad());
+            return Err(invalid());
         }
         Ok(Self { tls, host: parsed.host().to_owned(), port, path: prefix(path)? })
     }
 }
 
-/// The path without its slash at the end and without the endpoint's own name, which people copy with it.
+/// The path without its final slash and without the name of the endpoint, which users copy with it.
 fn prefix(path: &str) -> Result<String, ServerError> {
-    let bad = || ServerError::Path(path.to_owned());
+    let invalid = || ServerError::Path(path.to_owned());
     if path.contains(['?', '#']) {
-        return Err(bad());
+        return Err(invalid());
     }
     let trimmed = path.trim_end_matches('/');
     let trimmed = trimmed.strip_suffix("/provide").unwrap_or(trimmed);
     if !trimmed.is_empty() {
-        PathAndQuery::from_str(trimmed).map_err(|_| bad())?;
+        PathAndQuery::from_str(trimmed).map_err(|_| invalid())?;
     }
     Ok(trimmed.to_owned())
 }
@@ -158,22 +167,22 @@ mod tests {
     }
 
     #[test]
-    fn invalid_servers_are_refused_with_a_reason() {
-        for (text, why) in [
-            ("ftp://a", "\"ftp\" is no scheme"),
-            ("", "\"\" is no host and port"),
-            ("http://", "\"\" is no host and port"),
-            (":8053", "\":8053\" is no host and port"),
-            ("a:", "\"a:\" is no host and port"),
-            ("a:70000", "\"a:70000\" is no host and port"),
-            ("a:0", "\"a:0\" is no host and port"),
-            ("::1", "\"::1\" is no host and port"),
-            ("a b", "\"a b\" is no host and port"),
-            ("http://me:secret@a", "a server's URL cannot have a user"),
-            ("http://a/?x=y", "\"/?x=y\" is no path"),
+    fn invalid_servers_are_rejected_with_a_reason() {
+        for (text, expected) in [
+            ("ftp://a", "unsupported scheme \"ftp\""),
+            ("", "invalid host and port \"\""),
+            ("http://", "invalid host and port \"\""),
+            (":8053", "invalid host and port \":8053\""),
+            ("a:", "invalid host and port \"a:\""),
+            ("a:70000", "invalid host and port \"a:70000\""),
+            ("a:0", "invalid host and port \"a:0\""),
+            ("::1", "invalid host and port \"::1\""),
+            ("a b", "invalid host and port \"a b\""),
+            ("http://me:secret@a", "a server URL must not contain a user"),
+            ("http://a/?x=y", "invalid path \"/?x=y\""),
         ] {
             let error = text.parse::<Server>().unwrap_err().to_string();
-            assert!(error.starts_with(why), "{text}: {error}");
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
 }

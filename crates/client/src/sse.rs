@@ -1,35 +1,36 @@
-//! Server-sent events (the HTML standard, section 9.2), from bytes.
+//! A parser of server-sent events (the HTML standard, section 9.2).
 //!
-//! Pure. Passes over what it does not know; a lone carriage return, which no daemon sends, ends no line here.
+//! Owns: the split of bytes into events. Does not own: the connection, nor the meaning of an event. Pure. Unknown
+//! fields are ignored; a lone carriage return, which no daemon sends, ends no line here.
 
-/// The largest event that is taken, in bytes: a set of a million instances has about half of it.
-pub(super) const EVENT_MAX: usize = 1024 * 1024 * 1024;
+/// Limit of an event, in bytes: a set of a million instances has about half of it.
+pub(crate) const EVENT_MAX: usize = 1024 * 1024 * 1024;
 
-/// An event.
+/// A complete event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct SseEvent {
-    /// `message` where none is said.
-    pub(super) event: String,
-    /// Its own, and not the last one that was said.
-    pub(super) id: Option<String>,
-    pub(super) data: Vec<u8>,
+pub(crate) struct SseEvent {
+    /// Type of the event; `message` if it names none.
+    pub(crate) event: String,
+    /// Id of this event, not the last id of the stream.
+    pub(crate) id: Option<String>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// An event over [`EVENT_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
-/// What was read of an event.
+/// The state of an incomplete event.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(crate) struct Parser {
     line: Vec<u8>,
     event: SseEvent,
-    data: bool,
+    has_data: bool,
 }
 
 impl Parser {
-    /// Reads on; says which events are whole now.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLarge> {
+    /// Reads further bytes and returns the events that are complete now.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLarge> {
         let mut complete = Vec::new();
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -48,7 +49,7 @@ impl Parser {
             if event.event.is_empty() {
                 event.event = "message".into();
             }
-            return std::mem::take(&mut self.data).then_some(event);
+            return std::mem::take(&mut self.has_data).then_some(event);
         }
         let colon = line.iter().position(|byte| *byte == b':');
         let (field, value) = line.split_at(colon.unwrap_or(line.len()));
@@ -58,7 +59,7 @@ impl Parser {
             b"event" => self.event.event = String::from_utf8_lossy(value).into_owned(),
             b"id" => self.event.id = Some(String::from_utf8_lossy(value).into_owned()),
             b"data" => {
-                if std::mem::replace(&mut self.data, true) {
+                if std::mem::replace(&mut self.has_data, true) {
                     self.event.data.push(b'\n');
                 }
                 self.event.data.extend_from_slice(value);
@@ -81,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn events_are_read_however_they_are_cut() {
+    fn events_are_independent_of_chunk_boundaries() {
         let events = [event("put", Some("7"), "{\"a\":1}"), event("message", None, "x\n")];
         for size in 1..=TEXT.len() {
             let mut parser = Parser::default();
-            let read: Vec<_> = TEXT.as_bytes().chunks(size).flat_map(|piece| parser.feed(piece).unwrap()).collect();
-            assert_eq!(read, events, "in pieces of {size}");
+            let read: Vec<_> = TEXT.as_bytes().chunks(size).flat_map(|chunk| parser.feed(chunk).unwrap()).collect();
+            assert_eq!(read, events, "in chunks of {size}");
         }
     }
 }

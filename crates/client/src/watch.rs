@@ -1,15 +1,15 @@
-//! Watches services: what is there, and every change of it, across losses.
+//! Watches of services: the current instances and all their changes, across lost connections.
 //!
-//! Owns: coming back, where to go on, and that nothing is told twice. Does not own: what is news (`instance_set`),
-//! one connection's bytes (`http`, `sse`).
+//! Owns: reconnection, the position from which the stream resumes, and that no change is delivered twice. Does not
+//! own: the differences of sets (`instance_set`), nor the bytes of one connection (`http`, `sse`).
 
-use super::discover::Instance;
-use super::http::{self, RequestError, target};
-use super::instance_set::{InstanceChange, InstanceSet};
-use super::provide::Timing;
-use super::provider::{Loss, Refusal};
-use super::server::Server;
-use super::sse::{EVENT_MAX, Parser, SseEvent};
+use crate::discover::Instance;
+use crate::error::{Loss, Refusal, RequestError};
+use crate::http::{self, HttpRequest, target};
+use crate::instance_set::{InstanceChange, InstanceSet};
+use crate::server::Server;
+use crate::sse::{EVENT_MAX, Parser, SseEvent};
+use crate::timing::Timing;
 use http_body_util::BodyExt;
 use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -19,71 +19,112 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant as Clock, timeout};
 
-/// How much is told ahead of who reads it. Beyond that the daemon is not read either.
+/// Events that are buffered for the reader. While the buffer is full, nothing is read from the daemon.
 const EVENTS_BUFFERED: usize = 64;
 
-/// What to watch, and where.
+/// The settings of a watch.
+///
+/// ```
+/// use skyhound_client::Watch;
+///
+/// # fn main() -> Result<(), skyhound_client::ServerError> {
+/// let watch = Watch {
+///     servers: vec!["http://node1:8053".parse()?],
+///     services: vec!["web".into()],
+///     ..Watch::default()
+/// };
+/// assert_eq!(watch.services, ["web"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Watch {
-    /// The daemons, the first one preferred: the others are tried in turn while it is away. They should share an etcd;
-    /// otherwise each change of daemon tells the difference. None means [`Server::default`].
+    /// The daemons, the first one preferred: the others are tried in turn while it is unavailable. They should share an
+    /// etcd; otherwise each change of the daemon delivers the differences between them. An empty list means
+    /// [`Server::default`].
     pub servers: Vec<Server>,
-    /// The services; none means all.
+    /// Services; an empty list means all.
     pub services: Vec<String>,
     /// Certificates for servers with `https://`. Default: the system's authorities.
     pub tls: ClientFiles,
-    /// How long to wait for what.
+    /// Timeouts and retry intervals.
     pub timing: Timing,
 }
 
-/// What a watcher is told.
+/// An event of a watch.
+///
+/// ```
+/// use skyhound_client::{Server, WatchEvent};
+///
+/// fn describe(event: &WatchEvent) -> String {
+///     match event {
+///         WatchEvent::Put { instance, .. } => format!("{} is at {}", instance.name, instance.endpoint()),
+///         WatchEvent::Removed { instance, why } => format!("{} was removed: {why:?}", instance.name),
+///         other => format!("{other:?}"),
+///     }
+/// }
+/// assert!(describe(&WatchEvent::Connected { server: Server::default() }).starts_with("Connected"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// An instance is there.
+    /// An instance was added or changed.
     Put {
-        /// As it is now.
+        /// Current description.
         instance: Instance,
-        /// Whether it was not there before; otherwise it describes itself anew.
+        /// True for an added instance, false for a changed one.
         new: bool,
     },
-    /// An instance is gone.
+    /// An instance was removed.
     Removed {
-        /// As it was last.
+        /// Last description.
         instance: Instance,
-        /// Why.
+        /// Reason of the removal.
         why: RemovalCause,
     },
-    /// A daemon tells from here on.
+    /// A connection was established; its events follow.
     Connected {
-        /// Which one.
+        /// Server of the connection.
         server: Server,
     },
-    /// The attempt or the connection failed; there will be another, and what is missed is told then.
+    /// The attempt or the connection failed. Another attempt follows, and delivers what was missed.
     Lost {
-        /// Who was asked.
+        /// Server of the failed attempt.
         server: Server,
-        /// Why.
+        /// Reason of the failure.
         reason: Loss,
-        /// In how long the next attempt begins.
+        /// Time until the next attempt.
         retry_in: Duration,
     },
-    /// The daemon refused the question; nothing comes any more.
+    /// The daemon rejected the watch; no other event follows.
     Refused(Refusal),
 }
 
-/// Why an instance is gone.
+/// The reason why an instance was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemovalCause {
-    /// It left on purpose.
+    /// A request removed it, or its client disconnected in order.
     Deregistered,
-    /// It fell silent.
+    /// Its client missed its heartbeats or pings.
     Expired,
-    /// It was gone when the connection was back after too long, and nobody knows why.
+    /// It was absent after a reconnection that came too late for the daemon to know the reason.
     Missing,
 }
 
-/// A watch that is being kept. Dropping it ends that.
+/// A running watch. Dropping it ends the watch.
+///
+/// ```no_run
+/// use skyhound_client::{Watch, WatchEvent, Watcher};
+///
+/// # async fn example() {
+/// let mut watcher = Watcher::start(Watch { services: vec!["web".into()], ..Watch::default() });
+/// while let Some(event) = watcher.next().await {
+///     if let WatchEvent::Put { instance, new: true } = event {
+///         println!("new: {}", instance.endpoint());
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Watcher {
     events: mpsc::Receiver<WatchEvent>,
@@ -91,7 +132,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch, in a task of its own.
+    /// Starts a task that watches.
     ///
     /// # Panics
     /// Outside a tokio runtime that has I/O and time enabled.
@@ -101,8 +142,8 @@ impl Watcher {
         Self { events, task }
     }
 
-    /// The next thing that is seen; `None` after [`WatchEvent::Refused`]. Cancel safe. Whoever reads slowly is told
-    /// everything all the same, or, when that is too much, what differs.
+    /// Waits for the next event. Returns `None` after [`WatchEvent::Refused`]. Cancel safe. A slow reader receives all
+    /// events, or, if they exceed the buffers, the differences to the complete set.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         self.events.recv().await
     }
@@ -114,10 +155,10 @@ impl Drop for Watcher {
     }
 }
 
-/// Why a connection is over.
+/// The end of a connection.
 enum ConnectionEnd {
     RequestError(RequestError),
-    /// The watcher is gone.
+    /// The watcher was dropped.
     WatcherDropped,
 }
 
@@ -134,10 +175,10 @@ struct WatchTask {
     timing: Timing,
     events: mpsc::Sender<WatchEvent>,
     instances: InstanceSet,
-    /// Where to go on.
+    /// Position from which the stream resumes.
     last_id: Option<String>,
     current: usize,
-    /// Attempts since a connection held.
+    /// Attempts since a stable connection.
     failures: u32,
 }
 
@@ -174,10 +215,10 @@ impl WatchTask {
         }
     }
 
-    /// Decides who is next, and when.
+    /// Chooses the next server and the pause before it.
     fn lost(&mut self, server: Server, reason: Loss) -> WatchEvent {
         let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        // A round over all servers counts once: with a daemon to fail over to, nobody waits.
+        // A round over all servers counts once: a client with a daemon to fail over to does not wait.
         let rounds = self.failures / count;
         let mut wait = self.timing.backoff().delay(rounds);
         if let Loss::Unavailable { retry_after: Some(seconds), .. } = &reason
@@ -190,26 +231,25 @@ impl WatchTask {
         WatchEvent::Lost { server, reason, retry_in: wait }
     }
 
-    /// One connection, to its end.
+    /// Makes one connection and reads it until it ends.
     async fn follow(&mut self, server: &Server) -> ConnectionEnd {
         let (target, id) = (self.target.clone(), self.last_id.clone());
-        let request = http::HttpRequest {
-            target: &target,
-            accept: "text/event-stream",
-            last_event_id: id.as_deref(),
-            body: None,
-        };
-        let asked = http::send(server, request, &self.tls, self.timing);
+        let request =
+            HttpRequest { target: &target, accept: "text/event-stream", last_event_id: id.as_deref(), body: None };
+        let sending = http::send(server, request, &self.tls, self.timing);
         let response = tokio::select! {
-            asked = asked => match asked {
+            sent = sending => match sent {
                 Ok(response) => response,
-                Err(failed) => return ConnectionEnd::RequestError(failed),
+                Err(error) => return ConnectionEnd::RequestError(error),
             },
             () = self.events.closed() => return ConnectionEnd::WatcherDropped,
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
-            return Loss::Broken("it answers no events; is that the address of skyhound's HTTP port?".into()).into();
+            return Loss::Broken(
+                "the response is no event stream; is that the address of skyhound's HTTP port?".into(),
+            )
+            .into();
         }
         if self.events.send(WatchEvent::Connected { server: server.clone() }).await.is_err() {
             return ConnectionEnd::WatcherDropped;
@@ -220,14 +260,14 @@ impl WatchTask {
                 frame = timeout(self.timing.liveness_timeout, body.frame()) => frame,
                 () = self.events.closed() => return ConnectionEnd::WatcherDropped,
             };
-            let piece = match frame {
+            let chunk = match frame {
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Ok(Some(Err(error))) => return Loss::Broken(error.to_string()).into(),
                 Ok(None) => return Loss::Closed { code: None, reason: String::new() }.into(),
                 Err(_) => return Loss::Timeout(self.timing.liveness_timeout).into(),
             };
-            let Ok(events) = parser.feed(&piece) else {
-                return Loss::Broken(format!("an event is over {EVENT_MAX} bytes")).into();
+            let Ok(events) = parser.feed(&chunk) else {
+                return Loss::Broken(format!("an event exceeds {EVENT_MAX} bytes")).into();
             };
             for event in events {
                 if let Err(end) = self.event(event).await {
@@ -247,7 +287,7 @@ impl WatchTask {
             };
             self.events.send(event).await.map_err(|_| ConnectionEnd::WatcherDropped)?;
         }
-        // After it was told: who is lost in between hears it again, and that is no news then.
+        // After the delivery: a connection lost in between repeats the event, which then is no change.
         self.last_id = event.id.or(self.last_id.take());
         Ok(())
     }
@@ -258,7 +298,7 @@ impl WatchTask {
             "put" => (self.instances.put(read(&event.data)?).into_iter().collect(), RemovalCause::Missing),
             "delete" => (self.instances.remove(&read(&event.data)?).into_iter().collect(), RemovalCause::Deregistered),
             "expire" => (self.instances.remove(&read(&event.data)?).into_iter().collect(), RemovalCause::Expired),
-            // A later daemon's.
+            // From a later version of the daemon.
             _ => (Vec::new(), RemovalCause::Missing),
         })
     }
@@ -270,7 +310,7 @@ struct Set {
 }
 
 fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Loss> {
-    serde_json::from_slice(data).map_err(|error| Loss::Broken(format!("its event is none of skyhound's: {error}")))
+    serde_json::from_slice(data).map_err(|error| Loss::Broken(format!("an event is not skyhound's: {error}")))
 }
 
 #[cfg(test)]
@@ -291,7 +331,7 @@ mod tests {
         };
         let mut two = WatchTask::new(watch(&["a", "b"]), events.clone());
         let (current, wait) = lose(&mut two);
-        assert_eq!((current, wait < Duration::from_secs(3)), (1, true), "there is another one to ask");
+        assert_eq!((current, wait < Duration::from_secs(3)), (1, true), "another server is left");
         assert_eq!(lose(&mut two).0, 0);
         let mut one = WatchTask::new(watch(&["a"]), events);
         let (current, wait) = lose(&mut one);

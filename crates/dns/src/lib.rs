@@ -93,6 +93,7 @@ mod tests;
 pub use answer::answer;
 pub use message::Transport;
 pub use response::{ExtendedError, Question, Response};
-pub use server::{BindError, DnsServer};
+pub use server::DnsServer;
 pub use settings::{AddressSelection, DnsSettings, SrvWeights};
+pub use skyhound_net::BindError;
 pub use stats::DnsStats;

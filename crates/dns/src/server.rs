@@ -10,12 +10,12 @@ use super::static_zones::Watch;
 use super::stats::DnsStats;
 use super::stream::StreamListeners;
 use skyhound_core::catalog::Catalog;
-use skyhound_net::Route;
+use skyhound_net::accept::Acceptor;
 use skyhound_net::tls::Tls;
+use skyhound_net::{BindError, Route};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 #[cfg(target_os = "linux")]
 use super::udp::{AddressSockets, UdpWorkers};
@@ -24,32 +24,8 @@ use tokio::net::UdpSocket as AddressSockets;
 
 /// The number of ports tried when the port that TCP got is in use for UDP (port 0 only).
 const PORT_ATTEMPTS: usize = 16;
-
-/// The error of a listener that cannot be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen for DNS on {transport} {address}: {error}{}", remedy(*.address, .error))]
-pub struct BindError {
-    /// The address of the listener.
-    pub address: SocketAddr,
-    /// UDP, TCP or TLS.
-    pub transport: &'static str,
-    /// The error of the system. The text contains it, so that it is no source.
-    pub error: io::Error,
-}
-
-/// The remedy of a bind error, for the operator.
-fn remedy(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("; another program listens there (`ss -lunpt 'sport = :{}'` names it)", address.port())
-        }
-        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-            "; grant CAP_NET_BIND_SERVICE for a port below 1024, or choose a higher port".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address".to_owned(),
-        _ => String::new(),
-    }
-}
+/// Protocol in the errors of UDP sockets.
+const UDP: &str = "DNS over UDP";
 
 /// A running DNS server with its sockets.
 pub struct DnsServer {
@@ -84,10 +60,10 @@ impl DnsServer {
         }
         Ok(Self {
             #[cfg(target_os = "linux")]
-            udp: UdpWorkers::start(ports, &settings, &catalog, &handler).map_err(|error| BindError {
-                address: addrs[0],
-                transport: "UDP",
-                error,
+            udp: UdpWorkers::start(ports, &settings, &catalog, &handler).map_err(|source| BindError {
+                protocol: UDP,
+                addr: addrs[0],
+                source,
             })?,
             #[cfg(not(target_os = "linux"))]
             udp: ports.into_iter().map(|port| super::udp_portable::answer(port, handler.clone())).collect(),
@@ -101,15 +77,13 @@ impl DnsServer {
     }
 
     /// Adds listeners for TLS (RFC 7858), on all of these addresses or on none.
-    pub async fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
+    pub fn listen_tls(&mut self, listen: &[SocketAddr], tls: &Arc<Tls>) -> Result<(), BindError> {
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
-            let bind_error = |error| BindError { address: *address, transport: "TLS", error };
-            let listener = TcpListener::bind(address).await.map_err(bind_error)?;
-            listeners.push((listener.local_addr().map_err(bind_error)?, listener));
+            listeners.push(bind_tcp("DNS over TLS", *address)?);
         }
-        for (address, listener) in listeners {
-            self.tls_addrs.push(address);
+        for listener in listeners {
+            self.tls_addrs.push(listener.local_addr());
             self.streams.listen(listener, Some(Arc::clone(tls)));
         }
         Ok(())
@@ -174,12 +148,12 @@ impl std::fmt::Debug for DnsServer {
 }
 
 /// Binds a UDP and a TCP socket on one port.
-async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, TcpListener), BindError> {
+async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, Acceptor), BindError> {
     let mut attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
     loop {
         attempts -= 1;
-        let tcp = TcpListener::bind(address).await.map_err(|error| BindError { address, transport: "TCP", error })?;
-        let bound = tcp.local_addr().map_err(|error| BindError { address, transport: "TCP", error })?;
+        let tcp = bind_tcp("DNS over TCP", address)?;
+        let bound = tcp.local_addr();
         #[cfg(target_os = "linux")]
         let udp = AddressSockets::bind(bound);
         #[cfg(not(target_os = "linux"))]
@@ -187,7 +161,11 @@ async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, T
         match udp {
             Ok(udp) => return Ok((bound, udp, tcp)),
             Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(BindError { address: bound, transport: "UDP", error }),
+            Err(source) => return Err(BindError { protocol: UDP, addr: bound, source }),
         }
     }
+}
+
+fn bind_tcp(protocol: &'static str, addr: SocketAddr) -> Result<Acceptor, BindError> {
+    Acceptor::bind(addr, false).map_err(|source| BindError { protocol, addr, source })
 }

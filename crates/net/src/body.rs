@@ -1,8 +1,7 @@
-//! The body of an answer: whole, or made while it is read.
+//! The body of a response: complete, or a stream that is produced while the peer reads it.
 //!
-//! Owns: that an answer which is made while it is read holds no more memory than its peer leaves unread of a few
-//! pieces, that a peer which takes nothing is cut off, and that a half-made answer does not look like a whole one.
-//! Does not own: what is in the pieces.
+//! Owns: three guarantees of a stream. Its unread chunks are bounded; a peer that reads nothing is disconnected; an
+//! unfinished stream does not look like a complete one. Does not own: the content of the chunks.
 
 use super::drain::{ConnectionPermit, Peer};
 use super::limits::{BODY_CHUNKS, LINGER};
@@ -17,19 +16,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// The pieces of an answer and, if it came to that, `None` for its end.
+/// A chunk of a stream, or `None` for its end.
 type Chunk = Option<Bytes>;
 
-/// A body.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// All of it.
+    /// Complete body.
     Full(Full<Bytes>),
-    /// What an [`BodySender`] is given, as it is given it.
+    /// Chunks of a [`BodySender`], in the order in which they are sent.
     Stream(Stream),
 }
 
-/// See [`Body::Stream`].
+/// The receiving end of a streamed body.
 #[derive(Debug)]
 pub struct Stream {
     chunks: mpsc::Receiver<Chunk>,
@@ -37,12 +36,12 @@ pub struct Stream {
     guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The answer ends before it is whole; hyper closes the connection, so that the peer knows.
+/// The end of a stream before it is complete; hyper closes the connection, so that the peer notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer was given up half-way")]
+#[error("the response ended before it was complete")]
 pub struct IncompleteBody;
 
-/// Where an answer is made. Dropped without [`BodySender::end`], the answer breaks off.
+/// The sending end of a streamed body. Dropped without [`BodySender::end`], it leaves the body incomplete.
 #[derive(Debug)]
 pub struct BodySender {
     chunks: mpsc::Sender<Chunk>,
@@ -50,34 +49,34 @@ pub struct BodySender {
     send_timeout: Duration,
 }
 
-/// Nobody reads the answer.
+/// The reason why a chunk cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodySendError {
-    /// The peer has gone.
+    /// The peer disconnected.
     Disconnected,
-    /// The peer has read nothing for too long, and is cut off by now.
+    /// The peer read nothing within the send timeout, and was disconnected.
     TimedOut,
 }
 
 impl BodySender {
-    /// Both ends of an answer to this peer, which may leave it unread for so long.
+    /// Both ends of a streamed body for this peer, which has to read some of it within every `send_timeout`.
     pub fn new(peer: &Peer, send_timeout: Duration) -> (Self, Body) {
         let (tx, chunks) = mpsc::channel(BODY_CHUNKS);
         let sender = Self { chunks: tx, permit: Arc::clone(&peer.permit), send_timeout };
         (sender, Body::Stream(Stream { chunks, ended: false, guard: None }))
     }
 
-    /// Sends the next piece; done when there is room for it.
+    /// Sends the next chunk. Waits until the buffer has room for it.
     pub async fn send(&self, chunk: Bytes) -> Result<(), BodySendError> {
         self.send_chunk(Some(chunk)).await
     }
 
-    /// Ends the answer.
+    /// Ends the body.
     pub async fn end(self) -> Result<(), BodySendError> {
         self.send_chunk(None).await
     }
 
-    /// Ends the answer because the daemon stops. Whoever does not take the end soon is cut off.
+    /// Ends the body because the daemon stops. A peer that does not read the end soon is disconnected.
     pub async fn stop(self) {
         let queued = self.chunks.try_send(None);
         let permit = Arc::downgrade(&self.permit);
@@ -90,18 +89,18 @@ impl BodySender {
         }
     }
 
-    /// Cuts the connection.
+    /// Disconnects the peer.
     pub fn disconnect(&self) -> BodySendError {
         self.permit.disconnect();
         BodySendError::TimedOut
     }
 
-    /// Waits until the peer has gone. Cancel safe.
+    /// Waits until the peer has disconnected. Cancel safe.
     pub async fn disconnected(&self) {
         self.chunks.closed().await;
     }
 
-    /// Waits until the daemon stops, whatever is being sent meanwhile. Cancel safe.
+    /// Waits until the daemon stops, independently of the sender. Cancel safe.
     pub fn stopping(&self) -> impl Future<Output = ()> + use<> {
         let permit = Arc::clone(&self.permit);
         async move { permit.stopping().await }
@@ -116,7 +115,7 @@ impl BodySender {
 }
 
 impl Body {
-    /// Keeps something for as long as the answer is being made; not at all when it is made already.
+    /// Holds a value until a streamed body has ended; a complete body drops it at once.
     pub(super) fn attach_guard(&mut self, guard: Arc<dyn Any + Send + Sync>) {
         if let Self::Stream(stream) = self {
             stream.guard = Some(guard);
@@ -187,13 +186,13 @@ mod tests {
     #[tokio::test]
     async fn a_finished_body_contains_all_its_chunks() {
         let (sender, body) = streaming_body();
-        let made = async {
+        let sending = async {
             for chunk in ["a", "b", "c"] {
                 sender.send(Bytes::from(chunk)).await.unwrap();
             }
             sender.end().await.unwrap();
         };
-        let (whole, ()) = tokio::join!(body.collect(), made);
+        let (whole, ()) = tokio::join!(body.collect(), sending);
         assert_eq!(whole.unwrap().to_bytes(), "abc");
     }
 
@@ -213,7 +212,7 @@ mod tests {
         let end = loop {
             match sender.send(Bytes::from("a")).await {
                 Ok(()) => accepted += 1,
-                Err(why) => break why,
+                Err(error) => break error,
             }
         };
         assert_eq!((end, accepted), (BodySendError::TimedOut, BODY_CHUNKS));

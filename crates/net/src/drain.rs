@@ -1,15 +1,15 @@
-//! Who is connected, and stopping without losing anyone.
+//! The count of connections with its limit, and graceful shutdown.
 //!
-//! Every connection has a [`ConnectionPermit`] from accept to close. A websocket takes its seat along when it leaves
-//! hyper, because hyper's own graceful shutdown does not know of upgraded sockets. Owns: the count, the
-//! limit of it, the stop signal. Does not own: what a connection does when it hears the signal.
+//! Every connection has a [`ConnectionPermit`] from accept to close. A WebSocket holds its permit after it leaves
+//! hyper, because hyper's own graceful shutdown does not include upgraded sockets. Owns: the count, its limit, and the
+//! stop signal. Does not own: the reaction of a connection to the signal, nor limits per client ([`super::admission`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// All seats.
+/// The permits of all connections of a server.
 #[derive(Debug)]
 pub struct Drain {
     max: usize,
@@ -23,7 +23,7 @@ impl Drain {
         Arc::new(Self { max, in_use: watch::Sender::new(0), stopping: watch::Sender::new(false) })
     }
 
-    /// A seat; `None` when all are taken.
+    /// A permit, or `None` at the limit.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Arc<ConnectionPermit>> {
         let in_use = self.in_use.send_if_modified(|in_use| {
             let free = *in_use < self.max;
@@ -33,22 +33,22 @@ impl Drain {
         in_use.then(|| Arc::new(ConnectionPermit { drain: Arc::clone(self), disconnect: Notify::new() }))
     }
 
-    /// How many seats are taken.
+    /// The number of permits in use.
     pub fn in_use(&self) -> usize {
         *self.in_use.borrow()
     }
 
-    /// How many seats there are.
+    /// The limit of permits.
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// Tells everybody to stop, once and for all.
+    /// Signals all connections to stop. Final.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Waits until all seats are free, at most for `deadline`. Returns how many are not.
+    /// Waits until all permits are free, at most for `deadline`. Returns the number of permits that are still in use.
     pub async fn wait_until_idle(&self, deadline: Duration) -> usize {
         let mut in_use = self.in_use.subscribe();
         // The sender lives as long as `self`, so that only the deadline can end the wait early.
@@ -57,7 +57,7 @@ impl Drain {
     }
 }
 
-/// One connection's place. Dropping the last reference frees it.
+/// The permit of one connection. Dropping the last reference frees it.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     drain: Arc<Drain>,
@@ -70,18 +70,18 @@ impl ConnectionPermit {
         let _ = self.drain.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// Whether it was given.
+    /// Returns true after the stop signal.
     pub fn is_stopping(&self) -> bool {
         *self.drain.stopping.borrow()
     }
 
-    /// Ends the connection without another word: its peer does not take any.
+    /// Ends the connection without a farewell: its peer reads nothing.
     pub fn disconnect(&self) {
-        // Leaves a permit, so that it does not matter who comes first.
+        // Stores a notification, so that the order of this call and the wait does not matter.
         self.disconnect.notify_one();
     }
 
-    /// Waits until somebody cuts the connection. For the one task that serves it.
+    /// Waits for [`ConnectionPermit::disconnect`]. For the one task that serves the connection.
     pub(super) async fn disconnect_requested(&self) {
         self.disconnect.notified().await;
     }
@@ -93,12 +93,12 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its address.
+    /// Address of the peer.
     pub addr: SocketAddr,
-    /// Its seat. Whatever outlives the request and keeps the socket keeps this as well.
+    /// Permit of the connection. A task that holds the socket beyond the request holds the permit as well.
     pub permit: Arc<ConnectionPermit>,
 }
 

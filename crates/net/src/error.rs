@@ -1,4 +1,6 @@
-//! What a peer hears when it does not get what it asked for: a status and a sentence.
+//! HTTP errors: a status and a message.
+//!
+//! Owns: the form of an error response. Does not own: the messages of a route.
 
 use super::limits::RETRY_AFTER_MAX;
 use super::route::{Reply, text};
@@ -6,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE};
 use std::borrow::Cow;
 
-/// An answer that is not the one asked for. The sentence is the body, as plain text.
+/// An error response. The message is its body, as plain text.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{status}: {message}")]
 pub struct HttpError {
@@ -16,30 +18,30 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    /// A status and the sentence that goes with it.
+    /// An error with a status and a message.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, message: message.into(), headers: Vec::new() }
     }
 
-    /// 400: the peer has to ask differently.
+    /// Status 400: the request has to be changed.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 503: the same question is right a little later. `Retry-After` says when, each time anew.
+    /// Status 503: the same request may succeed later. `Retry-After` is drawn anew for each error.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         let seconds = HeaderValue::from(fastrand::u16(1..=RETRY_AFTER_MAX));
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, seconds)
     }
 
-    /// 426: this is for websockets (RFC 9110 section 15.5.22 wants the `Upgrade` header).
+    /// Status 426: the path is for WebSockets (RFC 9110 section 15.5.22 requires the `Upgrade` header).
     pub fn upgrade_required(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, message)
             .with(UPGRADE, HeaderValue::from_static("websocket"))
             .with(CONNECTION, HeaderValue::from_static("Upgrade"))
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -51,12 +53,12 @@ impl HttpError {
         self.status
     }
 
-    /// The sentence, without the line's end.
+    /// The message, without a line end.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// As it goes to the peer.
+    /// The response to the peer.
     pub fn into_reply(self) -> Reply {
         let mut reply = text(self.status, &format!("{}\n", self.message));
         reply.headers_mut().extend(self.headers);

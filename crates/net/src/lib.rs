@@ -1,14 +1,24 @@
-//! Bytes in and out: listening, HTTP, websockets, limits, and the way out of them all.
+//! Network servers: acceptors, HTTP, WebSocket, line protocols, TLS, limits and graceful shutdown.
 //!
-//! The line of one connection: [`listen`] accepts it and gives it a [`ConnectionPermit`] → [`tls`], where the listener has
-//! it → [`http`] reads requests and finds their [`route`] → a route answers ([`body`]), or takes the socket
-//! over ([`websocket`]) and keeps the seat as long as it holds it → [`drain`] waits for the last seat.
-//! Protocols of lines over bare TCP have [`lines`] in the place of HTTP.
+//! ```text
+//! accept ─▶ listen ─▶ (tls) ─▶ http ─▶ route ─┬─▶ response (body)
+//!   │       permit        └▶ lines            └─▶ websocket: takes over the socket, holds the permit
+//!   └─▶ admission (DNS)                    drain ◀─ the last permit
+//! ```
 //!
-//! Owns: every [limit](limits) of the HTTP side, what a peer hears that breaks one, and stopping. Does not
-//! own: what a request means. Routes bring that along (`skyhound_frontends`, `ops`); this module
-//! knows neither the registry nor the catalog.
+//! [`accept`] binds sockets and accepts connections. A listener gives each a [`ConnectionPermit`], which lives until
+//! the close, upgraded sockets included; [`drain`] waits for the last one. [`tls`] performs the handshake, [`http`]
+//! reads requests, and [`route`] finds their handler. [`lines`] serves line protocols over TCP instead of HTTP.
+//! [`admission`] limits connections per client; DNS uses it.
+//!
+//! Owns: all [limits](limits) of HTTP and WebSocket, the error for a peer that exceeds one, and graceful shutdown. Does
+//! not own: the meaning of a request, which routes define (`skyhound_frontends`, `ops`). This crate knows neither the
+//! registry nor the catalog. Without the feature `server` it contains the client side of [`tls`] alone.
 
+#[cfg(feature = "server")]
+pub mod accept;
+#[cfg(feature = "server")]
+pub mod admission;
 #[cfg(feature = "server")]
 pub mod body;
 #[cfg(feature = "server")]
@@ -22,7 +32,7 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod lines;
 #[cfg(feature = "server")]
-pub mod listen;
+mod listen;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
@@ -36,6 +46,8 @@ pub mod tls;
 pub mod websocket;
 
 #[cfg(feature = "server")]
+pub use accept::BindError;
+#[cfg(feature = "server")]
 pub use body::{Body, BodySendError, BodySender};
 #[cfg(feature = "server")]
 pub use drain::{ConnectionPermit, Peer};
@@ -45,8 +57,6 @@ pub use error::HttpError;
 pub use limits::Limits;
 #[cfg(feature = "server")]
 pub use lines::{LineConnection, LineServer};
-#[cfg(feature = "server")]
-pub use listen::BindError;
 #[cfg(feature = "server")]
 pub use route::{Reply, Request, Route, Routes};
 #[cfg(feature = "server")]

@@ -1,82 +1,81 @@
-//! How much a peer may ask of the HTTP side: every limit once, with its default and the reason for it.
+//! The limits of HTTP and WebSocket peers, each with its default and its reason.
 //!
-//! Whoever goes over one hears a sentence that names it. What the daemon cannot say (a peer that does
-//! not read, a flood of connections beyond [`REFUSALS`]) ends without one.
+//! A peer that exceeds a limit receives a message that names the limit. Connections that cannot receive one (a peer
+//! that does not read, a flood of connections beyond [`REFUSALS`]) end without it.
 
 use std::time::Duration;
 
-/// Connections at a time, held sockets included. One costs a descriptor and some 4 KiB here, and about as
-/// much in the kernel.
+/// Limit of simultaneous connections, held sockets included. A connection costs a descriptor and some 4 KiB here, and
+/// about as much in the kernel.
 pub const CONNECTIONS: usize = 15_000;
-/// Descriptors that connections leave alone: the store, DNS sockets, DNS connections
+/// Descriptors that are reserved for other uses than connections: the store, DNS sockets, DNS connections
 /// (`skyhound_dns::settings::STREAMS_MAX`), listeners, logs, and [`REFUSALS`].
 pub const RESERVED_DESCRIPTORS: usize = 512;
-/// Connections that wait in the kernel to be accepted, for each listener. The kernel cuts it to
-/// `net.core.somaxconn`; Linux has 4096 there since 5.4.
+/// Limit of connections that wait in the kernel to be accepted, per listener. The kernel lowers it to
+/// `net.core.somaxconn`, which is 4096 since Linux 5.4.
 pub const BACKLOG: i32 = 4096;
-/// Connections over the limit that are being told so at a time. More are closed without a word.
+/// Limit of simultaneous error responses to connections over the limit. More are closed without a response.
 pub const REFUSALS: usize = 64;
-/// The pause of a listener that the system gives no descriptor (or no memory) to accept with.
+/// Pause of a listener after the system had no descriptor (or no memory) for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a request's first line and headers together.
+/// Limit of a request's first line and headers together, in bytes.
 pub const HEAD_MAX: usize = 16 * 1024;
-/// Headers of a request.
+/// Limit of the number of headers of a request.
 pub const HEADERS_MAX: usize = 64;
-/// How long a request's head may take to arrive, and how long a connection may stay idle before it: hyper
-/// has one clock for both.
+/// Limit of the time in which a request's head arrives, and of the idle time before it: hyper has one timer for both.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Requests of one HTTP/2 connection at a time. Resolvers that ask over HTTPS have a few dozen open.
+/// Limit of simultaneous requests of one HTTP/2 connection. Resolvers that use HTTPS have a few dozen open.
 pub const STREAMS: u32 = 64;
-/// Bytes of a request's body.
+/// Limit of a request's body, in bytes.
 pub const BODY_MAX: usize = 64 * 1024;
-/// How long a request's body may take to arrive.
+/// Limit of the time in which a request's body arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a peer may read nothing of an answer that is made while it is read, before its connection is cut.
+/// Time without progress after which the reader of a streamed response is disconnected.
 pub const BODY_SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pieces of such an answer that wait for the peer, of some 16 KiB each.
+/// Limit of the unread chunks of such a response, of some 16 KiB each.
 pub const BODY_CHUNKS: usize = 2;
 
-/// Bytes of a websocket frame, and of a message in several.
+/// Limit of a WebSocket frame, and of a message in several frames, in bytes.
 pub const FRAME_MAX: usize = 16 * 1024;
-/// Frames that mean nothing here, between two pings. One more closes the socket.
+/// Limit of invalid frames between two pings. One more closes the socket.
 pub const BAD_FRAMES_MAX: u32 = 16;
-/// How long a peer may take nothing of a text that it is sent (or half the timeout, if that is less). One that
-/// is still there reads within milliseconds; what it does not take is kept for it alone.
+/// Time without progress after which a peer that is sent a text is a slow consumer (or half the ping timeout, if that
+/// is less). A live peer reads within milliseconds; an unread text is held in memory for this peer alone.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Registrations under way at a time. The others wait for their turn: a storm of reconnecting peers costs
-/// them time, and the store sees full group commits instead of all of them at once.
+/// Limit of simultaneous registrations. Others wait for their turn: a storm of reconnecting peers costs them time, and
+/// the store receives full group commits instead of all of them at once.
 pub const CONCURRENT_REGISTRATIONS: usize = 1024;
-/// How long a registration waits for its turn.
+/// Limit of the time that a registration waits for its turn.
 pub const REGISTRATION_WAIT: Duration = Duration::from_secs(10);
-/// How long a connection that is over is kept so that its last words arrive: closing a socket with unread
-/// bytes resets it, and a reset may overtake them (RFC 9112 section 9.6).
+/// Time for which a finished connection is held so that its last bytes arrive: closing a socket with unread bytes
+/// resets it, and a reset may overtake them (RFC 9112 section 9.6).
 pub const LINGER: Duration = Duration::from_secs(1);
-/// Bytes that are read and dropped in that time.
+/// Limit of the bytes that are read and dropped in that time.
 pub const LINGER_BYTES: usize = 256 * 1024;
-/// The longest wait, in seconds, that `Retry-After` asks for. Each refusal draws its own, from 1, so that
-/// those who were refused together do not come back together.
+/// Largest value of `Retry-After`, in seconds. Each response draws its own, from 1, so that peers that were rejected
+/// together do not return together.
 pub const RETRY_AFTER_MAX: u16 = 5;
 
-/// The limits that a daemon can be started with.
+/// The configurable limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// See [`CONNECTIONS`].
+    /// Simultaneous connections, by default [`CONNECTIONS`].
     pub connections: usize,
-    /// See [`HEAD_MAX`]. At least 4096.
+    /// Bytes of a request's head, at least 4096, by default [`HEAD_MAX`].
     pub head_bytes: usize,
-    /// See [`HEADERS_MAX`].
+    /// Headers of a request, by default [`HEADERS_MAX`].
     pub headers: usize,
-    /// See [`HEAD_TIMEOUT`].
+    /// Time for a request's head, by default [`HEAD_TIMEOUT`].
     pub head_timeout: Duration,
-    /// See [`BODY_MAX`].
+    /// Bytes of a request's body, by default [`BODY_MAX`].
     pub body_bytes: usize,
-    /// See [`BODY_TIMEOUT`].
+    /// Time for a request's body, by default [`BODY_TIMEOUT`].
     pub body_timeout: Duration,
-    /// See [`FRAME_MAX`].
+    /// Bytes of a WebSocket frame, by default [`FRAME_MAX`].
     pub frame_bytes: usize,
-    /// See [`BODY_SEND_TIMEOUT`].
+    /// Time without progress of a streamed response, by default [`BODY_SEND_TIMEOUT`].
     pub body_send_timeout: Duration,
 }
 
@@ -96,15 +95,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Lowers the limit of connections to what the system gives this process in descriptors, having raised
-    /// the process's own (soft) limit as far as it may. Says so in the log when it is lower.
+    /// Raises the process's soft limit of descriptors as far as permitted, and lowers the limit of connections to fit.
+    /// Logs a warning if it is lowered.
     #[must_use]
     pub fn fitted_to_descriptors(mut self) -> Self {
         if let Some(descriptors) = descriptors(self.connections + RESERVED_DESCRIPTORS) {
             let fit = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
             if fit < self.connections {
                 tracing::warn!(
-                    wanted = self.connections,
+                    configured = self.connections,
                     connections = fit,
                     descriptors,
                     "the limit of open files allows fewer connections than configured; raise it (ulimit -n, LimitNOFILE=)"
@@ -116,7 +115,7 @@ impl Limits {
     }
 }
 
-/// The descriptors this process may have, after trying for `wanted`; `None` means without limit.
+/// The limit of this process's descriptors, after raising it to `wanted` if permitted; `None` means no limit.
 fn descriptors(wanted: usize) -> Option<usize> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_fit_the_descriptors_there_are() {
+    fn connections_fit_the_available_descriptors() {
         let few = Limits { connections: 10, ..Limits::default() };
         assert_eq!(few.fitted_to_descriptors(), few);
         let many = Limits { connections: usize::MAX / 2, ..Limits::default() }.fitted_to_descriptors();

@@ -1,15 +1,16 @@
-//! Protocols of lines over TCP: one text a line, in both directions.
+//! Line protocols over TCP: one text per line, in both directions.
 //!
-//! Owns: how long a line may be, what waits for a peer that does not read, and when such a peer is cut off. Does not
-//! own: what a line means, nor when a silent peer is dead.
+//! Owns: the limit of a line, the send buffer, and the timeout of a peer that does not read. Does not own: the meaning
+//! of a line, nor the liveness of a peer.
 //!
-//! A connection is one task without a second one for its writes: [`LineConnection::next_event`] writes what waits while it reads. What
-//! waits has an end: who has more to say asks [`LineConnection::has_capacity`] first.
+//! A connection has one task and none for its writes: [`LineConnection::next_event`] writes the send buffer while it
+//! reads. The buffer is bounded: a caller with more lines checks [`LineConnection::has_capacity`] first.
 
+use super::accept::BindError;
 use super::drain::Peer;
 use super::http::linger;
 use super::limits::Limits;
-use super::listen::{BindError, Listener};
+use super::listen::Listener;
 use crate::metrics::Metrics;
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
@@ -21,28 +22,28 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Connections at a time: beside those of the HTTP side, and of the same descriptors.
+/// Limit of simultaneous connections. They are not counted with those of HTTP, but use the same descriptors.
 pub const CONNECTIONS: usize = 4096;
-/// Bytes of a line. What is to be stored has to fit into 64 KiB, with all that is written around it.
+/// Limit of a line, in bytes. A value has to fit into 64 KiB of the store together with its envelope.
 pub const LINE_MAX: usize = 32 * 1024;
-/// Bytes that wait for a peer before those who have more for it wait as well.
+/// Bytes in the send buffer from which on [`LineConnection::has_capacity`] is false.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Bytes that wait for a peer whatever they are; with more the connection ends. Nothing comes near it that asks for
-/// room first.
+/// Limit of the send buffer, in bytes; with more the connection ends. Callers that check the capacity first stay far
+/// below it.
 pub const SEND_BUFFER_MAX: usize = 4 * SEND_BUFFER_BYTES;
-/// How long a peer may take nothing of what waits for it.
+/// Time without progress of the send buffer after which a peer is a slow consumer.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a connection without traffic is believed in before the kernel asks, and how long between its questions: a
-/// machine that is gone says nothing.
+/// Idle time before the first TCP keepalive probe, and the interval of further probes. They detect a machine that is
+/// gone, which sends nothing.
 pub const KEEPALIVE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(5)];
-/// How often the kernel asks.
+/// Number of unanswered keepalive probes after which a connection is dead.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// How long a connection that ends may take to write its last words.
+/// Limit of the time in which an ending connection writes its send buffer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
 
-/// A listener of a protocol of lines. It accepts as soon as it is bound, and no more once it is dropped or shut down.
+/// The server of a line protocol. It accepts connections from bind until it is dropped or shut down.
 #[derive(Debug)]
 pub struct LineServer {
     addrs: Vec<SocketAddr>,
@@ -50,8 +51,8 @@ pub struct LineServer {
 }
 
 impl LineServer {
-    /// Listens on all addresses or on none, as [`super::HttpServer::bind`] does. `on_connection` gets each connection; one over
-    /// the limit gets the line `rejection`, and is closed.
+    /// Listens on all addresses or on none, as [`super::HttpServer::bind`] does. `on_connection` receives each
+    /// connection; one over the limit is sent the line `rejection` and closed.
     pub fn bind(
         addrs: &[SocketAddr],
         protocol: &'static str,
@@ -62,7 +63,7 @@ impl LineServer {
         let max = Limits { connections: CONNECTIONS, ..Limits::default() }.fitted_to_descriptors().connections;
         let metric = format!("skyhound_{protocol}_connections");
         let mut listener = Listener::new(max, metrics, metric, "Open TCP connections");
-        let addrs = listener.listen(addrs, move |stream, peer| match peer {
+        let addrs = listener.listen(protocol, addrs, move |stream, peer| match peer {
             Some(peer) => on_connection(LineConnection::new(stream), peer),
             // Into the socket's empty buffer, or not at all.
             None => drop(stream.try_write(rejection.as_bytes())),
@@ -70,59 +71,59 @@ impl LineServer {
         Ok(Self { addrs, listener })
     }
 
-    /// Where it listens, in the order asked for, ports filled in.
+    /// The bound addresses, in the configured order.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
-    /// Serves for ever. Returns only if an acceptor failed, which is a bug.
+    /// Serves without end. Returns only if an acceptor failed, which is a bug.
     pub async fn run_until_done(&mut self) {
         self.listener.run_until_done().await;
     }
 
-    /// Stops accepting, tells every connection, and waits for them to end, at most for `deadline`. Returns how many
-    /// did not.
+    /// Stops accepting, signals all connections to stop, and waits for their end, at most for `deadline`. Returns the
+    /// number of connections that are left.
     pub async fn shutdown(self, deadline: Duration) -> usize {
         self.listener.shutdown(deadline).await
     }
 }
 
-/// What a peer did.
+/// An event of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LineEvent {
-    /// It sent a line, here without its end.
+    /// The peer sent a line, here without its line end.
     Line(Vec<u8>),
-    /// It closed in order.
+    /// The peer closed the connection in order.
     Closed,
-    /// The connection is gone.
+    /// The connection broke.
     Disconnected,
-    /// It sent more than [`LINE_MAX`] bytes without an end of line.
+    /// The peer sent a line over the limit, [`LINE_MAX`] bytes by default.
     TooLong,
-    /// It does not read what it is sent.
+    /// The peer does not read the send buffer.
     SendTimeout,
-    /// It has read so much that there is room again, after [`LineConnection::has_capacity`] said that there is none.
+    /// The send buffer has room again, after [`LineConnection::has_capacity`] returned false.
     Writable,
 }
 
-/// A connection.
+/// A connection of a line protocol.
 #[derive(Debug)]
 pub struct LineConnection {
     stream: TcpStream,
     read: BytesMut,
-    /// How far `read` was searched for an end of line.
+    /// Length of the part of `read` without a line end.
     searched: usize,
     send_buffer: BytesMut,
-    /// Since when nothing of what waits was taken.
+    /// Time of the last progress of the send buffer.
     last_progress: Instant,
-    /// Somebody waits for room.
+    /// True if a caller waits for [`LineEvent::Writable`].
     wants_capacity: bool,
     max_line: usize,
 }
 
 impl LineConnection {
-    /// Lines over a connection, whichever side opened it.
+    /// Lines over a connection that either side opened.
     pub fn new(stream: TcpStream) -> Self {
-        // Lines are small and whole. Both fail only if the peer is gone, which shows when it is read.
+        // Lines are small and complete. Both options fail only if the peer disconnected, which the next read reports.
         let _ = stream.set_nodelay(true);
         let [first, next] = KEEPALIVE;
         let keepalive = TcpKeepalive::new().with_time(first).with_interval(next).with_retries(KEEPALIVE_PROBES);
@@ -139,13 +140,13 @@ impl LineConnection {
         }
     }
 
-    /// Takes longer lines: a protocol may wrap lines into lines.
+    /// Sets the limit of a line: a protocol may wrap lines into lines.
     pub fn set_max_line(&mut self, bytes: usize) {
         self.max_line = bytes;
     }
 
-    /// What the peer does next; meanwhile what waits is written. Safe to cancel. After anything but a line or room
-    /// only [`LineConnection::close`] makes sense.
+    /// Waits for the next event, and writes the send buffer meanwhile. Cancel safe. After any event but
+    /// [`LineEvent::Line`] and [`LineEvent::Writable`], the connection can only be closed.
     pub async fn next_event(&mut self) -> LineEvent {
         loop {
             if let Some(line) = self.take_line() {
@@ -169,7 +170,7 @@ impl LineConnection {
             if ready.is_readable() {
                 self.read.reserve(READ_BYTES);
                 match self.stream.try_read_buf(&mut self.read) {
-                    // A last line without an end is none: it may be half of one.
+                    // A last line without a line end is dropped: it may be incomplete.
                     Ok(0) => return LineEvent::Closed,
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -179,7 +180,7 @@ impl LineConnection {
         }
     }
 
-    /// The next line of what was read, if there is a whole one.
+    /// The next complete line of the read bytes, if any.
     fn take_line(&mut self) -> Option<LineEvent> {
         let at = self.read[self.searched..].iter().position(|byte| *byte == b'\n');
         let Some(at) = at.map(|at| at + self.searched) else {
@@ -192,7 +193,7 @@ impl LineConnection {
         }
         let mut line = self.read.split_to(at + 1).to_vec();
         if self.read.is_empty() {
-            // Most connections are quiet, and there may be thousands.
+            // Frees the buffer: most of possibly thousands of connections are quiet.
             self.read = BytesMut::new();
         }
         line.pop();
@@ -202,13 +203,13 @@ impl LineConnection {
         Some(LineEvent::Line(line))
     }
 
-    /// Whether there is room for what can wait.
+    /// Returns true if the send buffer has room. Otherwise [`LineEvent::Writable`] reports when it has.
     pub fn has_capacity(&mut self) -> bool {
         self.wants_capacity = self.send_buffer.len() >= SEND_BUFFER_BYTES;
         !self.wants_capacity
     }
 
-    /// Sends a line. `false` when the peer has left too much unread already.
+    /// Sends a line. Returns false if the send buffer would exceed [`SEND_BUFFER_MAX`].
     pub fn send(&mut self, line: &str) -> bool {
         if self.send_buffer.len() + line.len() >= SEND_BUFFER_MAX {
             return false;
@@ -218,7 +219,7 @@ impl LineConnection {
         }
         self.send_buffer.extend_from_slice(line.as_bytes());
         self.send_buffer.extend_from_slice(b"\n");
-        // What cannot be written now is written while listening; an error shows there as well.
+        // `next_event` writes the rest, and reports an error.
         let _ = self.flush();
         true
     }
@@ -238,7 +239,7 @@ impl LineConnection {
         Ok(())
     }
 
-    /// Writes what waits, as far as it is taken within a moment, and closes.
+    /// Writes the send buffer, as far as the peer reads it within a moment, and closes.
     pub async fn close(mut self) {
         let flushing = async {
             while !self.send_buffer.is_empty() && self.stream.writable().await.is_ok() && self.flush().is_ok() {}
@@ -265,13 +266,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_split_however_they_arrive() {
+    async fn lines_are_independent_of_chunk_boundaries() {
         let (mut server, mut client) = pair().await;
         client.write_all(b"one\ntwo\r\n\nhal").await.unwrap();
-        for wanted in ["one", "two", ""] {
-            assert_eq!(server.next_event().await, line(wanted));
+        for expected in ["one", "two", ""] {
+            assert_eq!(server.next_event().await, line(expected));
         }
-        client.write_all(b"f\nthe rest has no end").await.unwrap();
+        client.write_all(b"f\nan incomplete line").await.unwrap();
         assert_eq!(server.next_event().await, line("half"));
         client.shutdown().await.unwrap();
         assert_eq!(server.next_event().await, LineEvent::Closed);
@@ -314,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_does_not_read_times_out() {
         let (mut server, client) = pair().await;
-        // The kernel's buffers first, then ours up to its end.
+        // Fills the kernel's buffers first, then the send buffer.
         while server.send(&"z".repeat(9999)) {}
         assert!(!server.has_capacity());
         tokio::time::pause();

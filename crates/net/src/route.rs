@@ -1,7 +1,7 @@
-//! The table of routes: method, path, and who answers.
+//! The table of routes: method, path and handler.
 //!
-//! Owns: finding the route, and what is said when there is none. Each dialect contributes rows
-//! (`skyhound_frontends`); nobody has to know the others.
+//! Owns: the lookup of a route, and the error for a request without one. Each frontend contributes rows
+//! (`skyhound_frontends`) without knowledge of the others. Does not own: the handlers.
 
 use super::body::Body;
 use super::drain::Peer;
@@ -15,11 +15,11 @@ use std::pin::Pin;
 
 /// A request, its body not yet read.
 pub type Request = hyper::Request<Incoming>;
-/// An answer, whole or made while it is read.
+/// A response with a complete or a streamed body.
 pub type Reply = Response<Body>;
-/// Who answers.
+/// The handler of a route.
 type Handler = Box<dyn Fn(Request, Peer) -> ResponseFuture + Send + Sync>;
-/// An answer to come. Dropped when the client goes away first.
+/// The future of a response. Dropped if the client disconnects first.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Reply, HttpError>> + Send>>;
 
 /// One row of the table.
@@ -30,8 +30,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// A row. A path that ends in `/*` stands for everything below it. A route for GET answers HEAD as well
-    /// (hyper leaves the body out).
+    /// A row for any method. A path that ends in `/*` matches all paths below it. A row for GET handles HEAD as well
+    /// (hyper omits the body).
     pub fn new<F, Fut>(method: Method, path: &'static str, handler: F) -> Self
     where
         F: Fn(Request, Peer) -> Fut + Send + Sync + 'static,
@@ -63,12 +63,12 @@ impl Route {
         &self.method
     }
 
-    /// The path, as the table has it: what a counter may be labelled with, unlike a request's own path.
+    /// The path of the table: a label for counters, unlike the path of a request, which has unbounded values.
     pub fn path(&self) -> &'static str {
         self.path
     }
 
-    /// Answers.
+    /// Handles a request.
     pub(super) fn handle(&self, request: Request, peer: Peer) -> ResponseFuture {
         (self.handler)(request, peer)
     }
@@ -91,7 +91,7 @@ impl std::fmt::Debug for Route {
     }
 }
 
-/// The table. Its first match answers.
+/// The table. The first matching row handles a request.
 #[derive(Debug, Default)]
 pub struct Routes(Vec<Route>);
 
@@ -103,7 +103,7 @@ impl Routes {
         self
     }
 
-    /// Who answers that; otherwise 404 with what there is, or 405 with what the path takes.
+    /// Finds the route of a request. The error is 404 with all routes, or 405 with the methods of the path.
     pub fn find(&self, method: &Method, path: &str) -> Result<&Route, HttpError> {
         let mut allowed = Vec::new();
         for route in self.0.iter().filter(|route| route.matches_path(path)) {
@@ -118,7 +118,7 @@ impl Routes {
     fn not_found(&self, path: &str) -> HttpError {
         let mut available: Vec<_> = self.0.iter().map(|route| format!("{route:?}")).collect();
         available.sort_unstable();
-        let message = format!("there is nothing at {}; there is: {}", excerpt(path), available.join(", "));
+        let message = format!("unknown path {}; this server has: {}", excerpt(path), available.join(", "));
         HttpError::new(StatusCode::NOT_FOUND, message)
     }
 }
@@ -128,16 +128,16 @@ fn wrong_method(method: &Method, path: &str, mut allowed: Vec<&str>) -> HttpErro
         allowed.push("HEAD");
     }
     let allowed = allowed.join(", ");
-    let message = format!("{} does not take {}; it takes {allowed}", excerpt(path), excerpt(method.as_str()));
+    let message = format!("{} does not support {}; it supports {allowed}", excerpt(path), excerpt(method.as_str()));
     let error = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message);
     match HeaderValue::from_str(&allowed) {
         Ok(value) => error.with(ALLOW, value),
-        // Names of methods are tokens, which every header may hold.
+        // Method names are tokens, which are valid in every header.
         Err(_) => error,
     }
 }
 
-/// The beginning of what a peer sent, to say it back.
+/// The beginning of a text from a peer, for an error message.
 pub fn excerpt(text: &str) -> Cow<'_, str> {
     const MAX_CHARS: usize = 100;
     match text.char_indices().nth(MAX_CHARS) {
@@ -146,24 +146,24 @@ pub fn excerpt(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// An answer in plain text.
+/// A response in plain text.
 pub fn text(status: StatusCode, body: &str) -> Reply {
     reply(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
 }
 
-/// An answer in JSON.
+/// A response in JSON.
 pub fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
     reply(status, "application/json", Bytes::from(format!("{body}\n")))
 }
 
-/// An answer.
+/// A response with a complete body.
 pub fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     let mut reply = stream(content_type, Body::from(body));
     *reply.status_mut() = status;
     reply
 }
 
-/// An answer that is made while it is read.
+/// A response with this body and status 200.
 pub fn stream(content_type: &'static str, body: Body) -> Reply {
     let mut reply = Response::new(body);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -200,12 +200,15 @@ mod tests {
         let error_text = |method, path| routes.find(&method, path).unwrap_err().to_string();
         assert_eq!(
             error_text(Method::GET, "/below/"),
-            "404 Not Found: there is nothing at /below/; there is: GET /below/*, GET /both, GET /here, POST /both"
+            "404 Not Found: unknown path /below/; this server has: GET /below/*, GET /both, GET /here, POST /both"
         );
         assert_eq!(
             error_text(Method::DELETE, "/both"),
-            "405 Method Not Allowed: /both does not take DELETE; it takes GET, POST, HEAD"
+            "405 Method Not Allowed: /both does not support DELETE; it supports GET, POST, HEAD"
         );
-        assert!(error_text(Method::GET, &format!("/{}", "é".repeat(5000))).len() < 500, "not all of it is said back");
+        assert!(
+            error_text(Method::GET, &format!("/{}", "é".repeat(5000))).len() < 500,
+            "only an excerpt of the path is returned"
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! The HTTP server: bind, run, shut down.
+//!
+//! Owns: the listener and its settings. Does not own: connections ([`super::http`]) and routes ([`super::route`]).
 
+use super::accept::BindError;
 use super::drain::{Drain, Peer};
 use super::http::{self, HttpService};
 use super::limits::Limits;
-use super::listen::{BindError, Listener};
+use super::listen::Listener;
 use super::route::Routes;
 use super::tls::Tls;
 use crate::metrics::Metrics;
@@ -12,16 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How the HTTP server runs.
+/// The settings of the HTTP server.
 #[derive(Debug, Clone, Default)]
 pub struct HttpSettings {
-    /// What its peers may ask of it.
+    /// Limits of its peers.
     pub limits: Limits,
-    /// TLS on all of its addresses.
+    /// TLS on all addresses of [`HttpServer::bind`].
     pub tls: Option<Arc<Tls>>,
 }
 
-/// The HTTP server. It accepts as soon as it is bound, and no more once it is dropped or shut down.
+/// The HTTP server. It accepts connections from bind until it is dropped or shut down.
 #[derive(Debug)]
 pub struct HttpServer {
     addrs: Vec<SocketAddr>,
@@ -31,8 +34,8 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on all addresses or on none. Port 0 takes any free port, another one for each address. IPv6
-    /// addresses take IPv4 peers too (`[::]` is everybody) unless IPv4 addresses are listed as well.
+    /// Listens on all addresses or on none. Port 0 selects a free port, another one for each address. IPv6 addresses
+    /// accept IPv4 peers too (`[::]` accepts all) unless IPv4 addresses are listed as well.
     ///
     /// Must be called in a tokio runtime.
     pub fn bind(
@@ -49,7 +52,8 @@ impl HttpServer {
         Ok(server)
     }
 
-    /// Listens on further addresses, with routes of their own and seats from the same count. Says where.
+    /// Listens on further addresses, with routes of their own and the same limit of connections. Returns the bound
+    /// addresses.
     pub fn bind_more(
         &mut self,
         addrs: &[SocketAddr],
@@ -58,27 +62,29 @@ impl HttpServer {
     ) -> Result<Vec<SocketAddr>, BindError> {
         let service = HttpService::new(routes, self.limits, Arc::clone(&self.metrics));
         let (tls, max) = (tls.cloned(), self.listener.drain().max());
-        self.listener.listen(addrs, move |stream, peer| serve_connection(stream, peer, tls.as_ref(), &service, max))
+        let protocol = if tls.is_some() { "HTTPS" } else { "HTTP" };
+        self.listener
+            .listen(protocol, addrs, move |stream, peer| serve_connection(stream, peer, tls.as_ref(), &service, max))
     }
 
-    /// Where it listens, in the order asked for, ports filled in.
+    /// The bound addresses, in the configured order.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
-    /// Who is connected.
+    /// The count of connections.
     pub fn drain(&self) -> &Arc<Drain> {
         self.listener.drain()
     }
 
-    /// Serves for ever. Returns only if an acceptor failed, which is a bug; drop the future to go on to
+    /// Serves without end. Returns only if an acceptor failed, which is a bug; drop the future before
     /// [`HttpServer::shutdown`].
     pub async fn run_until_done(&mut self) {
         self.listener.run_until_done().await;
     }
 
-    /// Stops accepting, tells every connection and every held socket, and waits for them to end, at most for
-    /// `deadline`. Returns how many did not.
+    /// Stops accepting, signals all connections and held sockets to stop, and waits for their end, at most for
+    /// `deadline`. Returns the number of connections that are left.
     pub async fn shutdown(self, deadline: Duration) -> usize {
         self.listener.shutdown(deadline).await
     }
@@ -91,7 +97,7 @@ fn serve_connection(
     service: &Arc<HttpService>,
     max: usize,
 ) {
-    // Answers are small and whole; Nagle's algorithm would hold them back. Fails only if the peer is gone.
+    // Responses are small and complete; Nagle's algorithm would delay them. Fails only if the peer disconnected.
     let _ = stream.set_nodelay(true);
     let Some(peer) = peer else { return http::refuse(stream, tls.is_some(), service, max) };
     let (tls, service) = (tls.cloned(), Arc::clone(service));

@@ -1,4 +1,4 @@
-//! A connection's bytes, with TLS or without.
+//! The byte stream of a connection, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -7,17 +7,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection.
+/// The byte stream of a connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// As it is.
+    /// TCP without TLS.
     Plain(TcpStream),
-    /// Within TLS. Boxed: its state is over a kilobyte, which connections without TLS would carry too.
+    /// TLS over TCP. Boxed: its state exceeds a kilobyte, which connections without TLS would hold too.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// Whether the peers agreed on HTTP/2 when they shook hands (ALPN).
+    /// Returns true if the TLS handshake selected HTTP/2 (ALPN).
     pub fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,

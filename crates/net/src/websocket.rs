@@ -1,12 +1,12 @@
-//! Websockets (RFC 6455): the handshake in two halves, and the socket behind it.
+//! WebSockets (RFC 6455): the handshake in two steps, and the socket after it.
 //!
-//! The halves leave room between them: [`Handshake::read`] checks what the client asks, the route does
-//! what the 101 will promise, [`Handshake::accept`] makes the promise. Owns: the protocol, its buffers, its
-//! close codes, and that what is being sent to a slow reader is one message, shared with all others who are sent
-//! it. Does not own: when a peer is dead or too slow, and what its texts mean.
+//! A route acts between the steps: [`Handshake::read`] checks the request, the route does what the 101 confirms, and
+//! [`Handshake::accept`] creates the 101. Owns: the protocol, its buffers and close codes, and that the unsent data of
+//! a slow reader is one text, whose bytes are shared with all other recipients. Does not own: the liveness of a peer,
+//! the timeout of a slow consumer, and the meaning of texts.
 //!
-//! hyper's buffers end with the handshake: the bare [`Stream`] is taken back from it and given to
-//! tokio-tungstenite with small buffers of its own (its default is 128 KiB a socket to read alone).
+//! hyper's buffers end with the handshake: the bare [`Stream`] is taken back from it and given to tokio-tungstenite
+//! with small buffers (its default read buffer alone is 128 KiB per socket).
 
 use super::error::HttpError;
 use super::http::linger;
@@ -34,18 +34,17 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-/// Bytes read at a time. What peers send is mostly pongs, of 6 bytes; a longer frame gets a buffer of its length.
+/// Bytes that are read at a time. Peers send mostly pongs, of 6 bytes; a longer frame gets a buffer of its length.
 const READ_BUFFER: usize = 256;
-/// Bytes of pings, pongs and closes that wait for a peer that does not read; with more the socket fails. Texts do
-/// not wait there: see [`PendingText`].
+/// Limit of unsent pings, pongs and closes, in bytes; with more the socket fails. Texts are not buffered there: see
+/// [`PendingText`].
 const WRITE_BUFFER_MAX: usize = 16 * 1024;
-/// The first byte of a text in one frame: FIN, and the opcode (RFC 6455 section 5.2).
+/// First byte of a text in one frame: FIN, and the opcode (RFC 6455 section 5.2).
 const TEXT: u8 = 0x81;
-/// The longest reason of a close frame (RFC 6455 section 5.5: 125 with the code).
+/// Limit of the reason in a close frame, in bytes (RFC 6455 section 5.5: 125 with the code).
 const REASON_MAX: usize = 123;
 
-/// A handshake that was asked for rightly. Any `Origin` is: registering is not a browser's privilege to
-/// abuse, as there are no cookies here to ride on.
+/// A valid handshake request. Every `Origin` is accepted: there are no cookies that a foreign page could abuse.
 #[derive(Debug)]
 pub struct Handshake {
     accept: HeaderValue,
@@ -53,33 +52,33 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Checks what the client asks (RFC 6455 section 4.2.1).
+    /// Checks the client's request (RFC 6455 section 4.2.1).
     pub fn read(request: &mut Request) -> Result<Self, HttpError> {
         if request.method() != Method::GET {
-            return Err(HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "a websocket begins with GET")
+            return Err(HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake requires GET")
                 .with(header::ALLOW, HeaderValue::from_static("GET")));
         }
         let headers = request.headers();
         if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
             return Err(HttpError::upgrade_required(
-                "this is a websocket: send Connection: Upgrade and Upgrade: websocket, and hold what you get",
+                "this path is a WebSocket: send Connection: Upgrade and Upgrade: websocket",
             ));
         }
         if request.version() != Version::HTTP_11 {
-            return Err(HttpError::bad_request("a websocket begins with HTTP/1.1"));
+            return Err(HttpError::bad_request("a WebSocket handshake requires HTTP/1.1"));
         }
         if !request.body().is_end_stream() {
-            return Err(HttpError::bad_request("a websocket's request has no body"));
+            return Err(HttpError::bad_request("a WebSocket handshake must not have a body"));
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            return Err(HttpError::upgrade_required("Sec-WebSocket-Version has to be 13")
+            return Err(HttpError::upgrade_required("Sec-WebSocket-Version must be 13")
                 .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
         }
         let accept = accept_key(headers)?;
         Ok(Self { accept, upgrade: hyper::upgrade::on(request) })
     }
 
-    /// The 101, to be sent by returning it, and the socket that there will be once it is sent.
+    /// The 101 response, which the route returns, and the socket that exists after it is sent.
     pub fn accept(self) -> (Reply, Upgrade) {
         let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "", Bytes::new());
         let headers = response.headers_mut();
@@ -96,23 +95,24 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
 }
 
-/// The answer to the key, which has to be 16 bytes in base64.
+/// The accept key for a request's key, which must be 16 bytes in base64.
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, HttpError> {
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/');
     if key.len() != 24 || !key.ends_with(b"==") || !key[..22].iter().all(base64) {
-        return Err(HttpError::bad_request("Sec-WebSocket-Key has to be 16 random bytes in base64"));
+        return Err(HttpError::bad_request("Sec-WebSocket-Key must be 16 random bytes in base64"));
     }
-    HeaderValue::from_str(&derive_accept_key(key))
-        .map_err(|_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "the handshake's answer is no header"))
+    HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| {
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "the handshake's accept key is not a valid header")
+    })
 }
 
-/// A socket to come.
+/// A socket that exists after the 101 is sent.
 #[derive(Debug)]
 pub struct Upgrade(OnUpgrade);
 
 impl Upgrade {
-    /// The socket, once the 101 is sent; `None` if the client went away before.
+    /// Waits until the 101 is sent, and returns the socket; `None` if the client disconnected before.
     pub async fn socket(self, frame_bytes: usize) -> Option<Socket> {
         let parts = self.0.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
         let config = WebSocketConfig::default()
@@ -127,53 +127,54 @@ impl Upgrade {
     }
 }
 
-/// What a peer did.
+/// An event of a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SocketEvent {
-    /// It sent a text.
+    /// The peer sent a text.
     Text(Utf8Bytes),
-    /// It sent bytes that need not be text.
+    /// The peer sent a binary message.
     Binary(Bytes),
-    /// It sent a ping (which is answered) or a pong.
+    /// The peer sent a ping (which is answered) or a pong.
     PingPong,
-    /// It has taken the rest of a text that it did not take at once. The next one may be said.
+    /// The rest of a text that was not sent at once is sent. The next text may be sent.
     TextSent,
-    /// It closed in order.
+    /// The peer sent a close frame.
     Closed,
-    /// It is gone: the connection ended or was reset without a close frame.
+    /// The connection ended or was reset without a close frame.
     Disconnected,
-    /// It did what it may not; close with this code and sentence.
+    /// The peer violated the protocol; close with this code and reason.
     ProtocolViolation(CloseCode, Cow<'static, str>),
 }
 
-/// A websocket. Its writes never wait. A text that the peer does not take at once is sent on while it is listened
-/// to, and until then nothing else is read or said ([`Socket::send_blocked_for`] says for how long it takes nothing).
+/// A WebSocket. Its writes never wait. A text that the peer does not accept at once is sent by
+/// [`Socket::next_event`], and until then nothing else is read or sent ([`Socket::send_blocked_for`] returns the time
+/// without progress).
 #[derive(Debug)]
 pub struct Socket {
-    /// Boxed because the compiler keeps a copy of whatever moves in every future that it moves through.
+    /// Boxed because every future that a value moves through contains a copy of it.
     inner: Box<WebSocketStream<Stream>>,
     frame_bytes: usize,
     pending: Option<Box<PendingText>>,
 }
 
-/// A text that is not wholly sent. It goes past tungstenite, which would copy it into a buffer of each socket and
+/// A text that is not completely sent. It bypasses tungstenite, which would copy it into a buffer of each socket and
 /// keep that buffer: 10,000 sockets are sent the same bytes.
 #[derive(Debug)]
 struct PendingText {
     head: ([u8; 10], usize),
     text: Bytes,
-    /// Bytes of head and text that are sent.
+    /// Number of sent bytes of head and text.
     sent: usize,
-    /// When the peer took some last.
+    /// Time of the last progress.
     last_progress: Instant,
 }
 
 impl Socket {
-    /// What the peer does next. Safe to cancel. After anything but `Text`, `Binary`, `PingPong` and `TextSent` only
-    /// [`Socket::close`] makes sense.
+    /// Waits for the next event. Cancel safe. After any event but `Text`, `Binary`, `PingPong` and `TextSent`, the
+    /// socket can only be closed.
     pub async fn next_event(&mut self) -> SocketEvent {
         if self.pending.is_some() {
-            // Boxed because it is rare: what it takes would be every socket's.
+            // Boxed because it is rare: the future of every socket would contain it.
             return if Box::pin(self.flush_pending()).await {
                 SocketEvent::TextSent
             } else {
@@ -185,7 +186,7 @@ impl Socket {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => SocketEvent::PingPong,
             Some(Ok(Message::Binary(bytes))) => SocketEvent::Binary(bytes),
             Some(Ok(Message::Frame(_))) => {
-                SocketEvent::ProtocolViolation(CloseCode::Protocol, "a frame that is no message".into())
+                SocketEvent::ProtocolViolation(CloseCode::Protocol, "unexpected frame".into())
             }
             Some(Ok(Message::Close(_))) => SocketEvent::Closed,
             Some(Err(error)) => self.error_event(&error),
@@ -198,22 +199,22 @@ impl Socket {
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => SocketEvent::Disconnected,
             Error::Capacity(_) => SocketEvent::ProtocolViolation(
                 CloseCode::Size,
-                format!("a frame is over {} bytes, and that is the most", self.frame_bytes).into(),
+                format!("a frame exceeds the limit of {} bytes", self.frame_bytes).into(),
             ),
             Error::Utf8(_) => SocketEvent::ProtocolViolation(CloseCode::Invalid, "a text is not UTF-8".into()),
             other => SocketEvent::ProtocolViolation(CloseCode::Protocol, other.to_string().into()),
         }
     }
 
-    /// Sends a ping; not into the middle of a text.
+    /// Sends a ping, unless a text is partly sent.
     pub fn ping(&mut self) {
         if self.pending.is_none() {
             self.send_frame(Message::Ping(Bytes::new()));
         }
     }
 
-    /// Sends a text, which is UTF-8; `false` if the peer does not take all of it at once. Not to be called before
-    /// [`SocketEvent::TextSent`] then: the text would be dropped.
+    /// Sends a text in UTF-8. Returns false if the peer does not accept all of it at once; the next text must wait for
+    /// [`SocketEvent::TextSent`] then, and would be dropped before.
     pub fn send_text(&mut self, text: impl Into<Bytes>) -> bool {
         debug_assert!(self.pending.is_none(), "one text at a time");
         if self.pending.is_some() {
@@ -230,16 +231,16 @@ impl Socket {
         self.pending.is_none()
     }
 
-    /// For how long the peer has taken nothing of what it is being sent; `None` when it has taken everything.
+    /// The time without progress of a partly sent text; `None` if everything is sent.
     pub fn send_blocked_for(&self) -> Option<Duration> {
         self.pending.as_ref().map(|pending| pending.last_progress.elapsed())
     }
 
-    /// Sends the rest of the text; `false` if the connection is gone. Safe to cancel.
+    /// Sends the rest of the text. Returns false if the connection broke. Cancel safe.
     async fn flush_pending(&mut self) -> bool {
         let Self { inner, pending, .. } = self;
         let Some(pending_text) = pending else { return true };
-        // What tungstenite still has goes first. It gets nothing more before the text is out, as nothing is read.
+        // tungstenite's buffer goes first. It stays empty until the text is sent, as nothing is read.
         if pending_text.sent == 0 && inner.flush().await.is_err() {
             return false;
         }
@@ -253,7 +254,7 @@ impl Socket {
                 }
             }
         }
-        // TLS keeps what is not flushed.
+        // TLS buffers until it is flushed.
         if poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await.is_err() {
             return false;
         }
@@ -261,8 +262,8 @@ impl Socket {
         true
     }
 
-    /// Closes with a code and a sentence, or answers the peer's own close; waits a moment for the peer to
-    /// see it. Who does not take the rest of a text in that moment cannot be told anything.
+    /// Closes with a code and a reason, or answers the peer's own close, and waits a moment for the peer to receive it.
+    /// A peer that does not accept the rest of a text in that moment receives no close frame.
     pub async fn close(mut self, frame: Option<(CloseCode, &str)>) {
         if self.pending.is_some() && !matches!(timeout(LINGER, self.flush_pending()).await, Ok(true)) {
             return;
@@ -272,22 +273,21 @@ impl Socket {
                 let reason = Utf8Bytes::from(truncate_reason(reason));
                 self.send_frame(Message::Close(Some(CloseFrame { code, reason })));
             }
-            // tungstenite has the answer ready.
+            // tungstenite has buffered the answer.
             None => drop(self.inner.flush().now_or_never()),
         }
         // The server closes first (RFC 6455 section 7.1.1), so that TIME-WAIT stays here.
         linger(self.inner.into_inner()).await;
     }
 
-    /// What cannot be written at once stays in the buffer, up to [`WRITE_BUFFER_MAX`]; an error shows again
-    /// when the socket is read next.
+    /// Sends a frame. Unwritten bytes stay in the buffer, up to [`WRITE_BUFFER_MAX`]; the next read reports an error.
     fn send_frame(&mut self, message: Message) {
         drop(self.inner.send(message).now_or_never());
     }
 }
 
 impl PendingText {
-    /// What is not sent yet, of the head and of the text; `None` when all is.
+    /// The unsent parts of head and text; `None` if all is sent.
     fn unsent(&self) -> Option<[IoSlice<'_>; 2]> {
         let (head, text) = (&self.head.0[..self.head.1], &self.text[..]);
         let head_sent = self.sent.min(head.len());
@@ -296,7 +296,8 @@ impl PendingText {
     }
 }
 
-/// The head of a text of this length in one frame, and its own length. A server masks nothing (RFC 6455 section 5.1).
+/// The head of a text of this length in one frame, and the length of the head. A server does not mask (RFC 6455
+/// section 5.1).
 fn text_frame_head(length: usize) -> ([u8; 10], usize) {
     let mut head = [0; 10];
     head[0] = TEXT;
@@ -320,10 +321,10 @@ fn text_frame_head(length: usize) -> ([u8; 10], usize) {
     (head, length_bytes)
 }
 
-/// As much of a reason as a close frame takes, in whole characters.
+/// The part of a reason that fits into a close frame, in complete characters.
 fn truncate_reason(reason: &str) -> &str {
-    let most = reason.len().min(REASON_MAX);
-    (0..=most).rev().find_map(|end| reason.get(..end)).unwrap_or_default()
+    let limit = reason.len().min(REASON_MAX);
+    (0..=limit).rev().find_map(|end| reason.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_accept_key_follows_the_rfc_or_is_refused() {
+    fn an_accept_key_follows_the_rfc_or_is_rejected() {
         let key = |text: &'static str| {
             accept_key(&HeaderMap::from_iter([(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static(text))]))
         };
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_found_in_lists_whatever_their_case() {
+    fn tokens_are_found_in_lists_in_any_case() {
         let headers = HeaderMap::from_iter([(header::CONNECTION, HeaderValue::from_static("keep-alive, UPGRADE"))]);
         assert!(has_token(&headers, &header::CONNECTION, "upgrade"));
         assert!(!has_token(&headers, &header::CONNECTION, "up"));

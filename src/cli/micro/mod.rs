@@ -46,7 +46,7 @@ pub struct MicroArgs {
     /// The daemon: HOST:PORT, or a URL
     #[arg(
         long, alias = "proxy_address", value_name = "ADDRESS", env = "MICRO_PROXY_ADDRESS", global = true,
-        default_value = skyhound_client::server::DEFAULT_SERVER
+        default_value = skyhound_client::DEFAULT_SERVER
     )]
     pub proxy_address: Server,
 

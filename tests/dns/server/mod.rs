@@ -218,8 +218,8 @@ async fn a_port_that_is_taken_is_named_with_a_remedy_and_a_stopped_server_frees_
     let addr = server.local_addrs()[0];
     let error = DnsServer::bind(&[addr], served::settings(), catalog.clone()).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with(&format!("cannot listen for DNS on TCP {addr}: ")), "{text}");
-    assert!(text.contains("another program listens there"), "{text}");
+    assert!(text.starts_with(&format!("cannot listen for DNS over TCP on {addr}; ")), "{text}");
+    assert!(text.contains("stop the process that listens there"), "{text}");
     server.shutdown().await;
     // A `dig` that another test starts has this process's sockets until it is the program that it is to be.
     let again =

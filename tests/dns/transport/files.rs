@@ -27,12 +27,12 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_bad_one_is_not() 
     wait_until(SOON, async || trusted_by(&site, &next_ca).await).await;
     trusted_by(&site, &ca).await.expect_err("no more");
     let (_, text) = run("curl", &["-s", "--cacert", &next_ca, &format!("https://{}/nothing", site.https())]).await;
-    assert!(text.contains("there is nothing at /nothing"), "the other listener as well: {text}");
+    assert!(text.contains("unknown path /nothing"), "the other listener as well: {text}");
 
     std::fs::write(&site.pair.cert, "no certificate").unwrap();
     wait_until(SOON, async || {
         // A handshake is what looks.
-        trusted_by(&site, &next_ca).await.expect("the one of before goes on");
+        trusted_by(&site, &next_ca).await.expect("the previous certificate stays in use");
         let log = site.daemon.log();
         if log.contains("the new certificate cannot be used") { Ok(()) } else { Err(log) }
     })

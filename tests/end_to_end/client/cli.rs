@@ -387,5 +387,5 @@ async fn resolve_prints_targets_and_tells_none_from_no_answer() {
     assert_eq!((none.status.code(), text(&none.stdout)), (Some(1), String::new()));
     let failed = resolve(Answers::Code(ResponseCode::ServFail)).await;
     assert_eq!(failed.status.code(), Some(2));
-    assert!(text(&failed.stderr).contains("cannot say what web.services.skydns.local is"), "{failed:?}");
+    assert!(text(&failed.stderr).contains("cannot answer for web.services.skydns.local: SERVFAIL"), "{failed:?}");
 }

@@ -167,7 +167,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
     let large = vec![b'x'; 16 * 1024 + 1];
     for (first, payload, code, sentence) in [
         (BINARY, b"binary".as_slice(), 1003, "binary frames are not supported; send JSON in text frames"),
-        (TEXT, &large, 1009, "a frame is over 16384 bytes, and that is the most"),
+        (TEXT, &large, 1009, "a frame exceeds the limit of 16384 bytes"),
         (TEXT, b"\xff\xff", 1007, "a text is not UTF-8"),
         (0x83, b"", 1002, ""),
         (0xc1, b"", 1002, ""),

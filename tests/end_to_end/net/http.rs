@@ -16,7 +16,7 @@ async fn what_is_not_there_is_said_with_what_is() {
     let mut peer = daemon.connect().await;
     let answer = peer.ask("GET /nowhere", "").await;
     assert_eq!(answer.status, 404);
-    assert!(answer.body.starts_with("there is nothing at /nowhere; there is: "), "{answer:?}");
+    assert!(answer.body.starts_with("unknown path /nowhere; this server has: "), "{answer:?}");
     assert!(answer.body.contains(" GET /healthz, "), "{answer:?}");
     let answer = peer.ask("POST /provide?service=foo&port=1", "Content-Length: 0\r\n").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{answer:?}");
@@ -35,11 +35,11 @@ async fn a_handshake_that_is_none_is_refused() {
     let daemon = Daemon::start().await;
     let mut peer = daemon.connect().await;
     for (was, is, status, sentence) in [
-        ("Version: 13", "Version: 8", 426, "Sec-WebSocket-Version has to be 13"),
-        ("Upgrade: websocket", "Upgrade: h2c", 426, "this is a websocket"),
-        ("Connection: Upgrade", "Connection: keep-alive", 426, "this is a websocket"),
-        ("dGhl", "d", 400, "Sec-WebSocket-Key has to be 16 random bytes"),
-        ("Sec-WebSocket-Key", "X", 400, "Sec-WebSocket-Key has to be 16 random bytes"),
+        ("Version: 13", "Version: 8", 426, "Sec-WebSocket-Version must be 13"),
+        ("Upgrade: websocket", "Upgrade: h2c", 426, "this path is a WebSocket"),
+        ("Connection: Upgrade", "Connection: keep-alive", 426, "this path is a WebSocket"),
+        ("dGhl", "d", 400, "Sec-WebSocket-Key must be 16 random bytes"),
+        ("Sec-WebSocket-Key", "X", 400, "Sec-WebSocket-Key must be 16 random bytes"),
     ] {
         let answer = peer.ask("GET /provide?service=foo&port=1", &UPGRADE.replace(was, is)).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -47,7 +47,7 @@ async fn a_handshake_that_is_none_is_refused() {
     }
     let body = format!("{UPGRADE}Content-Length: 2\r\n");
     let answer = peer.ask("GET /provide?service=foo&port=1", &body).await;
-    assert_eq!((answer.status, answer.body.as_str()), (400, "a websocket's request has no body\n"));
+    assert_eq!((answer.status, answer.body.as_str()), (400, "a WebSocket handshake must not have a body\n"));
     daemon.holds(0, 0).await;
 }
 
@@ -56,8 +56,8 @@ async fn large_heads_are_431() {
     let limits = Limits { head_bytes: 4096, headers: 10, ..Limits::default() };
     let daemon = Daemon::started(How { limits, ..How::default() }).await;
     for (headers, sentence) in [
-        (format!("X: {}\r\n", "x".repeat(5000)), "the request's head is 50"),
-        ("X: x\r\n".repeat(10), "the request has 11 headers; 10 is the most"),
+        (format!("X: {}\r\n", "x".repeat(5000)), "the request's head has 50"),
+        ("X: x\r\n".repeat(10), "the request has 11 headers; the limit is 10"),
         // Over twice the limit nobody looks any more, and hyper has no sentence.
         ("X: x\r\n".repeat(1000), ""),
         (format!("X: {}\r\n", "x".repeat(500_000)), ""),
@@ -121,7 +121,7 @@ async fn connections_over_the_limit_hear_so_and_room_is_given_again() {
     over.push("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let answer = over.answer().await;
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.body, "this daemon holds 2 connections, and that is its limit\n");
+    assert_eq!(answer.body, "this daemon holds 2 connections, which is its limit\n");
     assert!(answer.header("retry-after").is_some_and(|after| (1..=5).contains(&after.parse::<u16>().unwrap())));
     // The held socket gives its place back when it ends, though hyper has long forgotten it.
     drop(held);
@@ -149,7 +149,7 @@ async fn bodies_have_a_limit_and_a_deadline() {
     };
     for (request, status, body) in [
         ("Content-Length: 3\r\n\r\nabc", 200, "abc"),
-        ("Content-Length: 9\r\n\r\nabcdefghi", 413, "the request's body is over 8 bytes, and that is the most\n"),
+        ("Content-Length: 9\r\n\r\nabcdefghi", 413, "the request's body exceeds the limit of 8 bytes\n"),
         ("Transfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n", 413, "the request's body is over 8 bytes"),
         ("Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, "the request's body cannot be read: "),
         ("Content-Length: 3\r\n\r\na", 408, "the request's body did not arrive within 300ms\n"),
@@ -173,6 +173,10 @@ async fn addresses_that_are_taken_are_named() {
     let error = bind(&[*v4]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("cannot listen on {v4}; stop the process that listens there, or choose another port")
+        format!(
+            "cannot listen for HTTP on {v4}; stop the process that listens there (`ss -lunpt 'sport = :{}'` names it), \
+             or choose another port",
+            v4.port()
+        )
     );
 }

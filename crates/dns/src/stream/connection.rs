@@ -1,13 +1,13 @@
 //! One connection: messages with their length in front, answered in whatever order answers come.
 //!
 //! Owns: the framing (RFC 1035 section 4.2.2), pipelining (RFC 7766 sections 6.2.1.1 and 7), and what each
-//! limit means while bytes come and go. Does not own: whose place it takes ([`super::permits`]).
+//! limit means while bytes come and go. Does not own: the choice of an evicted
+//! connection ([`skyhound_net::admission`]).
 //!
 //! One task, and no queue between reading and writing: a client that has as much open as it may is simply
 //! not read until it has less, and TCP tells it so.
 
 use super::CloseReason;
-use super::permits::StreamPermit;
 use crate::general::{PendingResponse, ResponseState, respond};
 use crate::handler::Handler;
 use crate::message::Transport;
@@ -16,6 +16,7 @@ use crate::wire::HEADER;
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use skyhound_net::admission::AdmissionPermit;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(super) struct Connection<S> {
     reader: ReadHalf<S>,
     context: ConnectionContext,
     limits: StreamLimits,
-    permit: StreamPermit,
+    permit: AdmissionPermit,
     received: BytesMut,
     /// When the message began to arrive of which a part is there.
     message_started: Option<Instant>,
@@ -57,7 +58,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite> Connection<S> {
-    pub(super) fn new(stream: S, context: ConnectionContext, limits: StreamLimits, permit: StreamPermit) -> Self {
+    pub(super) fn new(stream: S, context: ConnectionContext, limits: StreamLimits, permit: AdmissionPermit) -> Self {
         let (reader, writer) = split(stream);
         Self {
             reader,

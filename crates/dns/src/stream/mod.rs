@@ -4,36 +4,34 @@
 //! accept ─▶ may it ask ─▶ admit ─▶ (TLS) ─▶ connection: frames ─▶ general path ─▶ frames
 //!                          └ over a limit: who was idle longest goes
 //! ```
-//! Owns: accepting, every limit on a connection ([`StreamLimits`]), and the way out. Does not own: TLS
-//! ([`skyhound_net::tls`]), nor what is answered (`general`).
+//! Owns: every limit on a connection ([`StreamLimits`]), and the graceful shutdown. Does not own: accepting
+//! ([`skyhound_net::accept`]), the choice of an evicted connection ([`skyhound_net::admission`]), TLS
+//! ([`skyhound_net::tls`]), nor the response (`general`).
 //!
 //! Not hickory-server's: it takes any number of connections, each with any number of questions, and a frame may
 //! take as long as it likes.
 
 mod connection;
-mod permits;
 
 pub use super::close_reason::CloseReason;
 use super::handler::Handler;
 use super::message::Transport;
 use super::settings::StreamLimits;
 use connection::Connection;
-use permits::{StreamPermit, StreamPermits};
+use skyhound_net::accept::{Acceptor, Shortage};
+use skyhound_net::admission::{Admission, AdmissionPermit};
 use skyhound_net::tls::Tls;
 use socket2::SockRef;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
-/// The pause of a listener that the system gives no descriptor (or no memory) to accept with.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to end when the daemon stops: time for the answers that are under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -49,7 +47,7 @@ pub(super) struct StreamListeners {
 struct StreamContext {
     handler: Handler,
     limits: StreamLimits,
-    permits: Arc<StreamPermits>,
+    admission: Arc<Admission>,
     /// Ends with its sender.
     stop: watch::Receiver<()>,
 }
@@ -58,13 +56,13 @@ impl StreamListeners {
     /// No listener yet.
     pub(super) fn new(handler: Handler, limits: StreamLimits) -> Self {
         let (stop, stopped) = watch::channel(());
-        let permits = StreamPermits::new(limits.max_connections, limits.max_per_client);
-        Self { context: StreamContext { handler, limits, permits, stop: stopped }, stop, listeners: JoinSet::new() }
+        let admission = Admission::new(limits.max_connections, limits.max_per_client);
+        Self { context: StreamContext { handler, limits, admission, stop: stopped }, stop, listeners: JoinSet::new() }
     }
 
     /// Answers on one more listener. Call it within a tokio runtime.
-    pub(super) fn listen(&mut self, listener: TcpListener, tls: Option<Arc<Tls>>) {
-        self.listeners.spawn(accept(listener, tls, self.context.clone()));
+    pub(super) fn listen(&mut self, acceptor: Acceptor, tls: Option<Arc<Tls>>) {
+        self.listeners.spawn(accept(acceptor, tls, self.context.clone()));
     }
 
     /// Waits until a listener has ended, which it does only when told or by a bug.
@@ -82,20 +80,21 @@ impl StreamListeners {
 }
 
 /// Accepts until told to stop, then waits for the connections to end.
-async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, context: StreamContext) {
+async fn accept(mut acceptor: Acceptor, tls: Option<Arc<Tls>>, context: StreamContext) {
     let mut connections = JoinSet::new();
     let mut stop = context.stop.clone();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = acceptor.accept() => match accepted {
                 Ok((stream, from)) => start_connection(stream, from, tls.as_ref(), &context, &mut connections),
-                Err(error) => handle_accept_error(&error, &context).await,
+                // Its descriptor is what the new connection needs.
+                Err(Shortage) => context.admission.evict_idle(),
             },
             Some(_) = connections.join_next() => {}
             _ = stop.changed() => break,
         }
     }
-    drop(listener);
+    drop(acceptor);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(SHUTDOWN_TIMEOUT, finished).await;
     connections.shutdown().await;
@@ -116,7 +115,7 @@ fn start_connection(
         stats.streams().refused(CloseReason::Denied);
         return;
     }
-    let Some(permit) = context.permits.acquire(from.ip()) else {
+    let Some(permit) = context.admission.try_acquire(from.ip()) else {
         stats.streams().refused(CloseReason::Refused);
         return;
     };
@@ -137,7 +136,7 @@ async fn serve(
     stream: TcpStream,
     from: SocketAddr,
     tls: Option<Arc<Tls>>,
-    permit: StreamPermit,
+    permit: AdmissionPermit,
     context: StreamContext,
 ) -> CloseReason {
     let Some(tls) = tls else { return run_connection(stream, from, Transport::Tcp, permit, context).await };
@@ -159,21 +158,9 @@ async fn run_connection<S: AsyncRead + AsyncWrite>(
     stream: S,
     from: SocketAddr,
     transport: Transport,
-    permit: StreamPermit,
+    permit: AdmissionPermit,
     context: StreamContext,
 ) -> CloseReason {
     let StreamContext { handler, limits, stop, .. } = context;
     Connection::new(stream, connection::ConnectionContext { from, transport, handler }, limits, permit).run(stop).await
-}
-
-/// What to do about a connection that could not be accepted.
-async fn handle_accept_error(error: &io::Error, context: &StreamContext) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    // The peer was gone before (accept(2), "Error handling").
-    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        return;
-    }
-    warn!(%error, "cannot accept DNS connections; closing one that is idle");
-    context.permits.evict_idle();
-    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
