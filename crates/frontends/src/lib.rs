@@ -32,9 +32,12 @@ use skyhound_model::Instance;
 use skyhound_net::{HttpError, Peer, Route};
 use std::sync::Arc;
 
+/// A frontend's constructor of its routes.
+type Routes = fn(&Arc<App>) -> Vec<Route>;
+
 /// The HTTP routes of all frontends.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let frontends: &[fn(&Arc<App>) -> Vec<Route>] = &[
+    let frontends: &[Routes] = &[
         #[cfg(feature = "skyapi")]
         skyapi::routes,
         #[cfg(feature = "hound-dog")]
