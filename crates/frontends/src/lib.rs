@@ -32,9 +32,12 @@ use skyhound_model::Instance;
 use skyhound_net::{HttpError, Peer, Route};
 use std::sync::Arc;
 
-/// The routes of all frontends that are compiled in, except seaport, which does not speak HTTP.
+/// A frontend's constructor of its routes.
+type Routes = fn(&Arc<App>) -> Vec<Route>;
+
+/// The HTTP routes of all frontends that are compiled in. Seaport does not speak HTTP.
 pub fn routes(app: &Arc<App>) -> Vec<Route> {
-    let frontends: &[fn(&Arc<App>) -> Vec<Route>] = &[
+    let frontends: &[Routes] = &[
         #[cfg(feature = "skyapi")]
         skyapi::routes,
         #[cfg(feature = "hound-dog")]

@@ -121,7 +121,7 @@ impl Liveness {
     pub(super) fn on_tick(&mut self, now: Instant, blocked_for: Option<Duration>) -> Action {
         match blocked_for {
             Some(blocked) if blocked >= self.send_timeout() => Action::Close(CloseCause::SendTimeout),
-            Some(blocked) => Action::WakeAt(now + (self.send_timeout() - blocked)),
+            Some(blocked) => Action::WakeAt(now + self.send_timeout().saturating_sub(blocked)),
             None if self.awaiting_pong => Action::Close(CloseCause::PingTimeout),
             None => {
                 self.awaiting_pong = true;
@@ -204,7 +204,7 @@ mod tests {
         // It took some two seconds ago.
         let tick = now + INTERVAL;
         assert_eq!(liveness.on_tick(tick, Some(2000 * MS)), Action::WakeAt(tick + 3000 * MS));
-        assert_eq!(liveness.on_tick(tick, Some(INTERVAL - MS)), Action::WakeAt(tick + MS));
+        assert_eq!(liveness.on_tick(tick, Some(INTERVAL.saturating_sub(MS))), Action::WakeAt(tick + MS));
         assert_eq!(liveness.on_tick(tick, Some(INTERVAL)), Action::Close(CloseCause::SendTimeout));
     }
 

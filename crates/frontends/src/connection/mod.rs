@@ -84,12 +84,11 @@ async fn run<T: ConnectionHandler>(
     let mut stopping = pin!(permit.stopping());
     loop {
         let action = if liveness.take_outgoing_turn(socket.send_blocked_for()) {
-            match handler.next_message().now_or_never() {
-                Some(outgoing) => send_message(outgoing, socket, &liveness),
-                None => {
-                    liveness.on_nothing_ready();
-                    Action::Wait
-                }
+            if let Some(outgoing) = handler.next_message().now_or_never() {
+                send_message(outgoing, socket, &liveness)
+            } else {
+                liveness.on_nothing_ready();
+                Action::Wait
             }
         } else {
             tokio::select! {

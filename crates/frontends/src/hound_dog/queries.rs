@@ -60,12 +60,11 @@ struct StoreInfo {
 async fn store_info(state: &HoundDogState) -> Result<StoreInfo, HttpError> {
     match timeout(STATUS_TIMEOUT, state.app.registry.store_status()).await {
         Ok(Ok(status)) => {
-            let (leader, member) = match status.member {
-                Some(member) => (member.leader_id, member.member_id),
-                None => {
-                    let id = node_id(&status.location);
-                    (id, id)
-                }
+            let (leader, member) = if let Some(member) = status.member {
+                (member.leader_id, member.member_id)
+            } else {
+                let id = node_id(&status.location);
+                (id, id)
             };
             Ok(StoreInfo { version: status.version, leader, member })
         }

@@ -138,7 +138,7 @@ async fn call(request: Request, micro: &Micro) -> Result<Box<RawValue>, RpcError
                 CallOutcome::Error(error) => return Err(RpcError::from_node(&error)),
                 CallOutcome::Broken(reason) => return Err(RpcError::failed(format!("{address}: {reason}"))),
                 CallOutcome::Unreachable(reason) => {
-                    tracing::debug!(address, reason, "node is unreachable; trying the next")
+                    tracing::debug!(address, reason, "node is unreachable; trying the next");
                 }
             }
         }

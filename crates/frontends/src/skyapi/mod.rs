@@ -47,5 +47,5 @@ async fn provide(mut request: Request, peer: Peer, app: Arc<App>) -> Result<Repl
 }
 
 fn accept(app: &App, params: &str, peer: IpAddr) -> Result<Instance, HttpError> {
-    Ok(query::parse(params).map_err(invalid)?.accept(&app.naming, peer).map_err(invalid)?)
+    query::parse(params).and_then(|registration| registration.accept(&app.naming, peer)).map_err(invalid)
 }

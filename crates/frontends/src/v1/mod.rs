@@ -20,7 +20,7 @@ use skyhound_core::catalog::Snapshot;
 use skyhound_net::{HttpError, Reply, Route, route};
 use std::sync::Arc;
 
-/// The OpenAPI description of the routes with plain HTTP.
+/// The description of the routes with plain HTTP, an `OpenAPI` document.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// The routes below `/v1`.
