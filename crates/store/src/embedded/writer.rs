@@ -7,8 +7,8 @@
 //! | result of the write | the draft | callers receive | later |
 //! |---|---|---|---|
 //! | durable | published | their outcomes | – |
-//! | not written | dropped | [`StoreError::Unwritable`] | the next write is tried after [`TICK`] |
-//! | unknown | in doubt | [`StoreError::Unreachable`] | the file is read again after [`TICK`]; until then writes are rejected as `Unwritable` |
+//! | not written | dropped | [`StoreError::Unwritable`] | writes are rejected as `Unwritable` for [`TICK`] |
+//! | unknown | in doubt | [`StoreError::Unreachable`] | writes are rejected as `Unwritable` until the file is read again, every [`TICK`] |
 //!
 //! Owns: the order of these steps, and the clock of the leases. Does not own: the state (`state`), the file (`disk`).
 
