@@ -105,17 +105,17 @@ mod tests {
         for one in [&kept, &gone, &before] {
             set.put(one.clone());
         }
-        let (changed, added) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
-        let changes = set.replace_all(vec![kept.clone(), changed.clone(), added.clone()]);
+        let (updated, added) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
+        let changes = set.replace_all(vec![kept.clone(), updated.clone(), added.clone()]);
         assert_eq!(
             changes,
             [
                 InstanceChange::Removed(gone),
-                InstanceChange::Changed(changed.clone()),
+                InstanceChange::Changed(updated.clone()),
                 InstanceChange::Added(added.clone())
             ]
         );
-        assert_eq!(set.replace_all(vec![added, kept, changed]), []);
+        assert_eq!(set.replace_all(vec![added, kept, updated]), []);
     }
 
     #[test]
