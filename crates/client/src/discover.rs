@@ -118,8 +118,8 @@ pub struct Instance {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub meta: BTreeMap<String, String>,
     /// Frontend by which the instance registered; `None` for an entry that another program wrote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dialect: Option<String>,
+    #[serde(rename = "dialect", skip_serializing_if = "Option::is_none")]
+    pub frontend: Option<String>,
     /// Name in DNS.
     pub name: String,
     /// Key in the store.

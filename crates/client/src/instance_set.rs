@@ -101,21 +101,21 @@ mod tests {
     #[test]
     fn a_set_yields_the_differences() {
         let mut set = InstanceSet::default();
-        let (kept, gone, before) = (instance("a", "/a", 1), instance("b", "/b", 2), instance("c", "/c", 3));
-        for one in [&kept, &gone, &before] {
+        let (same, gone, before) = (instance("a", "/a", 1), instance("b", "/b", 2), instance("c", "/c", 3));
+        for one in [&same, &gone, &before] {
             set.put(one.clone());
         }
-        let (changed, added) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
-        let changes = set.replace_all(vec![kept.clone(), changed.clone(), added.clone()]);
+        let (updated, added) = (Instance { weight: 7, ..before }, instance("d", "/d", 4));
+        let changes = set.replace_all(vec![same.clone(), updated.clone(), added.clone()]);
         assert_eq!(
             changes,
             [
                 InstanceChange::Removed(gone),
-                InstanceChange::Changed(changed.clone()),
+                InstanceChange::Changed(updated.clone()),
                 InstanceChange::Added(added.clone())
             ]
         );
-        assert_eq!(set.replace_all(vec![added, kept, changed]), []);
+        assert_eq!(set.replace_all(vec![added, same, updated]), []);
     }
 
     #[test]

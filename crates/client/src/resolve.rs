@@ -65,10 +65,10 @@ impl Target {
 /// use skyhound_client::Rcode;
 ///
 /// assert_eq!(Rcode::SERVFAIL.to_string(), "SERVFAIL");
-/// assert_eq!(Rcode(2), Rcode::SERVFAIL);
+/// assert_eq!(u16::from(Rcode::SERVFAIL), 2);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Rcode(pub u16);
+pub struct Rcode(u16);
 
 impl Rcode {
     /// The server failed to answer. A skyhound daemon sends it until it has read its store.
@@ -81,10 +81,14 @@ impl Rcode {
 
 impl fmt::Display for Rcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match OptRcode::checked_from_int(self.0) {
-            Some(rcode) => rcode.fmt(f),
-            None => self.0.fmt(f),
-        }
+        // Not `checked_from_int`, which rejects every code but 0 (domain 0.12.3). A response has 12 bits for the code.
+        OptRcode::masked_from_int(self.0).fmt(f)
+    }
+}
+
+impl From<Rcode> for u16 {
+    fn from(rcode: Rcode) -> Self {
+        rcode.0
     }
 }
 

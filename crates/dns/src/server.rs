@@ -160,7 +160,8 @@ async fn bind_pair(address: SocketAddr) -> Result<(SocketAddr, AddressSockets, A
         let udp = AddressSockets::bind(bound).await;
         match udp {
             Ok(udp) => return Ok((bound, udp, tcp)),
-            Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            // Another task of this process may hold the port, and release it.
+            Err(error) if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
             Err(source) => return Err(BindError { protocol: UDP, addr: bound, source }),
         }
     }

@@ -34,7 +34,7 @@ impl HttpError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).with(RETRY_AFTER, seconds)
     }
 
-    /// Status 426: the path is for WebSockets (RFC 9110 section 15.5.22 requires the `Upgrade` header).
+    /// Status 426: the path requires a WebSocket (RFC 9110 section 15.5.22 requires the `Upgrade` header).
     pub fn upgrade_required(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, message)
             .with(UPGRADE, HeaderValue::from_static("websocket"))

@@ -1,4 +1,4 @@
-//! WebSockets (RFC 6455): the handshake in two steps, and the socket after it.
+//! The WebSocket protocol (RFC 6455): the handshake in two steps, and the socket after it.
 //!
 //! A route acts between the steps: [`Handshake::read`] checks the request, the route does what the 101 confirms, and
 //! [`Handshake::accept`] creates the 101. Owns: the protocol, its buffers and close codes, and that the unsent data of

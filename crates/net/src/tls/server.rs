@@ -19,7 +19,7 @@ use tracing::{info, warn};
 /// Interval at which handshakes check the files for changes. A renewal has days of time; three calls of `stat` per
 /// second cost nothing.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// ALPN of HTTP: version 2, which DNS over HTTPS prefers, and 1.1, which WebSockets need.
+/// ALPN of HTTP: version 2, which DNS over HTTPS prefers, and 1.1, which a WebSocket needs.
 pub const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// ALPN of DNS over TLS (RFC 7858; the name is registered).
 pub const DOT: &[&[u8]] = &[b"dot"];
