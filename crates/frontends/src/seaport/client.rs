@@ -66,7 +66,9 @@ impl HubClient {
                     }
                     return Ok(row);
                 }
-                LinkEvent::Row(Err((_, sentence))) => return Err(format!("the server is not a seaport hub: {sentence}")),
+                LinkEvent::Row(Err((_, sentence))) => {
+                    return Err(format!("the server is not a seaport hub: {sentence}"));
+                }
                 LinkEvent::Writable => {}
                 LinkEvent::Closed | LinkEvent::Disconnected => return Err("the hub closed the connection".into()),
                 LinkEvent::SendTimeout => return Err("the hub does not read fast enough".into()),
@@ -115,9 +117,9 @@ async fn exchange_keys(mut lines: LineConnection, key: Option<Arc<KeyPair>>) -> 
     let offer = KeyOffer::new(key).ok_or("the key cannot sign; give an RSA key of 2048 to 4096 bits")?;
     lines.send(&offer.line);
     let (sealed, pem) = match lines.next_event().await {
-        LineEvent::Line(header) => {
-            offer.accept(&header).map_err(|sentence| format!("the hub did not complete the exchange of keys: {sentence}"))?
-        }
+        LineEvent::Line(header) => offer
+            .accept(&header)
+            .map_err(|sentence| format!("the hub did not complete the exchange of keys: {sentence}"))?,
         _ => return Err("the hub closed the connection".into()),
     };
     lines.set_max_line(SEALED_MAX);

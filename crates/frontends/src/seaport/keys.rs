@@ -136,7 +136,9 @@ impl HubKeys {
                     for key in &keys {
                         let pem = key.as_str().or_else(|| key["public"].as_str());
                         let pem = pem.filter(|pem| PublicKey::parse(pem).is_some());
-                        let pem = pem.ok_or_else(|| wrong("an array in a key file contains public keys as PEM texts, and nothing else".into()))?;
+                        let pem = pem.ok_or_else(|| {
+                            wrong("an array in a key file contains public keys as PEM texts, and nothing else".into())
+                        })?;
                         authorized.insert(bare(pem));
                     }
                 }

@@ -278,7 +278,8 @@ impl PeerSession {
         match row {
             Row::Register(id, _) | Row::Free(id) if !self.writes => {
                 self.hub.app.metrics.registration(FRONTEND, "unauthorized");
-                let sentence = "this hub has keys; without an authorized key a client can read, but not register or free";
+                let sentence =
+                    "this hub has keys; without an authorized key a client can read, but not register or free";
                 return self.send(&Row::Error(id, sentence.into()));
             }
             Row::Register(id, meta) => return self.register(id, meta, Deferral::Allowed),

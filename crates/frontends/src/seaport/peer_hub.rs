@@ -89,7 +89,9 @@ impl PeerHub {
     pub(super) fn defer(&mut self, id: &str, meta: ServiceMeta) -> Option<ServiceMeta> {
         let now = Instant::now();
         let replicated_at = self.shared.then(|| now + REPLICATION_DELAY);
-        let Some(until) = replicated_at.max(self.uncertain_until).filter(|until| now < *until) else { return Some(meta) };
+        let Some(until) = replicated_at.max(self.uncertain_until).filter(|until| now < *until) else {
+            return Some(meta);
+        };
         if self.deferred.len() < DEFERRED_MAX || self.deferred.contains_key(id) {
             self.deferred.insert(id.to_owned(), (until, meta));
             self.due = Some(self.due.map_or(until, |due| due.min(until)));
@@ -132,7 +134,11 @@ mod tests {
         }
         assert!(original.forwards(Some("b:1")) && !skyhound.forwards(Some("b:1")));
         assert_eq!(
-            [original.source_note(None), original.source_note(Some(RelayOrigin::Registered)), skyhound.source_note(None)],
+            [
+                original.source_note(None),
+                original.source_note(Some(RelayOrigin::Registered)),
+                skyhound.source_note(None)
+            ],
             ["a:1", "-", "-"]
         );
     }

@@ -66,7 +66,8 @@ impl KeyOffer {
     pub fn accept(self, header: &[u8]) -> Result<(SealedChannel, String), &'static str> {
         let PeerHeader { token, pem, key, share } = PeerHeader::verify(header, &self.token)?;
         let share = BASE64.decode(share.as_bytes()).map_err(|_| "the share of the key exchange is not base64")?;
-        let secret = BASE64.encode(&shared(&share, &self.secret).ok_or("the share of the key exchange is outside the group")?);
+        let secret =
+            BASE64.encode(&shared(&share, &self.secret).ok_or("the share of the key exchange is outside the group")?);
         let token = if self.token > token { self.token + &token } else { token + &self.token };
         // OpenSSL's EVP_BytesToKey: one round of MD5, no salt.
         let cipher = Md5::digest(secret).into();
@@ -326,8 +327,14 @@ mod tests {
             (with("/dh/public", json!("")), "the share of the key exchange is outside the group"),
             (with("/dh/public", json!(one)), "the share of the key exchange is outside the group"),
             (with("/dh/public", json!(less)), "the share of the key exchange is outside the group"),
-            (with("/dh/public", json!(BASE64.encode(&[255; 192]))), "the share of the key exchange is outside the group"),
-            (with("/dh/public", json!(BASE64.encode(&[255; 193]))), "the share of the key exchange is outside the group"),
+            (
+                with("/dh/public", json!(BASE64.encode(&[255; 192]))),
+                "the share of the key exchange is outside the group",
+            ),
+            (
+                with("/dh/public", json!(BASE64.encode(&[255; 193]))),
+                "the share of the key exchange is outside the group",
+            ),
         ] {
             let error = offer().accept(header.as_bytes()).unwrap_err();
             assert!(error.starts_with(why), "{error}: expected {why}");
