@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The number of intervals without a row after which a side has expired.
-const MISSED_HEARTBEATS_MAX: u32 = 3;
+const MISSED_INTERVALS_MAX: u32 = 3;
 
 /// The heartbeats of one connection.
 #[derive(Debug)]
@@ -54,6 +54,6 @@ impl HeartbeatTimer {
     }
 
     fn expires_at(&self) -> Instant {
-        self.last_received + self.interval * MISSED_HEARTBEATS_MAX
+        self.last_received + self.interval * MISSED_INTERVALS_MAX
     }
 }

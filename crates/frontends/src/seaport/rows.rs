@@ -6,13 +6,13 @@
 //! | the row's id or meta | answer |
 //! |---|---|
 //! | the DNS name of another frontend's instance | none: the sender received it from here and sends it back |
-//! | a DNS name without an instance, from a client | `free`: the instance has ended |
-//! | from a hub on skyhound, relayed from a third hub | none: hubs do not forward to hubs ([`super::peer_hub`]) |
-//! | invalid, or beyond [`SERVICES_MAX`] | `error` |
+//! | a DNS name that neither an instance nor a peer's service has, from a client | `free`: the instance has ended |
+//! | a service that a hub of skyhound relays from a third hub | none: hubs do not forward to hubs ([`super::peer_hub`]) |
+//! | invalid, or a new service beyond [`SERVICES_MAX`] | `error` |
 //!
 //! For all other rows [`decide`] applies the first line that matches. *Origin* is the origin by the order of the keys
-//! ([`super::relay`]): registered at or relayed by a hub of skyhound, or the sender's own. *Differs* compares the row
-//! with the stored entry of the id, apart from the source hub.
+//! ([`super::relay`]): registered at or relayed by a hub of skyhound, or else the sender's own, as is every service from
+//! a hub of skyhound. *Differs* compares the row with the stored entry of the id, apart from the source hub.
 //!
 //! | id held | origin | sender | stored entry | synced | decision |
 //! |---|---|---|---|---|---|
@@ -25,6 +25,16 @@
 //! | no | registered or relayed | client | absent | | send `free`: the sender missed the removal |
 //! | no | registered or relayed | | differs | yes | register provisionally |
 //! | no | registered or relayed | | any | | ignore: the sender sends back what it received |
+//!
+//! A `free` row is a request to remove the service for all its holders. Exceptions, the first that matches:
+//!
+//! | the row's id | answer |
+//! |---|---|
+//! | held by a hub | the hub's own claim is released; other holders may have the service from elsewhere |
+//! | deferred | the deferred registration is dropped |
+//! | expected as an echo ([`super::echoes`]) | none |
+//! | of another frontend, or from a hub, or not the hub's to free, in a hub's row | `register`: the service stays |
+//! | of another frontend, in a client's row | `error` |
 //!
 //! Owns: these decisions. Does not own: the connection ([`super::peer`]), nor the claims that follow the registrations
 //! ([`super::services`]).

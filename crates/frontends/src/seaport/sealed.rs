@@ -297,14 +297,20 @@ mod tests {
         }
     }
 
+    fn offer() -> KeyOffer {
+        KeyOffer::new(Arc::new(pair(0))).unwrap()
+    }
+
+    /// A header of the other side with this payload.
+    fn signed(payload: &str) -> String {
+        json!({"hash": pair(1).sign(payload.as_bytes()).unwrap(), "payload": payload}).to_string()
+    }
+
     #[test]
     fn an_invalid_header_is_rejected() {
-        let offer = || KeyOffer::new(Arc::new(pair(0))).unwrap();
         let header = KeyOffer::new(Arc::new(pair(1))).unwrap().line;
         let value: Value = serde_json::from_str(&header).unwrap();
         let payload = value["payload"].as_str().unwrap().to_owned();
-        let signed =
-            |payload: &str| json!({"hash": pair(1).sign(payload.as_bytes()).unwrap(), "payload": payload}).to_string();
         let with = |pointer: &str, new: Value| {
             let mut fields: Value = serde_json::from_str(&payload).unwrap();
             *fields.pointer_mut(pointer).unwrap() = new;
@@ -339,6 +345,10 @@ mod tests {
             let error = offer().accept(header.as_bytes()).unwrap_err();
             assert!(error.starts_with(why), "{error}: expected {why}");
         }
+    }
+
+    #[test]
+    fn a_header_that_is_sent_back_is_rejected() {
         let own = offer();
         let line = own.line.clone();
         assert_eq!(own.accept(line.as_bytes()).unwrap_err(), "the header is this side's own, sent back");
