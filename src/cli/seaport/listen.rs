@@ -14,8 +14,8 @@ pub(super) struct ListenArgs {
     #[arg(value_name = "PORT")]
     port: String,
 
-    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array contains the public keys of the
-    /// peers that may register. Without files every peer may register
+    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array contains the public keys of
+    /// the peers that may register. Without files every peer may register
     #[arg(value_name = "KEY.json")]
     keys: Vec<PathBuf>,
 

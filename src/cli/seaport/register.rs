@@ -257,8 +257,8 @@ impl CommandService {
         }
     }
 
-    /// Holds the registration at one hub. Returns the problem that ended the connection, or `None` after the stop, which
-    /// frees the service.
+    /// Holds the registration at one hub. Returns the problem that ended the connection, or `None` after the stop,
+    /// which frees the service.
     async fn hold_at(
         &mut self,
         address: &str,

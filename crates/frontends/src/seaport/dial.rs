@@ -35,7 +35,8 @@ pub(super) struct HubConnections {
 }
 
 impl HubConnections {
-    /// Starts to connect. `port` is this hub's port, which the other hubs receive when no advertised address replaces it.
+    /// Starts to connect. `port` is this hub's port, which the other hubs receive when no advertised address replaces
+    /// it.
     pub(super) fn start(hub: &Arc<SeaportHub>, hubs: &[String], port: Option<u16>, metrics: &Metrics) -> Self {
         let (drain, connected, all) = (Drain::new(hubs.len()), Arc::<AtomicUsize>::default(), hubs.len());
         for address in hubs {

@@ -133,8 +133,8 @@ fn hashed_service(role: &str) -> String {
     hashed(&role.to_ascii_lowercase(), 20)
 }
 
-/// Returns the id as a label. The original's ids are upper-case hexadecimal and are folded; two other ids that differ in
-/// their case only would get the same label, so such ids are hashed.
+/// Returns the id as a label. The original's ids are upper-case hexadecimal and are folded; two other ids that differ
+/// in their case only would get the same label, so such ids are hashed.
 fn id_label(id: &str) -> String {
     let one_case = !id.contains(|c: char| c.is_ascii_uppercase())
         || id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() && byte.is_ascii_hexdigit());
@@ -180,8 +180,8 @@ pub fn id(stored: &StoredEntry, naming: &Naming) -> Option<String> {
     Some(format!("{}.{}.{category}.{}", details.id(), details.service(), naming.root.to_string().trim_end_matches('.')))
 }
 
-/// Reports that an id is a DNS name, which no peer may register or free. Where the zone is the root of all names, only a
-/// name in the snapshot counts: any text may be a name there.
+/// Reports that an id is a DNS name, which no peer may register or free. Where the zone is the root of all names, only
+/// a name in the snapshot counts: any text may be a name there.
 pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
     let Ok(name) = Name::parse(id) else { return false };
     // At least the labels of a service and of an instance.

@@ -5,7 +5,8 @@
 //! (npm `seaport` 2.0.9) works unmodified, as a client, and as a hub that peers with this one.
 //!
 //! Differences from the original:
-//! - An id is held by every peer that registers it, and ends with the last of them; the original frees it with the first.
+//! - An id is held by every peer that registers it, and ends with the last of them; the original frees it with the
+//!   first.
 //! - Rows that a client sends back (it sends all that it ever received when it connects again) are recognized by the
 //!   order of their keys, and are no registrations; see [`relay`].
 //! - Services do not loop between hubs; see `peer_hub`.
@@ -15,8 +16,8 @@
 //! In the order of the data flow: [`link`] exchanges rows over a connection, sealed by [`sealed`] and [`keys`] if there
 //! are keys; [`row`] is their encoding. `peer` is the session of a connection, with `outbox`, `echoes` and `heartbeat`.
 //! `rows` decides on the rows that a peer sends, [`meta`] translates the description of a service, [`relay`] recognizes
-//! services that come back. `services` holds the claims of a peer, `reconcile` is one step of a claim, `hub` is the state
-//! that all peers of a node share. `dial` connects to other hubs, `peer_hub` has the rules between hubs, `advert`
+//! services that come back. `services` holds the claims of a peer, `reconcile` is one step of a claim, `hub` is the
+//! state that all peers of a node share. `dial` connects to other hubs, `peer_hub` has the rules between hubs, `advert`
 //! registers this hub, and `server` joins these parts. [`client`] is the client side.
 
 mod advert;
@@ -59,8 +60,8 @@ use tokio::time::timeout;
 pub const FRONTEND: &str = "seaport";
 /// The default of `--seaport-heartbeat`, in seconds: the original's interval.
 pub const HEARTBEAT_S: u32 = 15;
-/// The time for which a hub with keys waits for a peer's first line, which is a header if the peer has keys as well. The
-/// original's client sends it at once.
+/// The time for which a hub with keys waits for a peer's first line, which is a header if the peer has keys as well.
+/// The original's client sends it at once.
 const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The answer to a connection beyond the limit.
 const TOO_MANY_CONNECTIONS: &str =

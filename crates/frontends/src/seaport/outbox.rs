@@ -1,7 +1,7 @@
 //! The rows and changes that are still to be sent to a peer: first the complete state, then every change.
 //!
-//! Owns: the peer's position in the changes, and the difference to send after it lagged. Does not own: the encoding of a
-//! change, and the suppression of changes that the peer made itself ([`super::peer`]).
+//! Owns: the peer's position in the changes, and the difference to send after it lagged. Does not own: the encoding of
+//! a change, and the suppression of changes that the peer made itself ([`super::peer`]).
 
 use super::meta;
 use super::row::Row;

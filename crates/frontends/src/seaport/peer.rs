@@ -1,8 +1,8 @@
 //! The session of one connection: the rows sent and received, and the end.
 //!
-//! On connect each side sends every service that it knows, then `synced`; after that a peer receives every change of the
-//! registry, from all frontends, once and in order. A peer that lagged receives the difference to the state that it was
-//! sent ([`super::outbox`]), so that the hub never closes a connection because its own history is too short.
+//! On connect each side sends every service that it knows, then `synced`; after that a peer receives every change of
+//! the registry, from all frontends, once and in order. A peer that lagged receives the difference to the state that it
+//! was sent ([`super::outbox`]), so that the hub never closes a connection because its own history is too short.
 //!
 //! Owns: the session, with either side as the caller. Does not own: the decisions on received rows ([`super::rows`]),
 //! nor the rules between hubs ([`super::peer_hub`]).
@@ -140,8 +140,8 @@ impl PeerSession {
             let due = due.fold(self.heartbeats.due(), Instant::min);
             let (freed, read) = (self.services.freed(), !self.services.are_busy());
             let step = tokio::select! {
-                // Rows before the timers: after a stall of this process, rows that arrived in time are read before a peer
-                // can expire.
+                // Rows before the timers: after a stall of this process, rows that arrived in time are read before a
+                // peer can expire.
                 biased;
                 () = &mut stopping => return SessionEnd::Shutdown,
                 reconciled = self.services.next_reconciled() => match self.services.on_reconciled(reconciled) {

@@ -2,14 +2,14 @@
 //!
 //! The services of the other hub's peers are registered here by this one connection, with a note of their source hub;
 //! the services registered here are sent to the other hub. The rules prevent loops:
-//! - **Services that came from a hub are not forwarded to hubs.** So each hub peers with each. Only services that clients
-//!   of an original hub registered are forwarded to other original hubs, which do and expect the same.
+//! - **Services that came from a hub are not forwarded to hubs.** So each hub peers with each. Only services that
+//!   clients of an original hub registered are forwarded to other original hubs, which do and expect the same.
 //! - Services that come back through an original hub are recognized by the order of their keys ([`super::relay`]).
 //! - An original hub frees, with a connection, every service that the connection ever sent, also those that other
 //!   connections sent as well. So its `free` for a service registered here is a request only where no other connection
 //!   can have sent that service: where the store is this daemon's own, and no connection to that hub was lost recently.
-//!   Otherwise the service is sent again. A hub of skyhound frees a service that it has from here only at the request of
-//!   one of its peers.
+//!   Otherwise the service is sent again. A hub of skyhound frees a service that it has from here only at the request
+//!   of one of its peers.
 //!
 //! Owns: those rules. Does not own: the connection ([`super::dial`]), nor its rows ([`super::rows`]).
 

@@ -2,9 +2,9 @@
 //!
 //! The original's client sends, each time it connects, every service that it ever received, and the original's hub
 //! forwards every service of one peer to all others: no field of the protocol names the owner. So a hub of skyhound
-//! sends a service with its keys in one of two orders, which JavaScript preserves. In both `id` is among the first keys,
-//! and `port` follows it as the last of the five: the original's client appends `id`, `host` and the role where its user
-//! left them out, and no user who gives all of them uses such an order.
+//! sends a service with its keys in one of two orders, which JavaScript preserves. In both `id` is among the first
+//! keys, and `port` follows it as the last of the five: the original's client appends `id`, `host` and the role where
+//! its user left them out, and no user who gives all of them uses such an order.
 //!
 //! Owns: the two orders. Does not own: the decisions that depend on them (`rows`).
 
@@ -82,8 +82,8 @@ mod tests {
         assert_eq!(origin(&first), Some(RelayOrigin::Registered), "the order of JavaScript");
     }
 
-    /// All orders in which the original's client sends its own services: it sets `role`, `version` and `port` where they
-    /// are missing, and then appends `id` and `host`.
+    /// All orders in which the original's client sends its own services: it sets `role`, `version` and `port` where
+    /// they are missing, and then appends `id` and `host`.
     #[test]
     fn a_clients_own_service_is_not_taken_for_relayed() {
         let fields = ["role", "port", "host", "id", "zone"];

@@ -7,12 +7,12 @@
 //! |---|---|
 //! | the DNS name of another frontend's instance | none: the sender received it from here and sends it back |
 //! | a DNS name that neither an instance nor a peer's service has, from a client | `free`: the instance has ended |
-//! | a service that a hub of skyhound relays from a third hub | none: hubs do not forward to hubs ([`super::peer_hub`]) |
+//! | a service that a hub of skyhound has from a third hub | none: hubs do not forward to hubs ([`super::peer_hub`]) |
 //! | invalid, or a new service beyond [`SERVICES_MAX`] | `error` |
 //!
 //! For all other rows [`decide`] applies the first line that matches. *Origin* is the origin by the order of the keys
-//! ([`super::relay`]): registered at or relayed by a hub of skyhound, or else the sender's own, as is every service from
-//! a hub of skyhound. *Differs* compares the row with the stored entry of the id, apart from the source hub.
+//! ([`super::relay`]): registered at or relayed by a hub of skyhound, or else the sender's own, as is every service
+//! from a hub of skyhound. *Differs* compares the row with the stored entry of the id, apart from the source hub.
 //!
 //! | id held | origin | sender | stored entry | synced | decision |
 //! |---|---|---|---|---|---|

@@ -1,9 +1,9 @@
 //! The sealed lines of the original's `secure-peer`: an exchange of two headers, then lines with signatures.
 //!
-//! Each header offers a token, a public key and a Diffie-Hellman share, and is signed. After that a line is a ciphertext
-//! with a signature over its number, the two tokens and itself: a line that is changed, omitted, repeated or moved is
-//! rejected. The cipher is RC4 with the same key stream for every line, which hides nothing from an attacker: **only the
-//! signatures protect**. The original's clients support no other cipher.
+//! Each header offers a token, a public key and a Diffie-Hellman share, and is signed. After that a line is a
+//! ciphertext with a signature over its number, the two tokens and itself: a line that is changed, omitted, repeated or
+//! moved is rejected. The cipher is RC4 with the same key stream for every line, which hides nothing from an attacker:
+//! **only the signatures protect**. The original's clients support no other cipher.
 //!
 //! Owns: both headers, the numbers, sealing and opening. Does not own: the authorization of keys ([`super::keys`]).
 
@@ -61,8 +61,8 @@ impl KeyOffer {
         Some(Self { key_pair, token, secret, line })
     }
 
-    /// Verifies the other side's header. Returns the channel with that side, and its public key, which the caller has to
-    /// authorize.
+    /// Verifies the other side's header. Returns the channel with that side, and its public key, which the caller has
+    /// to authorize.
     pub fn accept(self, header: &[u8]) -> Result<(SealedChannel, String), &'static str> {
         let PeerHeader { token, pem, key, share } = PeerHeader::verify(header, &self.token)?;
         let share = BASE64.decode(share.as_bytes()).map_err(|_| "the share of the key exchange is not base64")?;

@@ -64,8 +64,8 @@ impl HubServer {
         self.lines.run_until_done().await;
     }
 
-    /// Shuts down within `deadline`: first the hub stops to advertise itself, then it closes its connections. Returns the
-    /// number of connections that did not end.
+    /// Shuts down within `deadline`: first the hub stops to advertise itself, then it closes its connections. Returns
+    /// the number of connections that did not end.
     pub async fn shutdown(self, deadline: Duration) -> usize {
         if let Some(advert) = self.advert
             && timeout(deadline / 4, advert.stop()).await.is_err()

@@ -57,10 +57,18 @@ struct HeldService {
     busy: bool,
     holder: Arc<Holder>,
     retry: Option<Instant>,
-    /// The service is another peer's: the end of this peer's claim, and the entry that the claim wrote.
-    provisional: Option<(Instant, Option<Arc<StoredEntry>>)>,
+    /// The service is another peer's.
+    provisional: Option<Provisional>,
     /// The catalog has published the removal.
     removed: bool,
+}
+
+/// A peer's update of another peer's service, held until that peer adopts it.
+#[derive(Debug)]
+struct Provisional {
+    until: Instant,
+    /// The entry that the claim wrote.
+    stored: Option<Arc<StoredEntry>>,
 }
 
 /// The outcome of a job.
@@ -98,9 +106,10 @@ impl PeerServices {
         if let Some(held) = self.held.get_mut(id) {
             held.desired = Some(desired);
         } else {
-            let provisional = provisional.then(|| (Instant::now() + PROVISIONAL_TTL, None));
-            if let Some((until, _)) = &provisional {
-                self.schedule(*until);
+            let provisional =
+                provisional.then(|| Provisional { until: Instant::now() + PROVISIONAL_TTL, stored: None });
+            if let Some(provisional) = &provisional {
+                self.schedule(provisional.until);
             }
             let holder = self.hub.add_holder(id, &self.peer);
             let held = HeldService {
@@ -161,7 +170,7 @@ impl PeerServices {
         let held = self.held.get_mut(&id)?;
         (held.busy, held.claim) = (false, claim);
         if let (Some(claim), Some(provisional)) = (&held.claim, &mut held.provisional) {
-            provisional.1 = self.hub.app.catalog.snapshot().entry(&claim.instance().key).cloned();
+            provisional.stored = self.hub.app.catalog.snapshot().entry(&claim.instance().key).cloned();
         }
         match result {
             Ok(()) => {
@@ -239,8 +248,10 @@ impl PeerServices {
         for id in retries {
             self.start(&id);
         }
-        let expired =
-            self.held.iter().filter(|(_, held)| !held.busy && due(held.provisional.as_ref().map(|(until, _)| *until)));
+        let expired = self
+            .held
+            .iter()
+            .filter(|(_, held)| !held.busy && due(held.provisional.as_ref().map(|provisional| provisional.until)));
         let expired: Vec<_> = expired.map(|(id, _)| id.clone()).collect();
         for id in expired {
             if self.is_taken_over(&id) {
@@ -253,20 +264,24 @@ impl PeerServices {
                 held.provisional = None;
             }
         }
-        let waiting =
-            self.held.values().filter_map(|held| held.retry.or(held.provisional.as_ref().map(|(until, _)| *until)));
+        let waiting = self
+            .held
+            .values()
+            .filter_map(|held| held.retry.or(held.provisional.as_ref().map(|provisional| provisional.until)));
         self.due = waiting.min().map(|at| at.max(now + BUSY_PAUSE));
     }
 
     /// Reports that another peer has adopted this peer's provisional registration.
     fn is_taken_over(&self, id: &str) -> bool {
-        let Some(HeldService { claim: Some(claim), provisional: Some((_, written)), .. }) = self.held.get(id) else {
+        let Some(HeldService { claim: Some(claim), provisional: Some(Provisional { stored, .. }), .. }) =
+            self.held.get(id)
+        else {
             return false;
         };
         let snapshot = self.hub.app.catalog.snapshot();
         let current_lease = snapshot.entry(&claim.instance().key).map(|stored| stored.lease);
         // Another lease means that another node has written the entry since.
-        self.hub.holders(id) > 1 || current_lease != written.as_ref().map(|stored| stored.lease)
+        self.hub.holders(id) > 1 || current_lease != stored.as_ref().map(|stored| stored.lease)
     }
 
     /// Processes the catalog's event of a put entry. Returns how it is delivered to the peer.
@@ -323,7 +338,7 @@ impl PeerServices {
             match (held.claim.take(), held.provisional) {
                 (Some(claim), None) => claims.push(claim),
                 // The service's owner may not have adopted the update yet.
-                (Some(claim), Some((until, _))) => drop(tokio::spawn(async move {
+                (Some(claim), Some(Provisional { until, .. })) => drop(tokio::spawn(async move {
                     sleep_until(until).await;
                     drop(claim);
                 })),
