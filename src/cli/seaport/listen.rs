@@ -1,4 +1,4 @@
-//! `skyhound seaport listen`: a daemon whose first purpose is to be a hub.
+//! `skyhound seaport listen`: a daemon with the defaults of a plain hub.
 
 use crate::cli::serve;
 use crate::config::RawSettings;
@@ -6,16 +6,16 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Be a hub on PORT, of every address. Without further settings it keeps what it knows in memory, answers no DNS, and
-/// serves HTTP on a free port of this machine; every setting of `skyhound serve` can be given
+/// Run a hub on PORT of every address. Without further settings it stores services in memory, serves no DNS, and serves
+/// HTTP on a free port of this machine; it accepts every setting of `skyhound serve`
 #[derive(Debug, Args)]
 pub(super) struct ListenArgs {
-    /// The port for peers, or ADDRESS:PORT
+    /// Port for peers, or ADDRESS:PORT
     #[arg(value_name = "PORT")]
     port: String,
 
-    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array has the public keys whose
-    /// peers may register. Without files everybody may
+    /// JSON files: an object with `public` and `private` is this hub's RSA key, an array contains the public keys of
+    /// the peers that may register. Without files every peer may register
     #[arg(value_name = "KEY.json")]
     keys: Vec<PathBuf>,
 
@@ -24,17 +24,17 @@ pub(super) struct ListenArgs {
 }
 
 pub(super) async fn run(args: ListenArgs) -> ExitCode {
-    let own = if args.port.contains(':') { args.port } else { format!(":{}", args.port) };
+    let listen = if args.port.contains(':') { args.port } else { format!(":{}", args.port) };
     let keys = args.keys.iter().map(|key| key.display().to_string());
-    let somewhere = !args.raw.etcd_api.is_empty() || args.raw.data_dir.is_some();
+    let has_store = !args.raw.etcd_api.is_empty() || args.raw.data_dir.is_some();
     let defaults = RawSettings {
         listen: vec!["127.0.0.1:0".into()],
         dns_listen: vec!["off".into()],
-        in_memory: (!somewhere).then_some(true),
+        in_memory: (!has_store).then_some(true),
         ..RawSettings::default()
     };
     let mut raw = args.raw.or(defaults);
-    raw.seaport_listen.insert(0, own);
+    raw.seaport_listen.insert(0, listen);
     raw.seaport_key.extend(keys);
     match raw.resolve() {
         Ok(settings) => serve::with(settings).await,

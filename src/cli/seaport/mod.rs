@@ -1,6 +1,6 @@
-//! `skyhound seaport …`: what the original's command does, also when the binary is run by the name `seaport`.
+//! `skyhound seaport …`: the verbs of the original's command, also when the binary is run by the name `seaport`.
 //!
-//! Owns: the arguments, in the original's spelling. Does not own: the protocol ([`skyhound_frontends::seaport`]).
+//! Owns: the arguments, in the original's form. Does not own: the protocol ([`skyhound_frontends::seaport`]).
 
 mod listen;
 mod query;
@@ -14,23 +14,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two tries to reach a hub, as in the original.
+/// The pause between two connection attempts to a hub: the original's.
 const RETRY: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  A hub, and nothing else to install:
+  Run a hub without further settings:
     skyhound seaport listen 9090
 
-  Run a server on a port that is free, known to everybody as web@1.2.3:
+  Run a server on a free port, registered as web@1.2.3:
     skyhound seaport register localhost:9090 web@1.2.3 -- node server.js
 
-  Who is web, as far as this version goes:
+  Find the instances of web in a range of versions:
     skyhound seaport query localhost:9090 web@1.2.x
 
-With a link named `seaport` to this binary, `skyhound` can be left out.";
+Through a link named `seaport` to this binary, the verbs work without `skyhound`.";
 
-/// Speak seaport: be a hub, ask one, register with one
+/// Run a seaport hub, query it, or register with it
 #[derive(Debug, Args)]
 #[command(version, after_help = EXAMPLES)]
 pub struct SeaportArgs {
@@ -41,21 +41,21 @@ pub struct SeaportArgs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Listen(Box<listen::ListenArgs>),
-    /// Print everything that a hub knows, as JSON
+    /// Print all services of a hub, as JSON
     Show(query::ShowArgs),
     Query(query::QueryArgs),
     Watch(query::WatchArgs),
     Register(register::RegisterArgs),
 }
 
-/// Which hub, and who asks.
+/// The hub to connect to, and the client's key.
 #[derive(Debug, Args)]
 struct HubArgs {
-    /// The hub: HOST:PORT, or PORT on this machine
+    /// Hub: HOST:PORT, or PORT on this machine
     #[arg(value_name = "HOST:PORT", value_parser = hub)]
     hub: String,
 
-    /// JSON file with an RSA key, `public` and `private` as PEM texts, for a hub that wants one
+    /// JSON file with an RSA key, `public` and `private` as PEM texts, for a hub with keys
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -74,23 +74,23 @@ fn hub(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("localhost", text));
     match port.parse::<u16>() {
         Ok(1..) if !host.is_empty() => Ok(format!("{host}:{port}")),
-        _ => Err("write it as HOST:PORT, or PORT".into()),
+        _ => Err("expected HOST:PORT, or PORT".into()),
     }
 }
 
-/// The process's arguments, with what the original spells differently: `--meta.KEY=V`.
-pub(super) fn arguments(mut given: Vec<OsString>) -> Vec<OsString> {
-    if given.get(1).is_none_or(|verb| verb != "seaport") {
-        return given;
+/// Translates the original's form of an argument in the process's arguments: `--meta.KEY=V`.
+pub(super) fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_none_or(|verb| verb != "seaport") {
+        return arguments;
     }
-    // Behind `--` all is the command's own.
-    let end = given.iter().position(|argument| argument == "--").unwrap_or(given.len());
-    for argument in &mut given[..end] {
+    // The arguments after `--` are the command's own.
+    let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    for argument in &mut arguments[..end] {
         if let Some(pair) = argument.to_str().and_then(|argument| argument.strip_prefix("--meta.")) {
             *argument = format!("--meta={pair}").into();
         }
     }
-    given
+    arguments
 }
 
 /// Runs the verb.
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn meta_has_dots() {
+    fn meta_arguments_with_dots_are_translated() {
         let given = ["skyhound", "seaport", "register", "9090", "web", "--meta.a=1", "--", "x", "--meta.b=2"];
         assert_eq!(read(&given)[5..], ["--meta=a=1", "--", "x", "--meta.b=2"]);
         assert_eq!(read(&["skyhound", "provide", "--meta.a=1"]), ["skyhound", "provide", "--meta.a=1"]);

@@ -1,4 +1,4 @@
-//! `skyhound seaport register`: run a command on a port that is free, registered as long as this runs.
+//! `skyhound seaport register`: runs a command on a free port, registered for as long as the verb runs.
 
 use super::{HubArgs, RETRY};
 use crate::cli::command::{self, RunningCommand, Signals};
@@ -6,7 +6,7 @@ use crate::cli::progress;
 use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use skyhound_frontends::seaport::client::{Client, KnownServices};
+use skyhound_frontends::seaport::client::{HubClient, KnownServices};
 use skyhound_frontends::seaport::keys::KeyPair;
 use skyhound_frontends::seaport::meta::ServiceMeta;
 use skyhound_frontends::seaport::row::Row;
@@ -19,36 +19,36 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long the hub is waited for before a port is chosen without asking it.
-const ASK_WITHIN: Duration = Duration::from_secs(3);
-/// How often a port is tried before there is none.
-const TRIES: usize = 1000;
-/// Ports that are given by themselves, as in the original.
+/// The time limit for the hub's services. After it a port is chosen without them.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(3);
+/// The limit for tried ports.
+const PORT_ATTEMPTS: usize = 1000;
+/// The default range of ports: the original's.
 const RANGE: &str = "10000-65535";
 
-/// Run COMMAND with a free port as its last argument, registered at a hub for as long as this runs. It is started again
-/// a second after it ends
+/// Run COMMAND with a free port as its last argument, registered at a hub for as long as this verb runs. The command is
+/// restarted a second after it ends
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The port is free on this machine, in the range, and not registered for this host. While no hub is there the command
-runs all the same, and is registered when one is back. A SIGTERM, SIGINT or SIGHUP is passed on, and is the end.")]
+The port is free on this machine, in the range, and not registered for this host. The command also runs while no hub is
+reachable, and is registered when one is. A SIGTERM, SIGINT or SIGHUP is passed on to the command and ends this verb.")]
 pub(super) struct RegisterArgs {
     #[command(flatten)]
     hub: HubArgs,
 
-    /// The service, NAME or NAME@VERSION
+    /// Service, NAME or NAME@VERSION
     #[arg(value_name = "NAME@VERSION")]
     name: String,
 
-    /// What else to say of it, repeatable; VALUE is JSON, or a text. `--meta.KEY=VALUE` is the same
+    /// Further field of the service, repeatable; VALUE is JSON, or a text. `--meta.KEY=VALUE` is the same
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, Value)>,
 
-    /// The ports to choose from
+    /// Range of ports to choose from
     #[arg(long, value_name = "A-B", default_value = RANGE, value_parser = range)]
     range: RangeInclusive<u16>,
 
-    /// What to run
+    /// Command to run
     #[arg(last = true, required = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
 }
@@ -58,7 +58,7 @@ fn pair(text: &str) -> Result<(String, Value), String> {
         Some((key, value)) if !key.is_empty() => {
             Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
         }
-        _ => Err("write it as KEY=VALUE".into()),
+        _ => Err("expected KEY=VALUE".into()),
     }
 }
 
@@ -66,50 +66,52 @@ fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let ends = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match ends {
         Some((from, to)) if (1..=to).contains(&from) => Ok(from..=to),
-        _ => Err("write it as 10000-65535".into()),
+        _ => Err("expected a range of ports, as in 10000-65535".into()),
     }
 }
 
-/// Runs it. To be polled on the main thread, see [`command`].
+/// Runs the verb. The future has to be polled on the main thread, see [`command`].
 pub(super) async fn run(args: RegisterArgs) -> ExitCode {
     let key = match args.hub.key() {
         Ok(key) => key,
         Err(code) => return code,
     };
-    // Before anything else: a signal that comes early ends it as well.
+    // Before anything else, so that an early signal ends the verb as well.
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT, Signal::HUP]) {
         Ok(signals) => signals,
         Err(error) => {
-            progress::error(&format!("cannot take over signals: {error}"));
+            progress::error(&format!("cannot handle signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let first = match timeout(ASK_WITHIN, Hub::join(&args.hub.hub, key.as_ref())).await {
-        Ok(Ok(hub)) => Some(hub),
-        Ok(Err(problem)) => lost(&args.hub.hub, &problem),
-        Err(_) => lost(&args.hub.hub, "not all was said in time"),
-    };
+    let first = first_hub(&args.hub.hub, key.as_ref()).await;
     let Some(port) = free_port(args.range.clone(), first.as_ref()) else {
         let (from, to) = args.range.into_inner();
-        progress::error(&format!("no port from {from} to {to} is free here and not registered; give another --range"));
+        progress::error(&format!(
+            "no port from {from} to {to} is free on this machine and not registered; select another range with --range"
+        ));
         return ExitCode::FAILURE;
     };
-    let service = Service::new(&args, port);
-    progress::info(&format!("{} gets port {port}", args.name));
+    let service = CommandService::new(&args, port);
+    progress::info(&format!("{} uses port {port}", args.name));
     let (stop, stopped) = watch::channel(false);
     let holding = tokio::spawn(service.hold(args.hub.hub.clone(), key, first, stopped));
     let code = run_repeatedly(&args.command, port, &mut signals).await;
     stop.send_replace(true);
-    let _ = timeout(ASK_WITHIN, holding).await;
+    let _ = timeout(SYNC_TIMEOUT, holding).await;
     code
 }
 
-fn lost(hub: &str, problem: &str) -> Option<Hub> {
-    progress::warning(&format!("{hub}: {problem}; a port is chosen without it"));
-    None
+/// Connects to the hub and receives its services. `None`, with a warning, when it fails.
+async fn first_hub(hub: &str, key: Option<&Arc<KeyPair>>) -> Option<SyncedHub> {
+    let synced = timeout(SYNC_TIMEOUT, SyncedHub::join(hub, key)).await;
+    let synced = synced.unwrap_or_else(|_| Err(format!("the hub did not send all services within {SYNC_TIMEOUT:?}")));
+    synced
+        .inspect_err(|problem| progress::warning(&format!("{hub}: {problem}; choosing a port without its services")))
+        .ok()
 }
 
-/// Runs the command again and again, until a signal.
+/// Runs the command, and restarts it when it ends, until a signal.
 async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) -> ExitCode {
     let words: Vec<OsString> = command.iter().cloned().chain([port.to_string().into()]).collect();
     loop {
@@ -121,7 +123,7 @@ async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) 
         let ended = loop {
             tokio::select! {
                 ended = running.end() => break ended,
-                // It was passed on; the command says when it has ended.
+                // The signal was passed on; the command's end is awaited.
                 _ = signals.next() => stopping = true,
             }
         };
@@ -130,7 +132,7 @@ async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) 
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        progress::warning(&format!("{} ended ({code}); starting it again in {RETRY:?}", words[0].display()));
+        progress::warning(&format!("{} ended ({code}); restarting it in {RETRY:?}", words[0].display()));
         tokio::select! {
             () = sleep(RETRY) => {}
             _ = signals.next() => return ExitCode::SUCCESS,
@@ -138,46 +140,47 @@ async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) 
     }
 }
 
-/// A port that nobody listens on and nobody has registered for this host.
-fn free_port(range: RangeInclusive<u16>, hub: Option<&Hub>) -> Option<u16> {
+/// Returns a port without a listener and without a registration for this host.
+fn free_port(range: RangeInclusive<u16>, hub: Option<&SyncedHub>) -> Option<u16> {
     let registered = |port: u16| {
         hub.is_some_and(|hub| {
-            let here = |meta: &ServiceMeta| meta.get("host").is_some_and(|host| *host == hub.client.addr.as_str());
+            let same_host = |meta: &ServiceMeta| meta.get("host").is_some_and(|host| *host == hub.client.addr.as_str());
             let text = port.to_string();
-            let same =
-                |meta: &ServiceMeta| meta.get("port").is_some_and(|known| *known == port || *known == text.as_str());
-            hub.known.services().any(|(_, meta)| here(meta) && same(meta))
+            let same_port = |meta: &ServiceMeta| {
+                meta.get("port").is_some_and(|registered| *registered == port || *registered == text.as_str())
+            };
+            hub.known.services().any(|(_, meta)| same_host(meta) && same_port(meta))
         })
     };
     let free = |port: u16| {
         let v6 = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
-        // Not in use with IPv6 may mean that there is none.
+        // Any other error may mean that the machine has no IPv6.
         let in_use = v6.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
         drop(v6);
         !in_use && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
     };
-    let few = range.clone().count() <= TRIES;
+    let try_all = range.clone().count() <= PORT_ATTEMPTS;
     let mut candidates: Vec<u16> =
-        if few { range.collect() } else { (0..TRIES).map(|_| fastrand::u16(range.clone())).collect() };
+        if try_all { range.collect() } else { (0..PORT_ATTEMPTS).map(|_| fastrand::u16(range.clone())).collect() };
     fastrand::shuffle(&mut candidates);
     candidates.into_iter().find(|port| !registered(*port) && free(*port))
 }
 
-/// Waits until it is to stop.
+/// Waits for the signal to stop.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Without a sender it is over as well.
+    // A dropped sender is a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A connection that has heard all.
-struct Hub {
-    client: Client,
+/// A connection that has received all services of its hub.
+struct SyncedHub {
+    client: HubClient,
     known: KnownServices,
 }
 
-impl Hub {
+impl SyncedHub {
     async fn join(hub: &str, key: Option<&Arc<KeyPair>>) -> Result<Self, String> {
-        let mut client = Client::connect(hub, key.cloned()).await?;
+        let mut client = HubClient::connect(hub, key.cloned()).await?;
         let mut known = KnownServices::default();
         loop {
             match client.next().await? {
@@ -189,13 +192,13 @@ impl Hub {
     }
 }
 
-/// What is registered.
-struct Service {
+/// The service that the command provides.
+struct CommandService {
     id: String,
     meta: ServiceMeta,
 }
 
-impl Service {
+impl CommandService {
     fn new(args: &RegisterArgs, port: u16) -> Self {
         let mut meta: ServiceMeta = args.meta.iter().cloned().collect();
         let (role, version) = match args.name.split_once('@') {
@@ -204,7 +207,7 @@ impl Service {
         };
         let id = match meta.get("id").and_then(Value::as_str) {
             Some(id) => id.to_owned(),
-            // 39 digits, as the original's.
+            // 39 digits, as in the original.
             None => format!("{:032X}{:07X}", fastrand::u128(..), fastrand::u32(..1 << 28)),
         };
         meta.insert("role".into(), json!(role));
@@ -216,40 +219,36 @@ impl Service {
         Self { id, meta }
     }
 
-    /// Holds the registration, at this hub or at another that it has told of, until it is to stop.
+    /// Holds the registration at the first hub, or in turn at the other hubs that are known, until the stop.
     async fn hold(
         mut self,
         first: String,
         key: Option<Arc<KeyPair>>,
-        mut joined: Option<Hub>,
+        mut joined: Option<SyncedHub>,
         mut stop: watch::Receiver<bool>,
     ) {
         let (mut hubs, mut turn) = (vec![first.clone()], 0);
         loop {
-            let at = hubs[turn % hubs.len()].clone();
+            let address = hubs[turn % hubs.len()].clone();
             let hub = if let Some(hub) = joined.take() {
                 Ok(hub)
             } else {
                 tokio::select! {
-                    hub = Hub::join(&at, key.as_ref()) => hub,
+                    hub = SyncedHub::join(&address, key.as_ref()) => hub,
                     () = stopped(&mut stop) => return,
                 }
             };
             let problem = match hub {
                 Ok(mut hub) => {
-                    let problem = tokio::select! {
-                        problem = self.registered(&at, &mut hub) => problem,
-                        () = stopped(&mut stop) => {
-                            hub.client.send(&Row::Free(self.id.clone()));
-                            return hub.client.close().await;
-                        }
+                    let Some(problem) = self.hold_at(&address, &mut hub, &mut stop).await else {
+                        return hub.client.close().await;
                     };
                     hubs = [first.clone()].into_iter().chain(hub.known.hubs()).collect();
                     problem
                 }
                 Err(problem) => problem,
             };
-            progress::warning(&format!("{at}: {problem}; trying again in {RETRY:?}"));
+            progress::warning(&format!("{address}: {problem}; retrying in {RETRY:?}"));
             turn += 1;
             tokio::select! {
                 () = sleep(RETRY) => {}
@@ -258,19 +257,36 @@ impl Service {
         }
     }
 
-    /// Registers, and listens until the connection is lost.
-    async fn registered(&mut self, at: &str, hub: &mut Hub) -> String {
+    /// Holds the registration at one hub. Returns the problem that ended the connection, or `None` after the stop,
+    /// which frees the service.
+    async fn hold_at(
+        &mut self,
+        address: &str,
+        hub: &mut SyncedHub,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<String> {
+        tokio::select! {
+            problem = self.register(address, hub) => Some(problem),
+            () = stopped(stop) => {
+                hub.client.send(&Row::Free(self.id.clone()));
+                None
+            }
+        }
+    }
+
+    /// Registers, and processes rows until the connection is lost. Returns the problem.
+    async fn register(&mut self, address: &str, hub: &mut SyncedHub) -> String {
         let mut meta = self.meta.clone();
-        // The original's hub does not fill it in.
+        // The original's hub does not add the host.
         meta.entry("host").or_insert_with(|| hub.client.addr.as_str().into());
         hub.client.send(&Row::Register(self.id.clone(), meta));
         hub.client.send(&Row::Synced);
-        progress::info(&format!("registered {} with {at}", self.id));
+        progress::info(&format!("registered {} with {address}", self.id));
         loop {
             match hub.client.next().await {
-                Ok(Row::Error(_, sentence)) => progress::warning(&format!("{at} reports: {sentence}")),
-                Ok(Row::Free(id)) if id == self.id => progress::warning("another peer has freed this service"),
-                // Another peer describes it anew.
+                Ok(Row::Error(_, sentence)) => progress::warning(&format!("{address} returned an error: {sentence}")),
+                Ok(Row::Free(id)) if id == self.id => progress::warning("another peer freed this service"),
+                // Another peer updated the service.
                 Ok(Row::Register(id, meta)) if id == self.id => self.meta = meta,
                 Ok(row) => drop(hub.known.apply(&row)),
                 Err(problem) => return problem,
@@ -285,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_port_is_free_and_in_the_range() {
-        let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
         assert_eq!(free_port(port..=port, None), None);
         let found = free_port(20_000..=60_000, None).unwrap();
         assert!((20_000..=60_000).contains(&found));

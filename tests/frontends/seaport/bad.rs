@@ -11,15 +11,15 @@ async fn what_means_nothing_hears_why() {
     let long = format!(r#"["free","{}"]"#, "x".repeat(200));
     for (line, id, why) in [
         ("hello", "", "not JSON"),
-        ("{}", "", "no JSON array"),
-        (r#"["register"]"#, "", "an id is a text"),
+        ("{}", "", "not a JSON array"),
+        (r#"["register"]"#, "", "an id has to be a string"),
         (r#"["register","a"]"#, "a", "takes an id and an object"),
         (r#"["register","a",{}]"#, "a", "role is missing"),
         (r#"["register","a",{"role":"web"}]"#, "a", "port"),
         (r#"["register","a",{"role":"web","port":0}]"#, "a", "port"),
         (r#"["register","a",{"role":"web","port":1,"host":"a b"}]"#, "a", "host"),
-        (r#"["free",{}]"#, "", "an id is a text"),
-        (long.as_str(), "", "128 is the most"),
+        (r#"["free",{}]"#, "", "an id has to be a string"),
+        (long.as_str(), "", "the limit is 128"),
         ("\u{0}", "", "not JSON"),
     ] {
         one.write(&format!("{line}\n")).await;
@@ -45,7 +45,7 @@ async fn who_goes_on_is_cut_off_alone() {
     for _ in 0..16 {
         assert!(one.error("").await.contains("not JSON"));
     }
-    assert!(one.error("").await.contains("too many lines"));
+    assert!(one.error("").await.contains("too many lines are invalid"));
     assert_eq!(one.next().await, None);
     other.hears(json!(["free", "a"])).await;
 

@@ -84,7 +84,7 @@ async fn where_a_hub_is_registered() {
         let answer = daemon.dig().query("seaport.services.skydns.local", "A").await.expect("an answer");
         answer.data("A").into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert!(everywhere.log().contains("--seaport-advertise says where it is"), "{}", everywhere.log());
+    assert!(everywhere.log().contains("set its address with --seaport-advertise"), "{}", everywhere.log());
     assert!(srv(&everywhere, "seaport").await.is_empty());
     let named = ["--seaport-listen", "0.0.0.0:0", "--seaport-advertise", "192.0.2.1:9999"];
     let named = Site::at(&etcd, &named).await;

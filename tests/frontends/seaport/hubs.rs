@@ -242,7 +242,7 @@ async fn a_hub_with_keys_is_called_with_keys() {
             client.knows("api", 1).await;
         } else {
             wait_until(SOON, async || match daemon.log() {
-                log if log.contains("its key is not among those that are authorized here") => Ok(()),
+                log if log.contains("the other hub's key is not authorized here") => Ok(()),
                 log => Err(log),
             })
             .await;
@@ -257,7 +257,7 @@ async fn a_daemon_on_the_same_store_is_no_other_hub() {
     let one = Site::at(&etcd, &FOUND).await;
     let two = Site::at(&etcd, &[&LISTEN[..], &["--seaport-peer", &at(&one).to_string()]].concat()).await;
     wait_until(SOON, async || match two.log() {
-        log if log.contains("all daemons on one store are one") => Ok(()),
+        log if log.contains("all daemons on one store are one hub") => Ok(()),
         log => Err(log),
     })
     .await;

@@ -142,9 +142,9 @@ async fn without_a_key_one_may_read() {
     assert_eq!(peer.next().await.expect("what is known")[2]["role"], "api");
     peer.hears(json!(["synced"])).await;
     peer.register("a", web("a", 1)).await;
-    assert!(peer.error("a").await.contains("authorized"));
+    assert!(peer.error("a").await.contains("without an authorized key"));
     peer.say(json!(["free", "a"])).await;
-    assert!(peer.error("a").await.contains("authorized"));
+    assert!(peer.error("a").await.contains("without an authorized key"));
     held.close().await;
     assert_eq!(peer.next().await.expect("the hub goes on")[0], "free");
     assert!(srv(&daemon, "web").await.is_empty());

@@ -79,7 +79,7 @@ async fn show_and_query_print_what_is_known() {
     assert_eq!(bad.status.code(), Some(2));
     let away = output(&mut verb(&["show", "127.0.0.1:1"])).await;
     assert_eq!(away.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&away.stderr).contains("cannot ask 127.0.0.1:1"));
+    assert!(String::from_utf8_lossy(&away.stderr).contains("cannot query 127.0.0.1:1"));
 }
 
 #[multi_thread_test]

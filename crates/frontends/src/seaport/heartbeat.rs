@@ -1,11 +1,11 @@
-//! Heartbeats: each side says every so often that it lives. A side that has done so once and then is silent for three
-//! times as long is dead; one that never does is believed in as long as its connection stands.
+//! Heartbeats: each side sends one at an interval. A side that has sent one and then sends nothing for three intervals
+//! has expired; a side that never sends one stays alive for as long as its connection.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Silence of so many heartbeats is the end.
-const MISSED_HEARTBEATS_MAX: u32 = 3;
+/// The number of intervals without a row after which a side has expired.
+const MISSED_INTERVALS_MAX: u32 = 3;
 
 /// The heartbeats of one connection.
 #[derive(Debug)]
@@ -23,27 +23,27 @@ impl HeartbeatTimer {
         Self { interval, next: now + interval, last_received: now, sends_heartbeats: false }
     }
 
-    /// The other side said something.
+    /// Records a row of any kind from the other side.
     pub(super) fn row_received(&mut self) {
         self.last_received = Instant::now();
     }
 
-    /// It was a heartbeat.
+    /// Records that the row was a heartbeat.
     pub(super) fn heartbeat_received(&mut self) {
         self.sends_heartbeats = true;
     }
 
-    /// When there is something to do: to beat, or to end.
+    /// The time of the next heartbeat to send, or of the timeout.
     pub(super) fn due(&self) -> Instant {
         if self.sends_heartbeats { self.next.min(self.expires_at()) } else { self.next }
     }
 
-    /// Whether it has been silent for too long.
+    /// Reports that the other side has missed its heartbeats.
     pub(super) fn timed_out(&self) -> bool {
         self.sends_heartbeats && Instant::now() >= self.expires_at()
     }
 
-    /// Whether a heartbeat is due, and if so, when the next one is.
+    /// Reports that a heartbeat is due now, and if so schedules the next one.
     pub(super) fn take_due(&mut self) -> bool {
         let now = Instant::now();
         let due = now >= self.next;
@@ -54,6 +54,6 @@ impl HeartbeatTimer {
     }
 
     fn expires_at(&self) -> Instant {
-        self.last_received + self.interval * MISSED_HEARTBEATS_MAX
+        self.last_received + self.interval * MISSED_INTERVALS_MAX
     }
 }

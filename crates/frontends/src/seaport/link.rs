@@ -1,26 +1,26 @@
 //! Rows over a connection, with or without keys.
 //!
-//! Owns: which of the two it is, and what is a row in what arrives. Does not own: what the keys do ([`super::sealed`]).
+//! Owns: the kind of the connection, and the separation of lines into rows. Does not own: sealing ([`super::sealed`]).
 
 use super::row::Row;
 use super::sealed::SealedChannel;
 use skyhound_net::lines::{LINE_MAX, LineConnection, LineEvent};
 use std::collections::VecDeque;
 
-/// What a peer did.
+/// An event on a connection.
 #[derive(Debug, PartialEq)]
 pub enum LinkEvent {
-    /// It sent a row, or what should be one: an id and a sentence about it.
+    /// The peer sent a row, or an invalid line: the id that it concerns, and an error.
     Row(Result<Row, (String, String)>),
-    /// There is room for more; see [`LineEvent::Writable`].
+    /// The send queue has capacity again; see [`LineEvent::Writable`].
     Writable,
-    /// It closed in order.
+    /// The peer closed the connection in order.
     Closed,
-    /// The connection is gone.
+    /// The connection is lost.
     Disconnected,
-    /// It does not read.
+    /// The peer did not read within the send timeout.
     SendTimeout,
-    /// It did what it may not.
+    /// The peer violated the protocol.
     ProtocolViolation(&'static str),
 }
 
@@ -29,27 +29,27 @@ pub enum LinkEvent {
 pub struct Link {
     lines: LineConnection,
     sealed: Option<Box<SealedChannel>>,
-    /// Rows that arrived with others in one sealed line.
+    /// Rows that were received and not returned yet: a sealed line may contain several.
     rows: VecDeque<Vec<u8>>,
 }
 
 impl Link {
-    /// Without keys.
+    /// A connection without keys.
     pub fn plain(lines: LineConnection) -> Self {
         Self { lines, sealed: None, rows: VecDeque::new() }
     }
 
-    /// With keys, after their exchange.
+    /// A connection with keys, after their exchange.
     pub fn sealed(lines: LineConnection, sealed: SealedChannel) -> Self {
         Self { lines, sealed: Some(Box::new(sealed)), rows: VecDeque::new() }
     }
 
-    /// A line that arrived before it was known what this connection is.
+    /// Returns a line that was read before the kind of the connection was known.
     pub fn put_back(&mut self, line: Vec<u8>) {
         self.rows.push_front(line);
     }
 
-    /// What the peer does next. Safe to cancel.
+    /// Waits for the next event. Safe to cancel.
     pub async fn next_event(&mut self) -> LinkEvent {
         loop {
             if let Some(row) = self.rows.pop_front() {
@@ -76,7 +76,7 @@ impl Link {
         }
     }
 
-    /// Sends a row. `false` when too much waits already.
+    /// Queues a row. Returns `false` when the send queue is full.
     pub fn send(&mut self, row: &Row) -> bool {
         match &mut self.sealed {
             None => self.lines.send(&row.to_string()),
@@ -84,17 +84,17 @@ impl Link {
         }
     }
 
-    /// Whether there is room for what can wait.
+    /// Reports that the send queue has capacity for rows that can wait.
     pub fn has_capacity(&mut self) -> bool {
         self.lines.has_capacity()
     }
 
-    /// Closes, with what waits. Without the line that ends a sealed direction: the original takes it for a last, empty
-    /// row, and dies of that (an uncaught `SyntaxError`).
+    /// Sends the queued rows and closes. A sealed direction ends without its closing line: the original takes that line
+    /// for a last, empty row, and terminates (an uncaught `SyntaxError`).
     pub async fn close(self) {
         self.lines.close().await;
     }
 }
 
-const TOO_LONG: &str = "a line is over 32768 bytes, and that is the most";
-const _: () = assert!(LINE_MAX == 32_768, "the sentence says so");
+const TOO_LONG: &str = "a line is longer than the limit of 32768 bytes";
+const _: () = assert!(LINE_MAX == 32_768, "TOO_LONG contains the limit");

@@ -1,10 +1,11 @@
-//! What a peer says of a service ([`ServiceMeta`]) ↔ what is registered.
+//! Translation between a peer's description of a service ([`ServiceMeta`]) and a registration.
 //!
-//! - `role` is the service, `version`, `host` and `port` are what they are; everything else is metadata, texts as they
-//!   are, other JSON as its text. Where that does not lead back to what was said, the words themselves are kept.
-//! - The id makes the key, so that the same id is the same entry on every node, whatever its port.
-//! - A role or an id that no DNS label can hold gets one made from its hash: everybody but DNS finds the service.
-//! - What came from another hub says so in its entry ([`source_hub`]); peers are not told that.
+//! - `role` is the service; `version`, `host` and `port` have the same names; every other field is metadata, texts
+//!   unchanged, other JSON as its text. Where that cannot be translated back, the entry has the description verbatim.
+//! - The key is derived from the id, so that the same id is the same entry on every node, with any port.
+//! - A role or an id that no DNS label can hold gets a label made from its hash: all clients but those of DNS find the
+//!   service.
+//! - An entry from another hub has a note of its source ([`source_hub`]), which peers do not receive.
 
 use serde_json::{Map, Value, json};
 use skyhound_core::catalog::{Node, Snapshot, StoredEntry};
@@ -17,26 +18,26 @@ use std::sync::Arc;
 
 use super::FRONTEND;
 
-/// The longest role, in bytes.
+/// The limit for a role, in bytes.
 pub const ROLE_MAX: usize = 255;
-/// The longest meta, in bytes of JSON: it may be stored twice, once as text within JSON, and has to fit into 64 KiB.
+/// The limit for meta, in bytes of JSON: it may be stored twice, once as text within JSON, and has to fit into 64 KiB.
 pub const META_JSON_MAX: usize = 16 * 1024;
-/// The field of an entry's metadata with the words as they were said.
+/// The field of an entry's metadata with the peer's verbatim description.
 const VERBATIM_FIELD: &str = "seaport";
-/// The field with the hub that it came from.
+/// The field of an entry's metadata with the source hub.
 const HUB_FIELD: &str = "seaport-hub";
-/// The fields that have their places; all others are metadata.
+/// The fields with an equivalent in a registration; all others are metadata.
 const CORE_FIELDS: [&str; 5] = ["role", "version", "host", "port", "id"];
 
-/// What a peer says of a service.
+/// A peer's description of a service.
 pub type ServiceMeta = Map<String, Value>;
 
-/// Checks what a peer says, and makes an instance of it. `peer` is where it spoke from.
+/// Validates a description and makes an instance of it. `peer` is the address of the connection.
 pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Result<Instance, InvalidParameter> {
     let meta = complete(id, meta, peer);
     let length = Value::Object(meta.clone()).to_string().len();
     if length > META_JSON_MAX {
-        return Err(InvalidParameter::new("meta", format!("is {length} bytes; {META_JSON_MAX} is the most")));
+        return Err(InvalidParameter::new("meta", format!("is {length} bytes; the limit is {META_JSON_MAX}")));
     }
     let role = role(&meta)?;
     let registration = Registration {
@@ -49,7 +50,7 @@ pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Res
         ..Registration::default()
     };
     let accepted = match registration.clone().accept(naming, peer) {
-        // A role that is too long for a name.
+        // The role is too long for a name.
         Err(invalid) if invalid.parameter == "service" => {
             Registration { service: hashed_service(role), ..registration }.accept(naming, peer)?
         }
@@ -57,7 +58,12 @@ pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Res
     };
     let role = role.to_owned();
     let label = Label::new(id_label(id)).map_err(|e| InvalidParameter::new("id", e))?;
-    let mut instance = accepted.with_id_label(label, "id", naming)?;
+    let instance = accepted.with_id_label(label, "id", naming)?;
+    Ok(with_description(instance, id, role, meta))
+}
+
+/// Adds the original id and role, and the verbatim description if the entry cannot be translated back to it.
+fn with_description(mut instance: Instance, id: &str, role: String, meta: ServiceMeta) -> Instance {
     if let Some(details) = &mut instance.entry.details {
         details.change(|fields| (fields.id, fields.service) = (id.to_owned(), role));
     }
@@ -66,10 +72,10 @@ pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Res
     {
         details.set_meta(VERBATIM_FIELD, Value::Object(meta).to_string());
     }
-    Ok(instance)
+    instance
 }
 
-/// With what a peer may leave out.
+/// Adds the fields that a peer may leave out.
 fn complete(id: &str, mut meta: ServiceMeta, peer: IpAddr) -> ServiceMeta {
     if text(&meta, "host").is_empty() {
         meta.insert("host".into(), peer.to_canonical().to_string().into());
@@ -84,15 +90,15 @@ fn text<'s>(meta: &'s ServiceMeta, field: &str) -> &'s str {
 
 fn role(meta: &ServiceMeta) -> Result<&str, InvalidParameter> {
     match text(meta, "role") {
-        "" => Err(InvalidParameter::new("role", "is missing; say which service this is")),
+        "" => Err(InvalidParameter::new("role", "is missing; set it to the name of the service")),
         long if long.len() > ROLE_MAX => {
-            Err(InvalidParameter::new("role", format!("is {} bytes; {ROLE_MAX} is the most", long.len())))
+            Err(InvalidParameter::new("role", format!("is {} bytes; the limit is {ROLE_MAX}", long.len())))
         }
         role => Ok(role),
     }
 }
 
-/// A number, or the text of one.
+/// Reads a port: a number, or its text.
 fn port(meta: &ServiceMeta) -> Result<u16, InvalidParameter> {
     let number = match meta.get("port") {
         Some(Value::Number(port)) => port.as_u64(),
@@ -100,11 +106,11 @@ fn port(meta: &ServiceMeta) -> Result<u16, InvalidParameter> {
         _ => None,
     };
     number.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).ok_or_else(|| {
-        InvalidParameter::new("port", "is no whole number from 1 to 65535; say where the service listens")
+        InvalidParameter::new("port", "is not a whole number from 1 to 65535; set it to the port of the service")
     })
 }
 
-/// Everything else, as far as it fits.
+/// Returns all other fields that fit into an entry's metadata.
 fn extra_fields(meta: &ServiceMeta) -> BTreeMap<String, String> {
     let others = meta.iter().filter(|(field, _)| !CORE_FIELDS.contains(&field.as_str()) && *field != HUB_FIELD);
     let texts = others.map(|(field, value)| match value {
@@ -113,35 +119,35 @@ fn extra_fields(meta: &ServiceMeta) -> BTreeMap<String, String> {
     });
     let fitting =
         texts.filter(|(field, text)| (1..=META_VALUE_MAX).contains(&field.len()) && text.len() <= META_VALUE_MAX);
-    // Two places are for the words themselves, and for where they came from.
+    // Two fields are reserved: the verbatim description and the source hub.
     fitting.take(META_MAX - 2).collect()
 }
 
-/// The role as labels, if it can be some.
+/// Returns the role as labels, or the label made from its hash.
 fn service_labels(role: &str) -> String {
     if role.split('.').all(|label| Label::registrable(label).is_ok()) { role.to_owned() } else { hashed_service(role) }
 }
 
-/// A label for a role that cannot be one, or is too long for a name. Its case is folded, as that of services is.
+/// Makes a label for a role that cannot be one, or is too long for a name. Its case is folded, as with other services.
 fn hashed_service(role: &str) -> String {
     hashed(&role.to_ascii_lowercase(), 20)
 }
 
-/// The id as a label. The original's are upper-case hexadecimal; other mixtures of upper and lower case would become
-/// the same label.
+/// Returns the id as a label. The original's ids are upper-case hexadecimal and are folded; two other ids that differ
+/// in their case only would get the same label, so such ids are hashed.
 fn id_label(id: &str) -> String {
     let one_case = !id.contains(|c: char| c.is_ascii_uppercase())
         || id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() && byte.is_ascii_hexdigit());
     if one_case && Label::registrable(id).is_ok() { id.to_ascii_lowercase() } else { hashed(id, 40) }
 }
 
-/// A label for what cannot be one.
+/// Makes a label from the hash of a text.
 fn hashed(text: &str, digits: usize) -> String {
     format!("x-{}", &sha1_hex(text)[..digits])
 }
 
-/// Where an id stands, whoever registered it as a seaport peer. Looks once for each service: only who speaks of ids
-/// that he did not register himself pays for it.
+/// Finds the entry of an id that any seaport peer registered. It needs a lookup per service, which only rows about ids
+/// that their sender does not hold cost.
 pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<StoredEntry>> {
     let label = Label::new(id_label(id)).ok()?;
     let category: Vec<_> = naming.default_category.split([',', '.']).rev().filter_map(|c| Label::new(c).ok()).collect();
@@ -154,13 +160,13 @@ pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored
     snapshot.services().find_map(|service| at(service).or_else(|| at(&hashed_service(service))))
 }
 
-/// The id of what a seaport peer registered.
+/// Returns the id of an entry that a seaport peer registered.
 pub fn registered_id(stored: &StoredEntry) -> Option<&str> {
     let details = stored.entry.details.as_ref()?;
     (details.dialect() == FRONTEND).then(|| details.id())
 }
 
-/// The id by which peers know an instance: what was said, or else its name, which says where it stands.
+/// Returns the id by which peers know an instance: the registered id, or else its DNS name.
 pub fn id(stored: &StoredEntry, naming: &Naming) -> Option<String> {
     if let Some(id) = registered_id(stored) {
         return Some(id.to_owned());
@@ -168,52 +174,52 @@ pub fn id(stored: &StoredEntry, naming: &Naming) -> Option<String> {
     if let Ok(name) = naming.layout.name(stored.key.as_bytes()) {
         return Some(name.to_string().trim_end_matches('.').to_owned());
     }
-    // A key of hound-dog's peers: it stands where it would if that peer had registered here.
+    // A key of hound-dog's peers: the name is the one that a registration here would have.
     let details = stored.entry.details.as_ref()?;
     let category = details.category().collect::<Vec<_>>().join(".");
     Some(format!("{}.{}.{category}.{}", details.id(), details.service(), naming.root.to_string().trim_end_matches('.')))
 }
 
-/// Whether an id is one that is made from a name: it is not a peer's to register or to free. Where the zone is the root
-/// of all names, only what stands in the snapshot is one: any text may be a name there.
+/// Reports that an id is a DNS name, which no peer may register or free. Where the zone is the root of all names, only
+/// a name in the snapshot counts: any text may be a name there.
 pub fn is_a_name(id: &str, snapshot: &Snapshot, naming: &Naming) -> bool {
     let Ok(name) = Name::parse(id) else { return false };
-    // A service and an instance of it, at least.
+    // At least the labels of a service and of an instance.
     let below = name.is_within(&naming.root) && name.labels().len() > naming.root.labels().len() + 1;
     below && (naming.root != Name::root() || named_instance(&name, snapshot).is_some())
 }
 
-/// What came in through another dialect and stands at a name.
+/// Returns the instance of another frontend at a name.
 pub fn named_instance<'s>(name: &Name, snapshot: &'s Snapshot) -> Option<&'s Arc<StoredEntry>> {
     let mut own = snapshot.node(name).into_iter().flat_map(Node::own);
     own.find(|stored| stored.service.is_some() && registered_id(stored).is_none())
 }
 
-/// The other hub that an instance came from, as [`set_source_hub`] has it.
+/// Returns the source hub of an instance, set by [`set_source_hub`].
 pub fn source_hub(entry: &Entry) -> Option<&str> {
     entry.details.as_ref().filter(|details| details.dialect() == FRONTEND)?.meta_value(HUB_FIELD)
 }
 
-/// Notes in an instance which hub it came from.
+/// Sets the source hub of an instance.
 pub fn set_source_hub(instance: &mut Instance, from: &str) {
     if let Some(details) = &mut instance.entry.details {
         details.set_meta(HUB_FIELD, from.into());
     }
 }
 
-/// Whether two entries differ in nothing but where they came from.
+/// Reports that two entries differ in their source hub and nothing else.
 pub fn differs_only_in_hub(one: &Entry, other: &Entry) -> bool {
-    let bare = |entry: &Entry| {
-        let mut bare = entry.clone();
-        if let Some(details) = bare.details.as_mut().filter(|details| details.dialect() == FRONTEND) {
+    let without_source = |entry: &Entry| {
+        let mut copy = entry.clone();
+        if let Some(details) = copy.details.as_mut().filter(|details| details.dialect() == FRONTEND) {
             details.change(|fields| drop(fields.meta.remove(HUB_FIELD)));
         }
-        bare
+        copy
     };
-    source_hub(one) != source_hub(other) && bare(one) == bare(other)
+    source_hub(one) != source_hub(other) && without_source(one) == without_source(other)
 }
 
-/// What peers are told of an instance; `None` for what has no place.
+/// Returns the description of an instance for peers; `None` for an instance without a host.
 pub fn of(id: &str, stored: &StoredEntry) -> Option<ServiceMeta> {
     stored.entry.host.as_ref()?;
     let meta = entry_meta(id, &stored.entry);
@@ -226,9 +232,9 @@ pub fn of(id: &str, stored: &StoredEntry) -> Option<ServiceMeta> {
 
 fn entry_meta(id: &str, entry: &Entry) -> ServiceMeta {
     let details = entry.details.as_ref();
-    let ours = details.filter(|details| details.dialect() == FRONTEND);
-    let kept = ours.and_then(|details| details.meta_value(VERBATIM_FIELD));
-    if let Some(Value::Object(meta)) = kept.and_then(|kept| serde_json::from_str(kept).ok()) {
+    let seaport_details = details.filter(|details| details.dialect() == FRONTEND);
+    let verbatim = seaport_details.and_then(|details| details.meta_value(VERBATIM_FIELD));
+    if let Some(Value::Object(meta)) = verbatim.and_then(|json| serde_json::from_str(json).ok()) {
         return meta;
     }
     let mut meta = Map::new();
@@ -240,24 +246,24 @@ fn entry_meta(id: &str, entry: &Entry) -> ServiceMeta {
     put("host", json!(entry.host.as_ref().map(ToString::to_string)));
     put("port", json!(entry.port));
     put("id", json!(id));
-    let is_told_otherwise = |field: &str| CORE_FIELDS.contains(&field) || field == HUB_FIELD && ours.is_some();
+    let is_excluded = |field: &str| CORE_FIELDS.contains(&field) || field == HUB_FIELD && seaport_details.is_some();
     for (field, value) in details.into_iter().flat_map(Details::meta) {
-        if !is_told_otherwise(field) {
+        if !is_excluded(field) {
             put(field, json!(value));
         }
     }
     meta
 }
 
-/// Which services somebody asks for: a role, a range of versions, and equality of any other field.
+/// A query for services by role and range of versions.
 #[derive(Debug, Clone)]
-pub struct Pattern {
+pub struct ServicePattern {
     role: String,
     versions: Option<skyhound_model::version::VersionRange>,
 }
 
-impl Pattern {
-    /// `ROLE`, `ROLE@RANGE`, `@RANGE`, or nothing for everything.
+impl ServicePattern {
+    /// Parses `ROLE`, `ROLE@RANGE`, `@RANGE`, or an empty text for all services.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (role, versions) = match text.split_once('@') {
             Some((role, range)) => (role, Some(skyhound_model::version::VersionRange::parse(range)?)),
@@ -266,7 +272,7 @@ impl Pattern {
         Ok(Self { role: role.to_owned(), versions })
     }
 
-    /// Whether a service is meant.
+    /// Reports that a service matches.
     pub fn matches(&self, meta: &ServiceMeta) -> bool {
         (self.role.is_empty() || text(meta, "role") == self.role)
             && self.versions.as_ref().is_none_or(|versions| versions.contains(text(meta, "version")))
@@ -299,7 +305,7 @@ mod tests {
         let instance = accepted(ID, plain.clone()).unwrap();
         assert_eq!(instance.name.to_string(), format!("{}.web.services.skydns.local.", ID.to_lowercase()));
         let details = instance.entry.details.as_ref().unwrap();
-        assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1), "the words themselves are not needed");
+        assert_eq!((details.version(), details.meta().count()), ("1.2.3", 1), "no verbatim description is needed");
         assert_eq!(entry_meta(ID, &instance.entry), to_meta(plain));
         for odd in [
             json!({"role": "web", "host": "::ffff:10.0.0.1", "port": "80", "id": ID}),
@@ -313,9 +319,9 @@ mod tests {
             let stored = skyhound_model::Entry::parse(&instance.entry.encode()).unwrap();
             assert_eq!(entry_meta(ID, &stored), to_meta(odd));
         }
-        let nowhere = accepted("x", json!({"role": "web", "port": 80})).unwrap();
-        assert_eq!(nowhere.entry.host, Some(Host::Addr("192.0.2.7".parse().unwrap())));
-        assert_eq!(entry_meta("x", &nowhere.entry)["host"], "192.0.2.7");
+        let without_host = accepted("x", json!({"role": "web", "port": 80})).unwrap();
+        assert_eq!(without_host.entry.host, Some(Host::Addr("192.0.2.7".parse().unwrap())));
+        assert_eq!(entry_meta("x", &without_host.entry)["host"], "192.0.2.7");
     }
 
     #[test]
@@ -330,15 +336,15 @@ mod tests {
     }
 
     #[test]
-    fn invalid_services_are_refused_with_a_reason() {
+    fn invalid_services_are_rejected_with_a_reason() {
         for (value, why) in [
             (json!({"port": 80}), "role is missing"),
             (json!({"role": 7, "port": 80}), "role is missing"),
             (json!({"role": "r".repeat(256), "port": 80}), "role is 256 bytes"),
-            (json!({"role": "web"}), "port is no whole number"),
-            (json!({"role": "web", "port": 0}), "port is no whole number"),
-            (json!({"role": "web", "port": 65536}), "port is no whole number"),
-            (json!({"role": "web", "port": "x"}), "port is no whole number"),
+            (json!({"role": "web"}), "port is not a whole number"),
+            (json!({"role": "web", "port": 0}), "port is not a whole number"),
+            (json!({"role": "web", "port": 65536}), "port is not a whole number"),
+            (json!({"role": "web", "port": "x"}), "port is not a whole number"),
             (json!({"role": "web", "port": 80, "host": "a b"}), "host"),
             (json!({"role": "web", "port": 80, "x": "y".repeat(META_JSON_MAX)}), "meta is"),
         ] {
@@ -380,13 +386,13 @@ mod tests {
         let web = to_meta(json!({"role": "web", "version": "1.2.3"}));
         let none = to_meta(json!({"role": "web"}));
         let odd = to_meta(json!({"role": "web", "version": "1.2"}));
-        let matches = |pattern: &str, meta: &ServiceMeta| Pattern::parse(pattern).unwrap().matches(meta);
+        let matches = |pattern: &str, meta: &ServiceMeta| ServicePattern::parse(pattern).unwrap().matches(meta);
         for pattern in ["", "web", "web@1.2.x", "web@~1.2", "web@*", "@>=1 <2"] {
             assert!(matches(pattern, &web), "{pattern}");
         }
         assert!(!matches("web@2", &web) && !matches("api", &web) && !matches("we", &web));
-        assert!(matches("web", &none) && !matches("web@*", &none), "without a version it matches none");
+        assert!(matches("web", &none) && !matches("web@*", &none), "a service without a version matches no range");
         assert!(matches("web", &odd) && !matches("web@1.2.x", &odd));
-        assert!(Pattern::parse("web@one").is_err());
+        assert!(ServicePattern::parse("web@one").is_err());
     }
 }

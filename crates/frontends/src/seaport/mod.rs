@@ -1,22 +1,24 @@
-//! seaport: newline-delimited JSON over TCP. A process connects, says what it offers, hears what all others offer, and
-//! is in the registry exactly as long as it is connected.
+//! seaport: newline-delimited JSON over TCP. A process connects, registers its services, receives the services of all
+//! others, and is in the registry exactly as long as it is connected.
 //!
-//! Every daemon on the same store is the same hub, and what came in through other dialects is among what peers hear. The
-//! original (npm `seaport` 2.0.9) works unmodified, as a client, and as a hub that peers with this one.
+//! All daemons on the same store are one hub, whose peers also receive the instances of other frontends. The original
+//! (npm `seaport` 2.0.9) works unmodified, as a client, and as a hub that peers with this one.
 //!
-//! Where this is not the original:
-//! - An id is held by everybody who registers it, and gone with the last of them; the original frees it with the first.
-//! - Rows that a client passes back (it tells all that it ever heard when it connects again) are known by the order of
-//!   their keys, and are nobody's registration; see [`relay`].
-//! - Between hubs nothing goes round; see `peer_hub`.
-//! - A row that comes to nothing is answered with `["error", id, sentence]`, which the original passes over.
-//! - With keys, who has none may read.
+//! Differences from the original:
+//! - An id is held by every peer that registers it, and ends with the last of them; the original frees it with the
+//!   first.
+//! - Rows that a client sends back (it sends all that it ever received when it connects again) are recognized by the
+//!   order of their keys, and are no registrations; see [`relay`].
+//! - Services do not loop between hubs; see `peer_hub`.
+//! - A rejected row is answered with `["error", id, sentence]`, which the original ignores.
+//! - At a hub with keys, a client without a key may read.
 //!
-//! [`row`] is the spelling, [`meta`] what is said of a service, [`relay`] how it is known again, [`link`] rows over a
-//! connection, [`sealed`] and [`keys`] the same with keys. `peer` is the life of a connection, `rows` what comes of what
-//! is said there, `services` what it holds, `outbox`, `echoes` and `heartbeat` parts of it, `hub` what all peers of a node
-//! share. `dial` calls other hubs, `peer_hub` has the rules between them, `advert` says where this one is, `server` joins
-//! all that. [`client`] is the other end.
+//! In the order of the data flow: [`link`] exchanges rows over a connection, sealed by [`sealed`] and [`keys`] if there
+//! are keys; [`row`] is their encoding. `peer` is the session of a connection, with `outbox`, `echoes` and `heartbeat`.
+//! `rows` decides on the rows that a peer sends, [`meta`] translates the description of a service, [`relay`] recognizes
+//! services that come back. `services` holds the claims of a peer, `reconcile` is one step of a claim, `hub` is the
+//! state that all peers of a node share. `dial` connects to other hubs, `peer_hub` has the rules between hubs, `advert`
+//! registers this hub, and `server` joins these parts. [`client`] is the client side.
 
 mod advert;
 pub mod client;
@@ -42,9 +44,10 @@ pub mod settings;
 pub use server::{HubError, HubServer};
 pub use settings::SeaportSettings;
 
-use hub::Hub;
+use hub::SeaportHub;
+use keys::HubKeys;
 use link::Link;
-use sealed::{KeyOffer, SEALED_MAX};
+use sealed::{KeyOffer, SEALED_MAX, SealedChannel};
 use skyhound_net::lines::LineEvent;
 use skyhound_net::metrics::Metrics;
 use skyhound_net::{BindError, LineConnection, LineServer, Peer};
@@ -53,30 +56,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The name that entries and counters say this dialect by.
+/// The name of this frontend in entries and counters.
 pub const FRONTEND: &str = "seaport";
-/// `--seaport-heartbeat`, in seconds: the original's.
+/// The default of `--seaport-heartbeat`, in seconds: the original's interval.
 pub const HEARTBEAT_S: u32 = 15;
-/// How long a hub with keys waits for a peer's first line, which says whether it has keys as well. The original's
-/// client sends it at once.
-const GREETING: Duration = Duration::from_secs(2);
-/// What a peer hears that is one too many.
-const FULL: &str = "[\"error\",\"\",\"this hub has as many connections as it takes; come again\"]\n";
+/// The time for which a hub with keys waits for a peer's first line, which is a header if the peer has keys as well.
+/// The original's client sends it at once.
+const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The answer to a connection beyond the limit.
+const TOO_MANY_CONNECTIONS: &str =
+    "[\"error\",\"\",\"this hub has reached its limit of connections; connect again later\"]\n";
 
-/// Listens for peers.
-fn bind(addrs: &[SocketAddr], hub: &Arc<Hub>, metrics: &Arc<Metrics>) -> Result<LineServer, BindError> {
+/// Binds the listeners for peers.
+fn bind(addrs: &[SocketAddr], hub: &Arc<SeaportHub>, metrics: &Arc<Metrics>) -> Result<LineServer, BindError> {
     let hub = Arc::clone(hub);
-    LineServer::bind(addrs, FRONTEND, metrics, FULL, move |lines, peer| {
-        tokio::spawn(begin(Arc::clone(&hub), lines, peer));
+    LineServer::bind(addrs, FRONTEND, metrics, TOO_MANY_CONNECTIONS, move |lines, peer| {
+        tokio::spawn(accept_peer(Arc::clone(&hub), lines, peer));
     })
 }
 
-async fn begin(hub: Arc<Hub>, mut lines: LineConnection, peer: Peer) {
+/// Serves a new connection, after the exchange of keys if the hub has keys.
+async fn accept_peer(hub: Arc<SeaportHub>, mut lines: LineConnection, peer: Peer) {
     let Some(keys) = &hub.keys else {
         return peer::serve(Arc::clone(&hub), Link::plain(lines), peer, true).await;
     };
     let first = tokio::select! {
-        first = timeout(GREETING, lines.next_event()) => first,
+        first = timeout(FIRST_LINE_TIMEOUT, lines.next_event()) => first,
         () = peer.permit.stopping() => return,
     };
     let header = match first {
@@ -89,19 +94,24 @@ async fn begin(hub: Arc<Hub>, mut lines: LineConnection, peer: Peer) {
         Ok(_) => return,
         Err(_) => return peer::serve(Arc::clone(&hub), Link::plain(lines), peer, false).await,
     };
-    let met = KeyOffer::new(Arc::clone(&keys.own)).ok_or("this hub's key signs nothing").and_then(|offer| {
-        lines.send(&offer.line);
-        offer.accept(&header)
-    });
-    let refused = match met {
-        Ok((sealed, pem)) if keys.authorize(&pem) => {
-            lines.set_max_line(SEALED_MAX);
-            return peer::serve(Arc::clone(&hub), Link::sealed(lines, sealed), peer, true).await;
+    match exchange_keys(keys, &mut lines, &header) {
+        Ok(sealed) => peer::serve(Arc::clone(&hub), Link::sealed(lines, sealed), peer, true).await,
+        Err(reason) => {
+            hub.app.metrics.registration(FRONTEND, "unauthorized");
+            tracing::info!(peer = %peer.addr, reason, "rejected a seaport peer; closing its connection");
+            lines.close().await;
         }
-        Ok(_) => "this hub does not know your key",
-        Err(sentence) => sentence,
-    };
-    hub.app.metrics.registration(FRONTEND, "unauthorized");
-    tracing::info!(peer = %peer.addr, refused, "seaport peer refused");
-    lines.close().await;
+    }
+}
+
+/// Answers a peer's header with the hub's own, and authorizes the peer's key.
+fn exchange_keys(keys: &HubKeys, lines: &mut LineConnection, header: &[u8]) -> Result<SealedChannel, &'static str> {
+    let offer = KeyOffer::new(Arc::clone(&keys.key_pair)).ok_or("this hub's key cannot sign")?;
+    lines.send(&offer.line);
+    let (sealed, pem) = offer.accept(header)?;
+    if !keys.authorize(&pem) {
+        return Err("the peer's key is not authorized");
+    }
+    lines.set_max_line(SEALED_MAX);
+    Ok(sealed)
 }

@@ -1,7 +1,7 @@
-//! What a peer is still to be told: first all that is known, then every change.
+//! The rows and changes that are still to be sent to a peer: first the complete state, then every change.
 //!
-//! Owns: the place of the peer in the changes, and what differs when it has lost it. Does not own: how a change is said,
-//! and which of them the peer made itself ([`super::peer`]).
+//! Owns: the peer's position in the changes, and the difference to send after it lagged. Does not own: the encoding of
+//! a change, and the suppression of changes that the peer made itself ([`super::peer`]).
 
 use super::meta;
 use super::row::Row;
@@ -12,50 +12,50 @@ use skyhound_model::Key;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Something to be said.
+/// An item to be sent.
 #[derive(Debug)]
 pub(super) enum OutboxItem {
-    /// An instance that is there, or describes itself anew.
+    /// A new or updated instance.
     Put(Arc<StoredEntry>),
-    /// One of which only the note has changed that says which hub it came from.
+    /// An instance of which only the source hub has changed.
     SourceChanged(Arc<StoredEntry>),
-    /// One that is gone, as it was last.
+    /// A removed instance, in its last state.
     Removed(Arc<StoredEntry>),
-    /// Something else.
+    /// A row that is no change.
     Row(Row),
 }
 
-/// What one peer is still to be told.
+/// The items to be sent to one peer.
 #[derive(Debug)]
 pub(super) struct Outbox {
     app: Arc<App>,
-    listener: EventSubscription,
+    subscription: EventSubscription,
     pending: VecDeque<OutboxItem>,
-    /// What was taken from here so far: this, and then these changes.
+    /// The state that was queued so far: this snapshot, and the changes since.
     sent: Arc<Snapshot>,
     since: HashMap<Key, Arc<Change>>,
 }
 
 impl Outbox {
-    /// All that is known, between two rows.
+    /// Queues the complete state between two rows.
     pub(super) fn new(app: &Arc<App>, first: Option<Row>, last: Row) -> Self {
-        let (listener, sent) = app.events.subscribe(Selection::All, false);
-        let known = instances(&sent).map(|stored| OutboxItem::Put(Arc::clone(stored)));
-        let pending = first.map(OutboxItem::Row).into_iter().chain(known).chain([OutboxItem::Row(last)]).collect();
-        Self { app: Arc::clone(app), listener, pending, sent, since: HashMap::new() }
+        let (subscription, sent) = app.events.subscribe(Selection::All, false);
+        let state = instances(&sent).map(|stored| OutboxItem::Put(Arc::clone(stored)));
+        let pending = first.map(OutboxItem::Row).into_iter().chain(state).chain([OutboxItem::Row(last)]).collect();
+        Self { app: Arc::clone(app), subscription, pending, sent, since: HashMap::new() }
     }
 
-    /// The next thing, if it is there.
+    /// Takes the next item.
     pub(super) fn pop(&mut self) -> Option<OutboxItem> {
         self.pending.pop_front()
     }
 
-    /// Waits until there is something. Safe to cancel.
+    /// Waits until there is an item. Safe to cancel.
     pub(super) async fn wait(&mut self) {
         if !self.pending.is_empty() {
             return;
         }
-        match self.listener.next().await {
+        match self.subscription.next().await {
             Notification::Event(event) => {
                 let change = &event.change;
                 let stored = Arc::clone(&change.instance);
@@ -75,7 +75,7 @@ impl Outbox {
         }
     }
 
-    /// Whether the same was told before, but for that note.
+    /// Reports that the same instance was sent before, apart from its source hub.
     fn was_sent(&self, stored: &StoredEntry) -> bool {
         let previous = match self.since.get(&stored.key) {
             Some(change) => (change.kind == ChangeKind::Put).then_some(&change.instance),
@@ -84,9 +84,9 @@ impl Outbox {
         previous.is_some_and(|previous| meta::differs_only_in_hub(&previous.entry, &stored.entry))
     }
 
-    /// What differs between what was told and what is known now.
+    /// Queues the difference between the sent state and the current one, after the subscription lagged.
     fn catch_up(&mut self) {
-        let (listener, now) = self.app.events.subscribe(Selection::All, false);
+        let (subscription, now) = self.app.events.subscribe(Selection::All, false);
         let mut previous: HashMap<&Key, &Arc<StoredEntry>> =
             instances(&self.sent).map(|stored| (&stored.key, stored)).collect();
         for (key, change) in &self.since {
@@ -101,14 +101,14 @@ impl Outbox {
                 put.push(OutboxItem::Put(Arc::clone(stored)));
             }
         }
-        // Gone first: an id may have moved.
+        // Removals first: an id may have moved to another key.
         self.pending.extend(previous.into_values().map(|stored| OutboxItem::Removed(Arc::clone(stored))));
         self.pending.extend(put);
-        (self.listener, self.sent, self.since) = (listener, now, HashMap::new());
+        (self.subscription, self.sent, self.since) = (subscription, now, HashMap::new());
     }
 }
 
-/// Every instance.
+/// Returns all instances.
 fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<StoredEntry>> {
     snapshot.services().flat_map(|service| snapshot.instances(service))
 }

@@ -1,16 +1,16 @@
-//! One connection's life: what it is told, what it says, and how it ends.
+//! The session of one connection: the rows sent and received, and the end.
 //!
-//! On connect each side says every service that it knows, then `synced`; after that a peer hears every change of every
-//! dialect's registry once and in order. A peer that lost its place is told what differs from what it was told
-//! ([`super::outbox`]), so that it never has to be cut off for our sake.
+//! On connect each side sends every service that it knows, then `synced`; after that a peer receives every change of
+//! the registry, from all frontends, once and in order. A peer that lagged receives the difference to the state that it
+//! was sent ([`super::outbox`]), so that the hub never closes a connection because its own history is too short.
 //!
-//! Owns: that life, whichever side began it. Does not own: what comes of what it says ([`super::rows`]), nor the rules
-//! between hubs ([`super::peer_hub`]).
+//! Owns: the session, with either side as the caller. Does not own: the decisions on received rows ([`super::rows`]),
+//! nor the rules between hubs ([`super::peer_hub`]).
 
 use super::FRONTEND;
-use super::echoes::Echoes;
+use super::echoes::ExpectedEchoes;
 use super::heartbeat::HeartbeatTimer;
-use super::hub::Hub;
+use super::hub::SeaportHub;
 use super::link::{Link, LinkEvent};
 use super::meta;
 use super::outbox::{Outbox, OutboxItem};
@@ -30,10 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long a peer waits for a daemon that has not read its store yet. Then it is better off at another hub.
+/// The time for which a peer waits for a daemon that has not read its store yet. After it another hub serves better.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a connection ends.
+/// The reason for which a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionEnd {
     Closed,
@@ -45,7 +45,7 @@ pub(super) enum SessionEnd {
 }
 
 impl SessionEnd {
-    /// In one word, for [`skyhound_net::metrics::Metrics::release`].
+    /// The label for [`skyhound_net::metrics::Metrics::release`].
     fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -57,26 +57,26 @@ impl SessionEnd {
         }
     }
 
-    /// Whether the other side may not know of it.
+    /// Reports that the other side may not have noticed the end.
     pub(super) fn is_connection_loss(self) -> bool {
         matches!(self, Self::ConnectionLost | Self::HeartbeatTimeout | Self::SendTimeout)
     }
 }
 
-/// Serves a peer until it ends. `writes` is whether it may register and free.
-pub(super) async fn serve(hub: Arc<Hub>, mut link: Link, peer: Peer, writes: bool) {
+/// Serves a peer until its session ends. `writes` permits it to register and free.
+pub(super) async fn serve(hub: Arc<SeaportHub>, mut link: Link, peer: Peer, writes: bool) {
     let loaded = timeout(LOAD_TIMEOUT, hub.app.catalog.ready()).await.is_ok();
     if !loaded {
-        link.send(&Row::Error(String::new(), "the registry's store was not read yet; come again".into()));
+        link.send(&Row::Error(String::new(), "the hub has not loaded its store yet; connect again later".into()));
         return link.close().await;
     }
     let helo = Row::Helo(peer.addr.ip().to_canonical().to_string(), Some(hub.id.clone()));
     PeerSession::new(hub, link, peer.addr.ip(), Some(helo), writes).run(&peer).await;
 }
 
-/// Serves a connection to another hub until it ends.
+/// Serves a connection to another hub until its session ends.
 pub(super) async fn serve_hub(
-    hub: Arc<Hub>,
+    hub: Arc<SeaportHub>,
     link: Link,
     peer: Peer,
     first: Option<Row>,
@@ -87,26 +87,26 @@ pub(super) async fn serve_hub(
         .await
 }
 
-/// A connection with all that is known of it.
+/// A connection with its state.
 pub(super) struct PeerSession {
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<SeaportHub>,
     link: Link,
     pub(super) addr: IpAddr,
     writes: bool,
     pub(super) services: PeerServices,
     outbox: Outbox,
-    pub(super) echoes: Echoes,
+    pub(super) echoes: ExpectedEchoes,
     heartbeats: HeartbeatTimer,
     /// The peer is a hub.
     pub(super) peer_hub: Option<PeerHub>,
-    /// It has said all that it knew when it came.
+    /// The peer has sent its complete state.
     pub(super) synced: bool,
-    /// Lines that meant nothing, since the last heartbeat.
+    /// Invalid lines since the last heartbeat.
     invalid_lines: u32,
 }
 
 impl PeerSession {
-    fn new(hub: Arc<Hub>, link: Link, addr: IpAddr, first: Option<Row>, writes: bool) -> Self {
+    fn new(hub: Arc<SeaportHub>, link: Link, addr: IpAddr, first: Option<Row>, writes: bool) -> Self {
         Self {
             services: PeerServices::new(Arc::clone(&hub)),
             outbox: Outbox::new(&hub.app, first, Row::Synced),
@@ -115,7 +115,7 @@ impl PeerSession {
             link,
             addr,
             writes,
-            echoes: Echoes::default(),
+            echoes: ExpectedEchoes::default(),
             peer_hub: None,
             synced: false,
             invalid_lines: 0,
@@ -124,7 +124,7 @@ impl PeerSession {
 
     async fn run(mut self, peer: &Peer) -> SessionEnd {
         let end = self.serve_until_end(&peer.permit).await;
-        tracing::debug!(peer = %peer.addr, ?end, "seaport peer ended");
+        tracing::debug!(peer = %peer.addr, ?end, "seaport session ended");
         self.finish(end).await;
         end
     }
@@ -140,8 +140,8 @@ impl PeerSession {
             let due = due.fold(self.heartbeats.due(), Instant::min);
             let (freed, read) = (self.services.freed(), !self.services.are_busy());
             let step = tokio::select! {
-                // Rows before the clock: after a stall of this process what came in time is read before anybody is
-                // found silent.
+                // Rows before the timers: after a stall of this process, rows that arrived in time are read before a
+                // peer can expire.
                 biased;
                 () = &mut stopping => return SessionEnd::Shutdown,
                 reconciled = self.services.next_reconciled() => match self.services.on_reconciled(reconciled) {
@@ -189,7 +189,7 @@ impl PeerSession {
         if self.link.send(row) { Ok(()) } else { Err(SessionEnd::SendTimeout) }
     }
 
-    /// Says what is new, as far as there is room; returns whether there is.
+    /// Sends pending items up to the capacity of the connection. Returns whether capacity is left.
     fn send_pending(&mut self) -> Result<bool, SessionEnd> {
         while self.link.has_capacity() {
             match self.outbox.pop() {
@@ -209,19 +209,19 @@ impl PeerSession {
         let source = meta::source_hub(&stored.entry);
         let origin = if source.is_some() { RelayOrigin::Relayed } else { RelayOrigin::Registered };
         match self.services.on_put(&id) {
-            PutDelivery::AsForeign if self.wants(source) => {
+            PutDelivery::AsOther if self.wants(source) => {
                 self.send(&Row::Register(id, relay::with_order(meta, origin)))
             }
-            PutDelivery::AsForeign | PutDelivery::Skip => Ok(()),
-            // Not what the event says: that may be older.
-            PutDelivery::AsOwn(now) => {
-                let meta = meta::of(&id, &now).unwrap_or(meta);
+            PutDelivery::AsOther | PutDelivery::Skip => Ok(()),
+            // The current entry instead of the event's, which may be older.
+            PutDelivery::AsOwn(current) => {
+                let meta = meta::of(&id, &current).unwrap_or(meta);
                 self.send(&Row::Register(id, meta))
             }
         }
     }
 
-    /// Only hubs care, and who holds it.
+    /// Sends a change of the source hub: only to hubs, and to the services of this peer, which adopt it.
     fn send_source_change(&mut self, stored: &StoredEntry) -> Result<(), SessionEnd> {
         if self.peer_hub.is_some() {
             return self.send_put(stored);
@@ -241,7 +241,7 @@ impl PeerSession {
         self.send_free(id)
     }
 
-    /// Whether it is to hear of what came from there.
+    /// Reports that the peer receives services with this source hub.
     fn wants(&self, source: Option<&str>) -> bool {
         self.peer_hub.as_ref().is_none_or(|peer_hub| peer_hub.forwards(source))
     }
@@ -269,40 +269,43 @@ impl PeerSession {
         };
         self.heartbeats.row_received();
         match row {
-            Ok(Row::Register(id, _) | Row::Free(id)) if !self.writes => {
-                self.hub.app.metrics.registration(FRONTEND, "unauthorized");
-                let sentence = "this hub has keys: without an authorized one you may read, and not register or free";
-                self.send(&Row::Error(id, sentence.into()))
-            }
-            Ok(Row::Register(id, meta)) => self.register(id, meta, Deferral::Allowed),
-            Ok(Row::Free(id)) => self.free(id),
-            Ok(Row::Synced) => {
-                self.synced = true;
-                Ok(())
-            }
-            Ok(Row::Heartbeat) => {
-                self.heartbeats.heartbeat_received();
-                Ok(())
-            }
-            Ok(Row::Hub(_)) => {
-                self.peer_hub.get_or_insert_with(PeerHub::ours);
-                Ok(())
-            }
-            Ok(Row::Error(id, sentence)) => {
-                tracing::debug!(peer = %self.addr, id, sentence, "a seaport peer takes a row for wrong");
-                Ok(())
-            }
-            Ok(Row::Helo(..) | Row::Unknown) => Ok(()),
-            Err((id, sentence)) => {
-                self.hub.app.metrics.registration(FRONTEND, "invalid");
-                // A hub passes on what it hears.
-                if self.invalid_lines == BAD_FRAMES_MAX && self.peer_hub.is_none() {
-                    return Err(SessionEnd::ProtocolViolation("too many lines that mean nothing here"));
-                }
-                self.invalid_lines = self.invalid_lines.saturating_add(1);
-                self.send(&Row::Error(id, sentence))
-            }
+            Ok(row) => self.on_row(row),
+            Err((id, sentence)) => self.on_invalid_line(id, sentence),
         }
+    }
+
+    fn on_row(&mut self, row: Row) -> Result<(), SessionEnd> {
+        match row {
+            Row::Register(id, _) | Row::Free(id) if !self.writes => {
+                self.hub.app.metrics.registration(FRONTEND, "unauthorized");
+                let sentence =
+                    "this hub has keys; without an authorized key a client can read, but not register or free";
+                return self.send(&Row::Error(id, sentence.into()));
+            }
+            Row::Register(id, meta) => return self.register(id, meta, Deferral::Allowed),
+            Row::Free(id) => return self.free(id),
+            Row::Synced => self.synced = true,
+            Row::Heartbeat => self.heartbeats.heartbeat_received(),
+            Row::Hub(_) => {
+                self.peer_hub.get_or_insert_with(PeerHub::skyhound);
+            }
+            Row::Error(id, sentence) => {
+                tracing::debug!(peer = %self.addr, id, sentence, "a seaport peer rejected a row");
+            }
+            Row::Helo(..) | Row::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// Answers an invalid line with an error. Too many of them end the session, unless the peer is a hub, which only
+    /// forwards the lines of its clients.
+    fn on_invalid_line(&mut self, id: String, sentence: String) -> Result<(), SessionEnd> {
+        self.hub.app.metrics.registration(FRONTEND, "invalid");
+        if self.invalid_lines == BAD_FRAMES_MAX && self.peer_hub.is_none() {
+            return Err(SessionEnd::ProtocolViolation("too many lines are invalid"));
+        }
+        self.invalid_lines = self.invalid_lines.saturating_add(1);
+        self.send(&Row::Error(id, sentence))
     }
 
     fn tick(&mut self) -> Result<(), SessionEnd> {

@@ -1,14 +1,15 @@
-//! Another hub at the other end: one of ours on a store of its own, or the original's.
+//! The rules between this hub and another one: a hub of skyhound on a store of its own, or the original's.
 //!
-//! What its peers register is registered here, by this one connection, with a note of where it came from; what is
-//! registered here is told there. Nothing goes round:
-//! - **What came from a hub is not told to hubs.** So hubs peer each with each. Only what the clients of an original hub
-//!   registered is told to other original hubs: they pass on what they hear, and expect it of others.
-//! - What comes back through an original hub is known by its order ([`super::relay`]).
-//! - An original hub frees, with a connection, all that it ever said, whoever else says it too. So what it frees of what
-//!   is registered here is a wish only where no other connection can have said it: where the store is this daemon's own,
-//!   and no connection there was lost a moment ago. Else it is told again. A hub of ours frees what it has from here
-//!   only because somebody there said so.
+//! The services of the other hub's peers are registered here by this one connection, with a note of their source hub;
+//! the services registered here are sent to the other hub. The rules prevent loops:
+//! - **Services that came from a hub are not forwarded to hubs.** So each hub peers with each. Only services that
+//!   clients of an original hub registered are forwarded to other original hubs, which do and expect the same.
+//! - Services that come back through an original hub are recognized by the order of their keys ([`super::relay`]).
+//! - An original hub frees, with a connection, every service that the connection ever sent, also those that other
+//!   connections sent as well. So its `free` for a service registered here is a request only where no other connection
+//!   can have sent that service: where the store is this daemon's own, and no connection to that hub was lost recently.
+//!   Otherwise the service is sent again. A hub of skyhound frees a service that it has from here only at the request
+//!   of one of its peers.
 //!
 //! Owns: those rules. Does not own: the connection ([`super::dial`]), nor its rows ([`super::rows`]).
 
@@ -18,52 +19,53 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long another daemon on the same store may have told an original hub of a service before this one reads it there.
+/// The time that another daemon on the same store may be ahead: it may have sent a service to an original hub that this
+/// daemon has not read from the store yet.
 pub(super) const REPLICATION_DELAY: Duration = Duration::from_secs(5);
-/// How long an original hub may take to find out that a connection is lost: three heartbeats of 15 s, and some.
+/// The time in which an original hub detects a lost connection: three heartbeats of 15 s, and a margin.
 pub(super) const LOSS_DETECTION: Duration = Duration::from_secs(60);
-/// The most services that wait to be known.
-const WAITING_MAX: usize = super::services::SERVICES_MAX;
-/// The note for what is not told any further.
+/// The limit for deferred services.
+const DEFERRED_MAX: usize = super::services::SERVICES_MAX;
+/// The source note of services that are not forwarded to any hub.
 const NOT_FORWARDED: &str = "-";
 
 /// A hub at the other end.
 #[derive(Debug)]
 pub(super) struct PeerHub {
-    /// Where an original hub is, as the settings have it; `None` for one of ours.
+    /// The address of an original hub in the settings; `None` for a hub of skyhound.
     original: Option<String>,
     /// The registry's store has other daemons.
     shared: bool,
-    /// Until when it may still free what a lost connection said.
+    /// The time until which the hub may still free the services of a lost connection.
     uncertain_until: Option<Instant>,
     deferred: HashMap<String, (Instant, ServiceMeta)>,
-    /// When the first has waited for long enough, or earlier.
+    /// The end of the first deferral, or an earlier time.
     due: Option<Instant>,
 }
 
 impl PeerHub {
-    /// One of ours.
-    pub(super) fn ours() -> Self {
+    /// A hub of skyhound.
+    pub(super) fn skyhound() -> Self {
         Self { original: None, shared: false, uncertain_until: None, deferred: HashMap::new(), due: None }
     }
 
-    /// The original's, at this address.
+    /// A hub of the original, at this address.
     pub(super) fn original(address: &str, shared: bool, uncertain_until: Option<Instant>) -> Self {
         Self { original: Some(address.to_owned()), shared, uncertain_until, deferred: HashMap::new(), due: None }
     }
 
-    /// Whether it is told of a service that came from there.
+    /// Reports that services with this source hub are forwarded to the hub.
     pub(super) fn forwards(&self, from: Option<&str>) -> bool {
         let Some(from) = from else { return true };
         self.original.as_deref().is_some_and(|address| from != NOT_FORWARDED && from != address)
     }
 
-    /// What is noted of what it says.
+    /// The source note for services from the hub.
     pub(super) fn source_note(&self, origin: Option<RelayOrigin>) -> &str {
         self.original.as_deref().filter(|_| origin.is_none()).unwrap_or(NOT_FORWARDED)
     }
 
-    /// Whose a service is by its word: `None` for its own. `Err` for what is not to be taken from it at all.
+    /// Returns the origin to apply to a service from the hub: `None` for the hub's own. `Err` if it is to be ignored.
     pub(super) fn accepts(&self, origin: Option<RelayOrigin>) -> Result<Option<RelayOrigin>, ()> {
         match (&self.original, origin) {
             (None, Some(RelayOrigin::Relayed)) => Err(()),
@@ -72,7 +74,7 @@ impl PeerHub {
         }
     }
 
-    /// Whether what it frees of what is registered here is a wish.
+    /// Reports that the hub's `free` for a service registered here is a request.
     pub(super) fn may_free(&self) -> bool {
         self.original.is_none() || !self.shared && !self.is_uncertain(Instant::now())
     }
@@ -81,30 +83,33 @@ impl PeerHub {
         self.uncertain_until.is_some_and(|until| now < until)
     }
 
-    /// It says, by the word of some hub of ours, what is not known here. That may be this very registry, heard before
-    /// it is read here, or from a connection that it does not know to be lost: then it waits. Gives back what need not.
+    /// Defers a service that some hub of skyhound sent and that is not registered here. It may come from this very
+    /// registry: the hub received it before this daemon read it from the store, or from a connection whose loss the hub
+    /// has not detected. Returns the meta if nothing has to wait.
     pub(super) fn defer(&mut self, id: &str, meta: ServiceMeta) -> Option<ServiceMeta> {
         let now = Instant::now();
-        let replicated = self.shared.then(|| now + REPLICATION_DELAY);
-        let Some(until) = replicated.max(self.uncertain_until).filter(|until| now < *until) else { return Some(meta) };
-        if self.deferred.len() < WAITING_MAX || self.deferred.contains_key(id) {
+        let replicated_at = self.shared.then(|| now + REPLICATION_DELAY);
+        let Some(until) = replicated_at.max(self.uncertain_until).filter(|until| now < *until) else {
+            return Some(meta);
+        };
+        if self.deferred.len() < DEFERRED_MAX || self.deferred.contains_key(id) {
             self.deferred.insert(id.to_owned(), (until, meta));
             self.due = Some(self.due.map_or(until, |due| due.min(until)));
         }
         None
     }
 
-    /// It waits for nothing of this id any more. Returns whether it did.
+    /// Drops the deferred service of an id. Returns whether there was one.
     pub(super) fn cancel_deferred(&mut self, id: &str) -> bool {
         self.deferred.remove(id).is_some()
     }
 
-    /// When [`Self::take_due`] is due.
+    /// The time of the next [`Self::take_due`].
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What has waited for long enough.
+    /// Returns the services whose deferral has ended.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(String, ServiceMeta)> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
@@ -122,22 +127,26 @@ mod tests {
 
     #[test]
     fn relayed_services_are_forwarded_between_original_hubs_only() {
-        let (ours, original) = (PeerHub::ours(), PeerHub::original("a:1", false, None));
-        assert!(ours.forwards(None) && original.forwards(None));
+        let (skyhound, original) = (PeerHub::skyhound(), PeerHub::original("a:1", false, None));
+        assert!(skyhound.forwards(None) && original.forwards(None));
         for from in ["-", "a:1"] {
-            assert!(!ours.forwards(Some(from)) && !original.forwards(Some(from)), "{from}");
+            assert!(!skyhound.forwards(Some(from)) && !original.forwards(Some(from)), "{from}");
         }
-        assert!(original.forwards(Some("b:1")) && !ours.forwards(Some("b:1")));
+        assert!(original.forwards(Some("b:1")) && !skyhound.forwards(Some("b:1")));
         assert_eq!(
-            [original.source_note(None), original.source_note(Some(RelayOrigin::Registered)), ours.source_note(None)],
+            [
+                original.source_note(None),
+                original.source_note(Some(RelayOrigin::Registered)),
+                skyhound.source_note(None)
+            ],
             ["a:1", "-", "-"]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn relayed_services_that_may_be_our_own_are_deferred() {
+    async fn relayed_services_that_may_be_registered_here_are_deferred() {
         let lost = Instant::now() + LOSS_DETECTION;
-        assert!(PeerHub::ours().may_free() && PeerHub::original("a:1", false, None).may_free());
+        assert!(PeerHub::skyhound().may_free() && PeerHub::original("a:1", false, None).may_free());
         assert!(!PeerHub::original("a:1", true, None).may_free(), "another daemon's connection may have ended");
         let mut other = PeerHub::original("a:1", false, Some(lost));
         assert!(!other.may_free() && other.defer("x", ServiceMeta::new()).is_none());

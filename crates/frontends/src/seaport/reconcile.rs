@@ -1,14 +1,14 @@
-//! One step of a claim towards what is wanted. Does not own: what is wanted ([`super::services`]).
+//! One step of a claim towards the desired registration. Does not own: the desired registration ([`super::services`]).
 
 use super::FRONTEND;
-use super::hub::Hub;
+use super::hub::SeaportHub;
 use crate::outcome;
 use skyhound_core::registry::{Claim, RegisterError};
 use skyhound_model::{Instance, RemovalReason};
 
-/// Brings a claim to what is wanted. The claim comes back, also after a failure.
+/// Brings a claim to the desired registration. Returns the claim also after a failure.
 pub(super) async fn reconcile(
-    hub: &Hub,
+    hub: &SeaportHub,
     claim: Option<Claim>,
     desired: Option<Instance>,
 ) -> (Option<Claim>, Result<(), RegisterError>) {
@@ -22,7 +22,7 @@ pub(super) async fn reconcile(
             let result = claim.update(desired.entry).await;
             (Some(claim), result)
         }
-        // Its role has changed, and with it its place. First gone, then there: peers know it by its id.
+        // The role has changed, and with it the key. The old entry is removed first: peers know the service by its id.
         (Some(claim), Some(desired)) => match claim.release(RemovalReason::Deregistered).await {
             Ok(()) => register(hub, desired).await,
             Err(error) => (None, Err(error)),
@@ -31,7 +31,7 @@ pub(super) async fn reconcile(
     }
 }
 
-async fn register(hub: &Hub, desired: Instance) -> (Option<Claim>, Result<(), RegisterError>) {
+async fn register(hub: &SeaportHub, desired: Instance) -> (Option<Claim>, Result<(), RegisterError>) {
     let app = &hub.app;
     let registered = match app.registration_permits.acquire().await {
         Ok(_permit) => app.registry.register(desired).await,

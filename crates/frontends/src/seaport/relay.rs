@@ -1,28 +1,30 @@
-//! What was told, known again when it comes back.
+//! Recognition of services that a hub of skyhound sent and a peer sends back.
 //!
-//! The original's client tells, each time it connects, all that it ever heard of, and the original's hub tells what it
-//! heard from one peer to all others: nothing in the protocol says whose a service is. So what a hub of ours tells has
-//! its keys in one of two orders; JavaScript keeps them. `id` first but not last, and `port` last: the original's client
-//! appends `id`, `host` and the role, where its user left them out, and nobody who names all of them begins like this.
+//! The original's client sends, each time it connects, every service that it ever received, and the original's hub
+//! forwards every service of one peer to all others: no field of the protocol names the owner. So a hub of skyhound
+//! sends a service with its keys in one of two orders, which JavaScript preserves. In both `id` is among the first
+//! keys, and `port` follows it as the last of the five: the original's client appends `id`, `host` and the role where
+//! its user left them out, and no user who gives all of them uses such an order.
 //!
-//! Owns: the two orders. Does not own: what is made of them (`peer`).
+//! Owns: the two orders. Does not own: the decisions that depend on them (`rows`).
 
 use super::meta::ServiceMeta;
 
-/// Whose a service is, by the word of a hub of ours.
+/// The origin of a service that a hub of skyhound sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayOrigin {
-    /// It is registered at that hub.
+    /// The service is registered at that hub.
     Registered,
-    /// That hub has it from another one.
+    /// That hub has the service from another hub.
     Relayed,
 }
 
-/// The keys in order; `version` may be missing.
+/// The keys of a service that is registered at the hub, in order; `version` may be missing.
 const REGISTERED_ORDER: [&str; 5] = ["host", "version", "id", "role", "port"];
+/// The keys of a service from another hub, in order.
 const RELAYED_ORDER: [&str; 5] = ["id", "version", "host", "role", "port"];
 
-/// As it is told.
+/// Orders the keys of a service for sending.
 pub fn with_order(mut meta: ServiceMeta, origin: RelayOrigin) -> ServiceMeta {
     let order = match origin {
         RelayOrigin::Registered => REGISTERED_ORDER,
@@ -34,7 +36,8 @@ pub fn with_order(mut meta: ServiceMeta, origin: RelayOrigin) -> ServiceMeta {
     ordered
 }
 
-/// Whether a hub of ours told this, and how it has it. JavaScript puts keys that are whole numbers first.
+/// Returns the origin of a service by the order of its keys; `None` if no hub of skyhound sent it. JavaScript puts keys
+/// that are whole numbers first; they are skipped.
 pub fn origin(meta: &ServiceMeta) -> Option<RelayOrigin> {
     let number = |key: &&str| key.bytes().all(|byte| byte.is_ascii_digit());
     let keys: Vec<_> = meta.keys().map(String::as_str).skip_while(number).take(REGISTERED_ORDER.len()).collect();
@@ -66,7 +69,7 @@ mod tests {
         ] {
             for each in [RelayOrigin::Registered, RelayOrigin::Relayed] {
                 let ordered = with_order(to_meta(value.clone()), each);
-                assert_eq!(ordered, to_meta(value.clone()), "the same but for its order");
+                assert_eq!(ordered, to_meta(value.clone()), "only the order differs");
                 assert_eq!(origin(&ordered), Some(each), "{ordered:?}");
             }
             assert_eq!(origin(&to_meta(value)), None);
@@ -76,11 +79,11 @@ mod tests {
             to_meta(json!({"role": "web", "host": "h", "port": 80, "id": "A"})),
             RelayOrigin::Registered,
         ));
-        assert_eq!(origin(&first), Some(RelayOrigin::Registered), "as JavaScript has it");
+        assert_eq!(origin(&first), Some(RelayOrigin::Registered), "the order of JavaScript");
     }
 
-    /// What the original's client says of its own services, however they are registered: it sets `role`, `version` and
-    /// `port` where they are missing, and then appends `id` and `host`.
+    /// All orders in which the original's client sends its own services: it sets `role`, `version` and `port` where
+    /// they are missing, and then appends `id` and `host`.
     #[test]
     fn a_clients_own_service_is_not_taken_for_relayed() {
         let fields = ["role", "port", "host", "id", "zone"];

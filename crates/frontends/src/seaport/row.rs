@@ -1,46 +1,46 @@
-//! The rows: one JSON array a line, the first field says what it is.
+//! The rows of the protocol: one JSON array per line; the first field is the kind.
 //!
-//! Owns: the spelling. A row whose word is not known is passed over, as the original does; so ours may say some that it
-//! does not know: `["error", id, sentence]`, because a register row has no answer otherwise, and `["hub", hub]`.
+//! Owns: their encoding. A row of an unknown kind is ignored, as the original does. This allows two extensions:
+//! `["error", id, sentence]`, because a `register` row has no answer otherwise, and `["hub", hub]`.
 
 use serde_json::{Map, Value, json};
 
 /// The longest id, in bytes.
 pub const ID_MAX: usize = 128;
 
-/// What a peer said.
+/// A row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Row {
-    /// The address of the one to whom it is said; and ours: which hub says it.
+    /// The receiver's address; and as an extension the sending hub's id.
     Helo(String, Option<String>),
-    /// Ours: the sender is a hub as well, and this one. The original's hubs do not say so.
+    /// An extension: the sender is a hub as well, with this id. The original's hubs do not send it.
     Hub(String),
-    /// A service, anew or for the first time.
+    /// A new or updated service.
     Register(String, Map<String, Value>),
-    /// It is gone.
+    /// A removed service.
     Free(String),
-    /// All that the sender knew is said.
+    /// The sender has sent its complete state.
     Synced,
-    /// The sender lives.
+    /// The sender's heartbeat.
     Heartbeat,
-    /// Ours: why a row came to nothing.
+    /// An extension: the reason for which a row was rejected.
     Error(String, String),
-    /// Something newer than this.
+    /// A row of an unknown kind.
     Unknown,
 }
 
 impl Row {
-    /// Reads a line; otherwise a sentence for the peer, and the id that it is about.
+    /// Parses a line. An error has the id that the line concerns, and a sentence for the peer.
     pub fn parse(line: &[u8]) -> Result<Self, (String, String)> {
         let wrong = |sentence: &str| (String::new(), sentence.to_owned());
-        let value = serde_json::from_slice(line).map_err(|e| wrong(&format!("that line is not JSON: {e}")))?;
-        let Value::Array(mut fields) = value else { return Err(wrong("that line is no JSON array")) };
+        let value = serde_json::from_slice(line).map_err(|e| wrong(&format!("the line is not JSON: {e}")))?;
+        let Value::Array(mut fields) = value else { return Err(wrong("the line is not a JSON array")) };
         fields.truncate(3);
         let mut fields = fields.into_iter();
-        let Some(Value::String(word)) = fields.next() else {
-            return Err(wrong("a row begins with a word, as in [\"synced\"]"));
+        let Some(Value::String(kind)) = fields.next() else {
+            return Err(wrong("a row begins with its kind as a string, as in [\"synced\"]"));
         };
-        Ok(match word.as_str() {
+        Ok(match kind.as_str() {
             "helo" => Self::Helo(fields.next().and_then(text).unwrap_or_default(), fields.next().and_then(text)),
             "hub" => Self::Hub(fields.next().and_then(text).unwrap_or_default()),
             "synced" => Self::Synced,
@@ -48,7 +48,7 @@ impl Row {
             "free" => Self::Free(id(fields.next())?),
             "register" => match (id(fields.next())?, fields.next()) {
                 (id, Some(Value::Object(meta))) => Self::Register(id, meta),
-                (id, _) => return Err((id, "register takes an id and an object".into())),
+                (id, _) => return Err((id, "register takes an id and an object with the service's fields".into())),
             },
             "error" => Self::Error(
                 fields.next().and_then(text).unwrap_or_default(),
@@ -60,7 +60,7 @@ impl Row {
 }
 
 impl std::fmt::Display for Row {
-    /// As it goes over the wire, without the line's end.
+    /// The encoded row, without the line's end.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Helo(addr, None) => json!(["helo", addr]),
@@ -84,17 +84,17 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-/// An id: JavaScript takes a number for the text of it.
+/// Reads an id. A number is its decimal text, as in JavaScript.
 fn id(value: Option<Value>) -> Result<String, (String, String)> {
     let id = match value {
         Some(Value::String(id)) => id,
         Some(Value::Number(id)) => id.to_string(),
-        _ => return Err((String::new(), "an id is a text".into())),
+        _ => return Err((String::new(), "an id has to be a string".into())),
     };
     match id.len() {
-        0 => Err((id, "an id is a text with something in it".into())),
+        0 => Err((id, "an id has to be a string that is not empty".into())),
         1..=ID_MAX => Ok(id),
-        length => Err((String::new(), format!("an id has {length} bytes; {ID_MAX} is the most"))),
+        length => Err((String::new(), format!("the id is {length} bytes; the limit is {ID_MAX}"))),
     }
 }
 
@@ -121,20 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn invalid_rows_are_refused_with_a_reason() {
+    fn invalid_rows_are_rejected_with_a_reason() {
         let long = format!(r#"["free","{}"]"#, "x".repeat(129));
         for (line, why) in [
-            ("hello", "that line is not JSON"),
-            ("", "that line is not JSON"),
-            ("{}", "that line is no JSON array"),
-            ("[]", "a row begins with a word"),
-            ("[1]", "a row begins with a word"),
-            (r#"["free"]"#, "an id is a text"),
-            (r#"["free",""]"#, "an id is a text with"),
-            (r#"["free",{}]"#, "an id is a text"),
+            ("hello", "the line is not JSON"),
+            ("", "the line is not JSON"),
+            ("{}", "the line is not a JSON array"),
+            ("[]", "a row begins with its kind"),
+            ("[1]", "a row begins with its kind"),
+            (r#"["free"]"#, "an id has to be a string"),
+            (r#"["free",""]"#, "an id has to be a string that"),
+            (r#"["free",{}]"#, "an id has to be a string"),
             (r#"["register","A"]"#, "register takes"),
             (r#"["register","A",[]]"#, "register takes"),
-            (&long, "an id has 129 bytes"),
+            (&long, "the id is 129 bytes"),
         ] {
             let (_, sentence) = Row::parse(line.as_bytes()).unwrap_err();
             assert!(sentence.starts_with(why), "{line}: {sentence}");

@@ -1,156 +1,244 @@
-//! What comes of a peer's words: whose a service is that it registers, and what it may free.
+//! Decisions on `register` and `free` rows: the owner of a registered service, and the ids that a peer may free.
 //!
-//! Owns: that decision, by what the peer is, what it has said and what stands. Does not own: the life of the connection
-//! ([`super::peer`]), nor how a claim follows what is wanted ([`super::services`]).
+//! A `register` row does not say whether the service is the sender's own or one that the sender received from a hub.
+//! Rows that cannot be accepted are answered first:
+//!
+//! | the row's id or meta | answer |
+//! |---|---|
+//! | the DNS name of another frontend's instance | none: the sender received it from here and sends it back |
+//! | a DNS name that neither an instance nor a peer's service has, from a client | `free`: the instance has ended |
+//! | a service that a hub of skyhound has from a third hub | none: hubs do not forward to hubs ([`super::peer_hub`]) |
+//! | invalid, or a new service beyond [`SERVICES_MAX`] | `error` |
+//!
+//! For all other rows [`decide`] applies the first line that matches. *Origin* is the origin by the order of the keys
+//! ([`super::relay`]): registered at or relayed by a hub of skyhound, or else the sender's own, as is every service
+//! from a hub of skyhound. *Differs* compares the row with the stored entry of the id, apart from the source hub.
+//!
+//! | id held | origin | sender | stored entry | synced | decision |
+//! |---|---|---|---|---|---|
+//! | yes | | | | | register, with the source hub |
+//! | no | own | | differs | yes | register provisionally: an update of another peer's service |
+//! | no | own | client | | | register |
+//! | no | own | hub | | | register, with the source hub |
+//! | no | registered | hub | from a hub | | register, with the source hub: several hubs have it |
+//! | no | registered or relayed | hub | absent | | defer: it may be in this registry and not read yet |
+//! | no | registered or relayed | client | absent | | send `free`: the sender missed the removal |
+//! | no | registered or relayed | | differs | yes | register provisionally |
+//! | no | registered or relayed | | any | | ignore: the sender sends back what it received |
+//!
+//! A `free` row is a request to remove the service for all its holders. Exceptions, the first that matches:
+//!
+//! | the row's id | answer |
+//! |---|---|
+//! | held by a hub | the hub's own claim is released; other holders may have the service from elsewhere |
+//! | deferred | the deferred registration is dropped |
+//! | expected as an echo ([`super::echoes`]) | none |
+//! | of another frontend, or from a hub, or not the hub's to free, in a hub's row | `register`: the service stays |
+//! | of another frontend, in a client's row | `error` |
+//!
+//! Owns: these decisions. Does not own: the connection ([`super::peer`]), nor the claims that follow the registrations
+//! ([`super::services`]).
 
 use super::FRONTEND;
 use super::meta::{self, ServiceMeta};
 use super::peer::{PeerSession, SessionEnd};
 use super::relay::{self, RelayOrigin};
+use super::services::SERVICES_MAX;
 use skyhound_core::catalog::{Snapshot, StoredEntry};
-use skyhound_model::Instance;
+use skyhound_model::{Instance, Key};
 use std::sync::Arc;
 
-/// Whether to wait for what may be this registry's own.
+/// The use of the waiting time for services that may be in this registry already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deferral {
+    /// The row was just received and may be deferred.
     Allowed,
+    /// The row has been deferred for its time.
     Elapsed,
 }
 
+/// The outcome of a valid `register` row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RegisterDecision {
+    /// Registers the service as the sender's own, without a source hub.
+    Register,
+    /// Registers the service with the hub that it came from.
+    RegisterWithSource,
+    /// Registers the update of another peer's service until that peer has adopted it.
+    RegisterProvisionally,
+    /// Waits for the store, then registers the service with its source hub.
+    Defer,
+    /// Answers that the service is removed.
+    SendFree,
+    /// Leaves the stored entry as it is.
+    Ignore,
+}
+
+/// The stored entry of a row's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoredService {
+    Absent,
+    Present {
+        /// The row describes the service differently.
+        differs: bool,
+        /// The entry came from another hub.
+        from_hub: bool,
+    },
+}
+
+/// The columns of the decision table.
+#[derive(Debug, Clone, Copy)]
+struct RegisterFacts {
+    held: bool,
+    origin: Option<RelayOrigin>,
+    sender_is_hub: bool,
+    stored: StoredService,
+    synced: bool,
+}
+
+/// Applies the decision table in the module's header, line by line.
+fn decide(facts: RegisterFacts) -> RegisterDecision {
+    use RegisterDecision::{Defer, Ignore, Register, RegisterProvisionally, RegisterWithSource, SendFree};
+    use StoredService::{Absent, Present};
+    let RegisterFacts { held, origin, sender_is_hub, stored, synced } = facts;
+    match (origin, sender_is_hub, stored) {
+        _ if held => RegisterWithSource,
+        (None, _, Present { differs: true, .. }) if synced => RegisterProvisionally,
+        (None, false, _) => Register,
+        (None, true, _) | (Some(RelayOrigin::Registered), true, Present { from_hub: true, .. }) => RegisterWithSource,
+        (Some(_), true, Absent) => Defer,
+        (Some(_), false, Absent) => SendFree,
+        (Some(_), _, Present { differs: true, .. }) if synced => RegisterProvisionally,
+        (Some(_), _, Present { .. }) => Ignore,
+    }
+}
+
 impl PeerSession {
-    /// It says that a service is there, its own or one that it was told of.
+    /// Processes a `register` row.
     pub(super) fn register(&mut self, id: String, meta: ServiceMeta, deferral: Deferral) -> Result<(), SessionEnd> {
         let snapshot = self.hub.app.catalog.snapshot();
-        if let Some(end) = self.answer_for_named(&id, &snapshot) {
-            return end;
+        if let Some(answered) = self.answer_name_id(&id, &snapshot) {
+            return answered;
         }
         let mut origin = relay::origin(&meta);
         if let Some(peer_hub) = &self.peer_hub {
             match peer_hub.accepts(origin) {
-                Ok(read) => origin = read,
+                Ok(accepted) => origin = accepted,
                 Err(()) => return Ok(()),
             }
         }
-        let original = if self.peer_hub.is_some() { meta.clone() } else { ServiceMeta::new() };
-        let mut instance = match meta::accept(&id, meta, &self.hub.app.naming, self.addr) {
-            Ok(_) if self.services.are_full() && !self.services.holds(&id) => return self.refuse(id, FULL.into()),
+        // Only a hub's row can be deferred, and is needed again in full.
+        let deferrable_meta = if self.peer_hub.is_some() { meta.clone() } else { ServiceMeta::new() };
+        let instance = match meta::accept(&id, meta, &self.hub.app.naming, self.addr) {
+            Ok(_) if self.services.are_full() && !self.services.holds(&id) => {
+                return self.reject(id, TOO_MANY_SERVICES.into());
+            }
             Ok(instance) => instance,
-            Err(invalid) => return self.refuse(id, invalid.to_string()),
+            Err(invalid) => return self.reject(id, invalid.to_string()),
         };
-        let stored = snapshot.entry(&instance.key).filter(|stored| meta::registered_id(stored) == Some(id.as_str()));
-        if self.services.holds(&id) {
-            self.note(&mut instance, stored, origin);
-            return self.register_desired(&id, instance, false);
+        let stored = self.stored_service(&id, &instance.key, origin, &snapshot);
+        let with_source = self.with_source(instance.clone(), stored.as_deref(), origin);
+        match decide(self.facts(&id, origin, stored.as_deref(), &with_source)) {
+            RegisterDecision::Register => self.services.register(&id, instance, false),
+            RegisterDecision::RegisterWithSource => self.services.register(&id, with_source, false),
+            RegisterDecision::RegisterProvisionally => self.services.register(&id, with_source, true),
+            RegisterDecision::Defer => {
+                if !self.defer(&id, deferrable_meta, deferral) {
+                    self.services.register(&id, with_source, false);
+                }
+            }
+            RegisterDecision::SendFree => return self.send_free(id),
+            RegisterDecision::Ignore => {}
         }
-        match (origin, stored.cloned()) {
-            (None, stored) => {
-                // Its own; or what it says of another's, once it has said what it knew when it came.
-                let mut with_source = instance.clone();
-                self.note(&mut with_source, stored.as_ref(), origin);
-                let provisional = self.synced && stored.is_some_and(|known| known.entry != with_source.entry);
-                let instance = if provisional || self.peer_hub.is_some() { with_source } else { instance };
-                self.register_desired(&id, instance, provisional)
-            }
-            // Another hub has it as well. What is passed on may be what this one has passed on itself.
-            (Some(RelayOrigin::Registered), Some(known))
-                if self.peer_hub.is_some() && meta::source_hub(&known.entry).is_some() =>
-            {
-                self.note(&mut instance, Some(&known), origin);
-                self.register_desired(&id, instance, false)
-            }
-            (Some(origin), None) if self.peer_hub.is_some() => {
-                self.receive_relayed(&id, original, instance, origin, deferral)
-            }
-            (Some(_), stored) => self.receive_echoed(id, instance, stored),
-        }
+        Ok(())
     }
 
-    /// What another hub says, and is registered at a third one; or here, and not read yet.
-    fn receive_relayed(
-        &mut self,
+    fn facts(
+        &self,
         id: &str,
-        meta: ServiceMeta,
-        mut instance: Instance,
-        origin: RelayOrigin,
-        deferral: Deferral,
-    ) -> Result<(), SessionEnd> {
-        let deferred = deferral == Deferral::Allowed
-            && self.peer_hub.as_mut().is_some_and(|peer_hub| peer_hub.defer(id, meta).is_none());
-        if deferred {
-            return Ok(());
-        }
-        self.note(&mut instance, None, Some(origin));
-        self.register_desired(id, instance, false)
-    }
-
-    /// What the peer was told here, and says again.
-    fn receive_echoed(
-        &mut self,
-        id: String,
-        mut instance: Instance,
-        stored: Option<Arc<StoredEntry>>,
-    ) -> Result<(), SessionEnd> {
-        let app = Arc::clone(&self.hub.app);
-        let known = stored.or_else(|| meta::find(&app.catalog.snapshot(), &app.naming, &id));
-        if let Some(source) = known.as_ref().and_then(|known| meta::source_hub(&known.entry)) {
-            meta::set_source_hub(&mut instance, source);
-        }
-        match known {
-            // It has missed the end of that.
-            None => self.send_free(id),
-            // Old news, or none.
-            Some(known) if !self.synced || known.entry == instance.entry => Ok(()),
-            Some(_) => self.register_desired(&id, instance, true),
+        origin: Option<RelayOrigin>,
+        stored: Option<&StoredEntry>,
+        with_source: &Instance,
+    ) -> RegisterFacts {
+        let stored = stored.map_or(StoredService::Absent, |stored| StoredService::Present {
+            differs: stored.entry != with_source.entry,
+            from_hub: meta::source_hub(&stored.entry).is_some(),
+        });
+        RegisterFacts {
+            held: self.services.holds(id),
+            origin,
+            sender_is_hub: self.peer_hub.is_some(),
+            stored,
+            synced: self.synced,
         }
     }
 
-    /// Notes where an instance came from: as it stands, or else from this peer, if that is a hub.
-    fn note(&self, instance: &mut Instance, stored: Option<&Arc<StoredEntry>>, origin: Option<RelayOrigin>) {
+    /// Returns the stored entry of an id: at the row's own key, or for a row that a client sends back under any role.
+    /// The search over all roles costs a lookup per service; no other row needs it.
+    fn stored_service(
+        &self,
+        id: &str,
+        key: &Key,
+        origin: Option<RelayOrigin>,
+        snapshot: &Snapshot,
+    ) -> Option<Arc<StoredEntry>> {
+        let at_key = snapshot.entry(key).filter(|stored| meta::registered_id(stored) == Some(id)).cloned();
+        let sent_back = origin.is_some() && self.peer_hub.is_none() && !self.services.holds(id);
+        at_key.or_else(|| if sent_back { meta::find(snapshot, &self.hub.app.naming, id) } else { None })
+    }
+
+    /// Adds the hub that an instance came from: that of the stored entry, or else this peer if it is a hub.
+    fn with_source(
+        &self,
+        mut instance: Instance,
+        stored: Option<&StoredEntry>,
+        origin: Option<RelayOrigin>,
+    ) -> Instance {
         let source = match (stored, &self.peer_hub) {
             (Some(stored), _) => meta::source_hub(&stored.entry),
             (None, Some(peer_hub)) => Some(peer_hub.source_note(origin)),
             (None, None) => None,
         };
         if let Some(source) = source {
-            meta::set_source_hub(instance, source);
+            meta::set_source_hub(&mut instance, source);
         }
+        instance
     }
 
-    /// What to do with a row about an id that is a name, unless a hub has it from another one.
-    fn answer_for_named(&mut self, id: &str, snapshot: &Snapshot) -> Option<Result<(), SessionEnd>> {
+    /// Defers a row of a hub if it may describe an entry of this registry. Returns whether it waits.
+    fn defer(&mut self, id: &str, meta: ServiceMeta, deferral: Deferral) -> bool {
+        deferral == Deferral::Allowed
+            && self.peer_hub.as_mut().is_some_and(|peer_hub| peer_hub.defer(id, meta).is_none())
+    }
+
+    /// Answers a row whose id is a DNS name. `None` for every other row, and for a name that a hub may have from
+    /// another hub.
+    fn answer_name_id(&mut self, id: &str, snapshot: &Snapshot) -> Option<Result<(), SessionEnd>> {
         if self.services.holds(id) || !meta::is_a_name(id, snapshot, &self.hub.app.naming) {
             return None;
         }
-        if self.named(id, snapshot).is_some() {
-            // It was told of that, and says it again.
+        if self.other_frontends_instance(id, snapshot).is_some() {
             return Some(Ok(()));
         }
-        let known = self.peer_hub.is_some() || meta::find(snapshot, &self.hub.app.naming, id).is_some();
-        if known { None } else { Some(self.send_free(id.to_owned())) }
+        let acceptable = self.peer_hub.is_some() || meta::find(snapshot, &self.hub.app.naming, id).is_some();
+        if acceptable { None } else { Some(self.send_free(id.to_owned())) }
     }
 
-    /// What came in through another dialect, by the id that peers know it by.
-    fn named(&self, id: &str, snapshot: &Snapshot) -> Option<Arc<StoredEntry>> {
+    /// Returns the instance of another frontend that peers know by this id.
+    fn other_frontends_instance(&self, id: &str, snapshot: &Snapshot) -> Option<Arc<StoredEntry>> {
         let named = id.parse().ok().and_then(|name| meta::named_instance(&name, snapshot).cloned());
         named.filter(|_| meta::is_a_name(id, snapshot, &self.hub.app.naming))
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one of several ways that a row can go")]
-    fn register_desired(&mut self, id: &str, instance: Instance, provisional: bool) -> Result<(), SessionEnd> {
-        self.services.register(id, instance, provisional);
-        Ok(())
-    }
-
-    fn refuse(&mut self, id: String, sentence: String) -> Result<(), SessionEnd> {
+    fn reject(&mut self, id: String, sentence: String) -> Result<(), SessionEnd> {
         self.hub.app.metrics.registration(FRONTEND, "invalid");
         self.send(&super::row::Row::Error(id, sentence))
     }
 
-    /// It says that a service is gone.
+    /// Processes a `free` row.
     pub(super) fn free(&mut self, id: String) -> Result<(), SessionEnd> {
         if self.services.free(&id) {
-            // A hub speaks for its own peers: others may have it from elsewhere.
+            // A hub frees for its own peers only: other holders may have the service from elsewhere.
             if self.peer_hub.is_none() && self.hub.holders(&id) > 1 {
                 self.hub.free(&id, None);
             }
@@ -159,22 +247,27 @@ impl PeerSession {
         if self.peer_hub.as_mut().is_some_and(|peer_hub| peer_hub.cancel_deferred(&id)) {
             return Ok(());
         }
+        self.free_unheld(id)
+    }
+
+    /// Processes a `free` row for a service that this peer does not hold.
+    fn free_unheld(&mut self, id: String) -> Result<(), SessionEnd> {
         let app = Arc::clone(&self.hub.app);
         let snapshot = app.catalog.snapshot();
-        let named = self.named(&id, &snapshot);
-        let is_foreign = named.is_some();
+        let named = self.other_frontends_instance(&id, &snapshot);
+        let of_other_frontend = named.is_some();
         let stored = named.or_else(|| meta::find(&snapshot, &app.naming, &id));
         if self.echoes.is_echo(&id, stored.is_some()) {
             return Ok(());
         }
         match (&self.peer_hub, stored) {
+            // The service stays, and that hub has to know it again.
             (Some(peer_hub), Some(stored))
-                if is_foreign || !peer_hub.may_free() || meta::source_hub(&stored.entry).is_some() =>
+                if of_other_frontend || !peer_hub.may_free() || meta::source_hub(&stored.entry).is_some() =>
             {
-                // It is there, and that hub should know.
                 self.send_put(&stored)
             }
-            (None, Some(_)) if is_foreign => self.refuse(id, FOREIGN_INSTANCE.into()),
+            (None, Some(_)) if of_other_frontend => self.reject(id, OTHER_FRONTENDS_INSTANCE.into()),
             (_, stored) => {
                 if stored.is_some() {
                     self.services.suppress_removal(&id);
@@ -186,6 +279,49 @@ impl PeerSession {
     }
 }
 
-const FULL: &str = "you have registered 8192 services, and that is the most over one connection";
-const _: () = assert!(super::services::SERVICES_MAX == 8192, "the sentence says so");
-const FOREIGN_INSTANCE: &str = "that instance came in through another protocol, and lives as long as its own peer does";
+const TOO_MANY_SERVICES: &str =
+    "this connection has 8192 services, which is the limit; free a service, or use another connection";
+const _: () = assert!(SERVICES_MAX == 8192, "TOO_MANY_SERVICES contains the limit");
+const OTHER_FRONTENDS_INSTANCE: &str =
+    "that instance was registered through another protocol; it ends when its own client removes it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Option<RelayOrigin> = None;
+    const REGISTERED: Option<RelayOrigin> = Some(RelayOrigin::Registered);
+    const RELAYED: Option<RelayOrigin> = Some(RelayOrigin::Relayed);
+    const SAME: StoredService = StoredService::Present { differs: false, from_hub: false };
+    const DIFFERENT: StoredService = StoredService::Present { differs: true, from_hub: false };
+    const SAME_FROM_HUB: StoredService = StoredService::Present { differs: false, from_hub: true };
+    const ABSENT: StoredService = StoredService::Absent;
+
+    #[test]
+    fn register_rows_are_decided_by_the_table() {
+        use RegisterDecision::{Defer, Ignore, Register, RegisterProvisionally, RegisterWithSource, SendFree};
+        for (origin, sender_is_hub, stored, synced, decision) in [
+            (OWN, false, ABSENT, true, Register),
+            (OWN, false, SAME, true, Register),
+            (OWN, false, DIFFERENT, false, Register),
+            (OWN, false, DIFFERENT, true, RegisterProvisionally),
+            (OWN, true, DIFFERENT, true, RegisterProvisionally),
+            (OWN, true, DIFFERENT, false, RegisterWithSource),
+            (OWN, true, ABSENT, true, RegisterWithSource),
+            (REGISTERED, true, SAME_FROM_HUB, true, RegisterWithSource),
+            (REGISTERED, true, SAME, true, Ignore),
+            (RELAYED, true, SAME_FROM_HUB, true, Ignore),
+            (REGISTERED, true, ABSENT, false, Defer),
+            (RELAYED, true, ABSENT, true, Defer),
+            (REGISTERED, false, ABSENT, false, SendFree),
+            (RELAYED, false, DIFFERENT, true, RegisterProvisionally),
+            (RELAYED, true, DIFFERENT, true, RegisterProvisionally),
+            (REGISTERED, false, DIFFERENT, false, Ignore),
+            (REGISTERED, false, SAME_FROM_HUB, true, Ignore),
+        ] {
+            let facts = RegisterFacts { held: false, origin, sender_is_hub, stored, synced };
+            assert_eq!(decide(facts), decision, "{facts:?}");
+            assert_eq!(decide(RegisterFacts { held: true, ..facts }), RegisterWithSource, "{facts:?}");
+        }
+    }
+}

@@ -1,11 +1,11 @@
-//! Lines with keys, as the original's `secure-peer` has them: an exchange of two headers, then sealed lines.
+//! The sealed lines of the original's `secure-peer`: an exchange of two headers, then lines with signatures.
 //!
-//! Each header offers a token, a public key and a Diffie-Hellman share, and is signed. After that a line is a ciphertext
-//! with a signature over its number, the two tokens and itself: what is changed, left out, sent again or in another
-//! order is refused. The cipher is RC4 with the same key stream for every line, which hides nothing from somebody who
-//! tries: **the signatures are what protects**. It is here for the sake of the original's clients.
+//! Each header offers a token, a public key and a Diffie-Hellman share, and is signed. After that a line is a
+//! ciphertext with a signature over its number, the two tokens and itself: a line that is changed, omitted, repeated or
+//! moved is rejected. The cipher is RC4 with the same key stream for every line, which hides nothing from an attacker:
+//! **only the signatures protect**. The original's clients support no other cipher.
 //!
-//! Owns: both headers, the numbers, sealing and opening. Does not own: whose key may do what ([`super::keys`]).
+//! Owns: both headers, the numbers, sealing and opening. Does not own: the authorization of keys ([`super::keys`]).
 
 use super::keys::{KeyPair, PublicKey};
 use crypto_bigint::U1536;
@@ -19,7 +19,8 @@ use sha1::Digest;
 use skyhound_net::lines::LINE_MAX;
 use std::sync::Arc;
 
-/// Bytes of a sealed line: a row at its longest in base64, and a signature; or a chunk of rows, as Node writes them.
+/// The limit for a sealed line, in bytes: the longest row in base64 with a signature, or a chunk of rows as Node writes
+/// them.
 pub const SEALED_MAX: usize = 128 * 1024;
 /// The prime of group 5 (RFC 3526 section 2), which Node calls `modp5`. Its generator is 2.
 const MODP5: U1536 = U1536::from_be_hex(concat!(
@@ -30,7 +31,7 @@ const MODP5: U1536 = U1536::from_be_hex(concat!(
 ));
 const CIPHER: &str = "RC4";
 
-/// What this side offers.
+/// The offer of this side in the exchange of keys.
 #[derive(Debug)]
 pub struct KeyOffer {
     key_pair: Arc<KeyPair>,
@@ -41,7 +42,7 @@ pub struct KeyOffer {
 }
 
 impl KeyOffer {
-    /// A new one. `None` when the system has no randomness, or the key signs nothing.
+    /// Creates an offer. `None` when the system has no randomness, or the key cannot sign.
     pub fn new(key_pair: Arc<KeyPair>) -> Option<Self> {
         let (mut token, mut exponent) = ([0; 64], [0; 64]);
         let random = SystemRandom::new();
@@ -60,36 +61,13 @@ impl KeyOffer {
         Some(Self { key_pair, token, secret, line })
     }
 
-    /// The channel with the side that sent this header, and that side's public key. Whether it may do anything is for
-    /// the caller to say.
+    /// Verifies the other side's header. Returns the channel with that side, and its public key, which the caller has
+    /// to authorize.
     pub fn accept(self, header: &[u8]) -> Result<(SealedChannel, String), &'static str> {
-        let field = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let header: Value = serde_json::from_slice(header).map_err(|_| "the header is not JSON")?;
-        let (Some(hash), Some(payload)) = (field(&header, "/hash"), field(&header, "/payload")) else {
-            return Err("a header has hash and payload");
-        };
-        let fields: Value = serde_json::from_str(&payload).map_err(|_| "the header's payload is not JSON")?;
-        let (Some(token), Some(pem), Some(share)) =
-            (field(&fields, "/token"), field(&fields, "/key/public"), field(&fields, "/dh/public"))
-        else {
-            return Err("the header's payload has token, key and dh");
-        };
-        let key = PublicKey::parse(&pem).ok_or("the header's key is no RSA key as PEM text")?;
-        if !key.verifies(payload.as_bytes(), &hash) {
-            return Err("the header's signature is not that of its key");
-        }
-        if token == self.token {
-            return Err("the header is our own");
-        }
-        if field(&fields, "/dh/group").is_none_or(|group| group != "modp5") {
-            return Err("the group of the key exchange is not modp5");
-        }
-        let ciphers = fields["ciphers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if !ciphers.iter().any(|cipher| cipher == CIPHER) {
-            return Err("there is no common cipher; RC4 is the only one here");
-        }
+        let PeerHeader { token, pem, key, share } = PeerHeader::verify(header, &self.token)?;
         let share = BASE64.decode(share.as_bytes()).map_err(|_| "the share of the key exchange is not base64")?;
-        let secret = BASE64.encode(&shared(&share, &self.secret).ok_or("the share of the key exchange is none")?);
+        let secret =
+            BASE64.encode(&shared(&share, &self.secret).ok_or("the share of the key exchange is outside the group")?);
         let token = if self.token > token { self.token + &token } else { token + &self.token };
         // OpenSSL's EVP_BytesToKey: one round of MD5, no salt.
         let cipher = Md5::digest(secret).into();
@@ -108,14 +86,56 @@ impl KeyOffer {
     }
 }
 
-/// A power in the group, as 192 bytes.
+/// The header of the other side, after its verification.
+struct PeerHeader {
+    token: String,
+    /// The public key as PEM text, and parsed.
+    pem: String,
+    key: PublicKey,
+    /// The Diffie-Hellman share, in base64.
+    share: String,
+}
+
+impl PeerHeader {
+    /// Parses a header, and verifies its signature and parameters.
+    fn verify(header: &[u8], local_token: &str) -> Result<Self, &'static str> {
+        let field = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let header: Value = serde_json::from_slice(header).map_err(|_| "the header is not JSON")?;
+        let (Some(hash), Some(payload)) = (field(&header, "/hash"), field(&header, "/payload")) else {
+            return Err("the header lacks hash or payload");
+        };
+        let fields: Value = serde_json::from_str(&payload).map_err(|_| "the header's payload is not JSON")?;
+        let (Some(token), Some(pem), Some(share)) =
+            (field(&fields, "/token"), field(&fields, "/key/public"), field(&fields, "/dh/public"))
+        else {
+            return Err("the header's payload lacks token, key or dh");
+        };
+        let key = PublicKey::parse(&pem).ok_or("the header's key is not an RSA key as PEM text")?;
+        if !key.verifies(payload.as_bytes(), &hash) {
+            return Err("the header's signature does not match its key");
+        }
+        if token == local_token {
+            return Err("the header is this side's own, sent back");
+        }
+        if field(&fields, "/dh/group").is_none_or(|group| group != "modp5") {
+            return Err("the group of the key exchange is not modp5, the only supported one");
+        }
+        let ciphers = fields["ciphers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !ciphers.iter().any(|cipher| cipher == CIPHER) {
+            return Err("there is no common cipher; RC4 is the only supported one");
+        }
+        Ok(Self { token, pem, key, share })
+    }
+}
+
+/// Raises a base to a power in the group. The result has 192 bytes.
 fn raise(base: &U1536, exponent: &U512) -> Vec<u8> {
     let Some(prime) = Odd::new(MODP5).into_option() else { return Vec::new() };
     let params = FixedMontyParams::new(prime);
     FixedMontyForm::new(base, &params).pow(exponent).retrieve().to_be_bytes().as_ref().to_vec()
 }
 
-/// The secret of both sides. `None` for a share that would give it away: 0, 1 and the prime less 1.
+/// Computes the shared secret. `None` for a share that would reveal it: 0, 1 and the prime less 1.
 fn shared(share: &[u8], secret: &U512) -> Option<Vec<u8>> {
     let zeros = share.iter().take_while(|byte| **byte == 0).count();
     let share = &share[zeros..];
@@ -126,7 +146,7 @@ fn shared(share: &[u8], secret: &U512) -> Option<Vec<u8>> {
     fits.then(|| raise(&share, secret))
 }
 
-/// A channel: what is sent is sealed, what comes is opened.
+/// A channel that seals sent rows and opens received lines.
 pub struct SealedChannel {
     key_pair: Arc<KeyPair>,
     key: PublicKey,
@@ -134,7 +154,7 @@ pub struct SealedChannel {
     cipher: [u8; 16],
     sent: u64,
     received: u64,
-    /// A row of which a part arrived: the other side seals bytes, not rows.
+    /// The received part of an incomplete row: the other side seals bytes, not rows.
     partial_row: Vec<u8>,
 }
 
@@ -148,7 +168,7 @@ impl std::fmt::Debug for SealedChannel {
 }
 
 impl SealedChannel {
-    /// A line with this text in it.
+    /// Seals a text into a line. `None` if the key cannot sign.
     pub fn seal(&mut self, text: &str) -> Option<String> {
         let body = BASE64.encode(&rc4(&self.cipher, text.as_bytes()));
         let hash = self.key_pair.sign(self.signed(self.sent, &body).as_bytes())?;
@@ -156,17 +176,17 @@ impl SealedChannel {
         Some(json!([body, hash]).to_string())
     }
 
-    /// The rows that are whole with this line; `None` when it ends the other direction; or what is wrong with it, and
-    /// then nothing of this channel can be believed any more.
+    /// Opens a line. Returns the rows that it completes, or `None` when it ends the other direction. After an error no
+    /// line of this channel can be trusted any more.
     pub fn open(&mut self, line: &[u8]) -> Result<Option<Vec<Vec<u8>>>, &'static str> {
-        const WRONG: &str = "a sealed line is not the next one of the key that this connection began with";
+        const WRONG: &str = "a sealed line is not the next one of the key that started this connection";
         let number = self.received;
         self.received += 1;
-        let fields: Vec<String> = serde_json::from_slice(line).map_err(|_| "that is no sealed line")?;
+        let fields: Vec<String> = serde_json::from_slice(line).map_err(|_| "the line is not a sealed line")?;
         let (body, hash) = match fields.as_slice() {
             [hash] => ("", hash),
             [body, hash] => (body.as_str(), hash),
-            _ => return Err("that is no sealed line"),
+            _ => return Err("the line is not a sealed line"),
         };
         if !self.key.verifies(self.signed(number, body).as_bytes(), hash) {
             return Err(WRONG);
@@ -177,7 +197,7 @@ impl SealedChannel {
         self.partial_row.extend(rc4(&self.cipher, &BASE64.decode(body.as_bytes()).map_err(|_| WRONG)?));
         let whole = self.partial_row.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         if self.partial_row.len() - whole > LINE_MAX {
-            return Err("a row is over 32768 bytes, and that is the most");
+            return Err("a row is longer than the limit of 32768 bytes");
         }
         let rest = self.partial_row.split_off(whole);
         let rows = std::mem::replace(&mut self.partial_row, rest);
@@ -190,7 +210,7 @@ impl SealedChannel {
     }
 }
 
-/// RC4, from its beginning.
+/// Applies RC4, from the start of the key stream.
 fn rc4(key: &[u8], text: &[u8]) -> Vec<u8> {
     let mut state: [u8; 256] = std::array::from_fn(|at| u8::try_from(at).unwrap_or_default());
     let mut j = 0_u8;
@@ -232,7 +252,7 @@ mod tests {
         assert_eq!(rc4(&[1, 2, 3, 4, 5], &[0; 4]), [0xb2, 0x39, 0x63, 0x05]);
         let long: Vec<u8> = (1..=16).collect();
         assert_eq!(rc4(&long, &[0; 4]), [0x9a, 0xc7, 0xcc, 0x9a]);
-        // What OpenSSL makes of the password `abc`.
+        // The output of OpenSSL for the password `abc`.
         assert_eq!(rc4(&Md5::digest("abc"), b"hello"), [0x43, 0x81, 0x85, 0xac, 0x5f]);
     }
 
@@ -255,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn altered_replayed_or_reordered_lines_are_refused() {
+    fn altered_replayed_or_reordered_lines_are_rejected() {
         let lines = |a: &mut SealedChannel| ["one\n", "two\n"].map(|text| a.seal(text).unwrap());
         let (mut a, mut b) = both();
         let [one, two] = lines(&mut a);
-        assert!(b.open(two.as_bytes()).is_err(), "left out");
+        assert!(b.open(two.as_bytes()).is_err(), "omitted");
         let (mut a, mut b) = both();
         let [one_again, _] = lines(&mut a);
         assert!(b.open(one.as_bytes()).is_err(), "of another connection");
@@ -271,20 +291,26 @@ mod tests {
         assert!(b.open(changed.as_bytes()).is_err(), "changed");
         let (mut a, mut b) = both();
         let key_pair = b.seal("x\n").unwrap();
-        assert!(b.open(key_pair.as_bytes()).is_err(), "our own, sent back");
+        assert!(b.open(key_pair.as_bytes()).is_err(), "sent back");
         for none in ["", "[]", "{}", "[1]", "[\"a\",\"b\",\"c\"]", "[\"a\",\"b\"]"] {
             assert!(a.open(none.as_bytes()).is_err(), "{none}");
         }
     }
 
+    fn offer() -> KeyOffer {
+        KeyOffer::new(Arc::new(pair(0))).unwrap()
+    }
+
+    /// A header of the other side with this payload.
+    fn signed(payload: &str) -> String {
+        json!({"hash": pair(1).sign(payload.as_bytes()).unwrap(), "payload": payload}).to_string()
+    }
+
     #[test]
-    fn an_invalid_header_is_refused() {
-        let offer = || KeyOffer::new(Arc::new(pair(0))).unwrap();
+    fn an_invalid_header_is_rejected() {
         let header = KeyOffer::new(Arc::new(pair(1))).unwrap().line;
         let value: Value = serde_json::from_str(&header).unwrap();
         let payload = value["payload"].as_str().unwrap().to_owned();
-        let signed =
-            |payload: &str| json!({"hash": pair(1).sign(payload.as_bytes()).unwrap(), "payload": payload}).to_string();
         let with = |pointer: &str, new: Value| {
             let mut fields: Value = serde_json::from_str(&payload).unwrap();
             *fields.pointer_mut(pointer).unwrap() = new;
@@ -295,26 +321,36 @@ mod tests {
         let less = BASE64.encode(MODP5.wrapping_sub(&U1536::ONE).to_be_bytes().as_ref());
         for (header, why) in [
             ("x".to_owned(), "the header is not JSON"),
-            ("{}".to_owned(), "a header has"),
+            ("{}".to_owned(), "the header lacks"),
             (header.replace("rsa", "RSA"), "the header's signature"),
             (signed("x"), "the header's payload is not JSON"),
-            (signed("{}"), "the header's payload has"),
+            (signed("{}"), "the header's payload lacks"),
             (with("/key/public", json!("x y")), "the header's key"),
             (with("/key/public", json!(pair(0).public)), "the header's signature"),
             (with("/ciphers", json!(["aes"])), "there is no common cipher"),
             (with("/dh/group", json!("modp1")), "the group"),
             (with("/dh/public", json!("?")), "the share of the key exchange is not"),
-            (with("/dh/public", json!("")), "the share of the key exchange is none"),
-            (with("/dh/public", json!(one)), "the share of the key exchange is none"),
-            (with("/dh/public", json!(less)), "the share of the key exchange is none"),
-            (with("/dh/public", json!(BASE64.encode(&[255; 192]))), "the share of the key exchange is none"),
-            (with("/dh/public", json!(BASE64.encode(&[255; 193]))), "the share of the key exchange is none"),
+            (with("/dh/public", json!("")), "the share of the key exchange is outside the group"),
+            (with("/dh/public", json!(one)), "the share of the key exchange is outside the group"),
+            (with("/dh/public", json!(less)), "the share of the key exchange is outside the group"),
+            (
+                with("/dh/public", json!(BASE64.encode(&[255; 192]))),
+                "the share of the key exchange is outside the group",
+            ),
+            (
+                with("/dh/public", json!(BASE64.encode(&[255; 193]))),
+                "the share of the key exchange is outside the group",
+            ),
         ] {
             let error = offer().accept(header.as_bytes()).unwrap_err();
-            assert!(error.starts_with(why), "{error} is not {why}");
+            assert!(error.starts_with(why), "{error}: expected {why}");
         }
+    }
+
+    #[test]
+    fn a_header_that_is_sent_back_is_rejected() {
         let own = offer();
         let line = own.line.clone();
-        assert_eq!(own.accept(line.as_bytes()).unwrap_err(), "the header is our own");
+        assert_eq!(own.accept(line.as_bytes()).unwrap_err(), "the header is this side's own, sent back");
     }
 }

@@ -4,28 +4,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How seaport's peers are served.
+/// The resolved settings of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeaportSettings {
-    /// Addresses for them.
+    /// Addresses of the listeners.
     pub listen: Vec<SocketAddr>,
-    /// Files with keys.
+    /// Key files.
     pub keys: Vec<PathBuf>,
-    /// Between two heartbeats.
+    /// Interval between two heartbeats.
     pub heartbeat: Duration,
     /// Other hubs, HOST:PORT.
     pub peers: Vec<String>,
-    /// Where other hubs' clients are sent.
+    /// The advertised address of this hub.
     pub advertise: Advertise,
 }
 
-/// Where others find a hub.
+/// The address that a hub advertises to clients of other hubs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advertise {
-    /// Nowhere.
+    /// None.
     Off,
-    /// Where it listens, if others can come there.
+    /// The listener's address, if other hosts can reach it.
     Listening,
-    /// At this host, and this port or the one where it listens.
+    /// This host, with this port or the listener's.
     At(String, Option<u16>),
 }
