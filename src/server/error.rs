@@ -1,7 +1,6 @@
 //! Reasons for which the daemon cannot start.
 
 use crate::config::ConfigError;
-use skyhound_dns as dns;
 use skyhound_frontends::seaport;
 use skyhound_model::instance::InvalidParameter;
 use skyhound_net as net;

@@ -3,7 +3,6 @@
 use super::Topics;
 use super::inbox::Inbox;
 use bytes::Bytes;
-use skyhound_model::Revision;
 use std::sync::{Arc, OnceLock};
 
 /// A message.
