@@ -71,7 +71,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a file is a module that its parent declares for tests alone, itself or by a folder above it.
+/// Returns true if a file is a module that its parent declares for tests alone, itself or by a folder above it.
 fn is_for_tests(file: &Path) -> bool {
     let src = Path::new("src").as_os_str();
     let mut module = if file.ends_with("mod.rs") { file.parent().expect("a folder") } else { file }.to_owned();
@@ -102,7 +102,7 @@ fn is_test_cfg(line: &str) -> bool {
 /// The lines of a source that are neither comments nor below a `#[cfg(test)]`, numbered from 1. rustfmt closes an item
 /// at the indentation at which it began.
 fn product_lines(text: &str) -> Vec<(usize, &str)> {
-    let mut kept = Vec::new();
+    let mut product = Vec::new();
     let mut lines = text.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
         if is_test_cfg(line) {
@@ -114,10 +114,10 @@ fn product_lines(text: &str) -> Vec<(usize, &str)> {
             // Attributes and documentation between the condition and its item end nothing.
             while lines.next().is_some_and(|(line, _)| line.trim_start().starts_with(['#', '/']) || !ends(line)) {}
         } else if !line.trim_start().starts_with("//") {
-            kept.push((number, line));
+            product.push((number, line));
         }
     }
-    kept
+    product
 }
 
 /// Panics if the sources of a crate have one of these outside their tests.
@@ -145,7 +145,7 @@ fn the_model_does_no_io() {
 }
 
 #[test]
-fn tests_are_told_from_the_rest() {
+fn product_lines_exclude_tests() {
     let text = "\
 use a;
 #[cfg(test)]
@@ -167,6 +167,6 @@ pub fn g() {
 }
 fn i() {}
 ";
-    let kept: Vec<_> = product_lines(text).into_iter().map(|(number, _)| number).collect();
-    assert_eq!(kept, [1, 4, 8, 19]);
+    let numbers: Vec<_> = product_lines(text).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, [1, 4, 8, 19]);
 }

@@ -1,20 +1,20 @@
-//! Console blocks of Markdown, and whether what a command printed is what its block shows.
+//! Console blocks of Markdown, and the comparison of a command's output with its block.
 
 /// One command of the README.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Where it stands, counted from 1.
+    /// The line number, counted from 1.
     pub(crate) line: usize,
-    /// As typed, with its continuation lines.
+    /// The text of the command, with its continuation lines.
     pub(crate) text: String,
     /// The lines shown below it, without blank ones at the end.
     pub(crate) expected: Vec<String>,
-    /// Whether the block is one to run.
+    /// True if the block is one to run.
     pub(crate) run: bool,
 }
 
 impl Command {
-    /// Whether it goes on in the background.
+    /// Returns true if it continues in the background.
     pub(crate) fn stays(&self) -> bool {
         self.text.ends_with('&') && !self.text.ends_with("&&")
     }
@@ -38,8 +38,8 @@ pub(crate) fn commands(markdown: &str) -> Result<Vec<Command>, String> {
             continue;
         }
         match (fence, line.strip_prefix("$ ")) {
-            (Some("console" | "console no-run"), Some(typed)) => {
-                let mut text = typed.to_owned();
+            (Some("console" | "console no-run"), Some(first_line)) => {
+                let mut text = first_line.to_owned();
                 while text.ends_with('\\') {
                     let (more, _) = lines.next().ok_or_else(|| format!("{number}: the command does not end"))?;
                     text.push('\n');
@@ -69,13 +69,13 @@ pub(crate) fn commands(markdown: &str) -> Result<Vec<Command>, String> {
     Ok(commands)
 }
 
-/// Whether a command that ended printed what is shown, all of it.
+/// Returns true if a command that ended printed exactly the lines shown.
 pub(crate) fn equals(shown: &[String], printed: &str) -> bool {
     let printed: Vec<_> = printed.trim_end().lines().collect();
     lines_match(shown, &printed, false)
 }
 
-/// Whether a command that goes on has printed what is shown, and perhaps more.
+/// Returns true if a command that continues has printed the lines shown, and perhaps more.
 pub(crate) fn begins(shown: &[String], printed: &str) -> bool {
     let printed: Vec<_> = printed.lines().collect();
     lines_match(shown, &printed, true)

@@ -1,15 +1,15 @@
-//! The README is a program: its shell snippets run here, in order, in one shell, and print what it says.
+//! The README is a program: its shell snippets run here, in order, in one shell, and their output is compared.
 //!
 //! How the README is written so that it can be run:
 //!
 //! - A block tagged `console` holds lines that begin with `$ ` (commands) and below each what it prints. A line
-//!   ending in `\` goes on in the next.
+//!   ending in `\` continues in the next.
 //! - `...` on a line of its own stands for any lines or none; within a line for any characters. Spaces and tabs
 //!   count as one space.
 //! - A command prints exactly what is shown, nothing where nothing is shown, and succeeds.
 //! - A command ending in `&` stays; what is shown is awaited at the beginning of what it prints. All end with the
 //!   test.
-//! - Commands that only ask ([`QUESTIONS`]) are asked again for a while, as a person does who is too quick.
+//! - Commands that only query ([`QUERIES`]) are repeated for a while, as a person does who is too quick.
 //! - In a block tagged `console no-run` the programs must be there, and are not run.
 
 mod console;
@@ -31,8 +31,8 @@ const README: &str = include_str!("../../README.md");
 /// For `cargo`, which may have everything to build.
 const BUILD: Duration = Duration::from_secs(25 * 60);
 
-/// Commands that change nothing, so that asking again is harmless.
-const QUESTIONS: [&str; 2] = ["dig ", "etcdctl get "];
+/// Commands that change nothing, so that a repetition is harmless.
+const QUERIES: [&str; 2] = ["dig ", "etcdctl get "];
 
 /// A line of the README that still waits for real output.
 const MISSING: &str = "TODO-OUTPUT";
@@ -57,7 +57,7 @@ fn the_two_commands_are_there() {
 }
 
 #[tokio::test]
-async fn the_test_script_teaches() {
+async fn the_test_script_explains_its_options() {
     let help = process::Command::new("tests/run").arg("--help").current_dir(ROOT).output().await.expect("tests/run");
     assert!(help.status.success());
     let help = String::from_utf8_lossy(&help.stdout);
@@ -77,8 +77,8 @@ async fn one_shell_runs_it_all() {
 }
 
 #[tokio::test]
-async fn what_differs_is_told() {
-    for (snippet, told) in [
+async fn differences_are_reported() {
+    for (snippet, expected) in [
         ("$ echo a\nb", "2: $ echo a\n--- the README says\nb\n--- it printed\na\n(and exited with 0)"),
         ("$ false", "exited with 1"),
         ("$ echo a", "it printed\na"),
@@ -86,7 +86,7 @@ async fn what_differs_is_told() {
         ("$ exit", "bash ended"),
     ] {
         let problem = play(&format!("```console\n{snippet}\n```\n")).await.expect_err(snippet);
-        assert!(problem.contains(told), "{problem}");
+        assert!(problem.contains(expected), "{problem}");
     }
 }
 
@@ -113,7 +113,7 @@ async fn run(session: &mut Session, command: &Command) -> Result<(), String> {
         }
         Err(format!("{}(and exited with {status})", difference(command, &printed)))
     };
-    let harmless = QUESTIONS.iter().any(|question| command.text.starts_with(question));
+    let harmless = QUERIES.iter().any(|question| command.text.starts_with(question));
     if harmless { try_until(deadline, ask).await } else { ask().await }
 }
 
@@ -137,7 +137,7 @@ fn difference(command: &Command, printed: &str) -> String {
     format!("--- the README says\n{}\n--- it printed\n{printed}", command.expected.join("\n"))
 }
 
-/// Whether the first word of a command is a program.
+/// Checks that the first word of a command is a program.
 async fn find(command: &Command) -> Result<(), String> {
     let program = command.text.split_whitespace().next().unwrap_or_default();
     let found = process::Command::new("bash")

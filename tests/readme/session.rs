@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 /// Everything ends with this: when it is dropped, and when the test itself is killed, which closes bash's input.
 const ON_EXIT: &str = "trap 'trap - TERM; kill 0' EXIT\n";
 
-/// A running bash in a process group of its own, with fresh directories for what programs keep.
+/// A running bash in a process group of its own, with new directories for the state of programs.
 pub(crate) struct Session {
     bash: Child,
     input: ChildStdin,
@@ -77,7 +77,7 @@ impl Session {
             return Err(format!("did not end within {deadline:?}; it printed\n{}", read(&output)));
         };
         let line = line.map_err(|e| e.to_string())?.ok_or_else(|| format!("bash ended\n{}", read(&output)))?;
-        let (status, pid) = line.split_once(' ').ok_or("bash did not tell the status")?;
+        let (status, pid) = line.split_once(' ').ok_or("bash did not print the status")?;
         let status = status.parse().map_err(|_| format!("not a status: {line}"))?;
         Ok((output, status, pid.parse().ok().and_then(Pid::from_raw)))
     }
@@ -94,12 +94,12 @@ impl Drop for Session {
 }
 
 impl Job {
-    /// What it has printed so far.
+    /// Its output so far.
     pub(crate) fn printed(&self) -> String {
         read(&self.output)
     }
 
-    /// Whether it still runs. Bash waits for its jobs as they end, so an ended one is no zombie.
+    /// Returns true while it runs. Bash waits for its jobs as they end, so an ended one is no zombie.
     pub(crate) fn running(&self) -> bool {
         test_kill_process(self.pid).is_ok()
     }

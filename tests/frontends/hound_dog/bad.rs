@@ -1,11 +1,11 @@
-//! What a peer may not ask: it hears what is wrong, and nothing is written.
+//! Invalid requests: the response names the problem, and nothing is written.
 
-use crate::hound_dog::ear::try_open;
+use crate::hound_dog::subscriber::try_open;
 use skyhound_test_support::http;
 use skyhound_test_support::site::Site;
 use std::fmt::Write as _;
 
-pub async fn what_is_asked_wrongly_hears_why(site: Site) {
+pub async fn invalid_requests_are_refused_with_a_reason(site: Site) {
     let before = site.revision().await;
     let mut wrong = String::new();
     let long = "x".repeat(256);
@@ -33,7 +33,7 @@ pub async fn what_is_asked_wrongly_hears_why(site: Site) {
         (&format!("monitor?monitor={long}"), "monitor"),
     ] {
         match try_open(site.http, target).await {
-            Ok(_) => drop(writeln!(wrong, "{target}: was taken")),
+            Ok(_) => drop(writeln!(wrong, "{target}: was accepted")),
             Err(refusal) => {
                 let answer = refusal.answer();
                 if answer.status != 400 || !answer.body.contains(names) || answer.body.lines().count() != 1 {

@@ -1,6 +1,6 @@
-//! Registering, listing, and hearing of it.
+//! Registration, listing, and the messages about both.
 
-use crate::hound_dog::ear::{change, listed, open, services, sorted, told};
+use crate::hound_dog::subscriber::{change, listed, open, receive, services, sorted};
 use serde_json::{Value, json};
 use skyhound_test_support::http;
 use skyhound_test_support::provider::Provider;
@@ -40,39 +40,39 @@ pub async fn a_service_is_listed_and_answered_exactly_as_long_as_its_socket(site
     }
 }
 
-pub async fn listeners_hear_who_comes_and_goes_and_why(site: Site) {
-    let mut ear = open(site.http, "monitor?monitor=engine").await;
+pub async fn subscribers_receive_each_change_and_its_reason(site: Site) {
+    let mut subscriber = open(site.http, "monitor?monitor=engine").await;
     let one = open(site.http, "register?service=engine&ip=10.0.0.1&port=1").await;
-    assert_eq!(told(&mut ear).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
-    let silent = open(site.http, "register?service=engine&ip=10.0.0.2&port=2").await;
-    assert_eq!(sorted(told(&mut ear).await), change("engine", "PUT", &[("10.0.0.1", 1), ("10.0.0.2", 2)]));
+    assert_eq!(receive(&mut subscriber).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
+    let unresponsive = open(site.http, "register?service=engine&ip=10.0.0.2&port=2").await;
+    assert_eq!(sorted(receive(&mut subscriber).await), change("engine", "PUT", &[("10.0.0.1", 1), ("10.0.0.2", 2)]));
     let lost = open(site.http, "register?service=engine&ip=10.0.0.3&port=3").await;
-    told(&mut ear).await;
+    receive(&mut subscriber).await;
     one.close().await;
-    assert_eq!(sorted(told(&mut ear).await), change("engine", "DELETE", &[("10.0.0.2", 2), ("10.0.0.3", 3)]));
+    assert_eq!(sorted(receive(&mut subscriber).await), change("engine", "DELETE", &[("10.0.0.2", 2), ("10.0.0.3", 3)]));
     lost.reset().await;
-    assert_eq!(told(&mut ear).await, change("engine", "DELETE", &[("10.0.0.2", 2)]));
-    silent.stop_reading();
-    assert_eq!(told(&mut ear).await, change("engine", "EXPIRE", &[]));
-    assert_eq!(ear.heard(), None, "nothing twice");
+    assert_eq!(receive(&mut subscriber).await, change("engine", "DELETE", &[("10.0.0.2", 2)]));
+    unresponsive.stop_reading();
+    assert_eq!(receive(&mut subscriber).await, change("engine", "EXPIRE", &[]));
+    assert_eq!(subscriber.heard(), None, "nothing twice");
 }
 
-pub async fn a_registering_socket_hears_its_own_and_whom_it_monitors(site: Site) {
+pub async fn a_registering_socket_receives_its_own_and_monitored_changes(site: Site) {
     let mut engine = open(site.http, "register?service=engine&ip=10.0.0.1&port=1&monitor=api,engine,API").await;
-    assert_eq!(told(&mut engine).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
+    assert_eq!(receive(&mut engine).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
     let mut api = open(site.http, "register?service=api&ip=10.0.0.2&port=2").await;
-    assert_eq!(told(&mut engine).await, change("api", "PUT", &[("10.0.0.2", 2)]));
-    assert_eq!(told(&mut api).await, change("api", "PUT", &[("10.0.0.2", 2)]));
+    assert_eq!(receive(&mut engine).await, change("api", "PUT", &[("10.0.0.2", 2)]));
+    assert_eq!(receive(&mut api).await, change("api", "PUT", &[("10.0.0.2", 2)]));
     let other = open(site.http, "register?service=other&ip=10.0.0.3&port=3").await;
     other.close().await;
     api.close().await;
-    assert_eq!(told(&mut engine).await, change("api", "DELETE", &[]), "and nothing twice before it");
-    // What it sends means nothing, and does no harm.
+    assert_eq!(receive(&mut engine).await, change("api", "DELETE", &[]), "and nothing twice before it");
+    // Its messages have no meaning, and do no harm.
     for _ in 0..50 {
         engine.text("hello");
     }
     let again = open(site.http, "register?service=api&ip=10.0.0.2&port=2").await;
-    assert_eq!(told(&mut engine).await, change("api", "PUT", &[("10.0.0.2", 2)]));
+    assert_eq!(receive(&mut engine).await, change("api", "PUT", &[("10.0.0.2", 2)]));
     again.close().await;
 }
 
@@ -95,19 +95,19 @@ pub async fn two_ports_of_one_address_are_two_instances(site: Site) {
     assert_eq!(listed(site.http, "engine").await, services(&[]));
 }
 
-pub async fn every_dialect_is_listed_and_told(site: Site) {
-    let mut ear = open(site.http, "monitor?monitor=web").await;
+pub async fn instances_of_every_frontend_are_listed_and_delivered(site: Site) {
+    let mut subscriber = open(site.http, "monitor?monitor=web").await;
     let mut held = site.provide("service=web&host=10.0.0.9&port=9&category=other").await;
-    assert_eq!(told(&mut ear).await, change("web", "PUT", &[("10.0.0.9", 9)]));
+    assert_eq!(receive(&mut subscriber).await, change("web", "PUT", &[("10.0.0.9", 9)]));
     assert_eq!(listed(site.http, "web").await, services(&[("10.0.0.9", 9)]));
     held.text(r#"{"op":"update","weight":7}"#);
-    assert_eq!(told(&mut ear).await, change("web", "PUT", &[("10.0.0.9", 9)]), "it describes itself anew");
-    assert_eq!(held.heard(), None, "skyapi's peers hear nothing of it");
+    assert_eq!(receive(&mut subscriber).await, change("web", "PUT", &[("10.0.0.9", 9)]), "its description has changed");
+    assert_eq!(held.heard(), None, "skyapi's clients receive nothing about it");
     held.close().await;
-    assert_eq!(told(&mut ear).await, change("web", "DELETE", &[]));
+    assert_eq!(receive(&mut subscriber).await, change("web", "DELETE", &[]));
 }
 
-pub async fn the_store_says_how_it_is(site: Site) {
+pub async fn the_status_of_the_store_is_reported(site: Site) {
     let leader = json_at(&site, "/etcd/leader").await;
     assert!(leader["leader"].as_u64().is_some_and(|id| id != 0), "{leader}");
     assert_eq!(leader["leader"], leader["member_id"], "a store of one");
@@ -118,13 +118,13 @@ pub async fn the_store_says_how_it_is(site: Site) {
     let app = json_at(&site, "/version").await;
     assert_eq!((app["app"].as_str(), app["version"].as_str()), (Some("skyhound"), Some(skyhound::VERSION)));
     assert_eq!(site.get("/healthz").await.status, 200);
-    // 10,000 of them are to be no weight; a hundred leave nothing behind.
-    let mut ears: Vec<Provider> = Vec::new();
+    // 10,000 subscribers are to cost little; a hundred leave no connection open.
+    let mut subscribers: Vec<Provider> = Vec::new();
     for _ in 0..100 {
-        ears.push(open(site.http, "monitor?monitor=a,b").await);
+        subscribers.push(open(site.http, "monitor?monitor=a,b").await);
     }
     assert!((site.metric("skyhound_websocket_connections").await - 100.0).abs() < 0.5);
-    drop(ears);
+    drop(subscribers);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
         match http::metric(&text, "skyhound_websocket_connections") {

@@ -1,6 +1,6 @@
-//! A listener that does not read.
+//! A subscriber that does not read.
 
-use crate::hound_dog::ear::{change, event, open, say, sorted, told};
+use crate::hound_dog::subscriber::{change, event, open, publish, receive, sorted};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use skyhound_core::events::QUEUE_MAX;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Monitors `engine`, reads up to the 101 and nothing more; its window is small.
-async fn deaf(site: &Site) -> (TcpStream, Vec<u8>) {
+async fn open_unread(site: &Site) -> (TcpStream, Vec<u8>) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a size");
     let mut stream = socket.connect(site.http).await.expect("it listens");
@@ -27,8 +27,8 @@ async fn deaf(site: &Site) -> (TcpStream, Vec<u8>) {
     (stream, early)
 }
 
-/// Waits until one listener was cut off for this reason.
-async fn cut_off(site: &Site, why: &str) {
+/// Waits until one slow consumer was closed for this reason.
+async fn closed_as_slow_consumer(site: &Site, why: &str) {
     let line = format!(r#"skyhound_slow_consumers_total{{frontend="hound-dog",reason="{why}"}} 1"#);
     wait_until(SOON, async || {
         let text = site.get("/metrics").await.body;
@@ -38,7 +38,7 @@ async fn cut_off(site: &Site, why: &str) {
     .await;
 }
 
-/// Reads to the end: how many messages came, and the close.
+/// Reads to the end; returns the number of messages, and the close.
 async fn rest((stream, early): (TcpStream, Vec<u8>)) -> (usize, Option<(u16, String)>) {
     let mut socket = WebSocketStream::from_partially_read(stream, early, Role::Client, None).await;
     let mut messages = 0;
@@ -54,34 +54,34 @@ async fn rest((stream, early): (TcpStream, Vec<u8>)) -> (usize, Option<(u16, Str
     (messages, None)
 }
 
-pub async fn who_falls_behind_is_cut_off_and_nobody_waits(site: Site) {
-    let slow = deaf(&site).await;
+pub async fn a_lagged_subscriber_is_closed_and_delays_nobody(site: Site) {
+    let slow = open_unread(&site).await;
     let mut quick = open(site.http, "monitor?monitor=engine").await;
     let body = "x".repeat(MESSAGE_MAX - 1000);
-    // What waits for it, what is being sent to it, and what the kernel takes.
+    // Its queue, the message that is being sent, and the kernel's buffers.
     let many = 2 * QUEUE_BYTES / MESSAGE_MAX + 4;
     for _ in 0..many {
-        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
-        assert_eq!(told(&mut quick).await["body"]["event_body"].as_str().map(str::len), Some(body.len()));
+        publish(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        assert_eq!(receive(&mut quick).await["body"]["event_body"].as_str().map(str::len), Some(body.len()));
     }
     let (messages, close) = rest(slow).await;
     assert!(messages < many, "{messages}");
-    cut_off(&site, "lagged").await;
+    closed_as_slow_consumer(&site, "lagged").await;
     let (code, reason) = close.expect("a close");
     assert_eq!(code, 1013);
     assert!(reason.starts_with("slow consumer: too many messages were not read"), "{reason}");
-    say(site.http, &json!({ "event_type": "after", "broadcast": true })).await;
-    assert_eq!(told(&mut quick).await, event("*", "after", ""));
+    publish(site.http, &json!({ "event_type": "after", "broadcast": true })).await;
+    assert_eq!(receive(&mut quick).await, event("*", "after", ""));
 }
 
-/// Whoever missed more changes than are kept for it hears what is there now.
-pub async fn who_missed_changes_hears_what_is_there(site: Site) {
-    let slow = deaf(&site).await;
+/// A subscriber that missed more changes than its queue holds receives the current set.
+pub async fn a_subscriber_that_missed_changes_receives_the_current_set(site: Site) {
+    let slow = open_unread(&site).await;
     let mut quick = open(site.http, "monitor?monitor=engine").await;
     let body = "x".repeat(QUEUE_BYTES / 5);
     for _ in 0..4 {
-        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
-        told(&mut quick).await;
+        publish(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        receive(&mut quick).await;
     }
     let many = QUEUE_MAX + 10;
     let one = site.provide("service=engine&host=10.0.0.1&port=1").await;
@@ -89,11 +89,11 @@ pub async fn who_missed_changes_hears_what_is_there(site: Site) {
         one.text(format!(r#"{{"op":"update","weight":{weight}}}"#));
     }
     for _ in 0..=many {
-        assert_eq!(told(&mut quick).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
+        assert_eq!(receive(&mut quick).await, change("engine", "PUT", &[("10.0.0.1", 1)]));
     }
     let _two = site.provide("service=engine&host=10.0.0.2&port=2").await;
     let both = change("engine", "PUT", &[("10.0.0.1", 1), ("10.0.0.2", 2)]);
-    assert_eq!(sorted(told(&mut quick).await), both);
+    assert_eq!(sorted(receive(&mut quick).await), both);
     let mut socket = WebSocketStream::from_partially_read(slow.0, slow.1, Role::Client, None).await;
     let mut changes = 0;
     loop {
@@ -112,17 +112,17 @@ pub async fn who_missed_changes_hears_what_is_there(site: Site) {
     assert!(changes < many / 2, "{changes} of them");
 }
 
-pub async fn who_takes_nothing_is_cut_off(site: Site) {
-    let slow = deaf(&site).await;
+pub async fn a_subscriber_that_reads_nothing_is_closed_after_the_send_timeout(site: Site) {
+    let slow = open_unread(&site).await;
     let mut quick = open(site.http, "monitor?monitor=engine").await;
-    // Less than may wait for it, more than the kernel takes.
+    // Less than its queue holds, more than the kernel's buffers take.
     let body = "x".repeat(QUEUE_BYTES / 5);
     for _ in 0..5 {
-        say(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
-        told(&mut quick).await;
+        publish(site.http, &json!({ "event_type": "long", "event_body": body, "services": ["engine"] })).await;
+        receive(&mut quick).await;
     }
-    cut_off(&site, "send_timeout").await;
-    // It has a moment to take what it was being sent, and then the close.
+    closed_as_slow_consumer(&site, "send_timeout").await;
+    // It has a moment to read the message that was being sent, and then the close.
     let (_, close) = rest(slow).await;
     let (code, reason) = close.expect("a close");
     assert_eq!(code, 1013);

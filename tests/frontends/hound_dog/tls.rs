@@ -1,6 +1,6 @@
-//! Within TLS, which keeps bytes of its own on their way.
+//! Messages over TLS, which buffers bytes of its own.
 
-use crate::hound_dog::ear::event;
+use crate::hound_dog::subscriber::event;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use skyhound_net::tls::ClientFiles;
@@ -27,7 +27,7 @@ async fn connect(daemon: &Daemon, ca: &Authority) -> TlsStream<TcpStream> {
 }
 
 #[multi_thread_test]
-async fn texts_that_are_taken_in_pieces_come_whole_within_tls() {
+async fn partially_written_messages_arrive_whole_over_tls() {
     let dir = TempDir::new().expect("a directory");
     let ca = Authority::new(dir.path(), "ca");
     let pair = ca.sign("server", Ipv4Addr::LOCALHOST.into());
@@ -36,8 +36,8 @@ async fn texts_that_are_taken_in_pieces_come_whole_within_tls() {
     let args = ["--enable-tls", "--tls-cert-file", cert, "--tls-key-file", key];
     let daemon = Daemon::start_on(free, free, &args).await;
     let url = format!("wss://{}/etcd/monitor?monitor=engine", daemon.http);
-    let (mut ear, _) = client_async(url, connect(&daemon, &ca).await).await.expect("an upgrade");
-    // More than the kernel takes, less than may wait.
+    let (mut subscriber, _) = client_async(url, connect(&daemon, &ca).await).await.expect("an upgrade");
+    // More than the kernel's buffers take, less than the queue holds.
     let bodies: Vec<_> =
         ["a", "b", "c", "d"].map(|letter| letter.repeat(900_000)).into_iter().chain(["e".into()]).collect();
     for body in &bodies {
@@ -54,7 +54,7 @@ async fn texts_that_are_taken_in_pieces_come_whole_within_tls() {
     }
     for body in &bodies {
         let text = loop {
-            match timeout(SOON, ear.next()).await.expect("a message in time").expect("a living socket") {
+            match timeout(SOON, subscriber.next()).await.expect("a message in time").expect("a living socket") {
                 Ok(Message::Text(text)) => break text,
                 Ok(Message::Ping(_)) => {}
                 other => panic!("{other:?}"),

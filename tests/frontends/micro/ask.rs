@@ -14,19 +14,19 @@ pub async fn json(daemon: &Daemon, method: &str, path: &str, body: &Value) -> Re
     send(daemon, method, path, JSON, &body.to_string()).await
 }
 
-/// Registers; panics when that is refused.
+/// Registers; panics when the registration is refused.
 pub async fn register(daemon: &Daemon, service: &Value) {
     let answer = json(daemon, "POST", "/registry", service).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{service}");
 }
 
-/// Removes.
+/// Deregisters.
 pub async fn deregister(daemon: &Daemon, service: &Value) {
     let answer = json(daemon, "DELETE", "/registry", service).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{service}");
 }
 
-/// What `/registry?service=` says; `None` when there is no such service.
+/// The response of `/registry?service=`; `None` when there is no such service.
 pub async fn service(daemon: &Daemon, name: &str) -> Option<Value> {
     let answer = daemon.get(&format!("/registry?service={name}")).await;
     match answer.status {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// What it prints, on both, and how it ends.
+/// Runs a command; returns both outputs and the exit status.
 async fn micro(daemon: &Daemon, program: &Path, args: &[&str]) -> (String, String, Option<i32>) {
     let mut command = Command::new(program);
     if program.file_name().is_some_and(|name| name != "micro") {
@@ -26,10 +26,10 @@ async fn micro(daemon: &Daemon, program: &Path, args: &[&str]) -> (String, Strin
 async fn the_command_line() {
     let site = Site::memory(&[]).await;
     let program = Path::new(program());
-    let said = r#"{"name":"foo","version":"bar","nodes":[{"id":"foo-1","address":"127.0.0.1","port":9090,"metadata":{"a":"b"}}]}"#;
+    let registration = r#"{"name":"foo","version":"bar","nodes":[{"id":"foo-1","address":"127.0.0.1","port":9090,"metadata":{"a":"b"}}]}"#;
     let ok = |text: &str| (text.to_owned(), String::new(), Some(0));
     assert_eq!(micro(&site, program, &["list", "services"]).await, ok(""));
-    assert_eq!(micro(&site, program, &["register", "service", said]).await, ok("ok\n"));
+    assert_eq!(micro(&site, program, &["register", "service", registration]).await, ok("ok\n"));
     // By its own name.
     let dir = tempfile::tempdir().expect("a directory");
     let link = dir.path().join("micro");
@@ -37,7 +37,7 @@ async fn the_command_line() {
     assert_eq!(micro(&site, &link, &["list", "services"]).await, ok("foo\n"));
     let shown = "service  foo\n\nversion bar\n\nId\tAddress\tPort\tMetadata\nfoo-1\t127.0.0.1\t9090\ta=b\n";
     assert_eq!(micro(&site, &link, &["get", "service", "foo"]).await, ok(shown));
-    assert_eq!(micro(&site, program, &["deregister", "service", said]).await, ok("ok\n"));
+    assert_eq!(micro(&site, program, &["deregister", "service", registration]).await, ok("ok\n"));
     let (out, err, code) = micro(&site, program, &["get", "service", "foo"]).await;
     assert_eq!((out.as_str(), code, err.contains("Service not found")), ("", Some(1), true), "{err}");
     let (_, err, code) = micro(&site, program, &["register", "service", "{}"]).await;

@@ -1,7 +1,7 @@
-//! JSON-RPC servers that others wrote, as nodes of a service.
+//! JSON-RPC servers of other projects, as nodes of a service.
 //!
-//! Installed by name, once, below `target/tools`; without their language they are left out, and the reader of the
-//! output is told so.
+//! Installed by name, once, below `target/tools`; without their language they are skipped, with a message in the
+//! output.
 
 use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Drop for Server {
     }
 }
 
-/// One in Python.
+/// Starts a server in Python.
 pub fn python() -> Option<Server> {
     let dir = tools("micro-python");
     let mut install = Command::new("python3");
@@ -59,7 +59,7 @@ pub fn python() -> Option<Server> {
     Some(start(Command::new("python3").args(["-c", PYTHON]).env("PYTHONPATH", dir)))
 }
 
-/// One in Node.
+/// Starts a server in Node.
 pub fn node() -> Option<Server> {
     let dir = tools("micro-node");
     let mut install = Command::new("npm");
@@ -68,14 +68,14 @@ pub fn node() -> Option<Server> {
     Some(start(Command::new("node").args(["-e", NODE]).current_dir(dir)))
 }
 
-/// Where such things are kept from one run to the next.
+/// A directory for installed programs, kept from one run to the next.
 pub fn tools(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     std::fs::create_dir_all(&dir).expect("a directory");
     dir
 }
 
-/// Installs what is not there. In CI it has to be possible.
+/// Installs a missing program. In CI it has to be possible.
 pub fn installed(there: &Path, install: &mut Command) -> Option<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -96,7 +96,7 @@ fn start(command: &mut Command) -> Server {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it was found before");
     let mut line = String::new();
     let out = child.stdout.take().expect("it was piped");
-    std::io::BufReader::new(out).read_line(&mut line).expect("it says its port");
-    let port: u16 = line.trim().parse().unwrap_or_else(|_| panic!("{command:?} said {line:?}"));
+    std::io::BufReader::new(out).read_line(&mut line).expect("it prints its port");
+    let port: u16 = line.trim().parse().unwrap_or_else(|_| panic!("{command:?} printed {line:?}"));
     Server { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
 }

@@ -5,9 +5,9 @@ use serde_json::json;
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::{SOON, wait_until};
 
-pub async fn what_is_registered_is_listed_and_in_dns_until_it_is_removed(site: Site) {
+pub async fn a_registration_is_listed_and_in_dns_until_its_removal(site: Site) {
     assert_eq!(site.get("/registry").await.body.trim(), "[]");
-    let said = json!({
+    let registration = json!({
         "name": "go.micro.srv.greeter", "version": "1.0.0", "metadata": {"team": "blue"},
         "endpoints": [{
             "name": "Say.Hello",
@@ -20,10 +20,10 @@ pub async fn what_is_registered_is_listed_and_in_dns_until_it_is_removed(site: S
             {"id": "greeter-2", "address": "127.0.0.1", "port": 9092, "metadata": {}}
         ]
     });
-    register(&site, &said).await;
-    // Registered means that this node answers it.
-    assert_eq!(service(&site, "go.micro.srv.greeter").await, Some(json!([said])));
-    assert_eq!(service(&site, "GO.micro.srv.greeter").await, Some(json!([said])));
+    register(&site, &registration).await;
+    // After the response this node answers with it.
+    assert_eq!(service(&site, "go.micro.srv.greeter").await, Some(json!([registration])));
+    assert_eq!(service(&site, "GO.micro.srv.greeter").await, Some(json!([registration])));
     let list = site.get("/registry").await;
     assert_eq!(list.body.trim(), r#"[{"name":"go.micro.srv.greeter"}]"#);
     assert_eq!(list.header("access-control-allow-origin"), Some("*"));
@@ -35,13 +35,13 @@ pub async fn what_is_registered_is_listed_and_in_dns_until_it_is_removed(site: S
     deregister(&site, &id).await;
     let left = service(&site, "go.micro.srv.greeter").await.expect("one is left");
     assert_eq!((left[0]["nodes"].as_array().map(Vec::len), &left[0]["nodes"][0]["id"]), (Some(1), &json!("greeter-2")));
-    deregister(&site, &said).await;
+    deregister(&site, &registration).await;
     assert_eq!(service(&site, "go.micro.srv.greeter").await, None);
     let dns = site.dig().query("go.micro.srv.greeter.services.skydns.local", "SRV").await.expect("an answer");
     assert_eq!(dns.status, "NXDOMAIN");
 }
 
-pub async fn nodes_of_versions_and_of_other_dialects(site: Site) {
+pub async fn nodes_of_versions_and_of_other_frontends_are_listed(site: Site) {
     // As the original's README posts it.
     let readme =
         json!({"Name": "foo.bar", "Nodes": [{"Port": 9091, "Address": "127.0.0.1", "Id": "foo.bar-017da09a"}]});
@@ -62,7 +62,7 @@ pub async fn nodes_of_versions_and_of_other_dialects(site: Site) {
     .await;
 }
 
-pub async fn what_cannot_be_registered_hears_why(site: Site) {
+pub async fn invalid_registrations_are_refused_with_a_reason(site: Site) {
     let before = site.readyz().await["store"]["revision"].clone();
     let long = format!(r#"{{"name":"{}","nodes":[{{"port":1}}]}}"#, "x".repeat(64));
     let deep = "[".repeat(200);

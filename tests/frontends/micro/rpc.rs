@@ -1,4 +1,4 @@
-//! `/rpc` before real JSON-RPC servers, and before such that are none.
+//! `/rpc` in front of real JSON-RPC servers, and of servers that are not JSON-RPC.
 
 use crate::micro::ask::{json, node, register, send};
 use crate::micro::nodes;
@@ -19,7 +19,7 @@ async fn call(daemon: &Daemon, body: &Value) -> Response {
     json(daemon, "POST", "/rpc", body).await
 }
 
-/// An error's status, id, and detail; its body says the same.
+/// The status, id and detail of an error; the status in its body is the same.
 fn error(answer: &Response) -> (u16, String, String) {
     let body: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
     assert_eq!(body["code"], answer.status, "{body}");
@@ -42,8 +42,8 @@ async fn hello(daemon: &Daemon, server: SocketAddr) {
         let form = format!("service={service}&method=Say.Hello&request=%7B%22name%22:%22John%22%7D");
         let answer = send(daemon, "POST", "/rpc", FORM, &form).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let said: Value = serde_json::from_str(&answer.body).expect("JSON");
-        assert_eq!(said, json!({"msg": "Hello John"}));
+        let result: Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(result, json!({"msg": "Hello John"}));
     }
     let direct = json!({"address": server.to_string(), "method": "Debug.Health", "request": {}});
     let answer = call(daemon, &direct).await;
@@ -70,15 +70,15 @@ async fn a_server_in_node() {
     let site = Site::memory(&[]).await;
     hello(&site, server.addr).await;
     let began = Instant::now();
-    let silent = silent(&site, "say").await;
-    assert_eq!(silent.0, 408);
-    assert!(silent.2.contains(&server.addr.to_string()), "{}", silent.2);
+    let timed_out = call_without_response(&site, "say").await;
+    assert_eq!(timed_out.0, 408);
+    assert!(timed_out.2.contains(&server.addr.to_string()), "{}", timed_out.2);
     assert!(began.elapsed() < Duration::from_secs(4), "as long as it asked for, not as long as there is");
     let own = call(&site, &json!({"service": "say", "method": "Say.Conflict", "request": {}})).await;
     assert_eq!(error(&own), (409, "x".into(), "taken".into()), "a node's own error goes on with its code");
 }
 
-async fn silent(daemon: &Daemon, service: &str) -> (u16, String, String) {
+async fn call_without_response(daemon: &Daemon, service: &str) -> (u16, String, String) {
     let body = json!({"service": service, "method": "Say.Nothing", "request": {}}).to_string();
     let head = format!(
         "POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTimeout: 1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -104,19 +104,19 @@ async fn raw(answer: Vec<u8>) -> SocketAddr {
     addr
 }
 
-fn said(body: &str) -> Vec<u8> {
+fn ok_response(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// A port that nobody listens on any more.
+/// A port without a listener.
 async fn nobody() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port").local_addr().expect("it is bound").port()
 }
 
 #[multi_thread_test]
-async fn who_cannot_be_reached_is_passed_over() {
+async fn unreachable_nodes_are_skipped() {
     let site = Site::memory(&[]).await;
-    let alive = raw(said(r#"{"id":1,"result":"here","error":null}"#)).await;
+    let alive = raw(ok_response(r#"{"id":1,"result":"here","error":null}"#)).await;
     register(&site, &node("say", "alive", alive.port())).await;
     for dead in ["a", "b"] {
         register(&site, &node("say", dead, nobody().await)).await;
@@ -132,12 +132,12 @@ async fn who_cannot_be_reached_is_passed_over() {
     assert_eq!((status, id.as_str(), detail.starts_with("none of 127.0.0.1:")), (500, "go.micro.client", true));
 }
 
-/// The lower priority is asked while it can be reached.
+/// The lower priority is called while it is reachable.
 #[multi_thread_test]
 async fn priorities_are_kept() {
     let site = Site::memory(&[]).await;
-    let first = raw(said(r#"{"result":"first"}"#)).await.port();
-    let second = raw(said(r#"{"result":"second"}"#)).await.port();
+    let first = raw(ok_response(r#"{"result":"first"}"#)).await.port();
+    let second = raw(ok_response(r#"{"result":"second"}"#)).await.port();
     let one = site.provide(&format!("service=say&host=127.0.0.1&port={first}&priority=1")).await;
     let two = site.provide(&format!("service=say&host=127.0.0.1&port={second}&priority=2&weight=1000")).await;
     for _ in 0..20 {
@@ -149,12 +149,12 @@ async fn priorities_are_kept() {
 }
 
 #[multi_thread_test]
-async fn what_goes_wrong_is_said() {
+async fn failures_are_reported_with_a_reason() {
     let site = Site::memory(&[]).await;
-    let large = said(&format!("{{\"result\":\"{}\"}}", "x".repeat(5 << 20)));
+    let large = ok_response(&format!("{{\"result\":\"{}\"}}", "x".repeat(5 << 20)));
     for (answer, why) in [
-        (said("hello"), "the response has status 200 OK and is not JSON-RPC"),
-        (said("[]"), "the response has status 200 OK and is not JSON-RPC"),
+        (ok_response("hello"), "the response has status 200 OK and is not JSON-RPC"),
+        (ok_response("[]"), "the response has status 200 OK and is not JSON-RPC"),
         (Vec::new(), "connection"),
         (b"SSH-2.0-x\r\n".to_vec(), "invalid HTTP version"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_vec(), "the response ended early"),
@@ -201,14 +201,14 @@ async fn what_goes_wrong_is_said() {
     assert_eq!(site.get("/healthz").await.status, 200);
 }
 
-/// So many calls at a time and no more; and who goes away hangs up.
+/// Concurrent calls are limited, and a client that disconnects ends its call.
 #[multi_thread_test]
 async fn calls_at_a_time_have_a_limit() {
     const CALLS: usize = 256;
     let site = Site::memory(&[]).await;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let silent = listener.local_addr().expect("it is bound");
-    let body = json!({"address": silent.to_string(), "method": "M"}).to_string();
+    let unresponsive = listener.local_addr().expect("it is bound");
+    let body = json!({"address": unresponsive.to_string(), "method": "M"}).to_string();
     let head = "POST /rpc HTTP/1.1\r\nHost: x\r\nTimeout: 300\r\nContent-Type: application/json";
     let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let (mut callers, mut nodes) = (Vec::new(), Vec::new());
@@ -218,7 +218,7 @@ async fn calls_at_a_time_have_a_limit() {
         callers.push(caller);
         nodes.push(tokio::time::timeout(SOON, listener.accept()).await.expect("in time").expect("a call"));
     }
-    let more = call(&site, &json!({"address": silent.to_string(), "method": "M"})).await;
+    let more = call(&site, &json!({"address": unresponsive.to_string(), "method": "M"})).await;
     let (status, id, detail) = error(&more);
     assert_eq!((status, id.as_str(), detail.starts_with("256 calls are in progress")), (503, "go.micro.client", true));
     assert!(more.header("retry-after").is_some());

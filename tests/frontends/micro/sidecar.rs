@@ -1,4 +1,4 @@
-//! `serve --server-name`: one app beside the daemon.
+//! `serve --server-name`: an app with the daemon as its sidecar.
 
 use crate::micro::ask::service;
 use skyhound_net::tls::{Tls, TlsFiles};
@@ -24,17 +24,17 @@ impl App {
         Self::within(status, None).await
     }
 
-    /// Within TLS, if there is a certificate.
+    /// Starts an app, over TLS if there is a certificate.
     async fn within(status: u16, pair: Option<Pair>) -> Self {
         let files = pair.map(|pair| TlsFiles { cert: pair.cert, key: pair.key, client_ca: None });
         let tls = files.map(|files| Tls::load(files, &[]).expect("a certificate"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let status = Arc::new(AtomicU16::new(status));
-        let says = Arc::clone(&status);
+        let current = Arc::clone(&status);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let status = says.load(Ordering::Relaxed);
+                let status = current.load(Ordering::Relaxed);
                 match &tls {
                     None => answer(stream, status).await,
                     Some(tls) => {
@@ -74,9 +74,9 @@ async fn an_app_is_registered_from_start_to_stop() {
     let etcd = EtcdProcess::start().await;
     let endpoint = etcd.endpoint();
     let other = Daemon::start(&["--etcd-api", &endpoint]).await;
-    assert_eq!(other.get("/health").await.status, 404, "only beside an app");
-    let typed = ["--etcd-api", &endpoint, "--server_name", "foo", "--server_address", "127.0.0.1:9090"];
-    let mut daemon = Daemon::start(&typed).await;
+    assert_eq!(other.get("/health").await.status, 404, "only with an app");
+    let args = ["--etcd-api", &endpoint, "--server_name", "foo", "--server_address", "127.0.0.1:9090"];
+    let mut daemon = Daemon::start(&args).await;
     is_there(&other, true).await;
     let node = service(&other, "foo").await.expect("it is there")[0]["nodes"][0].clone();
     let id = node["id"].as_str().expect("an id");
@@ -94,7 +94,7 @@ async fn an_app_is_registered_from_start_to_stop() {
         }
     })
     .await;
-    // Whatever `--on-stop` says: it does not come back elsewhere.
+    // Regardless of `--on-stop`: it does not come back elsewhere.
     assert!(daemon.stop().await.success());
     is_there(&other, false).await;
 }
@@ -118,21 +118,21 @@ async fn an_app_that_fails_its_check_is_taken_out_until_it_is_well() {
         "2",
     ])
     .await;
-    let says = async |status, text: &str| {
+    let health_is = async |status, text: &str| {
         wait_until(SOON, async || match daemon.get("/health").await {
             answer if answer.status == status && answer.body.contains(text) => Ok(()),
             answer => Err(format!("{answer:?}")),
         })
         .await;
     };
-    says(500, "broken").await;
-    assert!(service(&daemon, "foo").await.is_none(), "what is not well is not registered");
+    health_is(500, "broken").await;
+    assert!(service(&daemon, "foo").await.is_none(), "an unhealthy app is not registered");
     app.status.store(200, Ordering::Relaxed);
     is_there(&daemon, true).await;
-    says(200, "ok").await;
+    health_is(200, "ok").await;
     app.status.store(302, Ordering::Relaxed);
     is_there(&daemon, false).await;
-    says(503, "answered 302").await;
+    health_is(503, "answered 302").await;
     app.status.store(200, Ordering::Relaxed);
     is_there(&daemon, true).await;
     let view: serde_json::Value = serde_json::from_str(&daemon.get("/stats/view").await.body).expect("JSON");
@@ -141,16 +141,16 @@ async fn an_app_that_fails_its_check_is_taken_out_until_it_is_well() {
 }
 
 #[multi_thread_test]
-async fn an_app_is_asked_over_https_by_whom_it_should_be() {
+async fn health_checks_over_https_require_a_trusted_certificate() {
     let dir = tempfile::tempdir().expect("a directory");
     let authority = Authority::new(dir.path(), "ca");
     let pair = authority.sign("app", [127, 0, 0, 1].into());
     let app = App::within(200, Some(pair)).await;
     let url = format!("https://{}/health", app.addr);
     let address = app.addr.to_string();
-    let beside = ["--server-name", "foo", "--server-address", &address, "--healthcheck-url", &url];
-    // Nobody whom the system knows has signed it.
-    let strict = Daemon::start(&beside).await;
+    let sidecar_args = ["--server-name", "foo", "--server-address", &address, "--healthcheck-url", &url];
+    // The certificate is of no authority that the system trusts.
+    let strict = Daemon::start(&sidecar_args).await;
     wait_until(SOON, async || match strict.get("/health").await {
         answer if answer.status == 503 && answer.body.contains("certificate") => Ok(()),
         answer => Err(format!("{answer:?}")),
@@ -159,7 +159,7 @@ async fn an_app_is_asked_over_https_by_whom_it_should_be() {
     assert!(service(&strict, "foo").await.is_none());
     let cacert = authority.cert.to_str().expect("UTF-8");
     let trusts = ["--healthcheck-cacert", cacert, "--healthcheck-interval", "1"];
-    let daemon = Daemon::start(&[&beside[..], &trusts].concat()).await;
+    let daemon = Daemon::start(&[&sidecar_args[..], &trusts].concat()).await;
     is_there(&daemon, true).await;
     assert_eq!(daemon.get("/health").await.body, "ok\n");
     app.status.store(500, Ordering::Relaxed);

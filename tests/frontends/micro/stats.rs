@@ -1,4 +1,4 @@
-//! `/stats`: the original's JSON, the page and what it asks for, and the page in a real browser.
+//! `/stats`: the original's JSON, the page and its requests, and the page in a real browser.
 
 use crate::micro::ask::{deregister, node, register, send};
 use crate::micro::nodes::{installed, tools};
@@ -14,7 +14,7 @@ fn body(text: &str) -> Value {
 }
 
 #[multi_thread_test]
-async fn requests_are_counted_as_what_they_were() {
+async fn requests_are_counted_by_kind() {
     let site = Site::memory(&[]).await;
     for _ in 0..7 {
         site.get("/nothing").await;
@@ -35,7 +35,7 @@ async fn requests_are_counted_as_what_they_were() {
 }
 
 #[multi_thread_test]
-async fn a_view_has_what_is_there_and_what_happens() {
+async fn a_view_has_instances_and_changes() {
     let etcd = EtcdProcess::start().await;
     let site = Site::at(&etcd, &[]).await;
     let view = async |query: &str| body(&site.get(&format!("/stats/view{query}")).await.body);
@@ -47,7 +47,7 @@ async fn a_view_has_what_is_there_and_what_happens() {
     let names: Vec<_> = all["services"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["alpha", "beta", "gamma"]);
     assert_eq!((&all["service_count"], &all["state"]["catalog"]), (&json!(3), &json!("current")));
-    assert_eq!(view("?q=alpha").await["service_count"], 3, "whatever the filter");
+    assert_eq!(view("?q=alpha").await["service_count"], 3, "for any filter");
     let one = |view: &Value, at: usize| view["services"][at]["instances"][0].clone();
     assert_eq!(
         (one(&all, 0)["lifetime"].as_str(), one(&all, 0)["frontend"].as_str()),
@@ -92,7 +92,7 @@ async fn a_view_has_what_is_there_and_what_happens() {
 }
 
 #[multi_thread_test]
-async fn a_view_of_many_is_cut_and_says_so() {
+async fn a_long_view_is_truncated_and_reports_it() {
     let site = Site::memory(&[]).await;
     let nodes: Vec<_> = (0..60).map(|id| json!({"id": format!("n{id}"), "address": "10.0.0.1", "port": 80})).collect();
     register(&site, &json!({"name": "a-large-one", "nodes": nodes})).await;
@@ -119,7 +119,7 @@ async fn the_page_is_whole_and_lets_nothing_in() {
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{path}");
         let policy = answer.header("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-        // Nothing of elsewhere: no address of another host but the name of SVG's language.
+        // No address of another host, except the name of SVG's namespace.
         let strange = answer.body.replace("http://www.w3.org/2000/svg", "");
         assert!(!strange.contains("http://") && !strange.contains("https://"), "{path}");
     }

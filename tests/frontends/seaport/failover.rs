@@ -1,7 +1,7 @@
-//! Several daemons on one store are one hub: what clients do when one of them, or the store, is away.
+//! Several daemons on one store are one hub: clients when one of them, or the store, is unavailable.
 
 use crate::seaport::node::Node;
-use crate::seaport::peer::{FOUND, LISTEN, Peer, at, comes_to, hub_at, srv, web};
+use crate::seaport::peer::{ADVERTISED, LISTEN, Peer, at, comes_to, hub_at, srv, web};
 use serde_json::json;
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::etcd::EtcdProcess;
@@ -11,16 +11,16 @@ use skyhound_test_support::wait::{SOON, wait_until};
 use skyhound_test_support::watch::Watch;
 use std::time::{Duration, Instant};
 
-/// How long etcd is away.
-const AWAY: Duration = Duration::from_secs(20);
-/// How long a lease may outlive its daemon, and recovery from an outage may take.
+/// The duration of etcd's outage.
+const OUTAGE: Duration = Duration::from_secs(20);
+/// The time for which a lease may outlive its daemon, and recovery from an outage may take.
 const LATE: Duration = Duration::from_secs(40);
 
 #[multi_thread_test]
 async fn clients_of_a_killed_daemon_go_on_at_another() {
     let etcd = EtcdProcess::start().await;
     // Longer than a client may take through a list of three hubs, two of which are the dead one.
-    let args = [&FOUND[..], &["--timeout", "10"]].concat();
+    let args = [&ADVERTISED[..], &["--timeout", "10"]].concat();
     let (mut one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
     let Some(mut server) = Node::client(at(&one), None).await else { return };
     let Some(mut client) = Node::client(at(&one), None).await else { return };
@@ -31,7 +31,7 @@ async fn clients_of_a_killed_daemon_go_on_at_another() {
     server.knows("seaport", 2).await;
     server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w"}])).await;
     client.about("register", "w").await;
-    client.tell(json!(["get", "chat"])).await;
+    client.send(json!(["get", "chat"])).await;
     comes_to(&two, "web", &[8080]).await;
     comes_to(&two, "seaport", &[9090, 9090]).await;
     let watch = Watch::udp(two.dns, "web.services.skydns.local", 8080);
@@ -56,28 +56,28 @@ async fn clients_of_a_killed_daemon_go_on_at_another() {
 #[multi_thread_test]
 async fn a_hub_is_registered_as_long_as_it_listens() {
     let etcd = EtcdProcess::start().await;
-    let mut one = Site::at(&etcd, &FOUND).await;
+    let mut one = Site::at(&etcd, &ADVERTISED).await;
     let two = hub_at(&etcd).await;
     let (mut peer, known) = Peer::synced(&two).await;
     let row = match known.as_slice() {
         [row] => row.clone(),
         _ => peer.next().await.expect("the hub goes on"),
     };
-    let (id, said) = (row[1].clone(), &row[2]);
-    assert_eq!((&said["role"], &said["version"]), (&json!("seaport"), &json!("2.0.9")), "{row}");
-    assert_eq!((&said["host"], &said["port"]), (&json!(at(&one).ip().to_string()), &json!(at(&one).port())), "{row}");
-    // It is nobody's to free.
-    peer.say(json!(["free", id])).await;
+    let (id, meta) = (row[1].clone(), &row[2]);
+    assert_eq!((&meta["role"], &meta["version"]), (&json!("seaport"), &json!("2.0.9")), "{row}");
+    assert_eq!((&meta["host"], &meta["port"]), (&json!(at(&one).ip().to_string()), &json!(at(&one).port())), "{row}");
+    // No peer may free it.
+    peer.send(json!(["free", id])).await;
     assert!(peer.error(id.as_str().expect("an id")).await.contains("another protocol"));
     comes_to(&two, "seaport", &[9090]).await;
-    // At a planned stop it goes at once, whatever becomes of others.
+    // At a planned stop it goes at once, unlike other services.
     assert!(one.stop().await.success());
-    peer.hears(json!(["free", id])).await;
+    peer.receives(json!(["free", id])).await;
     comes_to(&two, "seaport", &[]).await;
 }
 
 #[multi_thread_test]
-async fn where_a_hub_is_registered() {
+async fn a_hub_is_registered_at_its_advertised_address() {
     let etcd = EtcdProcess::start().await;
     let everywhere = Site::at(&etcd, &["--seaport-listen", "0.0.0.0:0"]).await;
     let hosts = async |daemon: &Daemon| {
@@ -91,16 +91,16 @@ async fn where_a_hub_is_registered() {
     comes_to(&named, "seaport", &[9999]).await;
     assert_eq!(hosts(&named).await, ["192.0.2.1"]);
     // Alone on its store, and without other hubs, nobody could come from elsewhere.
-    let alone = Daemon::start(&FOUND).await;
+    let alone = Daemon::start(&ADVERTISED).await;
     assert!(Peer::synced(&alone).await.1.is_empty());
-    let alone = Daemon::start(&[&FOUND[..], &["--seaport-advertise", "192.0.2.2"]].concat()).await;
+    let alone = Daemon::start(&[&ADVERTISED[..], &["--seaport-advertise", "192.0.2.2"]].concat()).await;
     comes_to(&alone, "seaport", &[9090]).await;
     assert_eq!(hosts(&alone).await, ["192.0.2.2"]);
 }
 
-/// Nothing that lives is lost, nothing that has gone meanwhile comes back.
+/// No living service is lost, and none that ended meanwhile comes back.
 #[multi_thread_test]
-async fn etcd_is_away_for_a_while() {
+async fn an_outage_of_etcd_loses_and_revives_nothing() {
     let mut etcd = EtcdProcess::start().await;
     let args = [&LISTEN[..], &["--timeout", "10"]].concat();
     let (one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
@@ -118,15 +118,15 @@ async fn etcd_is_away_for_a_while() {
     let began = Instant::now();
     etcd.kill().await;
     leaving.kill().await;
-    here.tell(json!(["free", "freed"])).await;
+    here.send(json!(["free", "freed"])).await;
     here.ask(json!(["register", "web@1.2.3", {"port": 5, "id": "late"}])).await;
-    wait_until(AWAY + SOON, async || {
+    wait_until(OUTAGE + SOON, async || {
         // The living are answered all the time.
         for daemon in [&one, &two] {
             let ports = srv(daemon, "web").await;
             assert!([1, 2].iter().all(|port| ports.contains(port)), "{ports:?}");
         }
-        if began.elapsed() > AWAY { Ok(()) } else { Err("not yet") }
+        if began.elapsed() > OUTAGE { Ok(()) } else { Err("not yet") }
     })
     .await;
     etcd.restart().await;
@@ -141,7 +141,7 @@ async fn etcd_is_away_for_a_while() {
     there.about("free", "freed").await;
     there.about("free", "leaving").await;
     for (node, others) in [(&here, ["there"]), (&there, ["here"])] {
-        assert!(others.iter().all(|id| !node.has_said("free", id)), "the living were never gone");
+        assert!(others.iter().all(|id| !node.has_reported("free", id)), "the living were never gone");
     }
     let mut ids: Vec<_> = there.knows("web", 3).await.into_iter().map(|meta| meta["id"].clone()).collect();
     ids.sort_by_key(ToString::to_string);

@@ -1,4 +1,4 @@
-//! One hub, whatever it is made of: peers of one daemon, of several, and of other dialects.
+//! One hub: peers of one daemon, of several, and of other frontends.
 
 use crate::seaport::peer::{Hubs, Peer, comes_to, hub, hub_at, srv, web};
 use serde_json::{Value, json};
@@ -9,33 +9,33 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 #[multi_thread_test]
-async fn anybody_frees_what_anybody_registered() {
+async fn any_peer_frees_any_service() {
     for hubs in Hubs::both().await {
         let (here, there) = (hubs.here(), hubs.there());
         let [mut owner, mut other, mut third] = hubs.peers().await;
         owner.register("a", web("a", 1)).await;
         for peer in [&mut other, &mut third] {
-            peer.hears(json!(["register", "a", web("a", 1)])).await;
+            peer.receives(json!(["register", "a", web("a", 1)])).await;
         }
-        other.say(json!(["free", "a"])).await;
+        other.send(json!(["free", "a"])).await;
         for peer in [&mut owner, &mut third] {
-            peer.hears(json!(["free", "a"])).await;
+            peer.receives(json!(["free", "a"])).await;
         }
         assert!(srv(here, "web").await.is_empty());
         comes_to(there, "web", &[]).await;
-        other.hears_nothing().await;
-        // It does not come back by itself, and does when its owner says so.
-        owner.hears_nothing().await;
+        other.receives_nothing().await;
+        // It does not come back by itself, and does when its owner registers it again.
+        owner.receives_nothing().await;
         owner.register("a", web("a", 2)).await;
-        other.hears(json!(["register", "a", web("a", 2)])).await;
-        // The original's clients say again what they are told is gone; here it was gone before.
-        third.hears(json!(["register", "a", web("a", 2)])).await;
-        third.say(json!(["free", "unknown"])).await;
-        third.hears_nothing().await;
+        other.receives(json!(["register", "a", web("a", 2)])).await;
+        // The original's clients pass on a row that frees a service; here it was freed before.
+        third.receives(json!(["register", "a", web("a", 2)])).await;
+        third.send(json!(["free", "unknown"])).await;
+        third.receives_nothing().await;
         assert_eq!(srv(here, "web").await, [2]);
         drop(owner);
-        other.hears(json!(["free", "a"])).await;
-        // What buried the first one is gone as well.
+        other.receives(json!(["free", "a"])).await;
+        // The claim that ended the first one is gone as well.
         wait_until(SOON, async || match here.metric("skyhound_registry_claims").await {
             0.0 => Ok(()),
             claims => Err(format!("{claims} claims")),
@@ -45,26 +45,26 @@ async fn anybody_frees_what_anybody_registered() {
 }
 
 #[multi_thread_test]
-async fn what_another_says_of_a_service_stays_as_long_as_its_owner() {
+async fn meta_set_by_another_peer_lasts_as_long_as_the_owner() {
     for hubs in Hubs::both().await {
         let here = hubs.here();
         let [mut owner, mut other, mut third] = hubs.peers().await;
         owner.register("a", web("a", 1)).await;
         for peer in [&mut other, &mut third] {
-            peer.hears(json!(["register", "a", web("a", 1)])).await;
+            peer.receives(json!(["register", "a", web("a", 1)])).await;
         }
         let mut set = web("a", 1);
         set["load"] = json!(0.5);
-        other.say(json!(["synced"])).await;
+        other.send(json!(["synced"])).await;
         other.register("a", set.clone()).await;
         for peer in [&mut owner, &mut third] {
-            peer.hears(json!(["register", "a", set])).await;
+            peer.receives(json!(["register", "a", set])).await;
         }
         drop(other);
-        third.hears_nothing().await;
+        third.receives_nothing().await;
         assert_eq!(srv(here, "web").await, [1]);
         drop(owner);
-        third.hears(json!(["free", "a"])).await;
+        third.receives(json!(["free", "a"])).await;
     }
 }
 
@@ -97,54 +97,54 @@ async fn a_burst_comes_whole_and_once() {
 }
 
 #[multi_thread_test]
-async fn other_dialects_are_part_of_it() {
+async fn instances_of_other_frontends_are_delivered() {
     let daemon = hub(&[]).await;
     let (mut peer, _) = Peer::synced(&daemon).await;
     let held = daemon.provide("service=api&port=7&host=10.0.0.9&version=1.0.0&meta.zone=eu").await;
     let row = peer.next().await.expect("the hub goes on");
     let id = row[1].as_str().expect("an id").to_owned();
     assert!(id.ends_with(".api.services.skydns.local"), "{id}");
-    let said = json!({"role": "api", "version": "1.0.0", "host": "10.0.0.9", "port": 7, "id": id, "zone": "eu"});
-    assert_eq!(row, json!(["register", id, said]));
+    let meta = json!({"role": "api", "version": "1.0.0", "host": "10.0.0.9", "port": 7, "id": id, "zone": "eu"});
+    assert_eq!(row, json!(["register", id, meta]));
     // It lives as long as its own peer does.
-    peer.say(json!(["free", id])).await;
+    peer.send(json!(["free", id])).await;
     assert!(peer.error(&id).await.contains("another protocol"));
-    peer.register(&id, said).await;
-    peer.hears_nothing().await;
+    peer.register(&id, meta).await;
+    peer.receives_nothing().await;
     held.close().await;
-    peer.hears(json!(["free", id])).await;
-    peer.say(json!(["free", id])).await;
-    peer.hears_nothing().await;
+    peer.receives(json!(["free", id])).await;
+    peer.send(json!(["free", id])).await;
+    peer.receives_nothing().await;
 }
 
-/// What the original's client says when it comes back is all that it ever heard. Nothing of that is its own.
+/// The original's client sends, when it reconnects, every row that it ever received. None of them is its own.
 #[multi_thread_test]
-async fn what_is_passed_back_is_nobodys_registration() {
+async fn a_row_passed_back_is_no_registration() {
     let daemon = hub(&[]).await;
     let ((mut owner, _), (mut relay, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
     owner.register("a", web("a", 1)).await;
-    let told = relay.next().await.expect("the hub goes on");
+    let received = relay.next().await.expect("the hub goes on");
     let held = daemon.provide("service=api&port=7").await;
     let other: Value = relay.next().await.expect("the hub goes on");
-    owner.hears(other.clone()).await;
+    owner.receives(other.clone()).await;
     drop(relay);
     let (mut back, _) = Peer::synced(&daemon).await;
-    for row in [&told, &other] {
-        // As text, because it is the order of keys that tells.
-        back.say(row.clone()).await;
+    for row in [&received, &other] {
+        // As text, because the order of keys identifies a passed-back row.
+        back.send(row.clone()).await;
     }
-    back.say(json!(["synced"])).await;
-    back.hears_nothing().await;
+    back.send(json!(["synced"])).await;
+    back.receives_nothing().await;
     drop(owner);
-    back.hears(json!(["free", "a"])).await;
+    back.receives(json!(["free", "a"])).await;
     held.close().await;
-    back.hears(json!(["free", other[1]])).await;
-    // And when it comes back too late, it hears that it is.
+    back.receives(json!(["free", other[1]])).await;
+    // A client that reconnects too late receives that the services are gone.
     let (mut late, known) = Peer::synced(&daemon).await;
     assert!(known.is_empty());
-    for row in [&told, &other] {
-        late.say(row.clone()).await;
-        late.hears(json!(["free", row[1]])).await;
+    for row in [&received, &other] {
+        late.send(row.clone()).await;
+        late.receives(json!(["free", row[1]])).await;
     }
     assert!(srv(&daemon, "web").await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! A hub with keys: who may write, and who may only read.
+//! A hub with keys: clients that may write, and clients that may only read.
 
 use crate::seaport::node::Node;
 use crate::seaport::peer::{Hubs, Peer, at, comes_to, hub, srv, web};
@@ -59,7 +59,7 @@ impl Files {
         Hubs::both_with(&self.arguments().each_ref().map(String::as_str)).await
     }
 
-    /// The hub's own key, and whom it knows.
+    /// The hub's own key, and those that it authorizes.
     fn arguments(&self) -> [String; 2] {
         ["hub", "list"].map(|name| format!("--seaport-key={}", self.path(name).display()))
     }
@@ -72,10 +72,10 @@ async fn an_authorized_client_of_the_original_registers() {
         let Some(mut server) = Node::client(at(hubs.here()), Some(&files.path("known"))).await else { return };
         let Some(mut client) = Node::client(at(hubs.there()), Some(&files.path("known"))).await else { return };
         server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w", "fill": "x".repeat(8000)}])).await;
-        let told = client.about("register", "w").await;
-        assert_eq!(told["fill"], "x".repeat(8000));
+        let received = client.about("register", "w").await;
+        assert_eq!(received["fill"], "x".repeat(8000));
         comes_to(hubs.there(), "web", &[8080]).await;
-        client.tell(json!(["free", "w"])).await;
+        client.send(json!(["free", "w"])).await;
         server.about("free", "w").await;
         comes_to(hubs.here(), "web", &[]).await;
         for port in 1..=50 {
@@ -132,29 +132,29 @@ async fn is_refused(daemon: &Daemon, files: &Files) {
 }
 
 #[multi_thread_test]
-async fn without_a_key_one_may_read() {
+async fn clients_without_a_key_may_only_read() {
     let files = Files::new();
     let daemon = files.hub().await;
     let held = daemon.provide("service=api&port=7").await;
     let mut peer = Peer::connect(at(&daemon)).await;
-    peer.say(json!(["synced"])).await;
+    peer.send(json!(["synced"])).await;
     assert_eq!(peer.next().await.expect("helo")[0], "helo");
-    assert_eq!(peer.next().await.expect("what is known")[2]["role"], "api");
-    peer.hears(json!(["synced"])).await;
+    assert_eq!(peer.next().await.expect("a known service")[2]["role"], "api");
+    peer.receives(json!(["synced"])).await;
     peer.register("a", web("a", 1)).await;
     assert!(peer.error("a").await.contains("without an authorized key"));
-    peer.say(json!(["free", "a"])).await;
+    peer.send(json!(["free", "a"])).await;
     assert!(peer.error("a").await.contains("without an authorized key"));
     held.close().await;
     assert_eq!(peer.next().await.expect("the hub goes on")[0], "free");
     assert!(srv(&daemon, "web").await.is_empty());
-    // And one that says nothing at first.
+    // And a client that sends nothing at first.
     let (_, known) = Peer::synced(&daemon).await;
     assert!(known.is_empty());
 }
 
 #[multi_thread_test]
-async fn what_is_no_header_is_refused() {
+async fn invalid_headers_are_refused() {
     let files = Files::new();
     let daemon = files.hub().await;
     for header in ["{}", "{\"hash\":\"x\",\"payload\":\"{}\"}", "{"] {
@@ -175,7 +175,7 @@ async fn what_is_no_header_is_refused() {
 }
 
 #[multi_thread_test]
-async fn a_key_file_that_is_none_is_a_wrong_setting() {
+async fn an_invalid_key_file_is_a_configuration_error() {
     let files = Files::new();
     let bad = files.path("bad");
     std::fs::write(&bad, "{\"public\": \"x\", \"private\": \"y\"}").expect("a file");
@@ -188,8 +188,8 @@ async fn a_key_file_that_is_none_is_a_wrong_setting() {
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(SOON, output).await.expect("it ends").expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("--seaport-key") && said.contains(why), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("--seaport-key") && stderr.contains(why), "{stderr}");
     }
 }

@@ -1,4 +1,4 @@
-//! A service lives as long as its connection, for peers and for everybody else.
+//! A service lives as long as its connection, for peers and for other clients.
 
 use crate::seaport::peer::{LISTEN, Peer, comes_to, hub, hub_at, srv, web};
 use serde_json::json;
@@ -14,18 +14,18 @@ async fn a_service_lives_as_long_as_its_connection() {
         let (mut one, known) = Peer::synced(&site).await;
         assert!(known.is_empty());
         let (mut two, _) = Peer::synced(&site).await;
-        let said = json!({"role": "web", "version": "1.2.3", "port": 8080, "id": "AB", "deep": {"a": [1, null]}});
-        one.register("AB", said.clone()).await;
-        let mut told = said;
+        let sent = json!({"role": "web", "version": "1.2.3", "port": 8080, "id": "AB", "deep": {"a": [1, null]}});
+        one.register("AB", sent.clone()).await;
+        let mut delivered = sent;
         // The address that the hub sees.
-        told["host"] = "127.0.0.1".into();
-        two.hears(json!(["register", "AB", told])).await;
-        assert_eq!(srv(&site, "web").await, [8080], "who is told of it finds it");
-        one.hears_nothing().await;
+        delivered["host"] = "127.0.0.1".into();
+        two.receives(json!(["register", "AB", delivered])).await;
+        assert_eq!(srv(&site, "web").await, [8080], "DNS answers before the row is sent");
+        one.receives_nothing().await;
         let (_three, known) = Peer::synced(&site).await;
-        assert_eq!(known, [json!(["register", "AB", told])]);
+        assert_eq!(known, [json!(["register", "AB", delivered])]);
         drop(one);
-        two.hears(json!(["free", "AB"])).await;
+        two.receives(json!(["free", "AB"])).await;
         assert!(srv(&site, "web").await.is_empty());
     }
 }
@@ -35,22 +35,22 @@ async fn the_same_id_again_replaces_its_meta() {
     let daemon = hub(&[]).await;
     let ((mut one, _), (mut two, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
     one.register("a", web("a", 1)).await;
-    two.hears(json!(["register", "a", web("a", 1)])).await;
+    two.receives(json!(["register", "a", web("a", 1)])).await;
     one.register("a", web("a", 2)).await;
-    two.hears(json!(["register", "a", web("a", 2)])).await;
+    two.receives(json!(["register", "a", web("a", 2)])).await;
     assert_eq!(srv(&daemon, "web").await, [2]);
-    // With another role it stands elsewhere, and is the same to its peers.
+    // With another role it has another key, and is the same service to its peers.
     let mut moved = web("a", 2);
     moved["role"] = "api".into();
     one.register("a", moved.clone()).await;
-    two.hears(json!(["free", "a"])).await;
-    two.hears(json!(["register", "a", moved])).await;
+    two.receives(json!(["free", "a"])).await;
+    two.receives(json!(["register", "a", moved])).await;
     assert!(srv(&daemon, "web").await.is_empty());
-    one.say(json!(["free", "a"])).await;
-    two.hears(json!(["free", "a"])).await;
-    one.hears_nothing().await;
+    one.send(json!(["free", "a"])).await;
+    two.receives(json!(["free", "a"])).await;
+    one.receives_nothing().await;
     one.register("a", web("a", 3)).await;
-    two.hears(json!(["register", "a", web("a", 3)])).await;
+    two.receives(json!(["register", "a", web("a", 3)])).await;
 }
 
 #[multi_thread_test]
@@ -59,10 +59,10 @@ async fn a_role_that_no_name_can_hold_is_found_by_peers() {
     let ((mut one, _), (mut two, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
     let odd = json!({"role": "my role/v2", "version": "two", "host": "h", "port": "80", "id": "a b"});
     one.register("a b", odd.clone()).await;
-    two.hears(json!(["register", "a b", odd])).await;
-    two.say(json!(["free", "a b"])).await;
-    one.hears(json!(["free", "a b"])).await;
-    two.hears_nothing().await;
+    two.receives(json!(["register", "a b", odd])).await;
+    two.send(json!(["free", "a b"])).await;
+    one.receives(json!(["free", "a b"])).await;
+    two.receives_nothing().await;
 }
 
 #[multi_thread_test]
@@ -71,14 +71,14 @@ async fn an_id_lives_as_long_as_anybody_holds_it() {
     let (mut other, _) = Peer::synced(&daemon).await;
     let (mut before, _) = Peer::synced(&daemon).await;
     before.register("a", web("a", 1)).await;
-    other.hears(json!(["register", "a", web("a", 1)])).await;
+    other.receives(json!(["register", "a", web("a", 1)])).await;
     // It comes back before its old connection is known to be dead.
     let (mut after, _) = Peer::synced(&daemon).await;
     after.register("a", web("a", 1)).await;
-    after.hears_nothing().await;
+    after.receives_nothing().await;
     drop(before);
     after.register("b", web("b", 2)).await;
-    other.hears(json!(["register", "b", web("b", 2)])).await;
+    other.receives(json!(["register", "b", web("b", 2)])).await;
     assert_eq!(srv(&daemon, "web").await, [1, 2]);
     drop(after);
     for _ in 0..2 {
@@ -87,21 +87,21 @@ async fn an_id_lives_as_long_as_anybody_holds_it() {
 }
 
 #[multi_thread_test]
-async fn whoever_sends_heartbeats_and_stops_is_gone() {
+async fn a_peer_that_stops_its_heartbeats_expires() {
     let daemon = hub(&["--seaport-heartbeat", "1"]).await;
-    let ((mut beats, _), (mut quiet, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
-    beats.register("beats", web("beats", 1)).await;
+    let ((mut active, _), (mut quiet, _)) = (Peer::synced(&daemon).await, Peer::synced(&daemon).await);
+    active.register("active", web("active", 1)).await;
     quiet.register("quiet", web("quiet", 2)).await;
     comes_to(&daemon, "web", &[1, 2]).await;
     holds_for(Duration::from_secs(5), async || {
-        beats.say(json!(["heartbeat"])).await;
+        active.send(json!(["heartbeat"])).await;
         let there = srv(&daemon, "web").await;
         if there == [1, 2] { Ok(()) } else { Err(format!("{there:?}")) }
     })
     .await;
     comes_to(&daemon, "web", &[2]).await;
-    assert_eq!(beats.next().await, Some(json!(["register", "quiet", web("quiet", 2)])));
-    assert_eq!(beats.next().await, None, "the hub closed");
+    assert_eq!(active.next().await, Some(json!(["register", "quiet", web("quiet", 2)])));
+    assert_eq!(active.next().await, None, "the hub closed");
     assert!(daemon.metric("skyhound_releases_total").await >= 1.0);
 }
 
@@ -118,7 +118,7 @@ async fn a_planned_stop_leaves_services_to_their_lease() {
     let (mut back, known) = Peer::synced(&two).await;
     assert_eq!(known, [json!(["register", "a", web("a", 1)])]);
     back.register("a", web("a", 1)).await;
-    back.hears_nothing().await;
-    back.say(json!(["free", "a"])).await;
+    back.receives_nothing().await;
+    back.send(json!(["free", "a"])).await;
     comes_to(&two, "web", &[]).await;
 }

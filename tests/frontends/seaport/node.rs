@@ -18,13 +18,13 @@ pub struct Node {
     child: Child,
     commands: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
-    /// What it said and nobody has asked for.
-    said: Vec<Value>,
+    /// Messages that no call has claimed yet.
+    pending: Vec<Value>,
 }
 
 impl Node {
-    /// Starts it, with a file of options (keys). `None`, loudly, where npm could not install it; in CI that is a
-    /// failure.
+    /// Starts it, with a file of options (keys). Returns `None`, with a message, where npm could not install it; in CI
+    /// that is a failure.
     pub fn start(options: Option<&Path>) -> Option<Self> {
         if !Path::new(MODULES).exists() {
             assert!(std::env::var_os("CI").is_none(), "tests/run has not installed seaport, although this is CI");
@@ -44,63 +44,63 @@ impl Node {
             .expect("node runs");
         let commands = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("it was piped")).lines();
-        Some(Self { child, commands, lines, said: Vec::new() })
+        Some(Self { child, commands, lines, pending: Vec::new() })
     }
 
     /// A client of this hub.
     pub async fn client(hub: SocketAddr, options: Option<&Path>) -> Option<Self> {
         let mut node = Self::start(options)?;
-        node.tell(json!(["connect", hub.port(), hub.ip().to_string()])).await;
+        node.send(json!(["connect", hub.port(), hub.ip().to_string()])).await;
         node.event("connect").await;
         Some(node)
     }
 
-    /// Gives it a command.
-    pub async fn tell(&mut self, command: Value) {
+    /// Sends a command.
+    pub async fn send(&mut self, command: Value) {
         let commands = self.commands.as_mut().expect("it runs");
         commands.write_all(format!("{command}\n").as_bytes()).await.expect("it reads");
     }
 
-    /// Gives it a command that has an answer.
+    /// Sends a command, and returns its answer.
     pub async fn ask(&mut self, command: Value) -> Value {
-        self.tell(command).await;
-        self.first(|said| said.get("answer").is_some()).await["answer"].take()
+        self.send(command).await;
+        self.first(|message| message.get("answer").is_some()).await["answer"].take()
     }
 
     /// The next event of this kind.
     pub async fn event(&mut self, event: &str) -> Value {
-        self.first(|said| said["event"] == event).await
+        self.first(|message| message["event"] == event).await
     }
 
     /// The event of this kind that is about an id.
     pub async fn about(&mut self, event: &str, id: &str) -> Value {
-        self.first(|said| said["event"] == event && said["meta"]["id"] == id).await["meta"].take()
+        self.first(|message| message["event"] == event && message["meta"]["id"] == id).await["meta"].take()
     }
 
     async fn first(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        if let Some(at) = self.said.iter().position(&wanted) {
-            return self.said.remove(at);
+        if let Some(at) = self.pending.iter().position(&wanted) {
+            return self.pending.remove(at);
         }
         loop {
             let line = timeout(SOON, self.lines.next_line()).await;
-            let line = line.unwrap_or_else(|_| panic!("it says nothing of that; it said {:?}", self.said));
+            let line = line.unwrap_or_else(|_| panic!("it printed no such message, but {:?}", self.pending));
             let line = line.expect("it can be read").expect("it goes on");
-            let said: Value = serde_json::from_str(&line).expect("it says JSON");
-            if wanted(&said) {
-                return said;
+            let message: Value = serde_json::from_str(&line).expect("it prints JSON");
+            if wanted(&message) {
+                return message;
             }
-            self.said.push(said);
+            self.pending.push(message);
         }
     }
 
-    /// Whether it has said such a thing so far.
-    pub fn has_said(&self, event: &str, id: &str) -> bool {
-        self.said.iter().any(|said| said["event"] == event && said["meta"]["id"] == id)
+    /// Returns true if it has printed such an event so far.
+    pub fn has_reported(&self, event: &str, id: &str) -> bool {
+        self.pending.iter().any(|message| message["event"] == event && message["meta"]["id"] == id)
     }
 
-    /// How often it has said such a thing and was not asked.
+    /// The number of such events that no call has claimed.
     pub fn times(&self, event: &str, id: &str) -> usize {
-        self.said.iter().filter(|said| said["event"] == event && said["meta"]["id"] == id).count()
+        self.pending.iter().filter(|message| message["event"] == event && message["meta"]["id"] == id).count()
     }
 
     /// Ends it as a power failure would.
@@ -108,7 +108,7 @@ impl Node {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// What it knows of this pattern, when there are so many.
+    /// The services that it knows for this pattern, when there are so many.
     #[track_caller]
     pub fn knows(&mut self, pattern: &str, many: usize) -> impl Future<Output = Vec<Value>> {
         let caller = std::panic::Location::caller();
@@ -121,7 +121,7 @@ impl Node {
         }
     }
 
-    /// Ends it as its user would.
+    /// Ends the process as its user would.
     pub async fn end(mut self) {
         drop(self.commands.take());
         timeout(SOON, self.child.wait()).await.expect("it ends").expect("it can be waited for");

@@ -20,7 +20,7 @@ async fn a_client_registers_gets_queries_and_frees() {
     let Some(mut server) = Node::client(at(&daemon), None).await else { return };
     let Some(mut client) = Node::client(at(&daemon), None).await else { return };
     // Asked for before it is there.
-    client.tell(json!(["get", "web@1.2.x"])).await;
+    client.send(json!(["get", "web@1.2.x"])).await;
     let web = server.ask(json!(["register", "web@1.2.3", {"port": 8080, "deep": {"a": [1]}}])).await;
     let got = client.event("got").await;
     assert_eq!(
@@ -51,16 +51,16 @@ async fn a_client_registers_gets_queries_and_frees() {
     }
 
     // By id, by object, by port; by its owner and by another.
-    server.tell(json!(["free", web])).await;
+    server.send(json!(["free", web])).await;
     client.about("free", web).await;
-    client.tell(json!(["free", {"id": "plain"}])).await;
+    client.send(json!(["free", {"id": "plain"}])).await;
     server.about("free", "plain").await;
     comes_to(&daemon, "web", &[]).await;
-    server.tell(json!(["free", chosen])).await;
+    server.send(json!(["free", chosen])).await;
     client.about("free", chosen).await;
     let by_port = server.ask(json!(["register", "web", {"port": 9001}])).await;
     client.about("register", by_port["id"].as_str().expect("an id")).await;
-    server.tell(json!(["free", 9001])).await;
+    server.send(json!(["free", 9001])).await;
     client.about("free", by_port["id"].as_str().expect("an id")).await;
     comes_to(&daemon, "web", &[]).await;
 
@@ -80,9 +80,9 @@ async fn a_client_describes_what_another_registered() {
     server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w"}])).await;
     let mut meta = client.about("register", "w").await;
     meta["weight"] = json!(7);
-    client.tell(json!(["set", "w", meta])).await;
-    let told = server.about("register", "w").await;
-    assert_eq!(told, meta);
+    client.send(json!(["set", "w", meta])).await;
+    let received = server.about("register", "w").await;
+    assert_eq!(received, meta);
     client.end().await;
     let (_peer, known) = Peer::synced(&daemon).await;
     assert_eq!(known, [json!(["register", "w", meta])]);
@@ -104,7 +104,7 @@ async fn clients_come_back_after_a_restart() {
         node.event("disconnect").await;
         node.event("connect").await;
     }
-    // The client says again all that it has heard, and yet the service ends with the one whose it is.
+    // The client sends again every row that it received, and yet the service ends with its owner.
     let (mut peer, known) = Peer::synced(&daemon).await;
     assert!(known.len() <= 1, "{known:?}");
     comes_to(&daemon, "web", &[8080]).await;
@@ -113,7 +113,7 @@ async fn clients_come_back_after_a_restart() {
         claims => Err(format!("{claims} claims")),
     })
     .await;
-    assert!(!client.has_said("free", "w"), "it never was away");
+    assert!(!client.has_reported("free", "w"), "it was never gone");
     server.end().await;
     client.about("free", "w").await;
     comes_to(&daemon, "web", &[]).await;
@@ -129,7 +129,7 @@ async fn two_daemons_are_one_hub() {
     let Some(mut client) = Node::client(at(&two), None).await else { return };
     server.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "w"}])).await;
     client.about("register", "w").await;
-    client.tell(json!(["free", "w"])).await;
+    client.send(json!(["free", "w"])).await;
     server.about("free", "w").await;
     comes_to(&one, "web", &[]).await;
     comes_to(&two, "web", &[]).await;
@@ -141,16 +141,16 @@ async fn two_daemons_are_one_hub() {
 #[multi_thread_test]
 async fn the_original_hub_peers_with_ours() {
     let daemon = hub(&[]).await;
-    let Some(mut theirs) = Node::start(None) else { return };
-    theirs.tell(json!(["listen", 0, "127.0.0.1"])).await;
-    let port = theirs.event("listening").await["port"].as_u64().expect("a port");
+    let Some(mut original_hub) = Node::start(None) else { return };
+    original_hub.send(json!(["listen", 0, "127.0.0.1"])).await;
+    let port = original_hub.event("listening").await["port"].as_u64().expect("a port");
     let addr = format!("127.0.0.1:{port}").parse().expect("an address");
     let Some(mut client) = Node::client(addr, None).await else { return };
     client.ask(json!(["register", "web@1.2.3", {"port": 8080, "id": "there"}])).await;
-    theirs.about("register", "there").await;
-    theirs.tell(json!(["peer", at(&daemon).port(), at(&daemon).ip().to_string()])).await;
+    original_hub.about("register", "there").await;
+    original_hub.send(json!(["peer", at(&daemon).port(), at(&daemon).ip().to_string()])).await;
     comes_to(&daemon, "web", &[8080]).await;
-    // A hub says that it is one, so that clients find the way to it.
+    // A hub registers itself, so that clients find it.
     wait_until(SOON, async || {
         let answer = daemon.dig().query("seaport.services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
         if answer.ports() == [u16::try_from(port).expect("a port")] { Ok(()) } else { Err(format!("{answer:?}")) }
@@ -159,16 +159,16 @@ async fn the_original_hub_peers_with_ours() {
     // Both directions.
     let (mut here, _) = Peer::synced(&daemon).await;
     here.register("here", web("here", 1)).await;
-    let told = client.about("register", "here").await;
-    assert_eq!(told, web("here", 1));
-    here.say(json!(["free", "here"])).await;
+    let received = client.about("register", "here").await;
+    assert_eq!(received, web("here", 1));
+    here.send(json!(["free", "here"])).await;
     client.about("free", "here").await;
-    client.tell(json!(["free", "there"])).await;
-    here.hears(json!(["free", "there"])).await;
+    client.send(json!(["free", "there"])).await;
+    here.receives(json!(["free", "there"])).await;
     comes_to(&daemon, "web", &[]).await;
     // With the hub goes all that came through it.
     client.ask(json!(["register", "web@1.2.3", {"port": 8082, "id": "last"}])).await;
     assert_eq!(here.next().await.expect("the hub goes on")[1], "last");
-    theirs.end().await;
+    original_hub.end().await;
     comes_to(&daemon, "web", &[]).await;
 }

@@ -1,4 +1,4 @@
-//! A peer that says exactly what a test wants, row by row.
+//! A peer that sends exactly the rows of a test.
 
 use serde_json::{Value, json};
 use skyhound_test_support::daemon::Daemon;
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-/// The arguments of a daemon with a hub, whose peers are told of nothing but what a test registers.
+/// The arguments of a daemon with a hub, whose peers receive nothing but the registrations of a test.
 pub const LISTEN: [&str; 4] = ["--seaport-listen", "OWN-ADDRESS:9090", "--seaport-advertise", "off"];
-/// The same with a hub that says where it is.
-pub const FOUND: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
+/// The same with a hub that advertises its address.
+pub const ADVERTISED: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
 
 /// A daemon with a hub, in memory.
 pub async fn hub(args: &[&str]) -> Daemon {
@@ -30,7 +30,7 @@ async fn hub_on(etcd: &EtcdProcess, args: &[&str]) -> Daemon {
     Site::at(etcd, &[&LISTEN, args].concat()).await
 }
 
-/// One hub, whatever it is made of: a daemon in memory, or two on one etcd.
+/// One hub: a daemon in memory, or two on one etcd.
 pub struct Hubs {
     daemons: Vec<Daemon>,
     _etcd: Option<EtcdProcess>,
@@ -80,7 +80,7 @@ pub fn comes_to(daemon: &Daemon, service: &str, wanted: &[u16]) -> impl Future<O
     })
 }
 
-/// Where a daemon's hub is.
+/// The address of a daemon's hub.
 pub fn at(daemon: &Daemon) -> SocketAddr {
     daemon.seaport.expect("it has a hub")
 }
@@ -98,7 +98,7 @@ impl Peer {
         Self { lines: BufReader::new(reader).lines(), writer }
     }
 
-    /// Connects, and reads what the hub knows. Returns that as well.
+    /// Connects, and reads up to `synced`. Returns the rows of known services as well.
     pub async fn synced(daemon: &Daemon) -> (Self, Vec<Value>) {
         let mut peer = Self::connect(at(daemon)).await;
         assert_eq!(peer.next().await.expect("helo")[0], "helo");
@@ -111,14 +111,14 @@ impl Peer {
         }
     }
 
-    /// Says a row.
-    pub async fn say(&mut self, row: Value) {
+    /// Sends a row.
+    pub async fn send(&mut self, row: Value) {
         self.write(&format!("{row}\n")).await;
     }
 
-    /// Says that this is all that it knew, and then these services.
+    /// Sends a row that registers a service.
     pub async fn register(&mut self, id: &str, meta: Value) {
-        self.say(json!(["register", id, meta])).await;
+        self.send(json!(["register", id, meta])).await;
     }
 
     /// Writes bytes.
@@ -126,7 +126,7 @@ impl Peer {
         self.writer.write_all(text.as_bytes()).await.expect("the hub reads");
     }
 
-    /// The next row but heartbeats; `None` when the hub closed.
+    /// Returns the next row that is not a heartbeat; `None` when the hub closed.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             let line = timeout(SOON, self.lines.next_line()).await.expect("a row in time");
@@ -138,36 +138,36 @@ impl Peer {
         }
     }
 
-    /// The next row is this one.
+    /// Asserts that the next row is this one.
     #[track_caller]
-    pub fn hears(&mut self, wanted: Value) -> impl Future<Output = ()> {
+    pub fn receives(&mut self, wanted: Value) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let heard = self.next().await;
-            assert_eq!(heard, Some(wanted), "{caller}");
+            let row = self.next().await;
+            assert_eq!(row, Some(wanted), "{caller}");
         }
     }
 
-    /// Nothing was said to it before its own next word was heard: the hub handles rows in order.
+    /// Asserts that no row was sent to it before the response to its own next row: the hub handles rows in order.
     #[track_caller]
-    pub fn hears_nothing(&mut self) -> impl Future<Output = ()> {
+    pub fn receives_nothing(&mut self) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            self.say(json!(["register", "fence", {}])).await;
-            let heard = self.next().await.expect("the hub goes on");
-            assert_eq!((&heard[0], &heard[1]), (&json!("error"), &json!("fence")), "{caller}");
+            self.send(json!(["register", "fence", {}])).await;
+            let row = self.next().await.expect("the hub goes on");
+            assert_eq!((&row[0], &row[1]), (&json!("error"), &json!("fence")), "{caller}");
         }
     }
 
     /// Reads up to the error about this id.
     pub async fn error(&mut self, id: &str) -> String {
-        let heard = self.next().await.expect("the hub goes on");
-        assert_eq!((&heard[0], &heard[1]), (&json!("error"), &json!(id)), "{heard}");
-        heard[2].as_str().expect("a sentence").to_owned()
+        let row = self.next().await.expect("the hub goes on");
+        assert_eq!((&row[0], &row[1]), (&json!("error"), &json!(id)), "{row}");
+        row[2].as_str().expect("a sentence").to_owned()
     }
 }
 
-/// What a service says of itself.
+/// The meta of a service `web`.
 pub fn web(id: &str, port: u16) -> Value {
     json!({"role": "web", "version": "1.2.3", "host": "10.0.0.1", "port": port, "id": id})
 }

@@ -1,20 +1,20 @@
-//! What the original's own test scripts show, with its client and our hub in place of `seaport.createServer`.
+//! The behaviour of the original's own test scripts, with its client and our hub in place of `seaport.createServer`.
 //!
-//! | script | what it shows | here |
+//! | script | behaviour | here |
 //! |---|---|---|
-//! | alloc | a port is chosen, kept by who comes back with it, and free again with its client | `a_port_is_chosen_and_may_be_kept` |
+//! | alloc | a port is chosen, kept by a client that returns with it, and free again with its client | `a_port_is_chosen_and_may_be_kept` |
 //! | authorized | with an authorized key one registers | `keys::an_authorized_client_of_the_original_registers` |
-//! | free | a service is freed by what is known of it | `a_service_is_freed_by_its_description_its_port_or_its_id` |
+//! | free | a service is freed by its description | `a_service_is_freed_by_its_description_its_port_or_its_id` |
 //! | `free_cases` | a killed process is out of the hub at once | `a_killed_process_is_gone` |
 //! | `free_port` | a service is freed by its port | as `free` |
 //! | `free_server` | the hub's side frees a service | `the_other_side_frees_a_service` |
-//! | meta | meta with a host of one's own; nothing of it is left for the next | `meta_is_that_of_whoever_registers` |
-//! | `meta_service` | who waits for a service hears its meta | `who_waits_is_answered_with_meta` |
+//! | meta | meta with a host of one's own; nothing of it is left for the next | `meta_is_that_of_the_registering_client` |
+//! | `meta_service` | a client that waits for a service receives its meta | `a_waiting_client_receives_meta` |
 //! | `meta_update` | another one describes a service anew, for everybody | `meta_is_changed_while_it_runs` |
 //! | multi | clients go on at the other hub when theirs is gone | `hubs::clients_go_on_at_the_other_hub`, `failover` |
 //! | peer | what is registered and freed at one of two hubs that peer with each other, once and no more | `hubs::two_hubs_call_each_other` |
 //! | rejected | with a key that is not authorized one does not register | `keys::a_stranger_is_refused_and_counted` |
-//! | service | who waits for a service is answered when it comes, also by `host:port` | `who_waits_is_answered_with_meta` |
+//! | service | a client that waits for a service gets a response when it registers, also by `host:port` | `a_waiting_client_receives_meta` |
 //! | versions | ranges of versions | `ranges_of_versions` |
 
 use crate::seaport::node::Node;
@@ -38,11 +38,11 @@ async fn a_port_is_chosen_and_may_be_kept() {
         let Some(mut first) = client(at(hubs.here())).await else { return };
         let mail = first.ask(json!(["register", "mail"])).await;
         let port = mail["port"].as_u64().filter(|port| (10_000..65_536).contains(port)).expect("a port is chosen");
-        let told = watcher.about("register", id(&mail)).await;
-        assert_eq!((&told["port"], &told["host"]), (&json!(port), &json!("127.0.0.1")));
+        let received = watcher.about("register", id(&mail)).await;
+        assert_eq!((&received["port"], &received["host"]), (&json!(port), &json!("127.0.0.1")));
         let own = first.knows("mail", 1).await;
         assert_eq!((&own[0]["port"], &own[0]["host"]), (&json!(port), &json!("127.0.0.1")));
-        first.tell(json!(["close"])).await;
+        first.send(json!(["close"])).await;
         watcher.about("free", id(&mail)).await;
         comes_to(hubs.there(), "mail", &[]).await;
 
@@ -60,15 +60,15 @@ async fn a_service_is_freed_by_its_description_its_port_or_its_id() {
         let Some(mut watcher) = client(at(hubs.there())).await else { return };
         for by in ["description", "port", "id"] {
             let mail = owner.ask(json!(["register", "mail"])).await;
-            let told = watcher.about("register", id(&mail)).await;
+            let received = watcher.about("register", id(&mail)).await;
             let found = owner.knows("mail", 1).await;
             assert_eq!((&found[0]["host"], &found[0]["port"]), (&json!("127.0.0.1"), &mail["port"]));
             let what = match by {
                 "description" => found[0].clone(),
                 other => found[0][other].clone(),
             };
-            owner.tell(json!(["free", what])).await;
-            assert_eq!(watcher.about("free", id(&mail)).await, told, "by its {by}");
+            owner.send(json!(["free", what])).await;
+            assert_eq!(watcher.about("free", id(&mail)).await, received, "by its {by}");
             owner.knows("mail", 0).await;
             comes_to(hubs.there(), "mail", &[]).await;
         }
@@ -83,7 +83,7 @@ async fn the_other_side_frees_a_service() {
         comes_to(hubs.there(), "mail", &[u16::try_from(mail["port"].as_u64().expect("a port")).expect("a port")]).await;
         let (mut side, known) = Peer::synced(hubs.there()).await;
         assert_eq!(known[0][2]["host"], "127.0.0.1");
-        side.say(json!(["free", mail["id"]])).await;
+        side.send(json!(["free", mail["id"]])).await;
         let freed = owner.about("free", id(&mail)).await;
         assert_eq!((&freed["port"], &freed["host"]), (&mail["port"], &json!("127.0.0.1")));
         owner.knows("mail", 0).await;
@@ -108,38 +108,38 @@ async fn a_killed_process_is_gone() {
 }
 
 #[multi_thread_test]
-async fn meta_is_that_of_whoever_registers() {
+async fn meta_is_that_of_the_registering_client() {
     for hubs in Hubs::both().await {
         let Some(mut watcher) = client(at(hubs.there())).await else { return };
         let Some(mut first) = client(at(hubs.here())).await else { return };
         let mail = first.ask(json!(["register", {"role": "mail", "colour": "red", "host": "127.4.4.4"}])).await;
-        let told = watcher.about("register", id(&mail)).await;
-        assert_eq!((&told["colour"], &told["host"]), (&json!("red"), &json!("127.4.4.4")));
+        let received = watcher.about("register", id(&mail)).await;
+        assert_eq!((&received["colour"], &received["host"]), (&json!("red"), &json!("127.4.4.4")));
         let own = first.knows("mail", 1).await;
-        assert_eq!(own[0], told, "its own word for it, and its hub's");
-        first.tell(json!(["close"])).await;
+        assert_eq!(own[0], received, "as the client and its hub know it");
+        first.send(json!(["close"])).await;
         assert_eq!(watcher.about("free", id(&mail)).await["colour"], "red");
 
         let Some(mut second) = client(at(hubs.here())).await else { return };
         let next = second.ask(json!(["register", "mail", {"port": mail["port"], "shape": "round"}])).await;
-        let told = watcher.about("register", id(&next)).await;
+        let received = watcher.about("register", id(&next)).await;
         assert_eq!(
-            (&told["shape"], &told["host"], &told["port"]),
+            (&received["shape"], &received["host"], &received["port"]),
             (&json!("round"), &json!("127.0.0.1"), &mail["port"])
         );
-        assert!(told.get("colour").is_none(), "{told}");
+        assert!(received.get("colour").is_none(), "{received}");
     }
 }
 
 #[multi_thread_test]
-async fn who_waits_is_answered_with_meta() {
+async fn a_waiting_client_receives_meta() {
     for hubs in Hubs::both().await {
         let Some(mut waiting) = client(at(hubs.there())).await else { return };
-        waiting.tell(json!(["get", "mail"])).await;
-        waiting.tell(json!(["get", "chat"])).await;
+        waiting.send(json!(["get", "mail"])).await;
+        waiting.send(json!(["get", "chat"])).await;
         // The whole address as one text.
         let Some(mut owner) = Node::start(None) else { return };
-        owner.tell(json!(["connect", at(hubs.here()).to_string()])).await;
+        owner.send(json!(["connect", at(hubs.here()).to_string()])).await;
         owner.event("connect").await;
         let mail = owner.ask(json!(["register", "mail", {"colour": "red"}])).await;
         let got = waiting.event("got").await["found"].take();
@@ -164,7 +164,7 @@ async fn meta_is_changed_while_it_runs() {
             (&json!("127.0.0.1"), &mail["port"], &json!("red"))
         );
         meta["colour"] = json!("RED");
-        other.tell(json!(["set", mail["id"], meta])).await;
+        other.send(json!(["set", mail["id"], meta])).await;
         assert_eq!(owner.about("register", id(&mail)).await["colour"], "RED");
         for node in [&mut owner, &mut other] {
             assert_eq!(node.knows("mail", 1).await[0]["colour"], "RED");
@@ -195,7 +195,7 @@ async fn are_found_by_range(hubs: &Hubs) {
         ports.push(mail["port"].clone());
     }
     for (pattern, wanted) in [("mail", &ports[..]), ("mail@2.4.x", &ports[..1]), ("mail@>2.4.0", &ports[..2])] {
-        asks.tell(json!(["get", pattern])).await;
+        asks.send(json!(["get", pattern])).await;
         let got = asks.event("got").await["found"].take();
         let mut got: Vec<_> = got.as_array().expect("a list").iter().map(|meta| meta["port"].as_u64()).collect();
         let mut wanted: Vec<_> = wanted.iter().map(Value::as_u64).collect();

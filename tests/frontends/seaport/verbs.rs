@@ -31,7 +31,7 @@ async fn json_of(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("it prints JSON")
 }
 
-/// One that runs, and what it prints.
+/// A running command, and its output.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -77,9 +77,9 @@ async fn show_and_query_print_what_is_known() {
     assert_eq!(json_of(&["query", &addr, "web"]).await, json!([web("a", 1)]));
     let bad = output(&mut verb(&["query", &addr, "web@one"])).await;
     assert_eq!(bad.status.code(), Some(2));
-    let away = output(&mut verb(&["show", "127.0.0.1:1"])).await;
-    assert_eq!(away.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&away.stderr).contains("cannot query 127.0.0.1:1"));
+    let unreachable = output(&mut verb(&["show", "127.0.0.1:1"])).await;
+    assert_eq!(unreachable.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unreachable.stderr).contains("cannot query 127.0.0.1:1"));
 }
 
 #[multi_thread_test]
@@ -92,7 +92,7 @@ async fn watch_prints_each_change_once_also_through_a_restart() {
     assert_eq!(watch.line().await, "REGISTER web@1.2.3 10.0.0.1:1 [a]");
     peer.register("b", json!({"role": "api", "host": "::1", "port": 2, "id": "b"})).await;
     assert_eq!(watch.line().await, "REGISTER api [::1]:2 [b]");
-    peer.say(json!(["free", "b"])).await;
+    peer.send(json!(["free", "b"])).await;
     assert_eq!(watch.line().await, "FREE api [::1]:2 [b]");
     peer.register("c", web("c", 3)).await;
     assert_eq!(watch.line().await, "REGISTER web@1.2.3 10.0.0.1:3 [c]");
@@ -112,7 +112,7 @@ async fn watch_prints_each_change_once_also_through_a_restart() {
     assert_eq!(verbose.line().await, "  {");
 }
 
-/// Who knows of another hub goes there when its own is gone; the original's client does so, too.
+/// A client that knows another hub connects to it when its own is gone; the original's client does so, too.
 #[multi_thread_test]
 async fn another_hub_takes_over() {
     let etcd = EtcdProcess::start().await;
@@ -163,7 +163,7 @@ async fn a_command_is_registered_as_long_as_it_is_kept_running() {
     .await;
     let script = "echo run $0 $1; test -e $0 || { : > $0; exit 3; }; exec sleep 60";
     let dir = TempDir::new().expect("a directory");
-    let mark = dir.path().join("mark").display().to_string();
+    let first_run = dir.path().join("mark").display().to_string();
     let mut register = Running::start(verb(&["register", &addr, "web@1.2.3"]).args([
         "--meta.zone=eu",
         "--meta.load=0.5",
@@ -172,24 +172,24 @@ async fn a_command_is_registered_as_long_as_it_is_kept_running() {
         "sh",
         "-c",
         script,
-        &mark,
+        &first_run,
     ]));
     let line = register.line().await;
-    assert_eq!(line, format!("run {mark} 20100"), "the port is the last argument");
+    assert_eq!(line, format!("run {first_run} 20100"), "the port is the last argument");
     let row = loop {
         let row = peer.next().await.expect("the hub goes on");
         if row[2]["role"] == "web" {
             break row;
         }
     };
-    let said = json!({
+    let meta = json!({
         "role": "web", "version": "1.2.3", "host": "127.0.0.1", "port": 20100, "id": row[1], "zone": "eu", "load": 0.5,
     });
-    assert_eq!(row, json!(["register", row[1], said]));
+    assert_eq!(row, json!(["register", row[1], meta]));
     assert_eq!(register.line().await, line, "it is started again on the same port");
-    peer.hears_nothing().await;
+    peer.receives_nothing().await;
     assert_eq!(register.stop().await, Some(128 + 15), "the command's own end");
-    peer.hears(json!(["free", row[1]])).await;
+    peer.receives(json!(["free", row[1]])).await;
 }
 
 #[multi_thread_test]
@@ -214,25 +214,25 @@ async fn a_hub_by_the_name_of_the_original() {
     assert_eq!(listen.stop().await, Some(0));
 }
 
-/// Our verbs at the original's hub: it speaks to nobody without a key once it has one.
+/// Our verbs at the original's hub: once it has a key, it serves no client without one.
 #[multi_thread_test]
 async fn our_client_at_the_originals_hub() {
     let files = crate::seaport::keys::Files::new();
     for keys in [false, true] {
         let own = files.path("hub");
-        let Some(mut theirs) = Node::start(keys.then_some(own.as_path())) else { return };
-        theirs.tell(json!(["listen", 0, "127.0.0.1"])).await;
-        let port = theirs.event("listening").await["port"].to_string();
+        let Some(mut original_hub) = Node::start(keys.then_some(own.as_path())) else { return };
+        original_hub.send(json!(["listen", 0, "127.0.0.1"])).await;
+        let port = original_hub.event("listening").await["port"].to_string();
         let key = format!("--key={}", files.path("known").display());
         let with_key = keys.then_some(key.as_str());
         let mut register = verb(&["register", &port, "web@1.2.3"]);
         let register = Running::start(register.args(with_key).args(["--", "sleep", "60"]));
-        let said = theirs.event("register").await["meta"].take();
-        assert_eq!((&said["role"], &said["host"]), (&json!("web"), &json!("127.0.0.1")), "{said}");
+        let meta = original_hub.event("register").await["meta"].take();
+        assert_eq!((&meta["role"], &meta["host"]), (&json!("web"), &json!("127.0.0.1")), "{meta}");
         let found = json_of(&[&["query", &port, "web@~1.2", "id"][..], with_key.as_slice()].concat()).await;
-        assert_eq!(found, json!([said["id"]]));
+        assert_eq!(found, json!([meta["id"]]));
         register.stop().await;
-        theirs.about("free", said["id"].as_str().expect("an id")).await;
-        assert_eq!(theirs.ask(json!(["query", "web"])).await, json!([]), "it lives on");
+        original_hub.about("free", meta["id"].as_str().expect("an id")).await;
+        assert_eq!(original_hub.ask(json!(["query", "web"])).await, json!([]), "it lives on");
     }
 }

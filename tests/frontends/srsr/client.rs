@@ -10,10 +10,10 @@ use crate::srsr::until;
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::SOON;
 
-/// Where `tests/run` installs clients in Python.
+/// The Python in which `tests/run` installs clients.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/python/bin/python");
 
-/// Registers, says so, and lives until its standard input ends.
+/// A program that registers, prints the result, and runs until its standard input ends.
 const PROGRAM: &str = r#"
 import sys
 from srsrpy.srsrpy import ServiceRegistryClient
@@ -33,7 +33,7 @@ struct Client {
 }
 
 impl Client {
-    /// `None`, loudly, when it is not installed.
+    /// Starts a client. Returns `None`, with a message, when it is not installed.
     async fn start(site: &Site, name: &str, port: u16) -> Option<Self> {
         if !Path::new(PYTHON).exists() {
             assert!(std::env::var_os("CI").is_none(), "srsrpy is not installed, and CI has it");
@@ -58,7 +58,7 @@ impl Client {
         line.expect("its output can be read").expect("it does not end before that")
     }
 
-    /// Has it deregister.
+    /// Ends the client, which deregisters.
     async fn leave(mut self) {
         drop(self.input.take());
         assert_eq!(self.line().await, "left");
@@ -66,9 +66,9 @@ impl Client {
     }
 }
 
-pub async fn registers_lives_and_leaves(site: Site) {
+pub async fn the_client_registers_renews_and_deregisters(site: Site) {
     let Some(client) = Client::start(&site, "pyweb", 5001).await else { return };
-    // Its heartbeats carry it over its terms.
+    // Its heartbeats renew its lease several times.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(6);
     until(async || {
         assert_eq!(lookup(&site, "pyweb").await.as_deref(), Some("http://127.0.0.1:5001"));
@@ -90,7 +90,7 @@ pub async fn outlives_the_daemon(mut site: Site) {
     site.daemon.restart().await;
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(9);
     until(async || {
-        assert!(lookup(&site, "pyweb").await.is_some(), "it never vanishes");
+        assert!(lookup(&site, "pyweb").await.is_some(), "it never disappears");
         tokio::time::Instant::now() > end
     })
     .await;

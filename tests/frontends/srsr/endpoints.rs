@@ -5,45 +5,45 @@ use serde_json::{Value, json};
 use crate::srsr::until;
 use skyhound_test_support::site::Site;
 
-/// Registers; the id.
+/// Registers, and returns the id.
 pub async fn register(site: &Site, body: Value) -> String {
-    let said = site.post("/register", &body).await;
-    assert_eq!((said.status, &said.json()["success"]), (200, &json!(true)), "{body} {}", said.body);
-    said.json()["id"].as_str().expect("an id").to_owned()
+    let response = site.post("/register", &body).await;
+    assert_eq!((response.status, &response.json()["success"]), (200, &json!(true)), "{body} {}", response.body);
+    response.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Where `/lookup` says that a service is; `None` when nowhere.
+/// Returns the address in a response of `/lookup`; `None` when it has none.
 pub async fn lookup(site: &Site, name: &str) -> Option<String> {
-    let said = site.post("/lookup", &json!({ "name": name })).await;
-    assert_eq!(said.status, 200, "{}", said.body);
-    let address = said.json()["address"].as_str().expect("an address").to_owned();
-    let found = said.json()["success"].as_bool().expect("a boolean");
+    let response = site.post("/lookup", &json!({ "name": name })).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let address = response.json()["address"].as_str().expect("an address").to_owned();
+    let found = response.json()["success"].as_bool().expect("a boolean");
     assert!(found || address.is_empty(), "{address}");
     found.then_some(address)
 }
 
-/// What an endpoint says of an id.
+/// Returns the `success` of an endpoint for an id.
 pub async fn about(site: &Site, path: &str, id: &str) -> bool {
-    let said = site.post(path, &json!({ "id": id })).await;
-    assert_eq!(said.status, 200, "{}", said.body);
-    said.json()["success"].as_bool().expect("a boolean")
+    let response = site.post(path, &json!({ "id": id })).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    response.json()["success"].as_bool().expect("a boolean")
 }
 
-pub async fn an_instance_is_found_until_it_says_goodbye(site: Site) {
+pub async fn an_instance_is_found_until_it_deregisters(site: Site) {
     assert_eq!(lookup(&site, "web").await, None);
     let id = register(&site, json!({ "name": "web", "port": "5000" })).await;
-    assert_eq!(lookup(&site, "web").await.as_deref(), Some("http://127.0.0.1:5000"), "where it spoke from");
+    assert_eq!(lookup(&site, "web").await.as_deref(), Some("http://127.0.0.1:5000"), "the address of its connection");
     let answer = site.dig().query("web.services.skydns.local", "SRV").await.expect("an answer");
     assert_eq!(answer.ports(), [5000]);
     assert!(about(&site, "/heartbeat", &id).await);
     assert!(about(&site, "/deregister", &id).await);
-    assert_eq!(lookup(&site, "web").await, None, "gone when the answer says so");
+    assert_eq!(lookup(&site, "web").await, None, "removed before the response");
     assert!(!about(&site, "/heartbeat", &id).await && !about(&site, "/deregister", &id).await);
     let answer = site.dig().query("web.services.skydns.local", "SRV").await.expect("an answer");
     assert_eq!(answer.status, "NXDOMAIN");
 }
 
-pub async fn addresses_are_said_again_as_they_were_said(site: Site) {
+pub async fn addresses_are_returned_as_they_were_registered(site: Site) {
     for (name, address, dns) in [
         ("a", "http://10.0.0.1:8080/api?x=1", Some(8080)),
         ("b", "https://10.0.0.2", Some(443)),
@@ -58,8 +58,8 @@ pub async fn addresses_are_said_again_as_they_were_said(site: Site) {
     }
 }
 
-/// What registered through another dialect is found here, weighted, the lowest priority first.
-pub async fn the_better_ones_are_found(site: Site) {
+/// Instances of another frontend are found by weight, the lowest priority first.
+pub async fn lookups_follow_priority_and_weight(site: Site) {
     let _first = site.provide("service=web&host=10.0.0.1&port=1&priority=1&weight=3").await;
     let _second = site.provide("service=web&host=10.0.0.2&port=2&priority=1&weight=1").await;
     let _spare = site.provide("service=web&host=10.0.0.3&port=3&priority=2&weight=100").await;
@@ -75,7 +75,7 @@ pub async fn the_better_ones_are_found(site: Site) {
     assert!((250..350).contains(&times[1]), "{times:?}");
 }
 
-pub async fn one_goodbye_is_one_instance(site: Site) {
+pub async fn a_deregistration_ends_one_registration(site: Site) {
     let first = register(&site, json!({ "name": "web", "address": "http://10.0.0.1:80" })).await;
     register(&site, json!({ "name": "web", "address": "http://10.0.0.2:80" })).await;
     let again = register(&site, json!({ "name": "web", "address": "http://10.0.0.1:80" })).await;
@@ -84,12 +84,12 @@ pub async fn one_goodbye_is_one_instance(site: Site) {
     let answer = site.dig().query("web.services.skydns.local", "A").await.expect("an answer");
     let mut addresses = answer.data("A");
     addresses.sort_unstable();
-    assert_eq!(addresses, ["10.0.0.1", "10.0.0.2"], "it was registered twice, and left once");
+    assert_eq!(addresses, ["10.0.0.1", "10.0.0.2"], "it was registered twice, and deregistered once");
     assert!(about(&site, "/deregister", &again).await);
     until(async || lookup(&site, "web").await.as_deref() == Some("http://10.0.0.2:80")).await;
 }
 
-pub async fn bad_requests_hear_why(site: Site) {
+pub async fn invalid_requests_are_refused_with_a_reason(site: Site) {
     let long = "x".repeat(64);
     for (path, body, status, why) in [
         ("/register", "{".to_owned(), 400, "the body is invalid"),
@@ -105,11 +105,11 @@ pub async fn bad_requests_hear_why(site: Site) {
         ("/heartbeat", r#"{"id":7}"#.to_owned(), 400, "invalid type"),
         ("/deregister", "{}".to_owned(), 400, "missing field `id`"),
     ] {
-        let said = site.post_bytes(path, body.as_bytes()).await;
-        let sentence = said.json()["error"].as_str().unwrap_or_default().to_owned();
-        assert_eq!(said.status, status, "{path} {body}: {}", said.body);
+        let response = site.post_bytes(path, body.as_bytes()).await;
+        let sentence = response.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(response.status, status, "{path} {body}: {}", response.body);
         assert!(sentence.contains(why), "{path} {body}: {sentence}");
-        assert_eq!(said.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("content-type"), Some("application/json"));
     }
     for id in ["", "x", "../../x", "a/b", &"x".repeat(500)] {
         assert!(!about(&site, "/heartbeat", id).await && !about(&site, "/deregister", id).await, "{id:?}");

@@ -10,21 +10,23 @@ use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::wait_until;
 use std::time::Duration;
 
-/// Waits until it is so. Long enough for the longest that a test looks on.
+/// Waits until a condition holds, at least as long as the longest observation of a test.
 ///
-/// A timeout in here is for longer than a busy machine may keep a heartbeat back, or else it is found silent.
-async fn until(mut so: impl AsyncFnMut() -> bool) {
-    wait_until(Duration::from_secs(30), async || if so().await { Ok(()) } else { Err("it is not so yet") }).await;
+/// A heartbeat timeout in these tests exceeds the time by which a busy machine may delay a heartbeat; otherwise the
+/// instance would expire.
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    wait_until(Duration::from_secs(30), async || if condition().await { Ok(()) } else { Err("it is not so yet") })
+        .await;
 }
 
 on_every_store! {
-    endpoints::an_instance_is_found_until_it_says_goodbye();
-    endpoints::addresses_are_said_again_as_they_were_said();
-    endpoints::the_better_ones_are_found();
-    endpoints::bad_requests_hear_why();
-    endpoints::one_goodbye_is_one_instance();
-    ids::silence_ends_exactly_that_instance("--timeout", "5");
-    client::registers_lives_and_leaves("--timeout", "4");
+    endpoints::an_instance_is_found_until_it_deregisters();
+    endpoints::addresses_are_returned_as_they_were_registered();
+    endpoints::lookups_follow_priority_and_weight();
+    endpoints::invalid_requests_are_refused_with_a_reason();
+    endpoints::a_deregistration_ends_one_registration();
+    ids::missed_heartbeats_expire_exactly_that_instance("--timeout", "5");
+    client::the_client_registers_renews_and_deregisters("--timeout", "4");
 }
 
 mod restart {

@@ -1,9 +1,10 @@
-//! Register through any dialect, discover through any: every way in against every way to find.
+//! Registration through every frontend against discovery through every frontend.
 //!
-//! A way in is a row ([`ways_in`]), a way to find is a column ([`ways_to_find`]). One more dialect is one more of each.
+//! A registration method is a row ([`registration`]), a discovery method is a column ([`discovery`]). One more frontend
+//! is one more of each.
 
-mod ways_in;
-mod ways_to_find;
+mod discovery;
+mod registration;
 
 use skyhound_test_support::multi_thread_test;
 use skyhound_test_support::site::Site;
@@ -13,59 +14,70 @@ use std::time::Duration;
 /// With a hub for seaport's peers; everything else is there anyway.
 const HUB: [&str; 2] = ["--seaport-listen", "OWN-ADDRESS:9090"];
 
-/// Where an instance is.
+/// The address and port of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Endpoint {
     /// The address as text.
     pub ip: String,
     /// The port.
     pub port: u16,
 }
 
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let ask = async || if so().await { Ok(()) } else { Err(what.to_owned()) };
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let ask = async || if condition().await { Ok(()) } else { Err(what.to_owned()) };
     wait_until(Duration::from_secs(30), ask).await;
 }
 
-/// Every pair: found everywhere with the answer to the registration, and nowhere after it has left.
+/// Every pair: an instance is found everywhere once its registration is confirmed, and nowhere after its removal.
 async fn all_pairs(site: Site) {
-    for (row, way_in) in ways_in::all().into_iter().enumerate() {
-        let service = format!("by-{}", way_in.name);
-        let place = Place { ip: format!("10.7.0.{}", row + 1), port: 4000 };
-        let mut ear = ways_to_find::Ear::open(&site, &service).await;
-        let held = (way_in.register)(&site, &service, &place).await;
-        for column in ways_to_find::all() {
+    for (row, method) in registration::all().into_iter().enumerate() {
+        let service = format!("by-{}", method.name);
+        let endpoint = Endpoint { ip: format!("10.7.0.{}", row + 1), port: 4000 };
+        let mut subscriber = discovery::Subscriber::open(&site, &service).await;
+        let held = (method.register)(&site, &service, &endpoint).await;
+        for column in discovery::all() {
             let found = (column.find)(&site, &service).await;
-            assert_eq!(found, std::slice::from_ref(&place), "in by {}, found by {}", way_in.name, column.name);
+            assert_eq!(
+                found,
+                std::slice::from_ref(&endpoint),
+                "registered by {}, found by {}",
+                method.name,
+                column.name
+            );
         }
-        assert_eq!(ear.next().await, ("PUT".to_owned(), vec![place.clone()]), "in by {}", way_in.name);
+        assert_eq!(
+            subscriber.next().await,
+            ("PUT".to_owned(), vec![endpoint.clone()]),
+            "registered by {}",
+            method.name
+        );
         held.leave().await;
-        for column in ways_to_find::all() {
-            until(&format!("in by {}, still found by {}", way_in.name, column.name), async || {
+        for column in discovery::all() {
+            until(&format!("registered by {}, still found by {}", method.name, column.name), async || {
                 (column.find)(&site, &service).await.is_empty()
             })
             .await;
         }
-        assert_eq!(ear.next().await, ("DELETE".to_owned(), vec![]), "in by {}", way_in.name);
+        assert_eq!(subscriber.next().await, ("DELETE".to_owned(), vec![]), "registered by {}", method.name);
     }
 }
 
-/// Several ways in at once make one set, whichever way it is looked at.
+/// Instances of several registration methods form one set for every discovery method.
 async fn one_set(site: Site) {
     let mut held = Vec::new();
-    let mut places = Vec::new();
-    for (row, way_in) in ways_in::all().into_iter().enumerate() {
-        let place = Place { ip: format!("10.7.1.{}", row + 1), port: 4000 };
-        held.push((way_in.register)(&site, "all", &place).await);
-        places.push(place);
+    let mut endpoints = Vec::new();
+    for (row, method) in registration::all().into_iter().enumerate() {
+        let endpoint = Endpoint { ip: format!("10.7.1.{}", row + 1), port: 4000 };
+        held.push((method.register)(&site, "all", &endpoint).await);
+        endpoints.push(endpoint);
     }
-    for column in ways_to_find::all() {
-        // A way that answers with one says every one of them sooner or later.
-        let mut missing = places.clone();
+    for column in discovery::all() {
+        // A method that returns one instance returns each of them sooner or later.
+        let mut missing = endpoints.clone();
         until(&format!("{} does not find {missing:?}", column.name), async || {
             let found = (column.find)(&site, "all").await;
-            assert!(found.iter().all(|place| places.contains(place)), "{} finds {found:?}", column.name);
-            missing.retain(|place| !found.contains(place));
+            assert!(found.iter().all(|endpoint| endpoints.contains(endpoint)), "{} finds {found:?}", column.name);
+            missing.retain(|endpoint| !found.contains(endpoint));
             missing.is_empty()
         })
         .await;

@@ -23,7 +23,7 @@ async fn unbound_in_front_finds_them() {
     let shop = Shop::open().await;
     let addr = SocketAddr::new(shop.ip(), 5353);
     let dir = TempDir::new().expect("a directory");
-    // What Debian's /etc/unbound/unbound.conf does: it takes in files that say more.
+    // What Debian's /etc/unbound/unbound.conf does: it includes further files.
     let own = format!(
         "server:\n interface: {}@{}\n directory: \"{}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n \
          do-daemonize: no\nremote-control:\n control-enable: no\ninclude: \"zone.conf\"\n",
@@ -46,8 +46,8 @@ async fn unbound_in_front_finds_them() {
         .expect("unbound runs");
     let dig = Dig::new(addr);
     let find = async || {
-        let said = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-        let srv = dig.query("web.services.skydns.local", "SRV").await.map_err(|e| format!("{e}\n{}", said()))?;
+        let read_log = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        let srv = dig.query("web.services.skydns.local", "SRV").await.map_err(|e| format!("{e}\n{}", read_log()))?;
         let mut found = BTreeSet::new();
         for record in &srv.answer {
             let target = record.data.rsplit(' ').next().unwrap_or_default();

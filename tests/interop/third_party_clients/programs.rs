@@ -1,4 +1,4 @@
-//! Programs that ask for themselves, in three languages.
+//! Programs that query DNS themselves, in three languages.
 
 use crate::third_party_clients::shop::Shop;
 use crate::third_party_clients::snippet::snippet;
@@ -21,9 +21,9 @@ async fn ask(program: &Path, arguments: &[&str], dir: &Path) -> Result<BTreeSet<
     let printed = String::from_utf8_lossy(&done.stdout);
     let mut found = BTreeSet::new();
     for line in printed.lines() {
-        let (place, port) = line.split_once(' ').ok_or_else(|| printed.to_string())?;
+        let (target, port) = line.split_once(' ').ok_or_else(|| printed.to_string())?;
         assert_eq!(port, "8080", "{printed}");
-        found.insert(place.to_owned());
+        found.insert(target.to_owned());
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Servers that stand before the instances: who asks them often enough has spoken with all of them.
+//! Proxies in front of the instances: enough requests reach every instance.
 
 use crate::third_party_clients::shop::Shop;
 use crate::third_party_clients::snippet::snippet;
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 /// Requests that reach each of three instances: both proxies take them in turn.
 const REQUESTS: usize = 9;
 
-/// A proxy that runs. Killed when dropped; if that is because a test failed, what it said is shown.
+/// A proxy that runs. Killed when dropped; after a failed test, its log is shown.
 struct Proxy {
     process: Child,
     dir: TempDir,
@@ -42,7 +42,7 @@ impl Proxy {
         Self { process, dir }
     }
 
-    /// Who answered behind it.
+    /// The instances behind it that responded.
     async fn behind(&mut self, addr: SocketAddr) -> Result<BTreeSet<String>, String> {
         assert!(self.process.try_wait().expect("it can be waited for").is_none(), "it ended");
         let mut found = BTreeSet::new();
@@ -61,7 +61,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "--- it said:\n{}\n---",
+                "--- its log:\n{}\n---",
                 std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
             );
         }
@@ -76,7 +76,7 @@ async fn haproxy_finds_them() {
     let mut proxy = Proxy::start(&haproxy, &["-db", "-f", "haproxy.cfg"], &[("haproxy.cfg", config)]);
     let addr = SocketAddr::new(shop.ip(), 8000);
     let mut shop = shop.found_by("HAProxy", async || proxy.behind(addr).await).await;
-    // `hold nx`: it believes that nobody is there when it has asked three times, and not after half a minute more.
+    // `hold nx`: it takes the instances for gone after three queries, and not after half a minute more.
     shop.all_die().await;
     wait_until(2 * SOON, async || {
         let answer = http::get(addr, "/").await.map_err(|e| e.to_string())?;
@@ -85,7 +85,7 @@ async fn haproxy_finds_them() {
     .await;
 }
 
-/// What Debian's `/etc/nginx/nginx.conf` does around a server, where whoever runs the tests may write.
+/// The surroundings of a server in Debian's `/etc/nginx/nginx.conf`, with paths that the user of the tests may write.
 const NGINX: &str = "
 daemon off; pid nginx.pid; error_log stderr;
 events {}

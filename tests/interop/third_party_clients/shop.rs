@@ -1,4 +1,4 @@
-//! Three instances of `web` that can be talked to, each held by a `skyhound provide` of its own.
+//! Three instances of `web` that respond to HTTP, each held by a `skyhound provide` of its own.
 
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::program;
@@ -11,16 +11,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-/// A daemon and what is registered there.
+/// A daemon, and the instances that are registered there.
 pub struct Shop {
     pub daemon: Daemon,
-    /// Where the instances are; the one that is killed is the last.
+    /// The addresses of the instances; the last one is killed.
     pub instances: Vec<SocketAddr>,
     holders: Vec<Child>,
 }
 
 impl Shop {
-    /// On addresses of their own and the port 8080, as tools that ask for addresses need it.
+    /// Starts the instances on addresses of their own and the port 8080, as tools that query addresses need it.
     pub async fn open() -> Self {
         let daemon = Daemon::start(&[]).await;
         let mut shop = Self { daemon, instances: Vec::new(), holders: Vec::new() };
@@ -41,7 +41,7 @@ impl Shop {
         shop
     }
 
-    /// Where the daemon is.
+    /// The address of the daemon.
     pub fn ip(&self) -> IpAddr {
         self.daemon.http.ip()
     }
@@ -58,8 +58,8 @@ impl Shop {
             .expect("the binary was built with the tests")
     }
 
-    /// Has `tool` find three instances, and two after the last of them was killed. `find` says, each time that it is
-    /// called, what the tool has found.
+    /// Has `tool` find three instances, and two after the last of them was killed. `find` returns, each time that it is
+    /// called, the addresses that the tool has found.
     pub async fn found_by(
         mut self,
         tool: &str,
@@ -77,7 +77,7 @@ impl Shop {
         self
     }
 
-    /// Kills those that are left.
+    /// Kills the remaining instances.
     pub async fn all_die(&mut self) {
         for holder in &mut self.holders {
             holder.kill().await.expect("it can be killed");
@@ -100,7 +100,7 @@ impl Shop {
     }
 }
 
-/// A web server that tells its own address, and closes.
+/// A web server that responds with its own address, and closes.
 async fn answer(listener: TcpListener) {
     let own = listener.local_addr().expect("it is bound").ip().to_string();
     while let Ok((mut stream, _)) = listener.accept().await {

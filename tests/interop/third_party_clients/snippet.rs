@@ -15,7 +15,7 @@ pub fn snippet(file: &str, ip: IpAddr) -> String {
     text.replace("127.0.0.1", &ip.to_string())
 }
 
-/// What is said to be tried here is, and nothing more.
+/// The tests cover every snippet of the page, and no other.
 #[test]
 fn every_file_of_the_page_is_tried() {
     let heads = PAGE.lines().filter_map(|line| line.strip_prefix("```")?.split_once(' '));

@@ -1,4 +1,4 @@
-//! Registrations that nobody holds: what becomes of them when daemons, peers and stores go.
+//! Persistent registrations, when daemons, peers and stores stop.
 
 use crate::micro::ask::{deregister, json, node, register, service};
 use futures_util::future::join_all;
@@ -24,8 +24,8 @@ async fn revision(site: &skyhound_test_support::daemon::Daemon) -> Value {
     site.readyz().await["store"]["revision"].clone()
 }
 
-/// A socket on the same host and port is another registration: it takes nothing along.
-pub async fn it_stays_when_its_peer_and_other_claims_have_gone(mut site: Site) {
+/// A socket on the same host and port is another registration: its end does not remove the first.
+pub async fn a_persistent_registration_outlives_its_client_and_other_claims(mut site: Site) {
     register(&site, &node("web", "one", 80)).await;
     let held = site.provide("service=web&port=80&host=127.0.0.1").await;
     held.close().await;
@@ -36,7 +36,7 @@ pub async fn it_stays_when_its_peer_and_other_claims_have_gone(mut site: Site) {
     .await;
     let before = revision(&site).await;
     register(&site, &node("web", "one", 80)).await;
-    assert_eq!(revision(&site).await, before, "what stands there already is not written again");
+    assert_eq!(revision(&site).await, before, "an unchanged entry is not written again");
     let lives_on = site.readyz().await["store"]["kind"] != "memory";
     site.daemon.stop().await;
     site.daemon.restart().await;
@@ -45,15 +45,15 @@ pub async fn it_stays_when_its_peer_and_other_claims_have_gone(mut site: Site) {
     assert_eq!(service(&site, "web").await, None);
 }
 
-pub async fn a_term_is_renewed_by_saying_it_again_and_ends_without(site: Site) {
-    let said = |port| node("brief", "one", port);
+pub async fn a_lease_is_renewed_by_registering_again_and_expires_otherwise(site: Site) {
+    let registration = |port| node("brief", "one", port);
     let post = async |port| {
-        let answer = json(&site, "POST", "/registry?ttl=2", &said(port)).await;
+        let answer = json(&site, "POST", "/registry?ttl=2", &registration(port)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     };
     post(80).await;
     let before = revision(&site).await;
-    // Longer than the term and what a store may add to it.
+    // Longer than the lease TTL and the time that a store may add to it.
     holds_for(TTL * 2, async || {
         post(80).await;
         service(&site, "brief").await.map(drop).ok_or("it is gone")
@@ -64,22 +64,22 @@ pub async fn a_term_is_renewed_by_saying_it_again_and_ends_without(site: Site) {
     assert_eq!(service(&site, "brief").await.expect("it is there")[0]["nodes"][0]["port"], 81);
     gone(&site, "brief").await;
     post(81).await;
-    deregister(&site, &said(81)).await;
+    deregister(&site, &registration(81)).await;
     post(81).await;
-    assert!(service(&site, "brief").await.is_some(), "a lease that was ended is not renewed");
+    assert!(service(&site, "brief").await.is_some(), "a revoked lease is not renewed");
 }
 
-pub async fn many_at_once(site: Site) {
+pub async fn concurrent_registrations_share_commits(site: Site) {
     const MANY: u16 = 300;
     let each = (1..=MANY).map(|port| (format!("n{port}"), port));
-    let said: Vec<_> = each.map(|(id, port)| node("many", &id, port)).collect();
+    let registrations: Vec<_> = each.map(|(id, port)| node("many", &id, port)).collect();
     let commits = site.metric("skyhound_registry_commits_total").await;
-    join_all(said.iter().map(|one| register(&site, one))).await;
+    join_all(registrations.iter().map(|one| register(&site, one))).await;
     let all = service(&site, "many").await.expect("they are there");
     assert_eq!(all[0]["nodes"].as_array().map(Vec::len), Some(MANY.into()));
     let used = site.metric("skyhound_registry_commits_total").await - commits;
     assert!(used < f64::from(MANY), "{used} commits for {MANY} registrations: they do not go together");
-    join_all(said.iter().map(|one| deregister(&site, one))).await;
+    join_all(registrations.iter().map(|one| deregister(&site, one))).await;
     assert_eq!(service(&site, "many").await, None);
 }
 
@@ -87,12 +87,12 @@ pub async fn many_at_once(site: Site) {
 async fn any_daemon_renews_and_removes() {
     let etcd = EtcdProcess::start().await;
     let (a, b) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);
-    let said = node("web", "one", 80);
+    let registration = node("web", "one", 80);
     let mut turn = 0;
     holds_for(TTL * 2, async || {
         turn += 1;
         let at = if turn % 2 == 0 { &a } else { &b };
-        let answer = json(at, "POST", "/registry?ttl=2", &said).await;
+        let answer = json(at, "POST", "/registry?ttl=2", &registration).await;
         assert_eq!(answer.status, 200);
         service(at, "web").await.map(drop).ok_or(format!("it is gone at turn {turn}"))
     })
@@ -104,16 +104,16 @@ async fn any_daemon_renews_and_removes() {
         let there = service(&b, "web").await.map(|there| there.to_string()).unwrap_or_default();
         assert!(!there.contains("two"), "{there}");
     }
-    // Why it went stands in the transaction that removed it: it was the last one.
-    let marker = etcd.ctl(&["get", "/skydns/_skyhound/departed", "-w", "json"]);
-    let marker: Value = serde_json::from_str(&marker).expect("JSON");
-    assert_eq!(marker["kvs"][0]["mod_revision"], marker["header"]["revision"], "{marker}");
+    // The removal reason is in the transaction that removed the entry: it was the last one.
+    let tombstone = etcd.ctl(&["get", "/skydns/_skyhound/departed", "-w", "json"]);
+    let tombstone: Value = serde_json::from_str(&tombstone).expect("JSON");
+    assert_eq!(tombstone["kvs"][0]["mod_revision"], tombstone["header"]["revision"], "{tombstone}");
     gone(&a, "web").await;
     gone(&b, "web").await;
 }
 
 #[multi_thread_test]
-async fn without_its_store_it_says_so() {
+async fn requests_without_the_store_are_answered_503() {
     let mut site = Site::etcd(&[]).await;
     register(&site, &node("web", "one", 80)).await;
     site.etcd.as_mut().expect("it is on etcd").kill().await;
@@ -122,7 +122,7 @@ async fn without_its_store_it_says_so() {
         assert_eq!(answer.status, 503, "{method} {path}: {answer:?}");
         assert!(answer.header("retry-after").is_some());
     }
-    assert!(service(&site, "web").await.is_some(), "what was known is known");
+    assert!(service(&site, "web").await.is_some(), "the last snapshot is served");
     site.etcd.as_mut().expect("it is on etcd").restart().await;
     register(&site, &node("web", "three", 82)).await;
 }
@@ -130,16 +130,16 @@ async fn without_its_store_it_says_so() {
 /// A store that was never read is not an empty one.
 #[multi_thread_test]
 async fn never_read_is_not_empty() {
-    let nobody = skyhound_test_support::daemon::Daemon::start(&["--etcd-api", "http://127.0.0.1:1"]).await;
+    let daemon = skyhound_test_support::daemon::Daemon::start(&["--etcd-api", "http://127.0.0.1:1"]).await;
     for path in ["/registry", "/registry?service=web"] {
-        assert_eq!(nobody.get(path).await.status, 503, "{path}");
+        assert_eq!(daemon.get(path).await.status, 503, "{path}");
     }
-    assert_eq!(json(&nobody, "POST", "/registry", &node("web", "one", 80)).await.status, 503);
+    assert_eq!(json(&daemon, "POST", "/registry", &node("web", "one", 80)).await.status, 503);
 }
 
-/// Of all daemons on one etcd, as each of them knows them.
+/// The limit covers all daemons on one etcd, as each of them knows the entries.
 #[multi_thread_test]
-async fn so_many_stay_and_no_more() {
+async fn persistent_registrations_are_limited() {
     let etcd = EtcdProcess::start().await;
     let few = ["--max-persistent", "2"];
     let (a, b) = (Site::at(&etcd, &few).await, Site::at(&etcd, &few).await);
@@ -156,13 +156,13 @@ async fn so_many_stay_and_no_more() {
         assert_eq!(answer.status, 507, "{answer:?}");
         assert!(answer.body.starts_with("there are 2 persistent registrations, which is the limit"), "{answer:?}");
         assert!(answer.body.contains("--max-persistent"), "{answer:?}");
-        // What is there may be said again, and otherwise; what goes by itself is not counted.
+        // An existing entry may be registered again and changed; one with a lease TTL does not count.
         register(at, &node("web", "two", 80)).await;
         register(at, &node("web", "two", 81)).await;
         assert_eq!(json(at, "POST", "/registry?ttl=60", &node("web", "brief", 80)).await.status, 200);
     }
     let held = b.provide("service=web&host=127.0.0.1&port=1").await;
-    // One that goes by itself may not stay either, while there is no room; and then there is.
+    // At the limit, one with a lease TTL may not become persistent; below the limit it may.
     assert_eq!(json(&a, "POST", "/registry", &node("web", "brief", 80)).await.status, 507);
     deregister(&a, &node("web", "one", 80)).await;
     register(&a, &node("web", "brief", 80)).await;
