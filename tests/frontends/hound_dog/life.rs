@@ -54,7 +54,7 @@ pub async fn listeners_hear_who_comes_and_goes_and_why(site: Site) {
     assert_eq!(told(&mut ear).await, change("engine", "DELETE", &[("10.0.0.2", 2)]));
     silent.stop_reading();
     assert_eq!(told(&mut ear).await, change("engine", "EXPIRE", &[]));
-    assert_eq!(ear.heard(), None, "nothing twice");
+    assert_eq!(ear.received(), None, "nothing twice");
 }
 
 pub async fn a_registering_socket_hears_its_own_and_whom_it_monitors(site: Site) {
@@ -102,7 +102,7 @@ pub async fn every_dialect_is_listed_and_told(site: Site) {
     assert_eq!(listed(site.http, "web").await, services(&[("10.0.0.9", 9)]));
     held.text(r#"{"op":"update","weight":7}"#);
     assert_eq!(told(&mut ear).await, change("web", "PUT", &[("10.0.0.9", 9)]), "it describes itself anew");
-    assert_eq!(held.heard(), None, "skyapi's peers hear nothing of it");
+    assert_eq!(held.received(), None, "skyapi's peers hear nothing of it");
     held.close().await;
     assert_eq!(told(&mut ear).await, change("web", "DELETE", &[]));
 }

@@ -87,7 +87,7 @@ async fn an_interruption_loses_nothing() {
         etcd.ctl(&["del", "service/engine/10.0.0.2"]);
         heard_in_order(&mut ear, round * 10).await;
     }
-    assert_eq!(ear.heard(), None, "nothing twice");
+    assert_eq!(ear.received(), None, "nothing twice");
 }
 
 /// Both lines, each in its order; how they mix is nobody's promise.

@@ -29,7 +29,7 @@ pub async fn what_is_said_goes_to_whom_it_concerns_once(site: Site) {
     for at in 0..50 {
         assert_eq!(told(&mut engine).await, event("engine", "n", &at.to_string()));
     }
-    assert_eq!(engine.heard(), None);
+    assert_eq!(engine.received(), None);
     if let Some(etcd) = &site.etcd {
         let last = etcd.ctl(&["get", "--print-value-only", "event/engine"]);
         assert_eq!(last, "{\"event_type\":\"n\",\"event_body\":\"49\"}\n", "for hound-dog's own peers");

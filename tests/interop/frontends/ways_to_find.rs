@@ -3,7 +3,7 @@
 use super::Place;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::SOON;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -123,7 +123,7 @@ impl Ear {
 
     /// What happened, and the instances after it.
     pub async fn next(&mut self) -> (String, Vec<Place>) {
-        let Heard::Text(text) = self.0.next().await else { panic!("no message") };
+        let Received::Text(text) = self.0.next().await else { panic!("no message") };
         let body = serde_json::from_str::<Value>(&text).expect("JSON")["body"].clone();
         let places = body["services"].as_array().expect("a list").iter().map(place).collect();
         (body["key_event"].as_str().expect("a word").to_owned(), places)
