@@ -23,7 +23,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How instances are spread over services.
+/// The distribution of instances over services.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     /// Three of each service, as in a fleet of many small ones.
@@ -183,11 +183,11 @@ fn render(c: &mut Criterion) {
     let (buffer, length) = datagram("service-7.services.skydns.local.", RecordType::SRV);
     let change = Batch { revision: Revision(2), changes: vec![put(Shape::Spread, 21, 2)] };
     group.bench_function("SRV after a change", |b| {
-        let fresh = || Arc::new(snapshot.apply(&change));
+        let updated = || Arc::new(snapshot.apply(&change));
         b.iter_batched(
-            fresh,
-            |fresh| {
-                let view = fast.view(&fresh, Health::Current).expect("a store that is followed");
+            updated,
+            |updated| {
+                let view = fast.view(&updated, Health::Current).expect("a store that is followed");
                 let mut message = buffer;
                 fast.answer(&view, &mut message, length, IpAddr::V4(Ipv4Addr::LOCALHOST), 7).expect("a common question")
             },
@@ -256,7 +256,7 @@ fn key(algorithm: Algorithm) -> Option<ZoneKey> {
     Some(ZoneKey::load(&stem).expect("the key that was made"))
 }
 
-/// What an entry takes in the catalog: the growth of this process, which has done nothing else yet.
+/// The memory of an entry in the catalog: the growth of this process, which has done nothing else yet.
 fn memory() {
     println!("memory of the catalog, by the growth of RssAnon");
     for shape in [Shape::Spread, Shape::Crowded] {

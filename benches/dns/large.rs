@@ -1,4 +1,4 @@
-//! What an answer costs in a large tree, and in one that changes: `cargo bench --bench dns-large`.
+//! The cost of an answer in a large tree, and in one that changes: `cargo bench --bench dns-large`.
 //!
 //! The same thousand names are asked for by `dnsperf` in a tree of 1,000 entries, in one of 1,000,000, and in
 //! that while 1,000 entries elsewhere change in every second. Counted is the CPU of the threads that answer,
@@ -14,7 +14,7 @@ use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
 use skyhound_dns::{DnsServer, DnsSettings};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, Revision, StoreError};
-use skyhound_test_support::told::Told;
+use skyhound_test_support::read_only_store::ReadOnlyStore;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn item(at: u64, revision: u64) -> Item {
 
 struct Tree {
     server: DnsServer,
-    tell: mpsc::Sender<Result<Batch, StoreError>>,
+    sender: mpsc::Sender<Result<Batch, StoreError>>,
     entries: u64,
     /// The threads that answer from it.
     threads: Vec<PathBuf>,
@@ -48,7 +48,7 @@ struct Tree {
 impl Tree {
     async fn of(entries: u64) -> Self {
         let before = answering();
-        let store = Arc::new(Told::once((0..entries).map(|at| item(at, 1)).collect()));
+        let store = Arc::new(ReadOnlyStore::once((0..entries).map(|at| item(at, 1)).collect()));
         let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let began = Instant::now();
         let follow = Follow { store: store.clone(), compare_every: COMPARE_EVERY };
@@ -67,8 +67,8 @@ impl Tree {
             }
             tokio::task::yield_now().await;
         };
-        let tell = store.tell().unwrap();
-        Self { server, tell, entries, threads }
+        let sender = store.sender().unwrap();
+        Self { server, sender, entries, threads }
     }
 
     /// CPU for each answered query, in microseconds, and queries in a second.
@@ -108,7 +108,7 @@ fn answering() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Changes entries that nobody asks for, [`CHANGES`] in a second, each in a batch of its own, until told to end.
+/// Changes entries that nobody asks for, [`CHANGES`] in a second, each in a batch of its own, until it is stopped.
 async fn change(tree: &Tree, end: &AtomicBool, revision: &mut u64) {
     let mut tick = tokio::time::interval(Duration::from_millis(1_000 * AT_ONCE / CHANGES));
     while !end.load(Relaxed) {
@@ -117,7 +117,7 @@ async fn change(tree: &Tree, end: &AtomicBool, revision: &mut u64) {
             *revision += 1;
             let item = item(tree.entries - 1 - *revision % (tree.entries / 2), *revision);
             let batch = Batch { revision: Revision(*revision), changes: vec![Change::Put(item)] };
-            tree.tell.send(Ok(batch)).await.unwrap();
+            tree.sender.send(Ok(batch)).await.unwrap();
         }
     }
 }

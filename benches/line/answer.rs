@@ -1,6 +1,6 @@
 //! From a handshake to the answer in DNS: at the daemon that took it, and at another one on the same etcd.
 
-use crate::ask::{Ask, Said};
+use crate::ask::{Ask, Outcome};
 use crate::figures::{float, micros, spread};
 use crate::peer::Peer;
 use crate::report::{Report, Table};
@@ -35,11 +35,11 @@ pub(crate) struct Options {
 /// One registration.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    /// From sending the handshake to reading the 101.
+    /// The time from sending the handshake to reading the 101.
     handshake: Duration,
-    /// From there to the answer.
+    /// The time from there to the answer.
     answer: Duration,
-    /// How many questions it took.
+    /// The number of questions until then.
     questions: usize,
 }
 
@@ -78,7 +78,7 @@ fn table(key: &'static str, about: &'static str) -> Table {
     Table::new(key, about, ["p50_us", "p99_us", "max_us", "first_percent"])
 }
 
-/// Who is asked after whom registers where.
+/// The DNS server that is asked, and the peer that registers.
 struct Side<'n> {
     name: &'static str,
     whom: &'static str,
@@ -102,7 +102,7 @@ impl<'n> Side<'n> {
         stream.write_all(request.as_bytes()).await?;
         let peer = Peer::accepted(stream).await?;
         let accepted = Instant::now();
-        let answered = self.ask.until(&service, Said::Records)?;
+        let answered = self.ask.until(&service, Outcome::Records)?;
         self.held.push(peer);
         self.samples.push(Sample {
             handshake: accepted - sent,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// An answer that is not there after this is lost, and the question is asked again.
 const LOST_AFTER: Duration = Duration::from_millis(500);
-/// How long an answer may take to become what is waited for.
+/// The time limit for an answer to become the expected one.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(15);
 /// RFC 1035 section 4.1.1: the bits of the rcode, and NXDOMAIN.
 const RCODE: u8 = 0xf;
@@ -17,23 +17,23 @@ const NXDOMAIN: u8 = 3;
 /// RFC 2782.
 const SRV: u16 = 33;
 
-/// What DNS said.
+/// The outcome of a DNS question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// There are records.
+pub(crate) enum Outcome {
+    /// The answer has records.
     Records,
-    /// There is no such name.
+    /// NXDOMAIN: there is no such name.
     NoName,
     /// Something else: this rcode, no records.
     Else(u8),
 }
 
-/// When a name's answer became what was waited for.
+/// The time when a name's answer became the expected one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Became {
-    /// When the answer was here.
+    /// The time when the answer arrived.
     pub(crate) at: Instant,
-    /// How many questions it took.
+    /// The number of questions until then.
     pub(crate) questions: usize,
 }
 
@@ -54,24 +54,24 @@ impl Ask {
 
     /// Asks for the SRV records of a service until the answer is as wanted. Blocks: nothing else of this
     /// process has work meanwhile.
-    pub(crate) fn until(&mut self, service: &str, wanted: Said) -> Result<Became, Failure> {
+    pub(crate) fn until(&mut self, service: &str, wanted: Outcome) -> Result<Became, Failure> {
         let began = Instant::now();
         let mut questions = 0;
         loop {
             questions += 1;
-            let said = self.srv(service)?;
+            let outcome = self.srv(service)?;
             let at = Instant::now();
-            if said == Some(wanted) {
+            if outcome == Some(wanted) {
                 return Ok(Became { at, questions });
             }
             if at - began > CHANGE_DEADLINE {
-                return Err(format!("DNS still says {said:?} of {service}, not {wanted:?}").into());
+                return Err(format!("DNS still answers {outcome:?} of {service}, not {wanted:?}").into());
             }
         }
     }
 
     /// One question; `None` when the answer got lost.
-    fn srv(&mut self, service: &str) -> Result<Option<Said>, Failure> {
+    fn srv(&mut self, service: &str) -> Result<Option<Outcome>, Failure> {
         self.id = self.id.wrapping_add(1);
         self.socket.send(&question(self.id, service)?)?;
         let mut answer = [0; 1500];
@@ -86,9 +86,9 @@ impl Ask {
             if head[..2] == self.id.to_be_bytes() {
                 let records = u16::from_be_bytes([head[6], head[7]]);
                 return Ok(Some(match (head[3] & RCODE, records) {
-                    (0, 1..) => Said::Records,
-                    (NXDOMAIN, _) => Said::NoName,
-                    (rcode, _) => Said::Else(rcode),
+                    (0, 1..) => Outcome::Records,
+                    (NXDOMAIN, _) => Outcome::NoName,
+                    (rcode, _) => Outcome::Else(rcode),
                 }));
             }
         }

@@ -1,7 +1,7 @@
 //! From the close of a socket to NXDOMAIN: closed in order and reset, at the same daemon and at another one.
 
 use crate::Failure;
-use crate::ask::{Ask, Said};
+use crate::ask::{Ask, Outcome};
 use crate::figures::{micros, spread};
 use crate::peer::Peer;
 use crate::report::{Report, Table};
@@ -77,14 +77,14 @@ impl<'n> Side<'n> {
 
     async fn sample(&mut self, service: &str) -> Result<(), Failure> {
         let mut peer = Peer::provide(self.at.daemon.http, service, 8080).await?;
-        self.ask.until(service, Said::Records)?;
+        self.ask.until(service, Outcome::Records)?;
         let began = Instant::now();
         let gone = if self.in_order {
-            peer.say_close().await?;
-            self.ask.until(service, Said::NoName)?
+            peer.send_close().await?;
+            self.ask.until(service, Outcome::NoName)?
         } else {
             peer.reset()?;
-            self.ask.until(service, Said::NoName)?
+            self.ask.until(service, Outcome::NoName)?
         };
         self.times.push(gone.at - began);
         Ok(())

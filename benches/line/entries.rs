@@ -1,4 +1,4 @@
-//! What a large catalog takes: memory of the whole daemon for an entry, and time until it is ready.
+//! The cost of a large catalog: memory of the whole daemon for an entry, and time until it is ready.
 
 use crate::Failure;
 use crate::figures::{float, micros};
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     entries: u32,
 }
 
-/// As many as a session hangs on one lease.
+/// The number of entries that a session attaches to one lease.
 const ON_A_LEASE: usize = 1_000;
 /// Longer than any run.
 const TERM: Duration = Duration::from_secs(24 * 3600);
@@ -54,7 +54,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const REST_DEADLINE: Duration = Duration::from_secs(120);
 const BUSY: f64 = 0.05;
 
-/// Who wrote the entries, and how they are spread over services.
+/// The writer of the entries, and their distribution over services.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     SkyDns,
@@ -101,7 +101,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
     Ok(report)
 }
 
-/// Waits until a daemon has nothing more to do with what it read: the leases' terms are asked for after it is ready.
+/// Waits until a daemon has nothing more to do with what it read: the lease TTLs are read after it is ready.
 async fn at_rest(node: &Node) -> Result<(), Failure> {
     let began = Instant::now();
     let mut spent = node.cpu_us()?;

@@ -1,4 +1,4 @@
-//! From a change to the last of 10,000 sockets that hear of it.
+//! From a change to the last of 10,000 sockets that receive it.
 
 use crate::Failure;
 use crate::figures::{float, percentile};
@@ -18,17 +18,17 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long a round may take.
+/// The time limit of a round.
 const ROUND_DEADLINE: Duration = Duration::from_secs(60);
 /// Handshakes at a time.
 const CLIENTS: usize = 64;
-/// Who is monitored.
+/// The monitored service.
 const SERVICE: &str = "bench";
 
 /// From a change to the last of many listening sockets
 ///
 /// Opens --sockets websockets on /etcd/monitor, all of them on one service with --instances instances. Then, round
-/// by round, an instance registers (PUT), something is said to the service (event), and the instance closes its socket
+/// by round, an instance registers (PUT), the service gets an event (event), and the instance closes its socket
 /// (DELETE): from the moment that this is sent until each socket has read its message.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -89,10 +89,10 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
             let p50: Vec<_> = rounds.iter().map(|round| round.p50_ms).collect();
             let last: Vec<_> = rounds.iter().map(|round| round.last_ms).collect();
             let cpu: Vec<_> = rounds.iter().map(|round| round.cpu_us).collect();
-            let [p50, middle, most] =
+            let [p50, middle, slowest] =
                 [(&p50, 50.0), (&last, 50.0), (&last, 100.0)].map(|(all, at)| percentile(all, at));
             let cpu = cpu.iter().sum::<f64>() / float(cpu.len()) / float(sockets);
-            times.row(format!("{}: {what}", kind.name()), [Some(p50), Some(middle), Some(most), Some(cpu)]);
+            times.row(format!("{}: {what}", kind.name()), [Some(p50), Some(middle), Some(slowest), Some(cpu)]);
         }
         let after = process::resident(node.daemon.pid())?;
         let per_socket = |now: f64| Some((now - before.all) / float(sockets));
@@ -111,7 +111,7 @@ pub(crate) async fn run(options: &Options, stage: &Stage) -> Result<Report, Fail
 struct Round {
     p50_ms: f64,
     last_ms: f64,
-    /// Of the daemon.
+    /// The processor time of the daemon.
     cpu_us: f64,
 }
 
@@ -125,15 +125,15 @@ async fn rounds(node: &Node, crowd: &Listeners, count: u32) -> Result<[(&'static
             Ok(())
         };
         puts.push(crowd.round(node, register).await?);
-        events.push(crowd.round(node, say(http)).await?);
+        events.push(crowd.round(node, publish(http)).await?);
         let mut held = held.ok_or("an instance that registered")?;
-        deletes.push(crowd.round(node, held.say_close()).await?);
+        deletes.push(crowd.round(node, held.send_close()).await?);
     }
     Ok([("PUT", puts), ("event", events), ("DELETE", deletes)])
 }
 
-/// Says something to the service.
-async fn say(daemon: SocketAddr) -> Result<(), Failure> {
+/// Publishes an event to the service's subscribers.
+async fn publish(daemon: SocketAddr) -> Result<(), Failure> {
     let body = json!({ "event_type": "bench", "event_body": "0123456789", "services": [SERVICE] }).to_string();
     let mut stream = Peer::connect(daemon).await?;
     let head = format!(
@@ -146,10 +146,10 @@ async fn say(daemon: SocketAddr) -> Result<(), Failure> {
     if answer.starts_with(b"HTTP/1.1 200 ") { Ok(()) } else { Err(String::from_utf8_lossy(&answer).into()) }
 }
 
-/// When each socket had its last message, in nanoseconds since `began`, and how many have had it.
+/// The time of each socket's last message, in nanoseconds since `began`, and how many have had it.
 struct Clock {
     began: Instant,
-    heard: Vec<AtomicU64>,
+    received_at: Vec<AtomicU64>,
     count: AtomicUsize,
     all: Notify,
     lost: AtomicUsize,
@@ -165,7 +165,7 @@ impl Listeners {
     async fn open(daemon: SocketAddr, count: usize) -> Result<Self, Failure> {
         let clock = Arc::new(Clock {
             began: Instant::now(),
-            heard: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            received_at: (0..count).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicUsize::new(0),
             all: Notify::new(),
             lost: AtomicUsize::new(0),
@@ -191,20 +191,20 @@ impl Listeners {
         Ok(Self { clock, _tasks: tasks })
     }
 
-    /// Does something that all hear of, once.
+    /// Makes one change that all receive, and measures it.
     async fn round(&self, node: &Node, change: impl Future<Output = Result<(), Failure>>) -> Result<Round, Failure> {
         self.clock.count.store(0, Relaxed);
         let (cpu, began) = (node.cpu_us()?, self.clock.began.elapsed());
         change.await?;
-        let heard = timeout(ROUND_DEADLINE, self.clock.all.notified()).await;
+        let delivered = timeout(ROUND_DEADLINE, self.clock.all.notified()).await;
         self.all_held()?;
-        heard.map_err(|_| {
+        delivered.map_err(|_| {
             let count = self.clock.count.load(Relaxed);
-            format!("only {count} sockets have heard of it after {ROUND_DEADLINE:?}")
+            format!("only {count} sockets have received it after {ROUND_DEADLINE:?}")
         })?;
         let cpu_us = node.cpu_us()? - cpu;
         let since = |at: &AtomicU64| Duration::from_nanos(at.load(Relaxed)).saturating_sub(began).as_secs_f64() * 1e3;
-        let times: Vec<_> = self.clock.heard.iter().map(since).collect();
+        let times: Vec<_> = self.clock.received_at.iter().map(since).collect();
         Ok(Round { p50_ms: percentile(&times, 50.0), last_ms: percentile(&times, 100.0), cpu_us })
     }
 
@@ -232,8 +232,8 @@ async fn listen(read: OwnedReadHalf, mut write: OwnedWriteHalf, at: usize, clock
         read.read_exact(&mut payload).await?;
         match op {
             0x1 => {
-                clock.heard[at].store(u64::try_from(clock.began.elapsed().as_nanos())?, Relaxed);
-                if clock.count.fetch_add(1, Relaxed) + 1 == clock.heard.len() {
+                clock.received_at[at].store(u64::try_from(clock.began.elapsed().as_nanos())?, Relaxed);
+                if clock.count.fetch_add(1, Relaxed) + 1 == clock.received_at.len() {
                     clock.all.notify_one();
                 }
             }

@@ -1,4 +1,4 @@
-//! What etcd can do by itself with the entries that the daemon wrote: the floor under the etcd store.
+//! The performance of etcd by itself with the entries that the daemon wrote: the floor under the etcd store.
 
 use crate::Failure;
 use crate::figures::float;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::task::JoinSet;
 
-/// Where the daemon's defaults put entries.
+/// The default prefix of the daemon's entries.
 const PREFIX: &str = "/skydns/";
 /// As in the daemon: entries on one lease, operations in one transaction.
 const LEASE_ENTRIES: usize = 1000;
@@ -21,24 +21,24 @@ const LEASE_TTL_S: i64 = 3600;
 #[derive(Debug)]
 pub(crate) struct Entries(Vec<(Vec<u8>, Vec<u8>)>);
 
-/// What writing them took.
+/// The cost of writing them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Written {
+pub(crate) struct WriteCost {
     pub(crate) per_s: f64,
     pub(crate) etcd_cpu_us: f64,
 }
 
-/// How they are written.
+/// The way in which they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// A put each, so many under way at a time.
     Alone(usize),
-    /// In transactions of [`BATCH`] puts, one at a time.
+    /// Writes in transactions of [`BATCH`] puts, one at a time.
     Batched,
 }
 
 impl Entries {
-    /// Those that are in etcd now.
+    /// The number of those that are in etcd now.
     pub(crate) async fn of(etcd: &Etcd) -> Result<Self, Failure> {
         let mut client = etcd.client().await?;
         let mut got = client.get(PREFIX, Some(GetOptions::new().with_prefix())).await?;
@@ -50,7 +50,7 @@ impl Entries {
     }
 
     /// Writes all of them, on leases as the daemon does, and removes them again.
-    pub(crate) async fn write(&self, etcd: &Etcd, how: How) -> Result<Written, Failure> {
+    pub(crate) async fn write(&self, etcd: &Etcd, how: How) -> Result<WriteCost, Failure> {
         let mut client = etcd.client().await?;
         let mut leases = Vec::new();
         for _ in self.0.chunks(LEASE_ENTRIES) {
@@ -67,7 +67,7 @@ impl Entries {
             client.lease_revoke(lease).await?;
         }
         let count = float(self.len());
-        Ok(Written { per_s: count / took.as_secs_f64(), etcd_cpu_us: cpu / count })
+        Ok(WriteCost { per_s: count / took.as_secs_f64(), etcd_cpu_us: cpu / count })
     }
 
     async fn alone(&self, client: &Client, clients: usize, leases: &[i64]) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! What holding costs: nothing should be written while nothing changes.
+//! The cost of held registrations: nothing should be written while nothing changes.
 
 use crate::Failure;
 use crate::figures::float;

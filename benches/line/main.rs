@@ -10,7 +10,7 @@
 //! - [`memory`]: what 10,000 held sockets take
 //! - [`entries`]: what a catalog of a million entries takes, and how soon it is ready
 //! - [`held`]: what holding costs etcd and the processor
-//! - [`fanout`]: from a change to the last of 10,000 sockets that hear of it
+//! - [`fanout`]: from a change to the last of 10,000 sockets that receive it
 //!
 //! The others are tools: [`peer`] is a client that holds a socket, [`ask`] one that asks DNS, [`stage`] starts
 //! the processes, [`process`] looks at them, [`figures`] does sums, [`report`] prints.
@@ -35,7 +35,7 @@ use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// What ends a measurement early: something does not work, and there is no number to print.
+/// The reason why a measurement ends early: something does not work, and there is no number to print.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Measures a running skyhound from outside.
@@ -62,11 +62,11 @@ struct Arguments {
     #[arg(long, global = true)]
     json: bool,
 
-    /// Where etcd and the embedded store keep their files; a real disk, or the numbers flatter
+    /// Directory for the files of etcd and of the embedded store; a real disk, or the numbers flatter
     #[arg(long, global = true, value_name = "DIR", default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
 
-    /// What cargo adds by itself.
+    /// The flag that cargo adds by itself.
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }

@@ -1,4 +1,4 @@
-//! What held sockets take of the daemon's memory and processor.
+//! The memory and processor time of the daemon for held sockets.
 
 use crate::Failure;
 use crate::figures::float;

@@ -27,7 +27,7 @@ const OP_PONG: u8 = 0xa;
 #[derive(Debug)]
 pub(crate) struct Peer {
     stream: TcpStream,
-    /// What came behind the 101.
+    /// The bytes after the 101.
     early: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ impl Peer {
         timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| "no answer to the handshake in time")?
     }
 
-    /// Both directions, for who reads what comes. Nothing may have come yet.
+    /// Both directions, for a caller that reads the messages. Nothing may have arrived yet.
     pub(crate) fn into_halves(self) -> Result<(OwnedReadHalf, OwnedWriteHalf), Failure> {
         if self.early.is_empty() { Ok(self.stream.into_split()) } else { Err("something came with the 101".into()) }
     }
@@ -130,7 +130,7 @@ impl Peer {
     }
 
     /// Sends a close frame; the socket stays open until the value is dropped.
-    pub(crate) async fn say_close(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn send_close(&mut self) -> Result<(), Failure> {
         Ok(self.stream.write_all(&masked(OP_CLOSE, &1000_u16.to_be_bytes())).await?)
     }
 
@@ -178,7 +178,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Has all of them held. Dropping it resets them.
+    /// Holds all of them. Dropping it resets them.
     pub(crate) fn hold(peers: Vec<Peer>) -> Self {
         let pings = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
@@ -189,7 +189,7 @@ impl Crowd {
         Self { tasks, pings }
     }
 
-    /// How many pings were answered so far.
+    /// The number of pings answered so far.
     pub(crate) fn pings(&self) -> usize {
         self.pings.load(Relaxed)
     }

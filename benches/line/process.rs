@@ -1,4 +1,4 @@
-//! What the system and the processes say of themselves: processor time, memory, descriptors, metrics.
+//! Figures of the system and the processes: processor time, memory, descriptors, metrics.
 
 use crate::Failure;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
-/// What Linux counts processor time in towards programs (`USER_HZ`), on every architecture that Rust's tier 1
+/// The unit in which Linux reports processor time to programs (`USER_HZ`), on every architecture that Rust's tier 1
 /// has. The kernel's own count behind it is exact.
 const TICKS_PER_S: f64 = 100.0;
-/// How long a process may take for its metrics.
+/// The time limit of a request for the metrics of a process.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Processor time of a process so far, user and system, in microseconds.
@@ -29,7 +29,7 @@ pub(crate) fn cpu_us(pid: u32) -> Result<f64, Failure> {
 pub(crate) struct Resident {
     /// All of it, in bytes (`VmRSS`).
     pub(crate) all: f64,
-    /// Without what is mapped from files, the program itself above all (`RssAnon`).
+    /// Memory that is not mapped from files, as the program is itself above all (`RssAnon`).
     pub(crate) anonymous: f64,
 }
 
@@ -98,7 +98,7 @@ impl Scrape {
     }
 }
 
-/// What the numbers were measured on.
+/// The machine that the numbers were measured on.
 pub(crate) fn machine() -> Map<String, Value> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// Websockets a round and store
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=14_000))]
     sockets: u32,
-    /// How many handshakes are under way at a time
+    /// Handshakes in flight at a time
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4000))]
     clients: u16,
     /// Rounds that are counted
@@ -47,7 +47,7 @@ pub(crate) struct Options {
 const COLUMNS: [&str; 5] = ["registrations_per_s", "daemon_cpu_us", "etcd_cpu_us", "per_commit", "closed_per_s"];
 type Cells = [Option<f64>; COLUMNS.len()];
 
-/// Who is measured.
+/// The measured system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Store(Kind),
@@ -117,7 +117,7 @@ struct Storm<'s> {
 }
 
 impl Storm<'_> {
-    /// What was measured, and what stood in etcd meanwhile.
+    /// Returns the measurements, and the entries that were in etcd meanwhile.
     async fn on(&self, kind: Kind) -> Result<(Cells, Option<Entries>), Failure> {
         let etcd = self.etcd.filter(|_| kind == Kind::Etcd);
         // No ping is due while the sockets are open: nobody answers any.

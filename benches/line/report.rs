@@ -1,4 +1,4 @@
-//! What a measurement found: tables for people, one JSON object for programs, both from the same cells.
+//! The results of a measurement: tables for people, one JSON object for programs, both from the same cells.
 
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -63,7 +63,7 @@ impl Table {
 }
 
 impl Report {
-    /// For this measurement, with the options that it ran with.
+    /// A report for this measurement, with the options that it ran with.
     pub(crate) fn new(measurement: &'static str, settings: Value) -> Self {
         let Value::Object(settings) = settings else { panic!("settings have names") };
         Self { measurement, settings, machine: crate::process::machine(), tables: Vec::new(), notes: Vec::new() }

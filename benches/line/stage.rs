@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// How long a daemon may take to remove what its peers left.
+/// The time limit for a daemon to remove the entries of its peers.
 const EMPTY_DEADLINE: Duration = Duration::from_secs(60);
-/// How often it is asked whether it has.
+/// The interval at which it is asked whether it has.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// Where a daemon keeps its entries.
+/// The store of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Memory,
@@ -39,7 +39,7 @@ pub(crate) fn names(kinds: &[Kind]) -> Vec<&'static str> {
     kinds.iter().map(|kind| kind.name()).collect()
 }
 
-/// Where files go.
+/// The folders for files.
 #[derive(Debug)]
 pub(crate) struct Stage {
     dir: PathBuf,
@@ -117,12 +117,12 @@ impl Node {
         Scrape::of(self.daemon.http).await
     }
 
-    /// Waits until it knows and holds nothing any more; says how long that took.
+    /// Waits until it knows and holds nothing any more; returns the time that this took.
     pub(crate) async fn empty(&self) -> Result<Duration, Failure> {
         self.knows(0.0).await
     }
 
-    /// Waits until it knows so many entries; says how long that took.
+    /// Waits until it knows so many entries; returns the time that this took.
     pub(crate) async fn knows(&self, entries: f64) -> Result<Duration, Failure> {
         let began = Instant::now();
         loop {
@@ -154,7 +154,7 @@ impl Etcd {
         Scrape::of(self.endpoint().trim_start_matches("http://")).await
     }
 
-    /// Its processor time so far, in microseconds, as it says itself.
+    /// Its processor time so far, in microseconds, as it reports itself.
     pub(crate) async fn cpu_us(&self) -> Result<f64, Failure> {
         let seconds = self.scrape().await?.get("process_cpu_seconds_total").ok_or("etcd does not say its CPU time")?;
         Ok(seconds * 1e6)

@@ -15,8 +15,12 @@ fn set(records: &[Record], types: &[&str]) -> BTreeSet<String> {
     records.map(|r| format!("{} {} {}", r.name.to_ascii_lowercase(), r.rtype, r.data.to_ascii_lowercase())).collect()
 }
 
-/// What a server says to a question, as far as both have to agree.
-async fn said(dig: &Dig, name: &str, rtype: &str) -> Result<(String, BTreeSet<String>, BTreeSet<String>), String> {
+/// The parts of a server's response in which both have to agree.
+async fn comparable(
+    dig: &Dig,
+    name: &str,
+    rtype: &str,
+) -> Result<(String, BTreeSet<String>, BTreeSet<String>), String> {
     let answer = dig.query(name, rtype).await.map_err(|e| e.to_string())?;
     let additional = if rtype == "SRV" { set(&answer.additional, &["A", "AAAA"]) } else { BTreeSet::new() };
     Ok((answer.status, set(&answer.answer, &["SRV", "A", "AAAA", "TXT", "CNAME"]), additional))
@@ -71,16 +75,17 @@ async fn coredns_answers_the_same() {
         ("we.services.skydns.local", "SRV"),
     ];
     let ours = [&one, &two].map(|daemon| daemon.dig().tcp());
-    let theirs = coredns.dig().tcp();
+    let reference = coredns.dig().tcp();
     for (name, rtype) in questions {
         for ours in &ours {
             // What the other node registered arrives a moment later.
             wait_until(SOON, async || {
-                let (ours, theirs) = tokio::try_join!(said(ours, name, rtype), said(&theirs, name, rtype))?;
-                if ours == theirs {
+                let (ours, reference) =
+                    tokio::try_join!(comparable(ours, name, rtype), comparable(&reference, name, rtype))?;
+                if ours == reference {
                     Ok(())
                 } else {
-                    Err(format!("{name} {rtype}\nours:   {ours:#?}\ntheirs: {theirs:#?}"))
+                    Err(format!("{name} {rtype}\nours:   {ours:#?}\ntheirs: {reference:#?}"))
                 }
             })
             .await;
@@ -88,7 +93,7 @@ async fn coredns_answers_the_same() {
     }
     // And nothing is left when they go.
     futures_util::future::join_all(held.into_iter().map(skyhound_test_support::provider::Provider::close)).await;
-    for dig in ours.iter().chain([&theirs]) {
+    for dig in ours.iter().chain([&reference]) {
         wait_until(SOON, async || {
             let answer = dig.query("services.skydns.local", "SRV").await.map_err(|e| e.to_string())?;
             if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }

@@ -11,7 +11,7 @@ use skyhound_test_support::watch::Watch;
 const MOST: u32 = 1000;
 const PEERS: u16 = 2000;
 
-/// Who finds no place hears so; DNS answers all the while; and a place that is free is taken.
+/// Peers over the limit are refused; DNS answers all the while; and a freed descriptor is used again.
 #[multi_thread_test]
 async fn twice_as_many_peers_as_descriptors() {
     let limit = format!("--nofile={MOST}");
@@ -30,8 +30,8 @@ async fn twice_as_many_peers_as_descriptors() {
                 assert!(answer.header("retry-after").is_some(), "{answer:?}");
                 refused += 1;
             }
-            // Beyond those who are told so, the connection ends without a word.
-            Err(Refusal::Silence(_)) => refused += 1,
+            // Beyond those that get a response, the connection ends without one.
+            Err(Refusal::NoResponse(_)) => refused += 1,
         }
     }
     println!("{} are held, {refused} were refused", held.len());

@@ -26,10 +26,10 @@ fn name(n: usize) -> String {
     format!("s{n}.services.skydns.local")
 }
 
-/// What was answered 101 is there after the restart, for one term; what was not may be there or not; and the
+/// A registration that was answered 101 is there after the restart, for one lease TTL; another may be there or not; the
 /// file opens.
 #[multi_thread_test]
-async fn what_was_confirmed_outlives_a_kill() {
+async fn confirmed_registrations_outlive_a_kill() {
     let mut site = Site::disk(&["--timeout", "3"]).await;
     let mut asked = 0;
     // Early and late in a burst; each round opens the file that the one before left.
@@ -55,7 +55,7 @@ async fn what_was_confirmed_outlives_a_kill() {
         site.daemon.kill().await;
         let mut registered = BTreeSet::new();
         for open in burst {
-            // The socket is over with the daemon; who was answered is all that counts.
+            // The socket ends with the daemon; only confirmed registrations count.
             registered.extend(open.await.expect("no panic").map(|(n, _)| n));
         }
         assert!(registered.len() >= kill_after);
@@ -64,9 +64,9 @@ async fn what_was_confirmed_outlives_a_kill() {
         let mut asking = Ask::at(site.dns).await;
         let mut missing = Vec::new();
         for n in &registered {
-            let said = asking.srv(&name(*n)).await.expect("an answer");
-            if said.ports != [1] {
-                missing.push((*n, said));
+            let response = asking.srv(&name(*n)).await.expect("an answer");
+            if response.ports != [1] {
+                missing.push((*n, response));
             }
         }
         assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), registered.len());
@@ -75,12 +75,19 @@ async fn what_was_confirmed_outlives_a_kill() {
         assert_eq!(asking.srv("new.services.skydns.local").await.expect("an answer").ports, [1]);
         // Nobody came back: after one term nothing is left.
         wait_until(TERM + LEASE_EXPIRY_SLACK + SOON, async || {
-            let said = asking.srv("services.skydns.local").await?;
-            if said.ports == [1] && !said.truncated { Ok(()) } else { Err(format!("{} are left", said.ports.len())) }
+            let response = asking.srv("services.skydns.local").await?;
+            if response.ports == [1] && !response.truncated {
+                Ok(())
+            } else {
+                Err(format!("{} are left", response.ports.len()))
+            }
         })
         .await;
         new.close().await;
-        assert_eq!(asking.srv("services.skydns.local").await.map(|said| said.status), Ok(ResponseCode::NXDomain));
+        assert_eq!(
+            asking.srv("services.skydns.local").await.map(|response| response.status),
+            Ok(ResponseCode::NXDomain)
+        );
     }
 }
 
@@ -90,7 +97,7 @@ fn leave_out() {
     writeln!(std::io::stderr(), "{message}").expect("writing to stderr");
 }
 
-/// DNS goes on, who lives stays, newcomers hear why; who left goes once there is space.
+/// DNS answers on, live instances stay, new ones get the reason; those that left are removed once there is space.
 #[multi_thread_test]
 async fn a_disk_without_space() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -131,7 +138,7 @@ async fn a_disk_without_space() {
     watch.stop().await.assert_no_gap();
 }
 
-/// Nobody finds again what is written into a file that was removed; it is said, and those who live are served.
+/// Data written into a removed file is lost; the daemon reports that, and serves the live instances.
 #[multi_thread_test]
 async fn a_directory_that_is_removed() {
     let mut site = Site::disk(&["--timeout", "2"]).await;
@@ -141,7 +148,7 @@ async fn a_directory_that_is_removed() {
     std::fs::remove_dir_all(&dir).expect("it is there");
     wait_until(SOON, async || {
         let ready = site.readyz().await;
-        let alarm = ready["store"]["alarms"][0].as_str().is_some_and(|said| said.contains("was removed"));
+        let alarm = ready["store"]["alarms"][0].as_str().is_some_and(|text| text.contains("was removed"));
         if alarm && site.log().contains("was removed") { Ok(()) } else { Err(ready) }
     })
     .await;

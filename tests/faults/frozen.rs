@@ -36,7 +36,7 @@ async fn its_entries_vanish_and_come_back() {
     let frozen = Instant::now();
     keys::become_ports_in_time(&etcd, &[6, 7], frozen + TIMEOUT + LEASE_EXPIRY_SLACK + LATE).await;
     two.dig().comes_to_have(FOO, &[6, 7]).await;
-    let theirs = keys::stored(&etcd)[&7].clone();
+    let newer = keys::stored(&etcd)[&7].clone();
     // One of its sockets closes unheard.
     drop(here.remove(0));
     one.signal(Signal::CONT);
@@ -47,10 +47,10 @@ async fn its_entries_vanish_and_come_back() {
         daemon.dig().comes_to_have(FOO, &back).await;
     }
     for provider in here.iter_mut().chain([&mut there]) {
-        assert_eq!(provider.heard(), None);
+        assert_eq!(provider.received(), None);
         assert!(provider.is_open());
     }
-    assert_eq!(keys::stored(&etcd)[&7], theirs, "what is newer is not replaced");
+    assert_eq!(keys::stored(&etcd)[&7], newer, "what is newer is not replaced");
     // They are kept alive again, for more than a term.
     let again = Instant::now();
     wait_until(SOON, async || {
@@ -65,9 +65,9 @@ async fn its_entries_vanish_and_come_back() {
     keys::become_ports(&etcd, &[2, 3, 4, 5, 6], SOON).await;
 }
 
-/// Nothing goes through between one daemon and etcd; its clients reach it all the same.
+/// A partition between one daemon and etcd; the daemon's clients still reach it.
 #[multi_thread_test]
-async fn cut_off_from_etcd() {
+async fn a_daemon_partitioned_from_etcd() {
     let etcd = EtcdProcess::start().await;
     let to = etcd.endpoint().trim_start_matches("http://").parse().expect("an address");
     let wire = Wire::to(to).await;
@@ -94,7 +94,7 @@ async fn cut_off_from_etcd() {
     here.remove(0).close().await;
     let over = two.provide("service=foo&port=2").await;
     let _new = two.provide("service=foo&port=7").await;
-    let theirs = keys::stored(&etcd)[&2].clone();
+    let newer = keys::stored(&etcd)[&2].clone();
     let lease = lease_of(&etcd, 2);
 
     wire.heal();
@@ -102,9 +102,9 @@ async fn cut_off_from_etcd() {
     keys::become_ports(&etcd, &all, SOON * 3).await;
     one.dig().comes_to_have(FOO, &all).await;
     two.dig().comes_to_have(FOO, &all).await;
-    assert_eq!((&keys::stored(&etcd)[&2], lease_of(&etcd, 2)), (&theirs, lease), "what is newer is not replaced");
+    assert_eq!((&keys::stored(&etcd)[&2], lease_of(&etcd, 2)), (&newer, lease), "what is newer is not replaced");
     for provider in &mut here {
-        assert_eq!(provider.heard(), None);
+        assert_eq!(provider.received(), None);
         assert!(provider.is_open());
     }
     // The old socket of the one that went over closes late.
@@ -128,9 +128,9 @@ fn lease_of(etcd: &EtcdProcess, port: u16) -> serde_json::Value {
 }
 
 /// The daemon runs, answers and holds its sockets, while etcd hangs for
-/// longer than a term. (Its entries are gone for a moment once etcd wakes: it counts the time that it slept.)
+/// longer than a lease TTL. (Its entries are gone for a moment once etcd wakes: it counts the time that it slept.)
 #[multi_thread_test]
-async fn etcd_sleeps_for_longer_than_a_term() {
+async fn etcd_frozen_for_longer_than_a_lease_ttl() {
     let etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &["--timeout", "3"]).await;
     let mut held = Vec::new();
@@ -157,7 +157,7 @@ async fn etcd_sleeps_for_longer_than_a_term() {
     let seen = watch.stop().await;
     assert!(seen.gap() < LATE, "gone for {:?}", seen.gap());
     for provider in &mut held {
-        assert_eq!(provider.heard(), None);
+        assert_eq!(provider.received(), None);
         assert!(provider.is_open());
     }
 }

@@ -31,7 +31,7 @@ fn fill(etcd: &EtcdProcess) {
     panic!("there is no end to its space");
 }
 
-/// As etcd's own documentation has it.
+/// The recovery that etcd's own documentation describes.
 fn make_space(etcd: &EtcdProcess) {
     etcd.ctl(&["del", "--prefix", "filler/"]);
     let now: serde_json::Value = serde_json::from_str(&etcd.ctl(&["get", "none", "--write-out=json"])).expect("JSON");
@@ -45,11 +45,11 @@ async fn alarms(daemon: &Daemon) -> usize {
     let ready = daemon.readyz().await;
     assert_eq!((&ready["ready"], &ready["store"]["reachable"]), (&true.into(), &true.into()), "{ready}");
     let alarms = ready["store"]["alarms"].as_array().expect("a list");
-    assert!(alarms.iter().all(|alarm| alarm.as_str().is_some_and(|said| said.contains("NOSPACE"))), "{ready}");
+    assert!(alarms.iter().all(|alarm| alarm.as_str().is_some_and(|text| text.contains("NOSPACE"))), "{ready}");
     alarms.len()
 }
 
-/// Told at once, and why.
+/// ReadOnlyStore at once, and why.
 async fn refused(daemon: &Daemon) {
     let asked = Instant::now();
     let refusal = daemon.try_provide("service=foo&port=99").await.expect_err("there is no lease for it").answer();
@@ -59,7 +59,7 @@ async fn refused(daemon: &Daemon) {
 }
 
 #[multi_thread_test]
-async fn who_lives_stays_who_leaves_goes_and_it_heals() {
+async fn a_full_etcd_preserves_instances_and_recovers() {
     let etcd = EtcdProcess::options().arg(QUOTA).start().await;
     let args = ["--timeout", "3"];
     let (one, new) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
@@ -76,9 +76,9 @@ async fn who_lives_stays_who_leaves_goes_and_it_heals() {
     wait_until(SOON, async || if alarms(&one).await == 1 { Ok(()) } else { Err("no alarm is shown") }).await;
     // This daemon has no lease yet.
     refused(&new).await;
-    let lasting = json!({ "id": "one", "address": "10.0.0.1", "port": 98 });
-    let said = new.post("/registry?ttl=60", &json!({ "name": "bar", "nodes": [lasting] })).await;
-    assert_eq!(said.status, 503, "{said:?}");
+    let node = json!({ "id": "one", "address": "10.0.0.1", "port": 98 });
+    let response = new.post("/registry?ttl=60", &json!({ "name": "bar", "nodes": [node] })).await;
+    assert_eq!(response.status, 503, "{response:?}");
     // Here there is room on one.
     let late = one.provide("service=foo&port=6").await;
     keys::become_ports(&etcd, &[1, 2, 3, 4, 5, 6], SOON).await;
@@ -116,13 +116,13 @@ async fn who_lives_stays_who_leaves_goes_and_it_heals() {
     })
     .await;
     for provider in held.iter_mut().chain([&mut { newcomer }]) {
-        assert_eq!(provider.heard(), None);
+        assert_eq!(provider.received(), None);
         assert!(provider.is_open());
     }
     let warned = one.log().matches("NOSPACE").count();
     assert!((1..=5).contains(&warned), "{warned} lines about it:\n{}", one.log());
     for watch in watches {
         let seen = watch.stop().await;
-        assert!(seen.silent.is_empty(), "DNS answers all the while: {:?}", seen.silent);
+        assert!(seen.unanswered.is_empty(), "DNS answers all the while: {:?}", seen.unanswered);
     }
 }

@@ -62,7 +62,7 @@ async fn a_minute_with_2000_sockets_writes_nothing() {
     for provider in held.iter_mut().flatten() {
         assert!(provider.is_open());
         assert!(provider.pings() >= 10, "{} pings", provider.pings());
-        assert_eq!(provider.heard(), None);
+        assert_eq!(provider.received(), None);
     }
     let closing = held.into_iter().flatten().map(skyhound_test_support::provider::Provider::close);
     futures_util::future::join_all(closing).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::beating::{beat, register};
+use crate::heartbeats::{heartbeat, register};
 use crate::keys;
 use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
@@ -15,8 +15,8 @@ use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
 
-/// The keys that are nobody's entry: those for hound-dog's peers, and the records of ids.
-pub fn beside(etcd: &EtcdProcess) -> Vec<String> {
+/// The keys that are no entries: those for hound-dog's peers, and the records of ids.
+pub fn other_keys(etcd: &EtcdProcess) -> Vec<String> {
     let below = |prefix| etcd.ctl(&["get", "--prefix", prefix, "--keys-only"]);
     let keys = below("service/") + &below("/skyhound/ids/");
     keys.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
@@ -41,7 +41,7 @@ async fn revoked_by_hand_they_are_replaced_at_once() {
     held.remove(0).close().await;
     let living = [2, 3, 4, 5, 6, 7, 8];
     keys::become_ports(&etcd, &living, SOON).await;
-    let (before, leases) = (beside(&etcd), keys::leases(&etcd));
+    let (before, leases) = (other_keys(&etcd), keys::leases(&etcd));
     assert!(before.len() == 3 && leases.len() >= 2, "{before:?} {leases:?}");
     let watch = Watch::udp(two.dns, FOO, 5);
 
@@ -52,9 +52,9 @@ async fn revoked_by_hand_they_are_replaced_at_once() {
     // Before the leases are kept alive next, which would show that they are gone: that is every 20 s.
     keys::become_ports(&etcd, &living, SOON).await;
     assert!(revoked.elapsed() < Duration::from_secs(10), "after {:?}", revoked.elapsed());
-    // No feed tells of the records of ids; it takes that.
+    // No feed covers the records of ids; it takes that.
     wait_until(SOON * 2, async || {
-        let now = beside(&etcd);
+        let now = other_keys(&etcd);
         if now == before { Ok(()) } else { Err(format!("{now:?} instead of {before:?}")) }
     })
     .await;
@@ -63,14 +63,14 @@ async fn revoked_by_hand_they_are_replaced_at_once() {
     let seen = watch.stop().await;
     println!("not in DNS for {:?}", seen.gap());
     assert!(seen.gap() < Duration::from_secs(2), "not in DNS for {:?}", seen.gap());
-    assert!(held.iter_mut().all(|provider| provider.heard().is_none() && provider.is_open()));
+    assert!(held.iter_mut().all(|provider| provider.received().is_none() && provider.is_open()));
     assert!(dogs.iter().all(Provider::is_open));
-    assert!(beat(&two, &id).await, "the id is known at any daemon");
+    assert!(heartbeat(&two, &id).await, "the id is known at any daemon");
 }
 
-/// Time in which the daemon could hear nobody is not silence.
+/// Time in which the daemon could receive nothing does not count as missed heartbeats.
 #[multi_thread_test]
-async fn who_could_not_be_heard_is_not_silent() {
+async fn heartbeats_missed_by_a_frozen_daemon_expire_nothing() {
     let etcd = EtcdProcess::start().await;
     let args = ["--timeout", "3"];
     let (one, two) = (Site::at(&etcd, &args).await, Site::at(&etcd, &args).await);
@@ -80,15 +80,15 @@ async fn who_could_not_be_heard_is_not_silent() {
 
     one.signal(Signal::STOP);
     keys::become_ports(&etcd, &[], SOON).await;
-    assert!(beat(&two, &moves).await);
+    assert!(heartbeat(&two, &moves).await);
     keys::become_ports(&etcd, &[2], SOON).await;
     one.signal(Signal::CONT);
     assert_eq!(one.get("/healthz").await.status, 200);
     let woken = Instant::now();
-    // What it held comes back, and whoever lives says so now.
+    // Its entries come back, and the live clients send heartbeats now.
     keys::become_ports(&etcd, &[1, 2, 3], SOON).await;
     wait_until(SOON, async || {
-        assert!(beat(&one, &stays).await && beat(&two, &moves).await);
+        assert!(heartbeat(&one, &stays).await && heartbeat(&two, &moves).await);
         let ports = keys::ports(&etcd);
         if ports == [1, 2] { Ok(()) } else { Err(format!("{ports:?}")) }
     })

@@ -1,16 +1,15 @@
-//! What goes wrong, on purpose: daemons and etcd that are killed, stopped, frozen, wiped; sockets that close at
-//! the worst moment. The real binary, a real etcd, and somebody who asks DNS all the while.
+//! Injected faults: daemons and etcd that are killed, stopped, frozen, wiped; sockets that close at
+//! the worst moment. The real binary, a real etcd, and a client that asks DNS all the while.
 
 // The modules of a test are its own affair.
 #![allow(unreachable_pub)]
 
-mod away;
-mod beating;
 mod compare;
 mod descriptors;
 mod disk;
 mod frozen;
 mod full;
+mod heartbeats;
 mod hold;
 mod keys;
 mod lease;
@@ -20,6 +19,7 @@ mod restart;
 mod restored;
 mod rights;
 mod stop;
+mod unavailable;
 
-/// How late a daemon or an etcd may be on a busy machine.
+/// The tolerated delay of a daemon or an etcd on a busy machine.
 const LATE: std::time::Duration = std::time::Duration::from_millis(1500);

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use skyhound_test_support::provider::Provider;
 use skyhound_test_support::wait::wait_until;
 
-/// Between two tries.
+/// The pause between two tries.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long it may take to be registered again once it can be.
+/// The time limit for a new registration once it is possible.
 const BACK: Duration = Duration::from_secs(20);
 
 /// Ends with its socket when it is dropped.
@@ -38,7 +38,7 @@ impl Process {
         Self { times, task }
     }
 
-    /// How often it was registered so far.
+    /// The number of its registrations so far.
     pub fn times(&self) -> usize {
         self.times.load(Ordering::Relaxed)
     }

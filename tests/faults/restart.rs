@@ -1,4 +1,4 @@
-//! The daemon goes and comes back. Its clients live, and nobody who asks DNS may notice.
+//! Restarts of the daemon. Its clients live, and no DNS client may notice.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use skyhound_test_support::watch::Watch;
 const FOO: &str = "foo.services.skydns.local";
 
 #[multi_thread_test]
-async fn what_a_killed_daemon_held_is_gone_within_the_timeout() {
+async fn entries_of_a_killed_daemon_expire_within_the_timeout() {
     let etcd = EtcdProcess::start().await;
     let mut daemon = Site::at(&etcd, &["--timeout", "3"]).await;
     let other = Site::at(&etcd, &["--timeout", "3"]).await;
@@ -104,12 +104,12 @@ async fn a_worker_at_another_daemon_keeps_the_entry() {
     .await;
     keys::become_ports(&etcd, &[1], SOON).await;
     two.dig().comes_to_have(FOO, &[1]).await;
-    assert_eq!(stays.heard(), None);
+    assert_eq!(stays.received(), None);
     stays.close().await;
     keys::become_ports(&etcd, &[], SOON).await;
 }
 
-/// There is nobody else to ask: while the daemon is away there is no answer. But there is never a wrong one.
+/// There is no other daemon to ask: without this one there is no answer. But there is never a wrong one.
 #[multi_thread_test]
 async fn a_restart_on_disk_gives_no_wrong_answer() {
     let mut site = Site::disk(&["--timeout", "5"]).await;
@@ -122,7 +122,7 @@ async fn a_restart_on_disk_gives_no_wrong_answer() {
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1], "turn {turn}");
         process.registered(turn + 2).await;
     }
-    // Over one more term: what the last restart gave a fresh one runs out, and takes nothing along.
+    // Over another lease TTL: the leases that the last restart renewed expire, and remove nothing else.
     let back = Instant::now();
     wait_until(SOON, async || {
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
@@ -132,13 +132,13 @@ async fn a_restart_on_disk_gives_no_wrong_answer() {
     for watch in watches {
         let seen = watch.stop().await;
         seen.assert_never_wrong();
-        assert!(!seen.silent.is_empty(), "it was never away?");
+        assert!(!seen.unanswered.is_empty(), "it never stopped answering?");
     }
 }
 
-/// Nobody comes back: after a restart an entry has one fresh term, and not more.
+/// No client comes back: after a restart an entry lives for one full lease TTL, and not longer.
 #[multi_thread_test]
-async fn what_does_not_come_back_has_one_term() {
+async fn entries_without_their_client_expire_after_one_lease_ttl() {
     for how in [Signal::TERM, Signal::KILL] {
         let mut site = Site::disk(&["--timeout", "3"]).await;
         let held = site.provide("service=foo&port=1").await;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use skyhound_store::LEASE_EXPIRY_SLACK;
 
-use crate::beating::{beat, register};
+use crate::heartbeats::{heartbeat, register};
 use crate::keys;
-use crate::lease::beside;
+use crate::lease::other_keys;
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
@@ -17,8 +17,8 @@ use skyhound_test_support::wait::{SOON, wait_until};
 use skyhound_test_support::wire::Wire;
 
 const FOO: &str = "foo.services.skydns.local";
-const TERM: Duration = Duration::from_secs(6);
-/// More changes than there were after the backup.
+const LEASE_TTL: Duration = Duration::from_secs(6);
+/// A number of changes above that after the backup.
 const PAST: usize = 60;
 
 async fn dog(daemon: &Daemon, port: u16) -> Provider {
@@ -51,7 +51,7 @@ async fn restored(past: bool) {
         if so { Ok(()) } else { Err(format!("{stored:?}")) }
     })
     .await;
-    let expected = beside(&etcd);
+    let expected = other_keys(&etcd);
     assert_eq!(expected.len(), 4, "{expected:?}");
 
     wire.cut();
@@ -66,47 +66,47 @@ async fn restored(past: bool) {
     }
     wire.heal();
 
-    let ids = async || assert!(beat(&one, &id).await && beat(&two, &late_id).await);
+    let ids = async || assert!(heartbeat(&one, &id).await && heartbeat(&two, &late_id).await);
     wait_until(SOON * 3, async || {
         ids().await;
-        let (stored, beside) = (keys::stored(&etcd), beside(&etcd));
-        let so = stored.keys().copied().eq(living) && stored[&2]["weight"] == 7 && beside == expected;
-        if so { Ok(()) } else { Err(format!("{stored:?} {beside:?}")) }
+        let (stored, other_keys) = (keys::stored(&etcd), other_keys(&etcd));
+        let so = stored.keys().copied().eq(living) && stored[&2]["weight"] == 7 && other_keys == expected;
+        if so { Ok(()) } else { Err(format!("{stored:?} {other_keys:?}")) }
     })
     .await;
-    // Over a term and more: it hangs on leases that are kept alive, and nothing of old comes up again.
+    // For more than a lease TTL: it hangs on leases that are kept alive, and nothing of old comes up again.
     let back = Instant::now();
     wait_until(SOON * 2, async || {
         ids().await;
         assert_eq!(keys::ports(&etcd), living);
-        if back.elapsed() > TERM + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
+        if back.elapsed() > LEASE_TTL + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
-    assert_eq!(beside(&etcd), expected);
+    assert_eq!(other_keys(&etcd), expected);
     for daemon in [&one, &two] {
         let answer = daemon.dig().query(FOO, "SRV").await.expect("an answer");
         assert_eq!(answer.ports(), living);
     }
-    assert!([&mut changes, &mut stays].iter_mut().all(|provider| provider.heard().is_none() && provider.is_open()));
+    assert!([&mut changes, &mut stays].iter_mut().all(|provider| provider.received().is_none() && provider.is_open()));
     assert!(dog_stays.is_open() && dog_comes.is_open());
-    // Who leaves now leaves nothing.
+    // A client that leaves now leaves nothing behind.
     dog_stays.close().await;
     changes.close().await;
     keys::become_ports(&etcd, &[3, 6, 7, 8], SOON).await;
-    assert_eq!(beside(&etcd).len(), 3);
+    assert_eq!(other_keys(&etcd).len(), 3);
 }
 
 #[multi_thread_test]
-async fn what_lives_is_there_and_what_left_is_not() {
+async fn a_restored_etcd_matches_the_live_instances() {
     restored(false).await;
 }
 
 #[multi_thread_test]
-async fn also_when_it_has_gone_on_since() {
+async fn a_restored_etcd_with_newer_history_matches_the_live_instances() {
     restored(true).await;
 }
 
-/// An entry that nobody holds.
+/// Stores an entry without a lease.
 fn put(etcd: &EtcdProcess, port: u16) {
     let value = format!(r#"{{"host":"10.0.0.1","port":{port}}}"#);
     etcd.ctl(&["put", &format!("/skydns/local/skydns/services/foo/{port}"), &value]);
@@ -116,7 +116,7 @@ fn remove(etcd: &EtcdProcess, port: u16) {
     etcd.ctl(&["del", &format!("/skydns/local/skydns/services/foo/{port}")]);
 }
 
-/// What a reader knows who knew these ports at a position, and comes back.
+/// Returns the ports that a reader knows after it has resumed at a position with these ports known.
 async fn comes_back(daemon: &Daemon, at: &str, knew: &[u64], waits_for: u64) -> Vec<u64> {
     let mut known: std::collections::BTreeSet<u64> = knew.iter().copied().collect();
     let mut events = Sse::open(daemon.http, "/v1/watch?service=foo", Some(at)).await;
@@ -134,9 +134,9 @@ async fn comes_back(daemon: &Daemon, at: &str, knew: &[u64], waits_for: u64) -> 
     known.into_iter().collect()
 }
 
-/// A reader who was told of a history that is no more is not told the rest of another one.
+/// A reader of a history that was replaced does not receive the rest of another one.
 #[multi_thread_test]
-async fn a_position_in_another_history_is_not_gone_on_from() {
+async fn a_resume_token_of_another_history_is_reset() {
     let mut etcd = EtcdProcess::start().await;
     let (stays, mut goes) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);
     put(&etcd, 1);
@@ -179,8 +179,8 @@ async fn a_position_in_another_history_is_not_gone_on_from() {
         // In this history they go on.
         let mut events = Sse::open(daemon.http, "/v1/watch?service=foo", Some(&now)).await;
         put(&etcd, 5);
-        assert_eq!(events.heard().await, ("put".into(), 5));
+        assert_eq!(events.received().await, ("put".into(), 5));
         remove(&etcd, 5);
-        assert_eq!(events.heard().await, ("delete".into(), 5));
+        assert_eq!(events.received().await, ("delete".into(), 5));
     }
 }

@@ -27,7 +27,7 @@ async fn answers(daemon: &Daemon, wanted: &[u16]) {
     .await;
 }
 
-/// Newcomers hear why they are not taken; those who are there stay, over more than a term; then all is as before.
+/// New instances are refused with the reason; present ones stay for more than a lease TTL; then all is as before.
 /// `lenient`: an etcd that lets it be written all the same is none of our affair.
 async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, reason: &str, [take, give_back]: [&[&str]; 2]) {
     let held = [daemon.provide("service=foo&port=1").await, daemon.provide("service=foo&port=2").await];
@@ -66,14 +66,14 @@ async fn without(etcd: &EtcdProcess, daemon: &Daemon, lenient: bool, reason: &st
     answers(daemon, &[1, 4]).await;
     let seen = watch.stop().await;
     println!("{reason}: not in DNS for {:?}", seen.gap());
-    assert!(seen.silent.is_empty() && seen.gap() < Duration::from_secs(2), "{:?} {:?}", seen.gap(), seen.wrong);
+    assert!(seen.unanswered.is_empty() && seen.gap() < Duration::from_secs(2), "{:?} {:?}", seen.gap(), seen.wrong);
     new.close().await;
     stays.close().await;
     wait_until(SOON, async || if ports(etcd).is_empty() { Ok(()) } else { Err("some are left") }).await;
 }
 
 #[multi_thread_test]
-async fn rights_that_are_revoked_and_given_back() {
+async fn permissions_that_are_revoked_and_restored() {
     let etcd = EtcdProcess::options().arg("--bcrypt-cost=4").start().await;
     etcd.enable_auth();
     let args = ["--timeout", "3", "--etcd-username", "sky", "--etcd-password", "hound"];

@@ -6,11 +6,11 @@ use rustix::process::Signal;
 use skyhound_store::LEASE_EXPIRY_SLACK;
 
 use crate::LATE;
-use crate::beating::{beat, register};
+use crate::heartbeats::{heartbeat, register};
 use crate::keys;
 use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::{SOON, wait_until};
 use skyhound_test_support::watch::Watch;
@@ -20,9 +20,9 @@ const FOO: &str = "foo.services.skydns.local";
 /// mistake: its deadline by default is 10 s.
 const PROMPT: Duration = Duration::from_secs(8);
 
-async fn told_to_go(mut provider: Provider) {
-    let heard = provider.next().await;
-    assert!(matches!(&heard, Heard::Closed(Some((1001, reason))) if !reason.is_empty()), "{heard:?}");
+async fn closed_as_going_away(mut provider: Provider) {
+    let received = provider.next().await;
+    assert!(matches!(&received, Received::Closed(Some((1001, reason))) if !reason.is_empty()), "{received:?}");
     provider.ended().await;
 }
 
@@ -37,7 +37,7 @@ async fn entries_stay_for_their_lease() {
     let stopping = Instant::now();
     let (status, ()) = tokio::join!(site.daemon.stop(), async {
         for provider in held {
-            told_to_go(provider).await;
+            closed_as_going_away(provider).await;
         }
     });
     assert_eq!(status.code(), Some(0));
@@ -47,9 +47,9 @@ async fn entries_stay_for_their_lease() {
     keys::become_ports_in_time(etcd, &[], stopping + TIMEOUT + LEASE_EXPIRY_SLACK + LATE).await;
 }
 
-/// What the lease is for: whoever is told to go comes back elsewhere, and nobody sees a gap.
+/// The purpose of the lease: a client that receives the close registers elsewhere, and nobody sees a gap.
 #[multi_thread_test]
-async fn clients_go_over_to_another_daemon() {
+async fn clients_move_to_another_daemon() {
     let etcd = EtcdProcess::start().await;
     let (mut one, two) = (Site::at(&etcd, &["--timeout", "6"]).await, Site::at(&etcd, &["--timeout", "6"]).await);
     let mut clients = Vec::new();
@@ -67,7 +67,7 @@ async fn clients_go_over_to_another_daemon() {
     let (status, clients) = tokio::join!(one.stop(), async {
         let mut back = Vec::new();
         for (port, provider) in clients {
-            told_to_go(provider).await;
+            closed_as_going_away(provider).await;
             back.push(two.provide(&format!("service=foo&port={port}")).await);
         }
         back
@@ -93,7 +93,7 @@ async fn entries_go_when_that_is_chosen() {
         }
         let (status, ()) = tokio::join!(site.daemon.stop(), async {
             for provider in held {
-                told_to_go(provider).await;
+                closed_as_going_away(provider).await;
             }
         });
         assert_eq!(status.code(), Some(0));
@@ -108,7 +108,7 @@ async fn entries_go_when_that_is_chosen() {
 
 /// Neither a peer that does not read nor one in the middle of its request holds the daemon up.
 #[multi_thread_test]
-async fn nobody_holds_it_up() {
+async fn clients_do_not_delay_a_stop() {
     let mut site = Site::memory(&["--stop-deadline", "3"]).await;
     let deaf = site.provide("service=foo&port=1").await;
     deaf.stop_reading();
@@ -145,9 +145,9 @@ async fn it_ends_within_its_deadline() {
     keys::become_ports(&etcd, &[], Duration::from_secs(5) + LEASE_EXPIRY_SLACK + SOON).await;
 }
 
-/// No socket ends with the daemon, and its peer says at any other that it lives: it is not removed for that.
+/// A client with heartbeats has no socket that ends with the daemon, and sends them to any other: its entry stays.
 #[multi_thread_test]
-async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
+async fn heartbeats_continue_at_another_daemon() {
     let etcd = EtcdProcess::start().await;
     let mut one = Site::at(&etcd, &["--timeout", "3", "--on-stop", "remove"]).await;
     let two = Site::at(&etcd, &["--timeout", "3"]).await;
@@ -161,7 +161,7 @@ async fn heartbeats_go_on_elsewhere_whatever_is_chosen() {
     assert_eq!(one.stop().await.code(), Some(0));
     let stopped = Instant::now();
     wait_until(SOON, async || {
-        assert!(beat(&two, &id).await);
+        assert!(heartbeat(&two, &id).await);
         if stopped.elapsed() > Duration::from_secs(3) + LEASE_EXPIRY_SLACK { Ok(()) } else { Err("not yet") }
     })
     .await;
@@ -177,7 +177,7 @@ async fn a_second_signal_ends_it_at_once() {
         site.etcd.as_ref().expect("the store is etcd").pause();
         site.daemon.signal(Signal::TERM);
         // It has begun to stop, and cannot finish. DNS answers until the last.
-        assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
+        assert!(matches!(held.next().await, Received::Closed(Some((1001, _)))));
         assert!(site.daemon.is_running());
         assert_eq!(site.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
         site.daemon.signal(second);
@@ -188,19 +188,19 @@ async fn a_second_signal_ends_it_at_once() {
     }
 }
 
-/// While it stops, nobody is taken any more, and whoever asks hears that.
+/// A stopping daemon accepts no registration, and answers with that reason.
 #[multi_thread_test]
-async fn nobody_is_taken_while_it_stops() {
+async fn registrations_are_refused_while_it_stops() {
     let mut site = Site::etcd(&["--on-stop", "remove", "--stop-deadline", "2"]).await;
     let mut held = site.provide("service=foo&port=1").await;
     site.etcd.as_ref().expect("the store is etcd").pause();
     site.daemon.signal(Signal::TERM);
-    assert!(matches!(held.next().await, Heard::Closed(Some((1001, _)))));
+    assert!(matches!(held.next().await, Received::Closed(Some((1001, _)))));
     wait_until(SOON, async || {
         let refusal = site.try_provide("service=foo&port=2").await.expect_err("nobody is taken");
         match refusal {
             // Refused by the system: it does not listen any more.
-            skyhound_test_support::provider::Refusal::Silence(_) => Ok(()),
+            skyhound_test_support::provider::Refusal::NoResponse(_) => Ok(()),
             skyhound_test_support::provider::Refusal::Answer(answer) if answer.status == 503 => Ok(()),
             skyhound_test_support::provider::Refusal::Answer(answer) => Err(format!("{answer:?}")),
         }

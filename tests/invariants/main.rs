@@ -1,4 +1,4 @@
-//! What holds for any input, held against a small corpus and many thousand changes of it.
+//! The invariants for any input, checked with a small corpus and many thousand changes of it.
 //!
 //! The same functions are the targets of `fuzz/`. Here they run on every compiler, always on the same inputs:
 //! `SKYHOUND_LAWS_SEED` gives others, `SKYHOUND_LAWS_RUNS` more of them. An input that breaks a law is written to

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-/// How long an answer may take, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of an answer, for a machine that is busy.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The EDNS size of questions that name none.
 const EDNS: u16 = 4096;
 
@@ -38,9 +38,9 @@ pub async fn udp(server: SocketAddr, case: &Case) -> Message {
     socket.connect(server).await.unwrap();
     socket.send(&message(case)).await.unwrap();
     let mut bytes = vec![0; usize::from(u16::MAX)];
-    let length = timeout(PATIENCE, socket.recv(&mut bytes)).await.expect("an answer over UDP").unwrap();
-    let most = usize::from(case.edns.unwrap_or(EDNS).max(512));
-    assert!(length <= most, "{}: {length} bytes for who takes {most}", case.id);
+    let length = timeout(TIMEOUT, socket.recv(&mut bytes)).await.expect("an answer over UDP").unwrap();
+    let limit = usize::from(case.edns.unwrap_or(EDNS).max(512));
+    assert!(length <= limit, "{}: {length} bytes for a client that takes {limit}", case.id);
     Message::from_vec(&bytes[..length]).unwrap()
 }
 
@@ -55,5 +55,5 @@ pub async fn tcp(server: SocketAddr, case: &Case) -> Message {
         stream.read_exact(&mut bytes).await.unwrap();
         bytes
     };
-    Message::from_vec(&timeout(PATIENCE, asking).await.expect("an answer over TCP")).unwrap()
+    Message::from_vec(&timeout(TIMEOUT, asking).await.expect("an answer over TCP")).unwrap()
 }

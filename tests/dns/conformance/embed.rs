@@ -32,11 +32,11 @@ struct Mounted {
 }
 
 impl Mounted {
-    async fn start(file: &File, outside: Option<SocketAddr>) -> Self {
+    async fn start(file: &File, upstream: Option<SocketAddr>) -> Self {
         let store = Arc::new(Embedded::in_memory().unwrap());
-        load::load(store.as_ref(), file, outside).await;
+        load::load(store.as_ref(), file, upstream).await;
         let dir = tempfile::tempdir().unwrap();
-        let settings = settings(file, outside, &dir);
+        let settings = settings(file, upstream, &dir);
         let catalog = Catalog::new(Keyspace::from(settings.layout.clone()));
         let follow = Follow { store: Arc::clone(&store) as Arc<dyn Store>, compare_every: COMPARE_EVERY };
         let following = tokio::spawn(follow.run(Arc::clone(&catalog)));
@@ -65,16 +65,16 @@ impl Drop for Mounted {
 }
 
 /// The settings of a file's cases, as the daemon gets them by flags.
-fn settings(file: &File, outside: Option<SocketAddr>, dir: &tempfile::TempDir) -> skyhound::config::Settings {
-    let mut typed = RawSettings { in_memory: Some(true), dns_root: file.zones.clone(), ..RawSettings::default() };
+fn settings(file: &File, upstream: Option<SocketAddr>, dir: &tempfile::TempDir) -> skyhound::config::Settings {
+    let mut raw = RawSettings { in_memory: Some(true), dns_root: file.zones.clone(), ..RawSettings::default() };
     if let Some(key) = &file.key {
         let stem = dir.path().join(&key.stem);
         for (extension, text) in [("key", &key.public), ("private", &key.private)] {
             std::fs::write(format!("{}.{extension}", stem.display()), text).unwrap();
         }
-        typed.dnssec_key.push(stem);
+        raw.dnssec_key.push(stem);
     }
-    typed.nameserver.extend(outside.map(|addr| addr.to_string()));
+    raw.nameserver.extend(upstream.map(|addr| addr.to_string()));
     let lines = file.config.iter().map(|(setting, value)| match value.parse::<u64>() {
         Ok(number) => format!("{setting} = {number}\n"),
         Err(_) if value == "true" || value == "false" => format!("{setting} = {value}\n"),
@@ -82,7 +82,7 @@ fn settings(file: &File, outside: Option<SocketAddr>, dir: &tempfile::TempDir) -
     });
     let config = dir.path().join("config.toml");
     std::fs::write(&config, lines.collect::<String>()).unwrap();
-    typed.or(RawSettings::read(&config).unwrap()).resolve().unwrap()
+    raw.or(RawSettings::read(&config).unwrap()).resolve().unwrap()
 }
 
 #[multi_thread_test]
@@ -92,8 +92,8 @@ async fn a_hickory_server_answers_as_the_originals_do() {
     for file in vectors::files() {
         ask(&file, None, &choices, &mut tally).await;
         if let Some(records) = &file.upstream {
-            let outside = Upstream::start(records).await;
-            ask(&file, Some(outside.addr), &choices, &mut tally).await;
+            let upstream = Upstream::start(records).await;
+            ask(&file, Some(upstream.addr), &choices, &mut tally).await;
         }
     }
     let Tally { passed, otherwise, failed } = &tally;
@@ -106,14 +106,14 @@ async fn a_hickory_server_answers_as_the_originals_do() {
     }
 }
 
-async fn ask(file: &File, outside: Option<SocketAddr>, choices: &[Choice], tally: &mut Tally) {
+async fn ask(file: &File, upstream: Option<SocketAddr>, choices: &[Choice], tally: &mut Tally) {
     let is_asked =
-        |case: &&vectors::Case| if outside.is_some() { !case.needs_no_upstream } else { !case.needs_upstream };
+        |case: &&vectors::Case| if upstream.is_some() { !case.needs_no_upstream } else { !case.needs_upstream };
     let cases: Vec<_> = file.cases.iter().filter(is_asked).collect();
     if cases.is_empty() {
         return;
     }
-    let mounted = Mounted::start(file, outside).await;
+    let mounted = Mounted::start(file, upstream).await;
     for case in cases {
         judge(file, case, mounted.addr, choices, tally).await;
     }

@@ -1,4 +1,4 @@
-//! Whether an answer is what a case says. Sections compare as sets, unless the case says otherwise; what a
+//! The comparison of an answer with its case. Sections compare as sets, unless the case says otherwise; what a
 //! record leaves out is free.
 
 use crate::conformance::vectors::{Case, Rr};
@@ -9,47 +9,47 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// What is wrong with an answer; empty when nothing is. `first` is what came over UDP, if it was asked.
-pub fn differences(case: &Case, said: &Message, first: Option<&Message>) -> String {
+/// The differences of a response from its case; empty without one. `first` is the response over UDP, if there is one.
+pub fn differences(case: &Case, response: &Message, first: Option<&Message>) -> String {
     let mut wrong = String::new();
-    let mut say = |text: String| write!(wrong, "{}{text}", if wrong.is_empty() { "" } else { "; " }).unwrap();
-    let rcode = rcode(said.metadata.response_code);
+    let mut report = |text: String| write!(wrong, "{}{text}", if wrong.is_empty() { "" } else { "; " }).unwrap();
+    let rcode = rcode(response.metadata.response_code);
     if rcode != case.rcode && !case.accept_rcodes.iter().any(|fine| *fine == rcode) {
-        say(format!("{rcode} instead of {}", case.rcode));
+        report(format!("{rcode} instead of {}", case.rcode));
     }
     if let (Some(expected), Some(first)) = (case.tc, first)
         && first.metadata.truncation != expected
     {
-        say(format!("TC over UDP is {}", first.metadata.truncation));
+        report(format!("TC over UDP is {}", first.metadata.truncation));
     }
     for (flag, expected) in &case.flags {
-        if self::flag(said, flag) != *expected {
-            say(format!("flag {flag} is not {expected}"));
+        if self::flag(response, flag) != *expected {
+            report(format!("flag {flag} is not {expected}"));
         }
     }
     if case.compare.as_deref() == Some("header") {
         return wrong;
     }
     let sections = [
-        ("answer", &case.answer, &said.answers),
-        ("authority", &case.authority, &said.authorities),
-        ("additional", &case.additional, &said.additionals),
+        ("answer", &case.answer, &response.answers),
+        ("authority", &case.authority, &response.authorities),
+        ("additional", &case.additional, &response.additionals),
     ];
     for (name, expected, got) in sections {
         if let Some(expected) = expected {
             let ordered = case.order_matters && name != "authority";
-            section(name, expected, got, ordered, case.exact_count, &mut say);
+            section(name, expected, got, ordered, case.exact_count, &mut report);
         }
         if case.count.get(name).is_some_and(|count| got.len() != *count)
             || case.min_count.get(name).is_some_and(|least| got.len() < *least)
         {
-            say(format!("{name} has {} records", got.len()));
+            report(format!("{name} has {} records", got.len()));
         }
     }
     if case.echo_case {
         let asked = |record: &&Record| record.name.to_ascii().eq_ignore_ascii_case(&case.qname);
-        for record in said.answers.iter().filter(asked).filter(|record| record.name.to_ascii() != case.qname) {
-            say(format!("owner {} instead of {}", record.name, case.qname));
+        for record in response.answers.iter().filter(asked).filter(|record| record.name.to_ascii() != case.qname) {
+            report(format!("owner {} instead of {}", record.name, case.qname));
         }
     }
     wrong
@@ -61,13 +61,13 @@ fn section(
     got: &[Record],
     ordered: bool,
     exact_count: bool,
-    say: &mut impl FnMut(String),
+    report: &mut impl FnMut(String),
 ) {
     let got: Vec<_> = got.iter().filter(|record| record.record_type() != RecordType::OPT).collect();
     let shown = || got.iter().take(8).map(|r| format!("{} {} {} {}", r.name, r.ttl, r.record_type(), r.data));
     if ordered {
         if expected.len() != got.len() || !expected.iter().zip(&got).all(|(e, g)| is(e, g)) {
-            say(format!("{name} is {:?}", shown().collect::<Vec<_>>()));
+            report(format!("{name} is {:?}", shown().collect::<Vec<_>>()));
         }
         return;
     }
@@ -75,7 +75,7 @@ fn section(
     let extra = got.iter().any(|g| !expected.iter().any(|e| is(e, g)));
     if !missing.is_empty() || extra || (exact_count && expected.len() != got.len()) {
         let missing: Vec<_> = missing.iter().take(3).collect();
-        say(format!("{name} lacks {missing:?}, has {:?}", shown().collect::<Vec<_>>()));
+        report(format!("{name} lacks {missing:?}, has {:?}", shown().collect::<Vec<_>>()));
     }
 }
 
@@ -181,8 +181,8 @@ fn strings(text: &str) -> Vec<Vec<u8>> {
     all
 }
 
-fn flag(said: &Message, name: &str) -> bool {
-    let head = &said.metadata;
+fn flag(response: &Message, name: &str) -> bool {
+    let head = &response.metadata;
     match name {
         "qr" => head.message_type == hickory_proto::op::MessageType::Response,
         "aa" => head.authoritative,

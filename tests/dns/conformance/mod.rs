@@ -1,5 +1,5 @@
-//! What SkyDNS and CoreDNS answer from the same keys, asked of the running daemon: every case of `cases/`,
-//! over UDP and TCP, on both stores, with and without a resolver outside.
+//! The answers of SkyDNS and CoreDNS from the same keys, compared with the running daemon: every case of `cases/`,
+//! over UDP and TCP, on both stores, with and without an upstream.
 //!
 //! A case is met, or `choices.json` says what ours answers instead, and why. A difference that is not
 //! listed fails; so does a listed one that is none. `docs/skydns.md` shows the choices as a table.
@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use upstream::Upstream;
 use vectors::{Case, Choice, File};
 
-/// What a run found.
+/// The results of a run.
 #[derive(Default)]
 struct Tally {
     passed: usize,
@@ -52,8 +52,8 @@ async fn run(store: &str, etcd: Option<&EtcdProcess>) {
     for file in vectors::files() {
         serve(&file, None, etcd, &choices, &mut tally).await;
         if let Some(records) = &file.upstream {
-            let outside = Upstream::start(records).await;
-            serve(&file, Some(outside.addr), etcd, &choices, &mut tally).await;
+            let upstream = Upstream::start(records).await;
+            serve(&file, Some(upstream.addr), etcd, &choices, &mut tally).await;
         }
     }
     let Tally { passed, otherwise, failed } = &tally;
@@ -64,7 +64,7 @@ async fn run(store: &str, etcd: Option<&EtcdProcess>) {
 /// Starts a daemon on a file's records and puts every case to it.
 async fn serve(
     file: &File,
-    outside: Option<SocketAddr>,
+    upstream: Option<SocketAddr>,
     etcd: Option<&EtcdProcess>,
     choices: &[Choice],
     tally: &mut Tally,
@@ -72,7 +72,7 @@ async fn serve(
     let asked: Vec<_> = file
         .cases
         .iter()
-        .filter(|case| if outside.is_some() { !case.needs_no_upstream } else { !case.needs_upstream })
+        .filter(|case| if upstream.is_some() { !case.needs_no_upstream } else { !case.needs_upstream })
         .collect();
     if asked.is_empty() {
         return;
@@ -80,11 +80,11 @@ async fn serve(
     let dir = tempfile::tempdir().unwrap();
     let mut args: Vec<String> = ["--log-level", "error", "--default-category", "services"].map(str::to_owned).into();
     if let Some(etcd) = etcd {
-        load::load(&etcd.store().await, file, outside).await;
+        load::load(&etcd.store().await, file, upstream).await;
         args.extend(["--etcd-api".into(), etcd.endpoint()]);
     } else {
         // Closed again before the daemon opens the file.
-        load::load(&Embedded::open(&dir.path().join(STORE_FILE)).unwrap(), file, outside).await;
+        load::load(&Embedded::open(&dir.path().join(STORE_FILE)).unwrap(), file, upstream).await;
         args.extend(["--data-dir".into(), dir.path().display().to_string()]);
     }
     for zone in &file.zones {
@@ -100,8 +100,8 @@ async fn serve(
         }
         args.extend(["--dnssec-key".into(), stem.display().to_string()]);
     }
-    if let Some(outside) = outside {
-        args.extend(["--nameserver".into(), outside.to_string()]);
+    if let Some(upstream) = upstream {
+        args.extend(["--nameserver".into(), upstream.to_string()]);
     }
     let daemon = Daemon::start(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
     for case in asked {
@@ -136,8 +136,8 @@ async fn judge(file: &File, case: &Case, server: SocketAddr, choices: &[Choice],
     }
 }
 
-/// What is wrong with the answers to a case, over either transport. Asks again for a while: the daemon may
-/// still be learning what the store did not say with the entries (terms of leases).
+/// The differences in the answers to a case, over either transport. Asks again for a while: the daemon may
+/// still be reading the lease TTLs, which the store does not deliver with the entries.
 async fn wrong_with(case: &Case, server: SocketAddr) -> Option<String> {
     let asking = async || {
         for _ in 0..case.repeat {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
-/// How far it follows aliases.
+/// The number of aliases that it follows.
 const CHAIN_MAX: usize = 8;
 
 /// A running one; ends when dropped.
@@ -41,9 +41,9 @@ impl Upstream {
                 while let Ok(length) = stream.read_u16().await {
                     let mut bytes = vec![0; length.into()];
                     stream.read_exact(&mut bytes).await.unwrap();
-                    let said = reply(&records, &bytes);
-                    stream.write_u16(said.len().try_into().unwrap()).await.unwrap();
-                    stream.write_all(&said).await.unwrap();
+                    let response = reply(&records, &bytes);
+                    stream.write_u16(response.len().try_into().unwrap()).await.unwrap();
+                    stream.write_all(&response).await.unwrap();
                 }
             }
         });
@@ -64,32 +64,32 @@ fn record(rr: &Rr) -> Record {
         "AAAA" => RData::AAAA(AAAA(text.parse().unwrap())),
         "CNAME" => RData::CNAME(CNAME(Name::from_ascii(text).unwrap())),
         "TXT" => RData::TXT(TXT::from_bytes(vec![text.trim_matches('"').as_bytes()])),
-        other => panic!("no {other} outside yet"),
+        other => panic!("no {other} upstream yet"),
     };
     Record::from_rdata(Name::from_ascii(&rr.name).unwrap(), rr.ttl.unwrap(), data)
 }
 
 fn reply(known: &[Record], asked: &[u8]) -> Vec<u8> {
     let asked = Message::from_vec(asked).unwrap();
-    let mut said = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
-    said.metadata.recursion_desired = asked.metadata.recursion_desired;
-    said.metadata.recursion_available = true;
+    let mut response = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
+    response.metadata.recursion_desired = asked.metadata.recursion_desired;
+    response.metadata.recursion_available = true;
     let query = asked.queries[0].clone();
     let (mut name, qtype) = (query.name().clone(), query.query_type());
-    said.queries.push(query);
+    response.queries.push(query);
     if !known.iter().any(|record| record.name == name) {
-        said.metadata.response_code = ResponseCode::NXDomain;
+        response.metadata.response_code = ResponseCode::NXDomain;
     }
     for _ in 0..CHAIN_MAX {
         let here: Vec<_> = known.iter().filter(|record| record.name == name).collect();
-        said.answers.extend(here.iter().filter(|record| record.record_type() == qtype).copied().cloned());
+        response.answers.extend(here.iter().filter(|record| record.record_type() == qtype).copied().cloned());
         let alias = here.iter().find_map(|record| match &record.data {
             RData::CNAME(to) if qtype != RecordType::CNAME => Some((*record, to.0.clone())),
             _ => None,
         });
         let Some((record, to)) = alias else { break };
-        said.answers.push(record.clone());
+        response.answers.push(record.clone());
         name = to;
     }
-    said.to_vec().unwrap()
+    response.to_vec().unwrap()
 }

@@ -20,7 +20,7 @@ pub struct File {
     pub records: Vec<Stored>,
     #[serde(default)]
     pub record_templates: Vec<Template>,
-    /// What the resolver outside answers; without it there is none.
+    /// The records of the upstream; without them there is no upstream.
     pub upstream: Option<Vec<Rr>>,
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -162,21 +162,21 @@ fn key(fields: &KeyFields) -> NewKey {
 }
 
 impl File {
-    /// With another key, tag and algorithm of the signatures differ, and nothing else.
+    /// Replaces key tag and algorithm of the signatures by those of our key; nothing else differs.
     fn signed_by_ours(&self, case: &mut Case) {
-        let (Some(theirs), Some(ours)) = (&self.zone_key, &self.key) else { return };
+        let (Some(original), Some(ours)) = (&self.zone_key, &self.key) else { return };
         let record = ours.public.lines().find(|line| !line.starts_with(';')).unwrap();
         let base64 = record.split(' ').next_back().unwrap();
         let public = PublicKeyBuf::new(BASE64.decode(base64.as_bytes()).unwrap(), Algorithm::ECDSAP256SHA256);
-        let tag = DNSKEY::with_flags(theirs.flags, public).calculate_key_tag().unwrap();
+        let tag = DNSKEY::with_flags(original.flags, public).calculate_key_tag().unwrap();
         let sections = [&mut case.answer, &mut case.authority, &mut case.additional];
         for rr in sections.into_iter().flatten().flatten().filter(|rr| rr.rtype != "NSEC3") {
-            for (field, theirs, ours) in [
-                ("algorithm", u64::from(theirs.algorithm), u64::from(u8::from(Algorithm::ECDSAP256SHA256))),
-                ("key_tag", u64::from(theirs.key_tag), u64::from(tag)),
+            for (field, original, ours) in [
+                ("algorithm", u64::from(original.algorithm), u64::from(u8::from(Algorithm::ECDSAP256SHA256))),
+                ("key_tag", u64::from(original.key_tag), u64::from(tag)),
             ] {
                 if let Some(value) = rr.fields.get_mut(field) {
-                    assert_eq!(*value, theirs, "{}: another {field} than zone_key has", case.id);
+                    assert_eq!(*value, original, "{}: another {field} than zone_key has", case.id);
                     *value = ours.into();
                 }
             }

@@ -1,6 +1,6 @@
 //! A signed zone before validators that are not ours: BIND's `delv`, and `unbound` as the resolver in front.
 //!
-//! What they find right is signed right; and because that could be said of anything, each of them also has to
+//! Answers that they validate are signed right; and because a validator may accept anything, each of them also has to
 //! find something wrong.
 
 mod zone;
@@ -43,12 +43,12 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
     ("*.nobody.skydns.test", "A", "NXDOMAIN"),
 ];
 
-/// What `delv` says of a question to this zone.
+/// The output of `delv` for a question to this zone.
 async fn delv(zone: &Zone, anchor: &str, name: &str, rtype: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let anchors = dir.path().join("anchors");
     std::fs::write(&anchors, format!("trust-anchors {{ skydns.test. static-key {anchor}; }};\n")).unwrap();
-    let said = Command::new("delv")
+    let output = Command::new("delv")
         .arg(format!("@{}", zone.daemon.dns.ip()))
         .args(["-p", &zone.daemon.dns.port().to_string(), "+root=skydns.test", "-a"])
         .arg(&anchors)
@@ -59,30 +59,33 @@ async fn delv(zone: &Zone, anchor: &str, name: &str, rtype: &str) -> String {
         .output()
         .await
         .expect("delv runs (tests/run installs it)");
-    format!("{}{}", String::from_utf8_lossy(&said.stderr), String::from_utf8_lossy(&said.stdout))
+    format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
 }
 
 #[tokio::test]
 async fn delv_finds_every_answer_right() {
     let zone = Zone::signed("ecdsap256sha256").await;
     for (name, rtype, rcode) in QUESTIONS {
-        let said = delv(&zone, &zone.anchor, name, rtype).await;
-        let (empty, none) = (said.contains("ncache nxrrset"), said.contains("ncache nxdomain"));
-        assert!(said.contains("; fully validated") || said.contains("; negative response, fully validated"), "{said}");
-        assert_eq!(none, *rcode == "NXDOMAIN", "{name} {rtype}: {said}");
+        let output = delv(&zone, &zone.anchor, name, rtype).await;
+        let (empty, none) = (output.contains("ncache nxrrset"), output.contains("ncache nxdomain"));
+        assert!(
+            output.contains("; fully validated") || output.contains("; negative response, fully validated"),
+            "{output}"
+        );
+        assert_eq!(none, *rcode == "NXDOMAIN", "{name} {rtype}: {output}");
         let none_of_that_type = [("skydns.test", "NS"), ("skydns.test", "CAA"), ("web.skydns.test", "MX")];
-        assert_eq!(empty, none_of_that_type.contains(&(name, rtype)), "{name} {rtype}: {said}");
+        assert_eq!(empty, none_of_that_type.contains(&(name, rtype)), "{name} {rtype}: {output}");
     }
 }
 
 #[tokio::test]
 async fn delv_finds_what_is_wrong() {
     let (zone, other) = (Zone::signed("ecdsap256sha256").await, Zone::signed("ed25519").await);
-    let said = delv(&zone, &other.anchor, "web.skydns.test", "A").await;
-    assert!(!said.contains("fully validated"), "with another zone's key: {said}");
+    let output = delv(&zone, &other.anchor, "web.skydns.test", "A").await;
+    assert!(!output.contains("fully validated"), "with another zone's key: {output}");
     let unsigned = Zone::start(&[]).await;
-    let said = delv(&unsigned, &zone.anchor, "web.skydns.test", "A").await;
-    assert!(!said.contains("fully validated"), "without signatures: {said}");
+    let output = delv(&unsigned, &zone.anchor, "web.skydns.test", "A").await;
+    assert!(!output.contains("fully validated"), "without signatures: {output}");
 }
 
 /// A resolver that trusts a key by its DS record.
@@ -91,9 +94,9 @@ async fn resolver(zone: &Zone, ds: &str) -> Unbound {
     Unbound::start(zone.daemon.dns, &["skydns.test"], &settings).await
 }
 
-/// Whether a resolver found an answer right: AD (RFC 4035 section 3.2.3).
-fn secure(said: &Answer) -> bool {
-    said.has_flag("ad")
+/// Returns whether a resolver has validated an answer: AD (RFC 4035 section 3.2.3).
+fn secure(response: &Answer) -> bool {
+    response.has_flag("ad")
 }
 
 #[tokio::test]
@@ -103,8 +106,8 @@ async fn unbound_finds_every_answer_right() {
         let unbound = resolver(&zone, &zone.ds).await;
         let dig = unbound.dig().option("+adflag");
         for (name, rtype, rcode) in QUESTIONS {
-            let said = dig.query(name, rtype).await.unwrap_or_else(|e| panic!("{name} {rtype}: {e}"));
-            assert!(said.status == *rcode && secure(&said), "{name} {rtype} ({algorithm}): {said:?}");
+            let response = dig.query(name, rtype).await.unwrap_or_else(|e| panic!("{name} {rtype}: {e}"));
+            assert!(response.status == *rcode && secure(&response), "{name} {rtype} ({algorithm}): {response:?}");
         }
         // As large as an answer can be.
         assert_eq!(dig.query("big.skydns.test", "A").await.unwrap().data("A").len(), zone::BIG);
@@ -117,10 +120,10 @@ async fn unbound_finds_every_answer_right() {
 async fn unbound_finds_what_is_wrong() {
     let (zone, other) = (Zone::signed("ecdsap256sha256").await, Zone::signed("ecdsap256sha256").await);
     let unbound = resolver(&zone, &other.ds).await;
-    let said = unbound.dig().query("web.skydns.test", "A").await.unwrap();
-    assert_eq!(said.status, "SERVFAIL", "with another zone's key: {said:?}");
-    let said = unbound.dig().option("+cdflag").query("web.skydns.test", "A").await.unwrap();
-    assert_eq!((said.status.as_str(), said.data("A").len()), ("NOERROR", 2), "it was reached: {said:?}");
+    let response = unbound.dig().query("web.skydns.test", "A").await.unwrap();
+    assert_eq!(response.status, "SERVFAIL", "with another zone's key: {response:?}");
+    let response = unbound.dig().option("+cdflag").query("web.skydns.test", "A").await.unwrap();
+    assert_eq!((response.status.as_str(), response.data("A").len()), ("NOERROR", 2), "it was reached: {response:?}");
 }
 
 /// Keys that BIND made, of every kind that signs.
@@ -139,19 +142,20 @@ async fn keys_of_bind_sign() {
         let stem = dir.path().join(String::from_utf8(made.stdout).unwrap().trim());
         let zone = Zone::with_key(&stem).await;
         for (name, rtype, _) in &QUESTIONS[..8] {
-            let said = delv(&zone, &zone.anchor, name, rtype).await;
-            assert!(said.contains("fully validated"), "{algorithm}: {said}");
+            let output = delv(&zone, &zone.anchor, name, rtype).await;
+            assert!(output.contains("fully validated"), "{algorithm}: {output}");
         }
     }
 }
 
-/// What `dnssec-keygen` prints is what BIND makes of the key, and no key is overwritten.
+/// The DS record of `dnssec-keygen` equals the one that BIND computes from the key, and no key is overwritten.
 #[tokio::test]
 async fn the_ds_is_the_one_that_bind_computes() {
     let zone = Zone::signed("ecdsap256sha256").await;
     let public = format!("{}.key", zone.stem.display());
-    let theirs = Command::new("dnssec-dsfromkey").args(["-2", &public]).output().await.expect("dnssec-dsfromkey runs");
-    assert_eq!(String::from_utf8(theirs.stdout).unwrap().trim(), zone.ds);
+    let expected =
+        Command::new("dnssec-dsfromkey").args(["-2", &public]).output().await.expect("dnssec-dsfromkey runs");
+    assert_eq!(String::from_utf8(expected.stdout).unwrap().trim(), zone.ds);
     let private = std::fs::metadata(format!("{}.private", zone.stem.display())).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&private.permissions()) & 0o777, 0o600);
 }

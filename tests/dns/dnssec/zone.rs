@@ -9,9 +9,9 @@ use skyhound_test_support::dnskey::{self, KeyFiles};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// How many instances `big` has: a few UDP answers' worth.
+/// The number of instances of `big`: a few UDP answers' worth.
 pub const BIG: usize = 200;
-/// How many `huge` has: more than fits into an answer over TCP.
+/// The number of instances of `huge`: more than fits into an answer over TCP.
 const HUGE: usize = 2500;
 
 const ENTRIES: &[(&str, &str)] = &[
@@ -29,7 +29,7 @@ pub struct Zone {
     pub daemon: Daemon,
     /// The files of its key, without their extensions.
     pub stem: PathBuf,
-    /// What `dnssec-keygen` printed.
+    /// The output of `dnssec-keygen`.
     pub ds: String,
     /// The key as delv's configuration has it.
     pub anchor: String,

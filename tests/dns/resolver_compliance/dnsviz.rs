@@ -10,9 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// How long a run may take. It asks some hundred times.
+/// The time limit of a run. It asks some hundred times.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// What is asked of each name.
+/// The types that are queried for each name.
 const TYPES: &str = "SOA,NS,A,AAAA,SRV,TXT,MX,PTR,DNSKEY,CDS,CDNSKEY,CAA";
 /// Debian's DNSViz (0.9.4) does not find the version of Debian's pygraphviz (1.7), without which it takes no trust
 /// anchors: it looks for it in a module that went away.
@@ -20,7 +20,7 @@ const PYGRAPHVIZ: &str = "import pygraphviz, types
 pygraphviz.release = types.SimpleNamespace(version=pygraphviz.__version__)
 ";
 
-/// What it was told.
+/// The responses that it received.
 struct Probe {
     dir: TempDir,
 }
@@ -42,7 +42,7 @@ impl Probe {
         probe
     }
 
-    /// Of each name, what it has to say.
+    /// The judgement of each name.
     async fn judged(&self) -> Value {
         self.grok(Command::new("dnsviz").arg("grok")).await
     }
@@ -97,7 +97,7 @@ fn collect(at: &str, value: &Value, all: &mut Vec<String>) {
     }
 }
 
-/// Names, and the status of what is said of them.
+/// Names, and the status of the responses for them.
 const NAMES: [(&str, &str); 13] = [
     ("skydns.test", "NOERROR"),
     ("web.skydns.test", "NOERROR"),
@@ -114,8 +114,8 @@ const NAMES: [(&str, &str); 13] = [
     ("9.9.9.10.in-addr.arpa", "NXDOMAIN"),
 ];
 
-/// Whether the names are said to be as they are, and nothing is complained of but SkyDNS's rule, and CoreDNS's: a host
-/// that is a name is an alias to who asks for addresses, and a target to who asks for SRV. To who asks for a type that
+/// Checks that the names have their status, and that nothing is reported but SkyDNS's rule, and CoreDNS's: a host
+/// that is a name is an alias for queries of addresses, and a target for queries of SRV. For a query of a type that
 /// it has not there is no alias, and so none in the proof either.
 fn check(judged: &Value, known: &[&str]) {
     for (name, status) in NAMES {
@@ -135,11 +135,12 @@ fn check(judged: &Value, known: &[&str]) {
     }
 }
 
-/// What it makes of the sets of a name, the proofs that there are none among them: each status once.
+/// The status of each RRset of a name, including the proofs of denial: each status once.
 fn trust(judged: &Value, name: &str) -> Vec<String> {
     let queries = judged[format!("{name}.")]["queries"].as_object().expect("it was asked").values();
-    let said = queries.flat_map(|query| query.as_object().unwrap().values()).flat_map(|said| said.as_array().unwrap());
-    let mut all: Vec<_> = said.map(|said| said["status"].to_string()).collect();
+    let response =
+        queries.flat_map(|query| query.as_object().unwrap().values()).flat_map(|response| response.as_array().unwrap());
+    let mut all: Vec<_> = response.map(|response| response["status"].to_string()).collect();
     all.sort();
     all.dedup();
     all

@@ -1,4 +1,4 @@
-//! What strict readers make of our answers: a resolver that takes nothing on trust, and an auditor of zones.
+//! Strict readers of our answers: a resolver that takes nothing on trust, and an auditor of zones.
 //!
 //! They are programs that `tests/run` installs. Each asks a daemon over etcd, as a resolver in front of it would.
 

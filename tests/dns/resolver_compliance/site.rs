@@ -8,7 +8,7 @@ use skyhound_test_support::etcd::EtcdProcess;
 
 /// The zones of the daemon.
 pub const ZONES: [&str; 2] = ["skydns.test", "10.in-addr.arpa"];
-/// How many instances the large service has: more than UDP holds.
+/// The number of instances of the large service: more than UDP holds.
 pub const MANY: usize = 150;
 
 /// Keys below `/skydns/`. `ADDR` is the daemon's own address.

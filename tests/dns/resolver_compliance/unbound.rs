@@ -4,7 +4,7 @@ use crate::resolver_compliance::site::{MANY, ZONES, site};
 use skyhound_test_support::multi_thread_test;
 use skyhound_test_support::unbound::Unbound;
 
-/// As strict as it can be set.
+/// The strictest settings.
 const STRICT: &[&str] = &[
     "use-caps-for-id: yes",
     "qname-minimisation: yes",
@@ -59,7 +59,7 @@ const QUESTIONS: &[(&str, &str, &str, usize)] = &[
 ];
 
 #[multi_thread_test]
-async fn everything_is_had_through_a_strict_resolver() {
+async fn a_strict_resolver_resolves_every_type() {
     let (_etcd, daemon) = site(&[]).await;
     let insecure = ZONES.map(|zone| format!("domain-insecure: \"{zone}.\""));
     let settings: Vec<_> = STRICT.iter().copied().chain(insecure.iter().map(String::as_str)).collect();

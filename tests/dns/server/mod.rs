@@ -5,7 +5,7 @@ mod streams;
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use served::{Asked, Served, dig};
+use served::{DigResponse, Served, dig};
 use skyhound_core::catalog::Catalog;
 use skyhound_core::catalog::Keyspace;
 use skyhound_dns::DnsServer;
@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
-/// How long an answer may take before a test fails. Generous: the machine that runs it may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of an answer before a test fails. Generous: the machine that runs it may be busy.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn pool(count: usize) -> Vec<(String, String)> {
     let entry =
@@ -56,7 +56,7 @@ async fn dig_finds_every_type() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_says_how_it_is_not_there() {
+async fn nodata_and_nxdomain_are_distinguished() {
     let served = Served::start(tree()).await;
     for (args, status, soa) in [
         (["nosuch.skydns.test", "A"], "NXDOMAIN", true),
@@ -64,9 +64,9 @@ async fn what_is_not_there_says_how_it_is_not_there() {
         (["example.org", "A"], "REFUSED", false),
         (["web.skydns.test", "ANY"], "REFUSED", false),
     ] {
-        let said = dig(served.addr, &args).await;
-        assert_eq!((said.status.as_str(), said.answers.len()), (status, 0), "{args:?}");
-        assert_eq!(said.authority.iter().any(|line| line.starts_with("skydns.test. 15 SOA ")), soa, "{said:?}");
+        let response = dig(served.addr, &args).await;
+        assert_eq!((response.status.as_str(), response.answers.len()), (status, 0), "{args:?}");
+        assert_eq!(response.authority.iter().any(|line| line.starts_with("skydns.test. 15 SOA ")), soa, "{response:?}");
     }
     served.stop().await;
 }
@@ -81,11 +81,11 @@ async fn a_change_is_answered_once_the_catalog_has_it() {
 }
 
 #[tokio::test]
-async fn before_the_store_was_read_nothing_is_denied() {
+async fn names_before_the_first_listing_are_servfail() {
     let served = Served::unread().await;
-    let said = dig(served.addr, &["web.skydns.test", "A"]).await;
-    assert_eq!(said.status, "SERVFAIL");
-    assert!(said.text.contains("EDE: 14"), "{}", said.text);
+    let response = dig(served.addr, &["web.skydns.test", "A"]).await;
+    assert_eq!(response.status, "SERVFAIL");
+    assert!(response.text.contains("EDE: 14"), "{}", response.text);
     served.stop().await;
 }
 
@@ -93,9 +93,9 @@ async fn before_the_store_was_read_nothing_is_denied() {
 async fn a_lost_store_leaves_short_answers_that_say_so() {
     let served = Served::start(tree()).await;
     served.lose_store().await;
-    let said = dig(served.addr, &["web.skydns.test", "AAAA"]).await;
-    assert_eq!(said.answers, ["10 AAAA 2001:db8::1"]);
-    assert!(said.text.contains("EDE: 3"), "{}", said.text);
+    let response = dig(served.addr, &["web.skydns.test", "AAAA"]).await;
+    assert_eq!(response.answers, ["10 AAAA 2001:db8::1"]);
+    assert!(response.text.contains("EDE: 3"), "{}", response.text);
     assert_eq!(served.server.stats().stale(), 1);
     served.stop().await;
 }
@@ -122,10 +122,10 @@ async fn a_hundred_instances_are_cut_over_udp_and_whole_over_tcp() {
 #[tokio::test]
 async fn additional_records_give_way_without_a_cut() {
     let served = Served::start(pool(20)).await;
-    let said = dig(served.addr, &["pool.skydns.test", "SRV", "+notcp", "+ignore"]).await;
-    assert!(!said.flags.contains("tc") && said.size <= 1232, "{} {}", said.flags, said.size);
-    assert_eq!(said.answers.len(), 20);
-    assert!(said.additional.len() < 20, "20 SRV with all addresses are more than 1232 bytes");
+    let response = dig(served.addr, &["pool.skydns.test", "SRV", "+notcp", "+ignore"]).await;
+    assert!(!response.flags.contains("tc") && response.size <= 1232, "{} {}", response.flags, response.size);
+    assert_eq!(response.answers.len(), 20);
+    assert!(response.additional.len() < 20, "20 SRV with all addresses are more than 1232 bytes");
     served.stop().await;
 }
 
@@ -134,11 +134,16 @@ async fn thousands_over_tcp_are_a_subset_that_changes() {
     let served = Served::start(pool(4000)).await;
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
-        let said = dig(served.addr, &["pool.skydns.test", "SRV", "+tcp"]).await;
-        assert_eq!(said.status, "NOERROR");
-        assert!(said.size <= 65_535 && said.answers.len() > 500, "{} in {}", said.answers.len(), said.size);
-        assert!(seen.is_empty() || said.answers.iter().any(|line| !seen.contains(line)), "not the same ones again");
-        seen.extend(said.answers);
+        let response = dig(served.addr, &["pool.skydns.test", "SRV", "+tcp"]).await;
+        assert_eq!(response.status, "NOERROR");
+        assert!(
+            response.size <= 65_535 && response.answers.len() > 500,
+            "{} in {}",
+            response.answers.len(),
+            response.size
+        );
+        assert!(seen.is_empty() || response.answers.iter().any(|line| !seen.contains(line)), "not the same ones again");
+        seen.extend(response.answers);
     }
     assert_eq!(served.server.stats().subset(), 3);
     served.stop().await;
@@ -147,9 +152,9 @@ async fn thousands_over_tcp_are_a_subset_that_changes() {
 #[tokio::test]
 async fn owner_names_repeat_the_case_that_was_asked() {
     let served = Served::start(tree()).await;
-    let said = dig(served.addr, &["wEb.SkyDNS.tEST", "A"]).await;
-    assert!(said.text.contains("wEb.SkyDNS.tEST.\t60\tIN\tA\t10.0.0.1"), "{}", said.text);
-    assert!(said.text.contains(";wEb.SkyDNS.tEST."), "{}", said.text);
+    let response = dig(served.addr, &["wEb.SkyDNS.tEST", "A"]).await;
+    assert!(response.text.contains("wEb.SkyDNS.tEST.\t60\tIN\tA\t10.0.0.1"), "{}", response.text);
+    assert!(response.text.contains(";wEb.SkyDNS.tEST."), "{}", response.text);
     served.stop().await;
 }
 
@@ -160,10 +165,10 @@ async fn edns_and_opcodes_that_we_do_not_speak() {
     assert_eq!((later.status.as_str(), later.answers.len()), ("BADVERS", 0));
     assert!(later.text.contains("EDNS: version: 0"), "{}", later.text);
     let plain = dig(served.addr, &["web.skydns.test", "A", "+noedns"]).await;
-    assert!(plain.status == "NOERROR" && !plain.text.contains("EDNS:"), "no OPT for who sent none");
+    assert!(plain.status == "NOERROR" && !plain.text.contains("EDNS:"), "no OPT for a client that sent none");
     for opcode in ["STATUS", "NOTIFY", "UPDATE", "15"] {
-        let said = dig(served.addr, &["web.skydns.test", "A", &format!("+opcode={opcode}")]).await;
-        assert_eq!(said.status, "NOTIMP", "{opcode}");
+        let response = dig(served.addr, &["web.skydns.test", "A", &format!("+opcode={opcode}")]).await;
+        assert_eq!(response.status, "NOTIMP", "{opcode}");
     }
     served.stop().await;
 }
@@ -191,7 +196,7 @@ async fn garbage_harms_nobody_and_responses_are_not_answered() {
     }
     socket.send(&question(4000, MessageType::Response).to_vec().unwrap()).await.unwrap();
     socket.send(&question(4001, MessageType::Query).to_vec().unwrap()).await.unwrap();
-    let answered = tokio::time::timeout(PATIENCE, async {
+    let answered = tokio::time::timeout(TIMEOUT, async {
         let mut bytes = [0; 1500];
         loop {
             let length = socket.recv(&mut bytes).await.unwrap();
@@ -222,8 +227,7 @@ async fn a_port_that_is_taken_is_named_with_a_remedy_and_a_stopped_server_frees_
     assert!(text.contains("stop the process that listens there"), "{text}");
     server.shutdown().await;
     // A `dig` that another test starts has this process's sockets until it is the program that it is to be.
-    let again =
-        wait::wait_until(PATIENCE, async || DnsServer::bind(&[addr], served::settings(), catalog.clone()).await);
+    let again = wait::wait_until(TIMEOUT, async || DnsServer::bind(&[addr], served::settings(), catalog.clone()).await);
     let again = again.await;
     assert_eq!(again.local_addrs(), [addr]);
     again.shutdown().await;
@@ -236,10 +240,10 @@ async fn many_questions_at_once_are_all_answered() {
         (0..16).map(|_| tokio::spawn(async move { dig(served.addr, &["pool.skydns.test", "A"]).await })).collect();
     let mut first = BTreeSet::new();
     for asked in asked {
-        let Asked { answers, .. } = asked.await.unwrap();
+        let DigResponse { answers, .. } = asked.await.unwrap();
         assert_eq!(BTreeSet::from_iter(&answers).len(), 30);
         first.insert(answers[0].clone());
     }
-    assert!(first.len() > 1, "who comes first changes");
+    assert!(first.len() > 1, "the first record changes");
     served.stop().await;
 }

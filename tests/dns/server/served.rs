@@ -6,7 +6,7 @@ use skyhound_core::catalog::{Catalog, Health};
 use skyhound_dns::{DnsServer, DnsSettings};
 use skyhound_model::{Key, Layout, Name};
 use skyhound_store::{Batch, Change, Item, Revision, Store};
-use skyhound_test_support::told::Told;
+use skyhound_test_support::read_only_store::ReadOnlyStore;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::process::Command;
@@ -27,7 +27,7 @@ pub(crate) struct Served {
     pub(crate) addr: SocketAddr,
     pub(crate) server: DnsServer,
     catalog: Arc<Catalog>,
-    store: Arc<Told>,
+    store: Arc<ReadOnlyStore>,
     following: Option<JoinHandle<()>>,
 }
 
@@ -40,7 +40,7 @@ impl Served {
     /// The same with these settings.
     pub(crate) async fn start_with(entries: Vec<(String, String)>, settings: DnsSettings) -> Self {
         let items = entries.iter().map(|(key, value)| item(key, value, Revision(1))).collect();
-        let mut served = Self::unread_with(Told::of(items), settings).await;
+        let mut served = Self::unread_with(ReadOnlyStore::of(items), settings).await;
         let store: Arc<dyn Store> = served.store.clone();
         let follow = Follow { store, compare_every: COMPARE_EVERY };
         served.following = Some(tokio::spawn(follow.run(served.catalog())));
@@ -50,10 +50,10 @@ impl Served {
 
     /// Answers while its store was never read.
     pub(crate) async fn unread() -> Self {
-        Self::unread_with(Told::default(), settings()).await
+        Self::unread_with(ReadOnlyStore::default(), settings()).await
     }
 
-    async fn unread_with(store: Told, settings: DnsSettings) -> Self {
+    async fn unread_with(store: ReadOnlyStore, settings: DnsSettings) -> Self {
         let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let server = DnsServer::bind(&[listen], settings, catalog.clone()).await.unwrap();
@@ -67,9 +67,9 @@ impl Served {
     /// Puts an entry; returns when the catalog has it.
     pub(crate) async fn put(&self, key: &str, value: &str) {
         let revision = Revision(2);
-        let tell = self.store.tell().expect("a feed");
+        let sender = self.store.sender().expect("a feed");
         let changes = vec![Change::Put(item(key, value, revision))];
-        tell.send(Ok(Batch { revision, changes })).await.unwrap();
+        sender.send(Ok(Batch { revision, changes })).await.unwrap();
         self.catalog.reached(revision).await;
     }
 
@@ -89,9 +89,9 @@ impl Served {
     }
 }
 
-/// What `dig` made of an answer.
+/// A response as `dig` printed it.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct DigResponse {
     pub(crate) status: String,
     pub(crate) flags: String,
     /// `TTL TYPE data`: the owner is the question.
@@ -107,7 +107,7 @@ pub(crate) struct Asked {
 }
 
 /// Asks with the real `dig`. One try: a lost answer is a failure here, not a retry.
-pub(crate) async fn dig(server: SocketAddr, args: &[&str]) -> Asked {
+pub(crate) async fn dig(server: SocketAddr, args: &[&str]) -> DigResponse {
     let output = Command::new("dig")
         .arg(format!("@{}", server.ip()))
         .args(["-p", &server.port().to_string(), "+tries=1", "+time=10", "+norecurse", "+nocookie"])
@@ -121,7 +121,7 @@ pub(crate) async fn dig(server: SocketAddr, args: &[&str]) -> Asked {
         let begin = text.find(from).map_or(0, |at| at + from.len());
         text[begin..].split(to).next().unwrap_or_default().trim().to_owned()
     };
-    Asked {
+    DigResponse {
         status: between("status: ", ","),
         flags: between(";; flags: ", ";"),
         answers: section(&text, "ANSWER").iter().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect(),

@@ -24,14 +24,14 @@ async fn daemon() -> (EtcdProcess, Daemon) {
 #[multi_thread_test]
 async fn an_answer_is_explained_entry_by_entry() {
     let (_etcd, daemon) = daemon().await;
-    let told: Value =
+    let explanation: Value =
         serde_json::from_str(&daemon.get("/explain?name=web.services.skydns.local&type=SRV").await.body).unwrap();
-    assert_eq!(told["answer"]["rcode"], "No Error", "{told:#}");
-    let entries = told["entries"].as_array().unwrap();
-    assert_eq!(entries.len(), 2, "{told:#}");
+    assert_eq!(explanation["answer"]["rcode"], "No Error", "{explanation:#}");
+    let entries = explanation["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{explanation:#}");
     assert_eq!(entries[0]["records"][0], "web.services.skydns.local. 300 SRV 10 100 80 a.web.services.skydns.local.");
     assert_eq!(entries[1]["omission"], "it has no host");
-    assert_eq!(told["quarantined"][0]["key"], "/skydns/local/skydns/services/web/bad");
+    assert_eq!(explanation["quarantined"][0]["key"], "/skydns/local/skydns/services/web/bad");
     let wrong = daemon.get("/explain?name=a..b").await;
     assert_eq!((wrong.status, wrong.body.trim()), (400, "\"a..b\" has an empty label"));
 }
@@ -51,7 +51,7 @@ async fn the_quarantine_is_listed_and_healed() {
 }
 
 #[multi_thread_test]
-async fn the_verb_tells_a_person() {
+async fn the_verb_explains_in_text() {
     let (_etcd, daemon) = daemon().await;
     let run = async |args: &[&str]| {
         let server = format!("http://{}", daemon.http);
@@ -60,7 +60,7 @@ async fn the_verb_tells_a_person() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, told, _) = run(&["web.services.skydns.local", "A"]).await;
+    let (code, output, _) = run(&["web.services.skydns.local", "A"]).await;
     assert_eq!(code, Some(0));
     for line in [
         "web.services.skydns.local. A: No Error",
@@ -68,7 +68,7 @@ async fn the_verb_tells_a_person() {
         "  made       web.services.skydns.local. 300 A 10.0.0.1",
         "  left out:  it has no host",
     ] {
-        assert!(told.lines().any(|l| l == line), "{line:?} is not in:\n{told}");
+        assert!(output.lines().any(|l| l == line), "{line:?} is not in:\n{output}");
     }
     let (_, json, _) = run(&["example.org", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["zone"], Value::Null);

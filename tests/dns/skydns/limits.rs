@@ -1,4 +1,4 @@
-//! Who may ask, and how often: clients of several loopback addresses, one daemon.
+//! Access lists and rate limits: clients of several loopback addresses, one daemon.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
-/// How long silence is waited for. Long enough for any answer that is on its way over loopback: a question
+/// The wait for an answer that should not come. Long enough for any answer that is on its way over loopback: a question
 /// that is answered follows each that is not.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer that may not come is looked out for at a time.
+/// The wait for one answer that may not come.
 const A_MOMENT: Duration = Duration::from_millis(200);
 
 fn question(id: u16, rtype: RecordType) -> Vec<u8> {
@@ -30,14 +30,14 @@ async fn client(ip: &str, server: SocketAddr) -> UdpSocket {
     socket
 }
 
-async fn heard(socket: &UdpSocket) -> Message {
+async fn receive(socket: &UdpSocket) -> Message {
     let mut buffer = [0; 4096];
-    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("an answer").unwrap();
+    let length = tokio::time::timeout(TIMEOUT, socket.recv(&mut buffer)).await.expect("an answer").unwrap();
     Message::from_vec(&buffer[..length]).unwrap()
 }
 
 #[multi_thread_test]
-async fn who_is_denied_is_refused_over_udp_and_everybody_else_is_not() {
+async fn denied_clients_are_refused_over_udp_and_others_are_answered() {
     let daemon = Daemon::start(&["--dns-deny", "127.0.0.2/32", "--dns-deny", "127.0.3.0/24"]).await;
     for (from, status) in [("127.0.0.1", "NOERROR"), ("127.0.0.2", "REFUSED"), ("127.0.3.9", "REFUSED")] {
         // SOA is the general path's, A of a name that is not there the fast path's.
@@ -51,7 +51,7 @@ async fn who_is_denied_is_refused_over_udp_and_everybody_else_is_not() {
 }
 
 #[multi_thread_test]
-async fn with_a_list_of_who_may_nobody_else_does_and_deny_wins() {
+async fn an_allow_list_excludes_all_others_and_deny_wins() {
     let daemon = Daemon::start(&["--dns-allow", "127.0.0.0/24,127.0.5.1", "--dns-deny", "127.0.0.7"]).await;
     for (from, may) in
         [("127.0.0.1", true), ("127.0.0.7", false), ("127.0.5.1", true), ("127.0.5.2", false), ("127.9.0.1", false)]
@@ -62,7 +62,7 @@ async fn with_a_list_of_who_may_nobody_else_does_and_deny_wins() {
     }
 }
 
-/// Whether an answer says no more than to come back over TCP.
+/// Returns whether an answer is empty and truncated, so that the client retries over TCP.
 fn is_cut(answer: &Message) -> bool {
     if answer.metadata.truncation {
         assert!(answer.answers.is_empty() && answer.queries.len() == 1 && answer.edns.is_some(), "{answer}");
@@ -74,7 +74,7 @@ fn is_cut(answer: &Message) -> bool {
 /// Hundreds of questions of one network at once, each followed by one of another network, whose answers
 /// show that the daemon has been through them.
 #[multi_thread_test]
-async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
+async fn a_network_over_its_rate_is_truncated_or_dropped() {
     const RATE: usize = 20;
     // As many as a socket holds whose thread does not get to run meanwhile: 208 KiB are 277 of these.
     const ASKED: u16 = 250;
@@ -90,8 +90,8 @@ async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
     for id in 0..ASKED {
         flood.send(&question(id, RecordType::SOA)).await.unwrap();
         exempt.send(&question(id, RecordType::SOA)).await.unwrap();
-        let answer = heard(&exempt).await;
-        assert!(answer.metadata.id == id && answer.answers.len() == 1, "who is exempt is never limited: {answer}");
+        let answer = receive(&exempt).await;
+        assert!(answer.metadata.id == id && answer.answers.len() == 1, "an exempt client is never limited: {answer}");
         // As it comes: a socket holds a few hundred.
         let mut buffer = [0; 4096];
         while let Ok(length) = flood.try_recv(&mut buffer) {
@@ -101,8 +101,8 @@ async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
     let bound = RATE * (2 + usize::try_from(began.elapsed().as_secs()).unwrap());
     // Two threads answer, each in its order: the last answer to one network may come before that to the other. It is
     // on its way until each question has its whole answer or is counted.
-    wait_until(PATIENCE, async || {
-        while let Ok(answer) = tokio::time::timeout(A_MOMENT, heard(&flood)).await {
+    wait_until(TIMEOUT, async || {
+        while let Ok(answer) = tokio::time::timeout(A_MOMENT, receive(&flood)).await {
             *if is_cut(&answer) { &mut cut } else { &mut whole } += 1;
         }
         let limited = daemon.metric("skyhound_dns_rate_limited_requests_total").await;
@@ -119,20 +119,20 @@ async fn a_network_over_its_rate_is_sent_to_tcp_or_hears_nothing() {
         "NOERROR"
     );
     // A second later the network is served again, and shares what it gets.
-    wait_until(PATIENCE, async || {
+    wait_until(TIMEOUT, async || {
         same.send(&question(7, RecordType::SOA)).await.unwrap();
-        let answer = tokio::time::timeout(A_MOMENT, heard(&same)).await.map_err(|_| "silence")?;
+        let answer = tokio::time::timeout(A_MOMENT, receive(&same)).await.map_err(|_| "no answer")?;
         if answer.answers.len() == 1 { Ok(()) } else { Err("cut") }
     })
     .await;
 }
 
 #[multi_thread_test]
-async fn near_clients_are_not_limited_unless_said() {
+async fn local_clients_are_not_rate_limited_by_default() {
     let daemon = Daemon::start(&["--dns-rate", "1"]).await;
     let near = client("127.0.0.1", daemon.dns).await;
     for id in 0..200 {
         near.send(&question(id, RecordType::SOA)).await.unwrap();
-        assert_eq!(heard(&near).await.answers.len(), 1);
+        assert_eq!(receive(&near).await.answers.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
-//! What RFC 8906 section 8 has every server tested with: odd types, classes, opcodes, flags and EDNS get an
+//! The tests that RFC 8906 section 8 has for every server: odd types, classes, opcodes, flags and EDNS get an
 //! answer, and the right one. Asked with `dig`, as the RFC does, in its order; section 8.3 is about servers
-//! without EDNS and asks nothing. What stands behind the RFC's own list is what its sections 3 and 4 name.
+//! without EDNS and asks nothing. Sections 3 and 4 name the tests after the RFC's own list.
 
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::multi_thread_test;

@@ -1,4 +1,4 @@
-//! A restart while etcd is away.
+//! A restart while etcd is unavailable.
 
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::etcd::EtcdProcess;
@@ -6,7 +6,7 @@ use skyhound_test_support::multi_thread_test;
 use skyhound_test_support::wait::{SOON, wait_until};
 
 #[multi_thread_test]
-async fn the_last_that_was_known_is_answered_after_a_restart_without_etcd() {
+async fn the_last_snapshot_is_answered_after_a_restart_without_etcd() {
     let mut etcd = EtcdProcess::start().await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("known");

@@ -6,7 +6,7 @@ use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
 
 #[multi_thread_test]
-async fn what_a_skydns_keeps_in_etcd_counts_where_nothing_was_said_here() {
+async fn the_settings_of_a_skydns_apply_below_flags() {
     let etcd = EtcdProcess::start().await;
     etcd.ctl(&["put", "/skydns/config", r#"{"domain":"conf.test","hostmaster":"ops@conf.test","ttl":77}"#]);
     etcd.ctl(&["put", "/skydns/test/conf/a", r#"{"host":"10.0.0.1"}"#]);
@@ -26,7 +26,7 @@ async fn what_a_skydns_keeps_in_etcd_counts_where_nothing_was_said_here() {
 async fn the_key_of_a_skydns_signs_where_it_is() {
     let (etcd, key) = (EtcdProcess::start().await, KeyFiles::make("conf.test", "ed25519").await);
     let endpoint = etcd.endpoint();
-    let said = |path: &str| {
+    let set_key = |path: &str| {
         etcd.ctl(&["put", "/skydns/config", &format!(r#"{{"domain":"conf.test.","dnssec":"{path}"}}"#)]);
     };
     let signs = async |daemon: &Daemon| {
@@ -34,18 +34,18 @@ async fn the_key_of_a_skydns_signs_where_it_is() {
         answer.answer.iter().any(|record| record.rtype == "RRSIG")
     };
     let stem = key.stem.display().to_string();
-    said(&stem);
+    set_key(&stem);
     assert!(signs(&Daemon::start(&["--etcd-api", &endpoint]).await).await);
     // Of another zone: the flag was meant for this daemon.
     let daemon = Daemon::start(&["--etcd-api", &endpoint, "--dns-root", "flag.test"]).await;
     assert!(daemon.log().contains("which is no --dns-root"), "{}", daemon.log());
-    said("/nowhere/Kconf.test.+005+38250");
+    set_key("/nowhere/Kconf.test.+005+38250");
     let daemon = Daemon::start(&["--etcd-api", &endpoint]).await;
     assert!(!signs(&daemon).await && daemon.log().contains("ignoring the DNSSEC key of a SkyDNS"), "{}", daemon.log());
     let daemon = Daemon::start(&["--etcd-api", &endpoint, "--dns-root", "conf.test", "--dnssec-key", &stem]).await;
     assert!(signs(&daemon).await && !daemon.log().contains("ignoring the DNSSEC key"), "{}", daemon.log());
     std::fs::write(format!("{stem}.private"), "Algorithm: 5 (RSASHA1)\n").unwrap();
-    said(&stem);
+    set_key(&stem);
     let output = tokio::process::Command::new(skyhound_test_support::program())
         .args(["serve", "--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0", "--etcd-api", &endpoint])
         .kill_on_drop(true)

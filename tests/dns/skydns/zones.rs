@@ -56,7 +56,7 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    /// Replaces a file at once, as those who deploy zones should.
+    /// Replaces a file at once, as a deployment of zones should.
     fn write(&self, name: &str, content: &str) {
         let new = self.path("new");
         std::fs::write(&new, content).unwrap();
@@ -240,11 +240,18 @@ async fn a_changed_file_is_reloaded_and_an_invalid_one_is_not() {
 async fn static_zones_are_explained() {
     let files = Files::new();
     let daemon = Daemon::start(&[&files.flag("corp.test")]).await;
-    let told: Value = serde_json::from_str(&daemon.get("/explain?name=corp.test&type=MX").await.body).unwrap();
-    assert_eq!((&told["zone"], &told["answer"]["rcode"]), (&"corp.test.".into(), &"No Error".into()), "{told:#}");
-    assert_eq!(told["answer"]["answer"][0], "corp.test. 300 MX 10 mail.corp.test.");
-    assert_eq!(told["static_zone"]["file"], files.path("zone").display().to_string());
-    assert_eq!((&told["static_zone"]["serial"], &told["static_zone"]["records"]), (&2_026_010_101.into(), &109.into()));
+    let explanation: Value = serde_json::from_str(&daemon.get("/explain?name=corp.test&type=MX").await.body).unwrap();
+    assert_eq!(
+        (&explanation["zone"], &explanation["answer"]["rcode"]),
+        (&"corp.test.".into(), &"No Error".into()),
+        "{explanation:#}"
+    );
+    assert_eq!(explanation["answer"]["answer"][0], "corp.test. 300 MX 10 mail.corp.test.");
+    assert_eq!(explanation["static_zone"]["file"], files.path("zone").display().to_string());
+    assert_eq!(
+        (&explanation["static_zone"]["serial"], &explanation["static_zone"]["records"]),
+        (&2_026_010_101.into(), &109.into())
+    );
     let other: Value = serde_json::from_str(&daemon.get("/explain?name=web.services.skydns.local").await.body).unwrap();
     assert_eq!(other["static_zone"], Value::Null);
     let server = format!("http://{}", daemon.http);

@@ -32,14 +32,14 @@ async fn every_client_gets_the_same_over_every_transport() {
 }
 
 #[multi_thread_test]
-async fn who_may_not_ask_is_told_so_or_holds_no_connection() {
+async fn denied_clients_are_refused_or_disconnected() {
     let site = Site::start(&["--dns-deny", "127.0.9.0/24"]).await;
     let (dns, tls, https) = (site.daemon.dns, site.tls(), site.https());
-    for (addr, how, told) in
+    for (addr, how, refused) in
         [(dns, "+notcp", true), (dns, "+tcp", false), (tls, "+tls", false), (https, "+https", true)]
     {
         let (_, text) = ask("kdig", addr, &["-b", "127.0.9.1", how, WEB, "A"], None).await;
-        assert_eq!(text.contains("status: REFUSED"), told, "{how}: {text}");
+        assert_eq!(text.contains("status: REFUSED"), refused, "{how}: {text}");
         assert!(!text.contains("status: NXDOMAIN"), "{how}: {text}");
         let (_, text) = ask("kdig", addr, &["-b", "127.0.8.1", how, WEB, "A"], None).await;
         assert!(text.contains("status: NXDOMAIN"), "{how}: {text}");
@@ -62,7 +62,7 @@ async fn many_questions_share_one_connection() {
 }
 
 #[multi_thread_test]
-async fn who_pads_is_answered_padded() {
+async fn padded_queries_get_padded_responses() {
     let site = Site::start(&[]).await;
     for (addr, how) in [(site.tls(), "+tls"), (site.https(), "+https")] {
         let (_, text) = ask("kdig", addr, &[how, "+padding", WEB, "A"], None).await;

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// Whether a client that trusts nobody but this authority gets an answer.
+/// Checks that a client that trusts only this authority gets an answer.
 async fn trusted_by(site: &Site, ca: &str) -> Result<(), String> {
     let (_, text) = ask("kdig", site.tls(), &["+tls", WEB, "A"], Some(ca)).await;
     if text.contains("status: NXDOMAIN") { Ok(()) } else { Err(text) }
@@ -42,7 +42,7 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_bad_one_is_not() 
 }
 
 #[multi_thread_test]
-async fn clients_are_asked_for_their_certificates_if_told_so() {
+async fn client_certificates_are_required_when_configured() {
     let site = Site::start(&["--enable-tls", "--tls-client-ca", "{dir}/ca.pem"]).await;
     let own = site.authority.sign("client", LOCALHOST);
     let (cert, key, ca) = (own.cert.display().to_string(), own.key.display().to_string(), site.ca());
@@ -79,7 +79,7 @@ async fn clients_are_asked_for_their_certificates_if_told_so() {
 }
 
 #[multi_thread_test]
-async fn what_cannot_be_used_is_named_with_its_flag() {
+async fn unusable_files_are_named_with_their_flag() {
     let dir = tempfile::TempDir::new().unwrap();
     let authority = Authority::new(dir.path(), "ca");
     let (one, two) = (authority.sign("one", LOCALHOST), authority.sign("two", LOCALHOST));
@@ -117,15 +117,15 @@ async fn what_cannot_be_used_is_named_with_its_flag() {
     ] {
         let running = Command::new(program()).args(serve).args(&args).kill_on_drop(true).output();
         let output = tokio::time::timeout(SOON, running).await.expect("it ends").expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && said.contains(&why), "{args:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(&why), "{args:?}: {stderr}");
     }
     let (ok, text) = run(program(), &["provide", "web", "-p", "80", "--cacert", &missing]).await;
     assert!(!ok && text.contains(&format!("--cacert {missing} cannot be read")), "{text}");
 }
 
 #[multi_thread_test]
-async fn a_handshake_that_stalls_does_not_hold_its_place() {
+async fn a_stalled_handshake_releases_its_connection() {
     let site = Site::start(&[]).await;
     let stalled = tokio::net::TcpStream::connect(site.tls()).await.unwrap();
     let mut byte = [0];

@@ -35,7 +35,7 @@ async fn curl(site: &Site, args: &[&str]) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("{args:?}: {text}")), text)
 }
 
-/// What comes over HTTP/2 up to the name of the first event.
+/// The bytes over HTTP/2 up to the name of the first event.
 async fn first_event(site: &Site, url: &str) -> String {
     let mut curl = Command::new("curl")
         .args(["-s", "-i", "--no-buffer", "--http2", "--cacert", &site.ca(), url])
@@ -52,7 +52,7 @@ async fn first_event(site: &Site, url: &str) -> String {
 }
 
 #[multi_thread_test]
-async fn questions_in_requests_are_answered_or_told_what_is_wrong() {
+async fn doh_requests_are_answered_or_rejected_with_a_reason() {
     let site = Site::start(&[]).await;
     let _held = site.daemon.provide("service=web&port=8080&host=10.0.0.1&ttl=17").await;
     let url = format!("https://{}/dns-query", site.https());
@@ -64,15 +64,15 @@ async fn questions_in_requests_are_answered_or_told_what_is_wrong() {
         assert!(head.contains("content-type: application/dns-message\r\n"), "{text}");
         assert!(head.contains("cache-control: max-age=17\r\n"), "{text}");
         let (_, text) = curl(&site, &[version, &ask("nosuch.skydns.local")]).await;
-        assert!(text.to_lowercase().contains("cache-control: max-age=15\r\n"), "as the SOA says: {text}");
+        assert!(text.to_lowercase().contains("cache-control: max-age=15\r\n"), "as in the SOA: {text}");
         let (_, text) = curl(&site, &[version, &ask("example.org")]).await;
         assert!(text.to_lowercase().contains("cache-control: max-age=0\r\n"), "refused now: {text}");
     }
     let file = site.dir.path().join("message");
     let body = format!("@{}", file.display());
     std::fs::write(&file, question(WEB)).unwrap();
-    let typed = ["-H", "content-type: application/dns-message", "--data-binary", &body];
-    assert_eq!(curl(&site, &[&typed[..], &[&url]].concat()).await.0, 200);
+    let post = ["-H", "content-type: application/dns-message", "--data-binary", &body];
+    assert_eq!(curl(&site, &[&post[..], &[&url]].concat()).await.0, 200);
     let untyped = ["-H", "content-type: application/json", "--data-binary", &body, &url];
     let (status, text) = curl(&site, &untyped).await;
     assert!(status == 415 && text.contains("has to be application/dns-message"), "{text}");
@@ -84,7 +84,7 @@ async fn questions_in_requests_are_answered_or_told_what_is_wrong() {
     }
     std::fs::write(&file, vec![0; 65_536]).unwrap();
     // Not over HTTP/2, where curl 7.88 now and then takes the end of the stream for the end of everything.
-    assert_eq!(curl(&site, &[&typed[..], &["--http1.1", &url]].concat()).await.0, 413);
+    assert_eq!(curl(&site, &[&post[..], &["--http1.1", &url]].concat()).await.0, 413);
     assert_eq!(curl(&site, &["-X", "PUT", &url]).await.0, 405);
     let (status, text) = curl(&site, &[&format!("https://{}/metrics", site.https())]).await;
     assert!(status == 404, "questions are all that this address takes: {text}");
@@ -121,7 +121,7 @@ async fn websockets_and_questions_share_an_address_with_tls() {
     // Events come over HTTP/2 as well.
     let watch = format!("https://{}/v1/watch", site.daemon.http);
     assert!(first_event(&site, &watch).await.to_lowercase().starts_with("http/2 200"));
-    // Who does not trust it says so, and tries again.
+    // A client that does not trust it reports that, and tries again.
     let other = Authority::new(site.dir.path(), "other").cert.display().to_string();
     let (ok, text) =
         run(program(), &["explain", WEB, "--server", &url.replace("wss", "https"), "--cacert", &other]).await;
@@ -155,7 +155,7 @@ async fn a_stop_does_not_wait_for_idle_connections() {
     }
 }
 
-/// A client that says what every client begins with, and no more.
+/// A client that sends the preface of every client, and no more.
 async fn shake(addr: SocketAddr, authority: &Authority, alpn: &str) -> TlsStream<TcpStream> {
     let files = ClientFiles { ca_cert: Some(authority.cert.clone()), identity: None };
     let mut config = (*files.config().unwrap()).clone();
@@ -174,7 +174,7 @@ async fn shake(addr: SocketAddr, authority: &Authority, alpn: &str) -> TlsStream
 }
 
 #[tokio::test]
-async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
+async fn idle_connections_are_closed_within_and_before_tls() {
     let dir = tempfile::TempDir::new().unwrap();
     let authority = Authority::new(dir.path(), "ca");
     let pair = authority.sign("daemon", LOCALHOST);
@@ -186,12 +186,12 @@ async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
     let any = SocketAddr::new(LOCALHOST, 0);
     let server = HttpServer::bind(&[any], &HttpSettings { limits, tls }, Routes::default(), &metrics).unwrap();
     let addr = server.local_addrs()[0];
-    let mut silent = TcpStream::connect(addr).await.unwrap();
+    let mut before_tls = TcpStream::connect(addr).await.unwrap();
     let mut idle = [shake(addr, &authority, "h2").await, shake(addr, &authority, "http/1.1").await];
     assert_eq!(server.drain().in_use(), 3);
     let mut rest = Vec::new();
     let gone = async {
-        let _ = silent.read_to_end(&mut rest).await;
+        let _ = before_tls.read_to_end(&mut rest).await;
         for stream in &mut idle {
             let _ = stream.read_to_end(&mut rest).await;
         }
@@ -200,7 +200,7 @@ async fn who_says_nothing_within_tls_or_before_it_loses_its_seat() {
     wait_until(SOON, async || {
         let (taken, counted) = (server.drain().in_use(), metrics.render());
         let so = taken == 0 && counted.contains("skyhound_tls_handshake_failures_total 1");
-        if so { Ok(()) } else { Err(format!("{taken} seats are taken\n{counted}")) }
+        if so { Ok(()) } else { Err(format!("{taken} connections are open\n{counted}")) }
     })
     .await;
 }

@@ -54,7 +54,7 @@ impl Site {
     }
 }
 
-/// What a program prints, both ways, and whether it says that all is well.
+/// Runs a program; returns whether it succeeded, and both of its outputs.
 async fn run(program: &str, args: &[&str]) -> (bool, String) {
     let running = Command::new(program).args(args).kill_on_drop(true).output();
     let ended = tokio::time::timeout(SOON, running).await.unwrap_or_else(|_| panic!("{program} {args:?} does not end"));

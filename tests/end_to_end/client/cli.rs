@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// The binary, in a process group of its own: were it in the foreground of somebody's terminal, it would
 /// leave SIGINT to that.
-/// Whoever runs the tests may ignore some signals (`nohup`, or a shell's `&`), and who starts ignoring one goes on
-/// so: `env` gives them back their meaning.
+/// The tests may be run with some signals ignored (`nohup`, or a shell's `&`), and child processes inherit
+/// that: `env` restores the defaults.
 fn skyhound(arguments: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal", program()]);
@@ -47,25 +47,25 @@ fn send(child: &Child, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// What it says until a line has `last`; without it, until it ends.
-async fn says(child: &mut Child, last: Option<&str>) -> String {
+/// Reads stderr until a line has `last`; without it, until the process ends.
+async fn read_stderr(child: &mut Child, last: Option<&str>) -> String {
     let stderr = child.stderr.as_mut().unwrap();
-    let mut said = String::new();
-    while !last.is_some_and(|last| said.contains(last) && said.ends_with('\n')) {
+    let mut log = String::new();
+    while !last.is_some_and(|last| log.contains(last) && log.ends_with('\n')) {
         match soon(stderr.read_u8()).await {
-            Ok(byte) => said.push(byte.into()),
-            Err(_) => return said,
+            Ok(byte) => log.push(byte.into()),
+            Err(_) => return log,
         }
     }
-    said
+    log
 }
 
 /// Waits until the client has read the daemon's 101, which the daemon cannot see.
 async fn registered(child: &mut Child, peer: &Peer) {
     let registered = format!("skyhound: registered web (port 8080) with {}\n", peer.url());
-    let said = says(child, Some(&registered)).await;
-    assert!(said.ends_with(&registered), "{said}");
-    assert!(!said.contains('\u{1b}'), "colours are for terminals: {said:?}");
+    let stderr = read_stderr(child, Some(&registered)).await;
+    assert!(stderr.ends_with(&registered), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "colours are for terminals: {stderr:?}");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn signals_are_passed_on() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_was_ignored_at_the_start_stays_ignored() {
+async fn signals_ignored_at_the_start_stay_ignored() {
     let peer = Peer::bind().await;
     // As `nohup` does it.
     let mut child = trapping(&peer, "USR1", &["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""]).await;
@@ -193,29 +193,30 @@ async fn without_a_command_a_signal_ends_it_properly() {
         assert!(matches!(next(&mut socket).await, Some(Message::Close(_))));
         while next(&mut socket).await.is_some() {}
         assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
-        assert_eq!(says(&mut child, None).await, "skyhound: web (port 8080) is no longer registered\n");
+        assert_eq!(read_stderr(&mut child, None).await, "skyhound: web (port 8080) is no longer registered\n");
     }
 }
 
 #[tokio::test]
-async fn a_loss_is_told() {
+async fn a_loss_is_reported() {
     let (first, second) = (Peer::bind().await, Peer::bind().await);
     let servers = format!("{},{}", first.url(), second.url());
     let mut child = skyhound(&["provide", "web", "-p", "8080", "-s", &servers]).spawn().unwrap();
     drop(first.accept().await);
     let _held = second.accept().await;
-    let said = says(&mut child, Some(&format!("skyhound: registered web (port 8080) with {}\n", second.url()))).await;
-    assert!(said.contains(&format!("skyhound: lost the connection to {}: ", first.url())), "{said}");
-    assert!(said.contains("; trying again "), "{said}");
+    let stderr =
+        read_stderr(&mut child, Some(&format!("skyhound: registered web (port 8080) with {}\n", second.url()))).await;
+    assert!(stderr.contains(&format!("skyhound: lost the connection to {}: ", first.url())), "{stderr}");
+    assert!(stderr.contains("; trying again "), "{stderr}");
 }
 
 #[tokio::test]
-async fn who_wants_quiet_hears_what_goes_wrong() {
+async fn quiet_prints_only_failures() {
     let peer = Peer::bind().await;
     let mut child = skyhound(&["provide", "web", "-p", "8080", "-q", "-s", &peer.url()]).spawn().unwrap();
     drop(peer.accept().await);
-    let said = says(&mut child, Some("trying again")).await;
-    assert!(said.starts_with("skyhound: lost the connection to ") && said.lines().count() == 1, "{said}");
+    let stderr = read_stderr(&mut child, Some("trying again")).await;
+    assert!(stderr.starts_with("skyhound: lost the connection to ") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[tokio::test]
@@ -227,10 +228,10 @@ async fn a_refusal_ends_it_and_the_command() {
         peer.answer("400 Bad Request", "", "service \"web\" is not for you").await;
         let output = soon(child.wait_with_output()).await.unwrap();
         assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
+        let stderr = text(&output.stderr);
         assert!(
-            said.contains(&format!("{server} refused web (port 8080): service \"web\" is not for you\n")),
-            "{said}"
+            stderr.contains(&format!("{server} refused web (port 8080): service \"web\" is not for you\n")),
+            "{stderr}"
         );
     }
 }
@@ -252,7 +253,7 @@ async fn a_script_reads_json() {
     let line = soon(out.next_line()).await.unwrap().unwrap();
     assert_eq!(line, r#"{"event":"closed","service":"web","port":8080}"#);
     assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
-    assert_eq!(says(&mut child, None).await, "");
+    assert_eq!(read_stderr(&mut child, None).await, "");
 }
 
 #[tokio::test]
@@ -303,7 +304,7 @@ async fn help_teaches_by_example() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named_with_a_remedy() {
+async fn an_unreachable_server_is_named_with_a_remedy() {
     // A port that the system gives nobody by chance.
     let gone = "127.0.0.1:1";
     let verbs: [&[&str]; 4] =
@@ -311,14 +312,14 @@ async fn who_does_not_answer_is_named_with_a_remedy() {
     for verb in verbs {
         let failed = run(&[verb, &["-s", gone]].concat()).await;
         assert_eq!(failed.status.code(), Some(2), "{failed:?}");
-        let told = text(&failed.stderr);
-        assert!(told.contains(&format!("no answer from http://{gone}")), "{told}");
-        assert!(told.ends_with("(is the daemon running there?)\n"), "{told}");
+        let stderr = text(&failed.stderr);
+        assert!(stderr.contains(&format!("no answer from http://{gone}")), "{stderr}");
+        assert!(stderr.ends_with("(is the daemon running there?)\n"), "{stderr}");
     }
 }
 
 #[tokio::test]
-async fn https_and_http_are_told_apart() {
+async fn https_and_http_are_distinguished() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = format!("https://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -332,10 +333,10 @@ async fn https_and_http_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_file_is_said_to_be_there() {
+async fn errors_in_a_file_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("skyhound.toml");
-    for (written, said) in [
+    for (written, expected) in [
         ("timeuot = 5\n", "line 1, column 1"),
         ("timeuot = 5\n", "unknown field `timeuot`; `skyhound config` prints every setting"),
         ("timeout = \"5\"\n", "line 1, column 11"),
@@ -344,8 +345,11 @@ async fn what_is_wrong_in_a_file_is_said_to_be_there() {
         std::fs::write(&file, written).unwrap();
         let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap()]).await;
         assert_eq!(failed.status.code(), Some(2), "{failed:?}");
-        let told = text(&failed.stderr);
-        assert!(told.contains(&format!("invalid settings in {}:", file.display())) && told.contains(said), "{told}");
+        let stderr = text(&failed.stderr);
+        assert!(
+            stderr.contains(&format!("invalid settings in {}:", file.display())) && stderr.contains(expected),
+            "{stderr}"
+        );
     }
     // What was typed counts, and so it is what is wrong.
     let failed = run(&["serve", "--in-memory", "--config", file.to_str().unwrap(), "--timeout", "0"]).await;
@@ -370,11 +374,11 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     let mut child = skyhound(&["completion", "bash"]).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
-    assert_eq!(says(&mut child, None).await, "");
+    assert_eq!(read_stderr(&mut child, None).await, "");
 }
 
 #[tokio::test]
-async fn resolve_prints_targets_and_tells_none_from_no_answer() {
+async fn resolve_distinguishes_no_targets_from_no_response() {
     let resolve = async |answers| {
         let server = serve(answers).await.to_string();
         run(&["resolve", "web.services.skydns.local", "--server", &server]).await

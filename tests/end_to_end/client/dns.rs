@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-/// What it does with every question.
+/// The treatment of every question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// Three instances: priority 1 at 127.0.0.1, and two of priority 2; addresses in the additional section.
@@ -16,7 +16,7 @@ pub(crate) enum Answers {
     ThreeWithoutAddresses,
     /// UDP is always cut; TCP has it all.
     OnlyByTcp,
-    /// No error, no records.
+    /// NODATA: no error, no records.
     Nothing,
     /// `.`, "decidedly not available".
     NotAvailable,

@@ -12,10 +12,10 @@ mod service;
 
 use std::time::Duration;
 
-/// No wait in these tests may last: what does not come within this will not come.
+/// The time limit of a wait: an event that does not come within this will not come.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Waits for `future`, and says where it was in vain.
+/// Waits for `future`, and names the caller when it times out.
 #[track_caller]
 fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = std::panic::Location::caller();

@@ -1,4 +1,4 @@
-//! A daemon that does what the test says, one connection at a time.
+//! A scripted daemon: the test handles its connections one at a time.
 
 use super::soon;
 use futures_util::StreamExt;
@@ -34,12 +34,12 @@ impl Peer {
         soon(self.listener.accept()).await.unwrap().0
     }
 
-    /// Whether nobody comes for a while. The one wait for time to pass: that nothing happens has no event.
+    /// Returns whether no connection comes for a while. The one wait for time to pass: there is no event to wait for.
     pub(crate) async fn nobody_comes(&self) -> bool {
         tokio::time::timeout(Duration::from_millis(300), self.listener.accept()).await.is_err()
     }
 
-    /// Shakes hands with the next client; also says what it asked for.
+    /// Completes the handshake with the next client; also returns its request.
     pub(crate) async fn accept(&self) -> (Socket, String) {
         let mut target = String::new();
         // The callback's type is the library's, with its large error.

@@ -1,4 +1,4 @@
-//! What a `Provider` does when its daemon misbehaves.
+//! A `Provider` whose daemon misbehaves.
 
 use super::peer::{Peer, next, web};
 use super::soon;
@@ -20,10 +20,10 @@ async fn loss(events: &mut Events) -> (Loss, Duration) {
 }
 
 #[tokio::test]
-async fn it_says_everything_and_is_registered_with_the_101() {
+async fn every_parameter_is_sent_and_101_registers() {
     let peer = Peer::bind().await;
-    let said = Provide { text: Some("a b&c".into()), category: vec!["x".into(), "y".into()], ..web(&[&peer]) };
-    let provider = Provider::start(said);
+    let options = Provide { text: Some("a b&c".into()), category: vec!["x".into(), "y".into()], ..web(&[&peer]) };
+    let provider = Provider::start(options);
     let (_socket, target) = peer.accept().await;
     assert_eq!(target, "/provide?service=web&port=8080&category=x%2Cy&text=a%20b%26c");
     soon(provider.registered()).await.unwrap();
@@ -31,7 +31,7 @@ async fn it_says_everything_and_is_registered_with_the_101() {
 }
 
 #[tokio::test]
-async fn bad_parameters_are_final_and_the_daemons_sentence_is_told() {
+async fn bad_parameters_are_final_with_the_daemons_message() {
     let peer = Peer::bind().await;
     let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     peer.answer("400 Bad Request", "", "port is 0; give the port that the service listens on\n").await;
@@ -61,10 +61,13 @@ async fn a_refusal_of_what_was_accepted_before_is_not_final() {
 async fn retry_after_is_honoured() {
     let peer = Peer::bind().await;
     let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
-    peer.answer("503 Service Unavailable", "Retry-After: 1\r\n", "the store is away").await;
+    peer.answer("503 Service Unavailable", "Retry-After: 1\r\n", "the store is unavailable").await;
     let answered = Instant::now();
     let (reason, retry_in) = loss(&mut events).await;
-    assert_eq!(reason, Loss::Unavailable { status: 503, message: "the store is away".into(), retry_after: Some(1) });
+    assert_eq!(
+        reason,
+        Loss::Unavailable { status: 503, message: "the store is unavailable".into(), retry_after: Some(1) }
+    );
     assert!(retry_in >= Duration::from_secs(1), "{retry_in:?}");
     let _held = peer.accept().await;
     assert!(answered.elapsed() >= Duration::from_millis(990), "{:?}", answered.elapsed());
@@ -83,7 +86,7 @@ async fn retry_after_delays_nobody_who_has_another_server() {
 }
 
 #[tokio::test]
-async fn who_takes_the_connection_and_says_nothing_is_passed_over() {
+async fn a_server_that_never_responds_is_skipped() {
     let (mute, good) = (Peer::bind().await, Peer::bind().await);
     let timing = Timing { response: Duration::from_millis(100), ..web(&[]).timing };
     let (provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&mute, &good]) });
@@ -95,12 +98,12 @@ async fn who_takes_the_connection_and_says_nothing_is_passed_over() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_passed_over() {
+async fn an_unreachable_server_is_skipped() {
     let gone = Peer::bind().await;
     let good = Peer::bind().await;
-    let said = web(&[&gone, &good]);
+    let options = web(&[&gone, &good]);
     drop(gone);
-    let (provider, mut events) = Provider::start_with_events(said);
+    let (provider, mut events) = Provider::start_with_events(options);
     let (reason, _) = loss(&mut events).await;
     assert!(matches!(reason, Loss::Unreachable(_)), "{reason}");
     let _held = good.accept().await;
@@ -108,7 +111,7 @@ async fn who_is_not_there_is_passed_over() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_is_told_so_and_tried_again() {
+async fn a_server_without_tls_is_reported_and_retried() {
     let peer = Peer::bind().await;
     let servers = vec![peer.url().replace("http:", "https:").parse().unwrap()];
     let (_provider, mut events) = Provider::start_with_events(Provide { servers, ..web(&[]) });
@@ -120,7 +123,7 @@ async fn who_speaks_no_tls_is_told_so_and_tried_again() {
 }
 
 #[tokio::test]
-async fn what_no_request_can_carry_is_refused_at_once() {
+async fn unencodable_parameters_are_rejected_at_once() {
     let peer = Peer::bind().await;
     let provider = Provider::start(Provide { text: Some("x".repeat(70_000)), ..web(&[&peer]) });
     let error = soon(provider.registered()).await.unwrap_err().to_string();
@@ -128,7 +131,7 @@ async fn what_no_request_can_carry_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn silence_after_the_101_is_noticed() {
+async fn a_dead_connection_after_the_101_is_noticed() {
     let peer = Peer::bind().await;
     let timing = Timing { liveness_timeout: Duration::from_millis(150), ..web(&[]).timing };
     let (_provider, mut events) = Provider::start_with_events(Provide { timing, ..web(&[&peer]) });
@@ -139,7 +142,7 @@ async fn silence_after_the_101_is_noticed() {
 }
 
 #[tokio::test]
-async fn who_answers_pings_is_held_for_long() {
+async fn answered_pings_keep_the_connection() {
     let peer = Peer::bind().await;
     let timing = Timing {
         ping_interval: Duration::from_millis(50),
@@ -148,10 +151,10 @@ async fn who_answers_pings_is_held_for_long() {
     };
     let provider = Provider::start(Provide { timing, ..web(&[&peer]) });
     let (mut socket, _) = peer.accept().await;
-    // Longer than the longest silence.
+    // Longer than the longest time without a ping.
     for _ in 0..50 {
-        let heard = soon(socket.next()).await;
-        assert!(matches!(heard, Some(Ok(Message::Ping(_)))), "{heard:?}");
+        let received = soon(socket.next()).await;
+        assert!(matches!(received, Some(Ok(Message::Ping(_)))), "{received:?}");
     }
     assert!(matches!(provider.state(), State::Registered { .. }));
 }
@@ -164,7 +167,7 @@ async fn the_daemons_pings_are_answered() {
     socket.send(Message::Ping("mark".into())).await.unwrap();
     loop {
         match soon(socket.next()).await {
-            Some(Ok(Message::Pong(mark))) if mark == "mark" => break,
+            Some(Ok(Message::Pong(payload))) if payload == "mark" => break,
             Some(Ok(_)) => {}
             other => panic!("{other:?} and no pong"),
         }
@@ -217,7 +220,7 @@ async fn an_update_is_sent_and_outlives_the_connection() {
 }
 
 #[tokio::test]
-async fn an_error_frame_is_told_and_ends_nothing() {
+async fn an_error_frame_is_reported_and_ends_nothing() {
     let peer = Peer::bind().await;
     let (provider, mut events) = Provider::start_with_events(web(&[&peer]));
     let (mut socket, _) = peer.accept().await;
@@ -238,7 +241,7 @@ async fn a_close_waits_for_the_daemons() {
     let (mut socket, _) = peer.accept().await;
     soon(provider.registered()).await.unwrap();
     let closed = tokio::spawn(provider.close());
-    let Some(Message::Close(Some(frame))) = next(&mut socket).await else { panic!("it says that it closes") };
+    let Some(Message::Close(Some(frame))) = next(&mut socket).await else { panic!("it sends a close frame") };
     assert_eq!(u16::from(frame.code), 1000);
     assert!(!closed.is_finished(), "the daemon has not closed yet");
     while next(&mut socket).await.is_some() {}

@@ -1,4 +1,4 @@
-//! What a `Resolver` makes of what a server answers.
+//! The targets that a `Resolver` makes of a server's responses.
 
 use super::dns::{Answers, serve};
 use super::soon;

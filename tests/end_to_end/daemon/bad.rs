@@ -1,17 +1,17 @@
-//! What a peer may not say: it hears what is wrong, nothing is written, and nobody else notices.
+//! Invalid requests of a peer: it gets the reason, nothing is written, and nobody else notices.
 
 use std::fmt::Write as _;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use skyhound_test_support::http;
-use skyhound_test_support::provider::{Heard, handshake};
+use skyhound_test_support::provider::{Received, handshake};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::SOON;
 
 const FOO: &str = "foo.services.skydns.local";
 
-/// It is still there, and takes who is right.
+/// Checks that the daemon still accepts valid registrations.
 async fn goes_on(site: &Site) {
     assert_eq!(site.get("/healthz").await.status, 200);
     let held = site.provide("service=foo&port=1").await;
@@ -20,7 +20,7 @@ async fn goes_on(site: &Site) {
     held.close().await;
 }
 
-pub async fn what_cannot_be_registered_hears_why(site: Site) {
+pub async fn invalid_registrations_are_rejected_with_a_reason(site: Site) {
     let label = "x".repeat(64);
     let long = ["y".repeat(60).as_str(); 4].join(".");
     let prefix = "p".repeat(43);
@@ -98,7 +98,7 @@ pub async fn what_cannot_be_registered_hears_why(site: Site) {
     goes_on(&site).await;
 }
 
-pub async fn requests_that_are_no_handshake_hear_why(site: Site) {
+pub async fn invalid_handshakes_are_rejected_with_a_reason(site: Site) {
     let before = site.revision().await;
     let right = handshake(site.http, "service=foo&port=1");
     let large = format!("X-Large: {}\r\n\r\n", "x".repeat(20_000));
@@ -148,7 +148,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub async fn frames_that_mean_nothing_hear_why(site: Site) {
+pub async fn meaningless_frames_are_rejected_with_a_reason(site: Site) {
     let table: [(&str, Vec<u8>, u16, &str); 6] = [
         ("binary", frame(0x82, b"x"), 1003, "binary"),
         ("over the limit", frame(0x81, &b"x".repeat(20_000)), 1009, "16384"),
@@ -160,9 +160,9 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
     for (what, bytes, code, names) in table {
         let mut held = site.provide("service=foo&port=1").await;
         held.bytes(bytes);
-        let heard = held.next().await;
-        let Heard::Closed(Some((said, reason))) = &heard else { panic!("{what}: {heard:?}") };
-        assert!(*said == code && reason.contains(names) && !reason.is_empty(), "{what}: {heard:?}");
+        let received = held.next().await;
+        let Received::Closed(Some((actual, reason))) = &received else { panic!("{what}: {received:?}") };
+        assert!(*actual == code && reason.contains(names) && !reason.is_empty(), "{what}: {received:?}");
         held.ended().await;
         site.dig().comes_to_deny(FOO).await;
     }
@@ -174,14 +174,14 @@ pub async fn frames_that_mean_nothing_hear_why(site: Site) {
     let mut errors = 0;
     let last = loop {
         match held.next().await {
-            Heard::Text(text) if text.starts_with("ERROR: ") => errors += 1,
+            Received::Text(text) if text.starts_with("ERROR: ") => errors += 1,
             other => break other,
         }
     };
     assert!((10..100).contains(&errors), "{errors}");
-    assert!(matches!(&last, Heard::Closed(Some((1008, reason))) if !reason.is_empty()), "{last:?}");
+    assert!(matches!(&last, Received::Closed(Some((1008, reason))) if !reason.is_empty()), "{last:?}");
     site.dig().comes_to_deny(FOO).await;
-    // A frame that comes together with the handshake is heard.
+    // A frame that comes together with the handshake is received.
     let mut early = handshake(site.http, "service=foo&port=1").into_bytes();
     early.extend(frame(0x81, b"?"));
     let mut stream = tokio::net::TcpStream::connect(site.http).await.expect("it listens");

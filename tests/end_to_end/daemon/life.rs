@@ -1,4 +1,4 @@
-//! From the 101 to the close.
+//! The life of an instance from the 101 to the close.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use hickory_proto::op::ResponseCode;
 use skyhound_test_support::ask::Ask;
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::dig::{Answer, Dig};
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::{SOON, wait_until, wait_until_due};
 
 const FOO: &str = "foo.services.skydns.local";
-/// What `service=foo&host=127.0.0.1&port=9999` is called (the original's tried example).
+/// The id of `service=foo&host=127.0.0.1&port=9999` (an example that was run against the original).
 const FOO_ID: &str = "10ec6ea983c7a572acb0a023b9d645f6765c5a68";
 
 async fn ask(dig: &Dig, name: &str, rtype: &str) -> Answer {
@@ -138,21 +138,21 @@ pub async fn an_ipv6_peer_has_aaaa(site: Site) {
     six.dig().comes_to_have(FOO, if four.is_some() { &[8] } else { &[] }).await;
 }
 
-/// No wait and no second try anywhere in here.
+/// A test without a wait and without a second try.
 pub async fn registered_means_visible_at_once(site: Site) {
     let mut asking = Ask::at(site.dns).await;
     for turn in 0..300 {
         let held = site.provide(&format!("service=foo&port={}", 1000 + turn)).await;
-        let said = asking.srv(FOO).await.expect("an answer");
-        assert!(said.ports.contains(&(1000 + turn)), "turn {turn}: {said:?}");
+        let response = asking.srv(FOO).await.expect("an answer");
+        assert!(response.ports.contains(&(1000 + turn)), "turn {turn}: {response:?}");
         if turn % 15 == 0 {
             let answer = ask(&site.dig(), FOO, "SRV").await;
             assert!(answer.ports().contains(&(1000 + turn)), "turn {turn}: {answer:?}");
         }
-        // The answer to a close says that the entry is gone, unless that takes over a second.
+        // The answer to a close confirms that the entry is gone, unless that takes over a second.
         held.close().await;
         wait_until(SOON, async || match asking.srv(FOO).await {
-            Ok(said) if said.status == ResponseCode::NXDomain => Ok(()),
+            Ok(response) if response.status == ResponseCode::NXDomain => Ok(()),
             other => Err(format!("turn {turn}: {other:?}")),
         })
         .await;
@@ -187,7 +187,7 @@ pub async fn an_update_changes_exactly_what_it_says(site: Site) {
         held.text(update);
         becomes(wanted).await;
     }
-    assert_eq!(held.heard(), None, "success is silent");
+    assert_eq!(held.received(), None, "an accepted update is not answered");
     let before = site.readyz().await["revision"].clone();
     for (update, names) in [
         (r#"{"op":"update","weight":65536}"#, "weight"),
@@ -202,7 +202,7 @@ pub async fn an_update_changes_exactly_what_it_says(site: Site) {
         ("no JSON", "JSON"),
     ] {
         held.text(update);
-        let Heard::Text(answer) = held.next().await else { panic!("{update}: no text") };
+        let Received::Text(answer) = held.next().await else { panic!("{update}: no text") };
         assert!(answer.starts_with("ERROR: ") && answer.contains(names), "{update}: {answer}");
     }
     assert_eq!(seen().await, [(10, 100), (3, 100)], "nothing of it was done");
@@ -216,13 +216,13 @@ pub async fn a_peer_that_does_not_answer_pings_is_gone_within_the_timeout(site: 
     let before = Instant::now();
     let held = site.provide("service=foo&port=1").await;
     held.stop_reading();
-    // The last pong may have come just before the silence began; a busy machine takes its time.
+    // The last pong may have come just before the peer stopped; a busy machine takes its time.
     wait_until_due(Instant::now() + timeout + Duration::from_millis(1500), async || {
         let answer = ask(&site.dig(), FOO, "SRV").await;
         if answer.status == "NXDOMAIN" { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
-    assert!(before.elapsed() > timeout / 2, "somebody who is not silent yet was removed: {:?}", before.elapsed());
+    assert!(before.elapsed() > timeout / 2, "a peer was removed before its ping timeout: {:?}", before.elapsed());
 }
 
 pub async fn a_peer_that_answers_pings_stays(site: Site) {

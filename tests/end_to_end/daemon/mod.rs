@@ -22,7 +22,7 @@ on_every_store! {
     life::a_peer_that_answers_pings_stays("--timeout", "4");
     life::two_ports_of_one_service_are_two_instances();
     life::workers_of_one_address_share_an_instance();
-    bad::what_cannot_be_registered_hears_why();
-    bad::requests_that_are_no_handshake_hear_why();
-    bad::frames_that_mean_nothing_hear_why();
+    bad::invalid_registrations_are_rejected_with_a_reason();
+    bad::invalid_handshakes_are_rejected_with_a_reason();
+    bad::meaningless_frames_are_rejected_with_a_reason();
 }

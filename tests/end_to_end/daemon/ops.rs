@@ -1,4 +1,4 @@
-//! Running the daemon: its settings, what it says when it starts, and what it says of itself.
+//! The operation of the daemon: its settings, its output at the start, its health and readiness.
 
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
@@ -31,7 +31,7 @@ fn ended(output: &Output) -> (Option<i32>, String) {
 }
 
 #[multi_thread_test]
-async fn one_line_says_where_it_listens() {
+async fn one_log_line_names_the_listeners() {
     let mut child = Command::new(program())
         .args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--dns-listen", "127.0.0.1:0"])
         .stdin(Stdio::null())
@@ -67,7 +67,7 @@ async fn one_line_says_where_it_listens() {
 }
 
 #[multi_thread_test]
-async fn it_says_how_it_is() {
+async fn health_and_readiness_are_reported() {
     let daemon = Daemon::start(&[]).await;
     assert_eq!(daemon.get("/healthz").await.status, 200);
     let ready = daemon.get("/readyz").await;
@@ -120,7 +120,7 @@ async fn settings_come_from_the_line_then_the_environment_then_the_file() {
     ] {
         assert_eq!(settings[name], value, "{name} in {settings}");
     }
-    // What it prints is a file that says the same.
+    // Its output is a file with the same settings.
     let printed = run(&["config", "--config", file], &env).await;
     let again = dir.path().join("again.toml");
     std::fs::write(&again, &printed.stdout).expect("a file");
@@ -135,7 +135,7 @@ async fn settings_come_from_the_line_then_the_environment_then_the_file() {
 }
 
 #[multi_thread_test]
-async fn wrong_settings_are_said_before_anything_starts() {
+async fn invalid_settings_are_reported_before_the_start() {
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("wrong.toml");
     std::fs::write(&file, "timeouts = 7\n").expect("a file");
@@ -161,9 +161,9 @@ async fn wrong_settings_are_said_before_anything_starts() {
         (&["provide", "web", "--port", "0"], "port"),
     ] {
         let output = run(args, &[]).await;
-        let (status, said) = ended(&output);
-        assert!(status == Some(2) && said.contains(names), "{args:?}: {status:?} {said}");
-        assert!(!said.contains("panicked") && output.stdout.is_empty(), "{args:?}: {said}");
+        let (status, stderr) = ended(&output);
+        assert!(status == Some(2) && stderr.contains(names), "{args:?}: {status:?} {stderr}");
+        assert!(!stderr.contains("panicked") && output.stdout.is_empty(), "{args:?}: {stderr}");
     }
 }
 
@@ -172,15 +172,18 @@ async fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = taken.local_addr().expect("a bound socket has an address").to_string();
     for args in [["--listen", &addr, "--dns-listen", "off"], ["--listen", "127.0.0.1:0", "--dns-listen", &addr]] {
-        let (status, said) = ended(&run(&[&["serve", "--in-memory"], &args[..]].concat(), &[]).await);
-        assert!(status == Some(1) && said.contains(&addr) && said.contains("in use"), "{args:?}: {status:?} {said}");
+        let (status, stderr) = ended(&run(&[&["serve", "--in-memory"], &args[..]].concat(), &[]).await);
+        assert!(
+            status == Some(1) && stderr.contains(&addr) && stderr.contains("in use"),
+            "{args:?}: {status:?} {stderr}"
+        );
     }
     // Another daemon is the likeliest neighbour, and DNS sockets that share a port would not notice.
     let daemon = Daemon::start(&[]).await;
     let (http, dns) = (daemon.http.to_string(), daemon.dns.to_string());
     for args in [["--listen", &http, "--dns-listen", "off"], ["--listen", "127.0.0.1:0", "--dns-listen", &dns]] {
-        let (status, said) = ended(&run(&[&["serve", "--in-memory"], &args[..]].concat(), &[]).await);
-        assert!(status == Some(1) && said.contains("in use"), "{args:?}: {status:?} {said}");
+        let (status, stderr) = ended(&run(&[&["serve", "--in-memory"], &args[..]].concat(), &[]).await);
+        assert!(status == Some(1) && stderr.contains("in use"), "{args:?}: {status:?} {stderr}");
     }
 }
 
@@ -191,18 +194,18 @@ async fn a_store_that_cannot_be_had_is_named() {
     let _daemon = Daemon::start(&["--data-dir", path]).await;
     let ports = ["--listen", "127.0.0.1:0", "--dns-listen", "127.0.0.1:0"];
     // The file belongs to one daemon at a time.
-    let (status, said) = ended(&run(&[&["serve", "--data-dir", path], &ports[..]].concat(), &[]).await);
-    assert!(status == Some(1) && said.contains("skyhound.redb"), "{status:?} {said}");
+    let (status, stderr) = ended(&run(&[&["serve", "--data-dir", path], &ports[..]].concat(), &[]).await);
+    assert!(status == Some(1) && stderr.contains("skyhound.redb"), "{status:?} {stderr}");
     // Neither a file that is something else nor one that is cut short is taken for an empty store.
     for (what, bytes) in [("text", b"this is no store\n".repeat(1000)), ("cut", b"redb\x1a\x0a\xa9\x0d\x0a".to_vec())] {
         let other = dir.path().join(what);
         std::fs::create_dir(&other).expect("a directory");
         std::fs::write(other.join("skyhound.redb"), &bytes).expect("a file");
         let other_path = other.to_str().expect("a path in UTF-8");
-        let (status, said) = ended(&run(&[&["serve", "--data-dir", other_path], &ports[..]].concat(), &[]).await);
+        let (status, stderr) = ended(&run(&[&["serve", "--data-dir", other_path], &ports[..]].concat(), &[]).await);
         assert!(
-            status == Some(1) && said.contains(other_path) && !said.contains("panicked"),
-            "{what}: {status:?} {said}"
+            status == Some(1) && stderr.contains(other_path) && !stderr.contains("panicked"),
+            "{what}: {status:?} {stderr}"
         );
         assert_eq!(std::fs::read(other.join("skyhound.redb")).expect("a file"), bytes, "{what}: it was changed");
     }
@@ -210,12 +213,12 @@ async fn a_store_that_cannot_be_had_is_named() {
     std::fs::write(&file, "").expect("a file");
     let below = file.join("data");
     let below = below.to_str().expect("a path in UTF-8");
-    let (status, said) = ended(&run(&[&["serve", "--data-dir", below], &ports[..]].concat(), &[]).await);
-    assert!(status == Some(1) && said.contains(below), "{status:?} {said}");
+    let (status, stderr) = ended(&run(&[&["serve", "--data-dir", below], &ports[..]].concat(), &[]).await);
+    assert!(status == Some(1) && stderr.contains(below), "{status:?} {stderr}");
 }
 
 #[multi_thread_test]
-async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
+async fn a_user_without_write_permission_gets_the_error_of_etcd() {
     let etcd = EtcdProcess::start().await;
     etcd.enable_auth();
     let daemon = Site::at(&etcd, &["--etcd-username", "sky", "--etcd-password", "hound"]).await;
@@ -223,7 +226,7 @@ async fn a_user_without_the_right_to_write_is_told_what_etcd_said() {
     assert!(etcd.ctl_as(Some("root:root"), &["get", "--prefix", "/skydns"]).contains("/foo/"));
     held.close().await;
 
-    // This user may not touch `service/`, where hound-dog's peers are: all others are served, and it is told.
+    // This user may not touch `service/`, where hound-dog's peers are: all others are served, and it gets the reason.
     wait_until(SOON, async || match daemon.get("/readyz").await.status {
         200 => Ok(()),
         status => Err(format!("{status}")),

@@ -1,4 +1,4 @@
-//! What stands in etcd, seen with etcd's own client; and what others put there.
+//! The keys and values in etcd, seen with etcd's own client; and those of other writers.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn etcd(site: &Site) -> &EtcdProcess {
     site.etcd.as_ref().expect("the store is etcd")
 }
 
-/// What `etcdctl get --prefix` prints: key and value, line by line.
+/// The output of `etcdctl get --prefix`: key and value, line by line.
 fn stored(etcd: &EtcdProcess, prefix: &str) -> Vec<(String, Value)> {
     let printed = etcd.ctl(&["get", "--prefix", prefix]);
     let lines: Vec<_> = printed.lines().filter(|line| !line.is_empty()).collect();
@@ -57,7 +57,7 @@ async fn key_and_value_are_the_originals() {
     })
     .await;
     held.close().await;
-    assert_eq!(stored(etcd(&site), "/skydns/local/"), [], "the answer to a close says that the entry is gone");
+    assert_eq!(stored(etcd(&site), "/skydns/local/"), [], "the answer to a close confirms that the entry is gone");
 }
 
 #[multi_thread_test]
@@ -74,7 +74,7 @@ async fn root_prefix_and_category_are_settings() {
 }
 
 #[multi_thread_test]
-async fn what_others_write_is_read_and_what_is_broken_is_set_aside_alone() {
+async fn values_of_other_writers_are_read_and_invalid_ones_quarantined() {
     let site = Site::etcd(&[]).await;
     let held = site.provide("service=foo&host=10.0.0.1&port=1").await;
     let below = "/skydns/local/skydns/services/foo";

@@ -29,17 +29,17 @@ fn provide(args: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
     (child, lines)
 }
 
-async fn hear(lines: &mut Lines<BufReader<ChildStdout>>, event: &str) -> Value {
+async fn wait_for_event(lines: &mut Lines<BufReader<ChildStdout>>, event: &str) -> Value {
     let hearing = async {
         while let Some(line) = lines.next_line().await.expect("its output can be read") {
-            let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
-            if said["event"] == event {
-                return said;
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            if value["event"] == event {
+                return value;
             }
         }
         panic!("it ended without {event}")
     };
-    tokio::time::timeout(SOON, hearing).await.unwrap_or_else(|_| panic!("{event} was not heard"))
+    tokio::time::timeout(SOON, hearing).await.unwrap_or_else(|_| panic!("{event} was not received"))
 }
 
 async fn ports(daemon: &Daemon) -> Vec<u16> {
@@ -47,7 +47,7 @@ async fn ports(daemon: &Daemon) -> Vec<u16> {
 }
 
 #[multi_thread_test]
-async fn provide_holds_until_it_is_told_to_stop() {
+async fn provide_holds_until_a_signal() {
     let daemon = Daemon::start(&[]).await;
     let url = format!("http://{}", daemon.http);
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
@@ -64,7 +64,7 @@ async fn provide_holds_until_it_is_told_to_stop() {
             "--host",
             "10.0.0.1",
         ]);
-        hear(&mut lines, "registered").await;
+        wait_for_event(&mut lines, "registered").await;
         let answer = daemon.dig().query(WEB, "SRV").await.expect("an answer");
         assert_eq!((answer.ports(), answer.srv()[0].priority), (vec![80], 3), "registered means visible");
         let pid = Pid::from_raw(child.id().expect("it runs").cast_signed()).expect("a process id");
@@ -124,13 +124,13 @@ async fn a_command_is_in_dns_as_long_as_it_runs() {
 }
 
 #[multi_thread_test]
-async fn a_refusal_is_said_in_the_daemons_words() {
+async fn a_refusal_is_printed_in_the_daemons_words() {
     let daemon = Daemon::start(&[]).await;
     let url = format!("http://{}", daemon.http);
     let output = run(&["provide", "a/b", "--port", "80", "--server", &url]).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("service \"a/b\""), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("service \"a/b\""), "{stderr}");
 }
 
 #[multi_thread_test]
@@ -138,16 +138,16 @@ async fn provide_comes_back_after_a_restart_of_the_daemon() {
     let mut daemon = Daemon::start(&[]).await;
     let url = format!("http://{}", daemon.http);
     let (_child, mut lines) = provide(&["web", "--port", "80", "--server", &url]);
-    hear(&mut lines, "registered").await;
+    wait_for_event(&mut lines, "registered").await;
     daemon.kill().await;
-    hear(&mut lines, "lost").await;
+    wait_for_event(&mut lines, "lost").await;
     daemon.restart().await;
-    hear(&mut lines, "registered").await;
+    wait_for_event(&mut lines, "registered").await;
     assert_eq!(ports(&daemon).await, [80]);
 }
 
 #[multi_thread_test]
-async fn resolve_says_where_the_instances_are() {
+async fn resolve_prints_the_addresses_of_instances() {
     let daemon = Daemon::start(&[]).await;
     let dns = daemon.dns.to_string();
     let none = run(&["resolve", WEB, "--server", &dns]).await;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 use tokio::net::TcpSocket;
 
-/// In a process of its own: what it uses up, the other tests would miss.
+/// A test in a process of its own: the other tests would miss the descriptors that it uses up.
 #[test]
 fn a_listener_outlives_a_shortage_of_descriptors() {
     let own = std::env::current_exe().expect("a test has a program");
@@ -16,8 +16,12 @@ fn a_listener_outlives_a_shortage_of_descriptors() {
         .args(["--exact", "net::descriptors::child", "--ignored", "--nocapture"])
         .output()
         .expect("it can be started");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]

@@ -24,14 +24,14 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// How a daemon is started.
+/// The settings of a daemon.
 pub struct How {
     pub timeout: Duration,
     pub on_stop: OnStop,
     pub limits: Limits,
-    /// How long a registration may take.
+    /// The time limit of a registration.
     pub deadline: Duration,
-    /// Whether the catalog follows the store; otherwise nothing is ever read, and nothing becomes visible.
+    /// The catalog follows the store; without this nothing is ever read, and nothing becomes visible.
     pub follow: bool,
 }
 
@@ -131,7 +131,7 @@ impl Daemon {
         node.children().flat_map(|(_, child)| child.own().map(|stored| stored.entry.clone())).collect()
     }
 
-    /// How many entries there are in the zone, all in all. Beside it stands the marker of removals.
+    /// The number of entries in the zone, all in all. The tombstone of removals is outside of it.
     pub fn count(&self) -> usize {
         let snapshot = self.app.catalog.snapshot();
         snapshot.node(&Name::parse("local.").expect("a name")).map_or(0, skyhound_core::catalog::Node::entries)

@@ -44,7 +44,7 @@ async fn every_way_to_go_removes_the_entry() {
             }
             _ => {
                 peer.frame(CLOSE, &1000u16.to_be_bytes()).await;
-                assert_eq!(peer.told().await, Frame::Close(1000, String::new()));
+                assert_eq!(peer.receive_past_pings().await, Frame::Close(1000, String::new()));
             }
         }
         daemon.holds(0, 0).await;
@@ -66,12 +66,12 @@ async fn of_two_sockets_with_one_address_the_last_to_leave_removes() {
 }
 
 #[tokio::test]
-async fn a_silent_peer_is_dropped_and_hears_why() {
+async fn a_peer_without_pongs_is_closed_with_a_reason() {
     let daemon = Daemon::started(How { timeout: Duration::from_secs(1), ..How::default() }).await;
     let mut peer = daemon.connect().await;
     peer.provide("service=foo&port=1").await;
     let began = Instant::now();
-    assert_eq!(peer.told().await, Frame::Close(1011, "no pong within 500ms".into()));
+    assert_eq!(peer.receive_past_pings().await, Frame::Close(1011, "no pong within 500ms".into()));
     assert!(began.elapsed() >= Duration::from_millis(500), "it had its time: {:?}", began.elapsed());
     daemon.holds(0, 0).await;
     daemon.counted(r#"skyhound_releases_total{frontend="skyapi",reason="ping_timeout"} 1"#).await;
@@ -84,15 +84,15 @@ async fn any_frame_is_a_sign_of_life() {
     peer.provide("service=foo&port=1").await;
     // Three pings are one timeout and more; none of the answers is to the letter but the first.
     for answer in [PONG, PING, TEXT] {
-        assert_eq!(peer.hear().await, Frame::Ping);
+        assert_eq!(peer.receive().await, Frame::Ping);
         peer.frame(answer, b"").await;
         match answer {
-            PING => assert_eq!(peer.hear().await, Frame::Pong),
-            TEXT => assert!(matches!(peer.hear().await, Frame::Text(_))),
+            PING => assert_eq!(peer.receive().await, Frame::Pong),
+            TEXT => assert!(matches!(peer.receive().await, Frame::Text(_))),
             _ => {}
         }
     }
-    assert_eq!(peer.hear().await, Frame::Ping);
+    assert_eq!(peer.receive().await, Frame::Ping);
     daemon.holds(1, 1).await;
 }
 
@@ -119,14 +119,14 @@ async fn an_update_is_visible_at_the_pong_behind_it() {
     ] {
         peer.frame(TEXT, update.as_bytes()).await;
         peer.frame(PING, b"").await;
-        assert_eq!(peer.told().await, Frame::Pong, "success is silent");
+        assert_eq!(peer.receive_past_pings().await, Frame::Pong, "an accepted update is not answered");
         let entry = daemon.entries("foo").remove(0);
         assert_eq!((entry.priority, entry.weight), (priority, weight));
     }
     let before = daemon.app.catalog.snapshot().revision();
     peer.frame(TEXT, br#"{"op":"update","weight":65535}"#).await;
     peer.frame(PING, b"").await;
-    assert_eq!(peer.told().await, Frame::Pong);
+    assert_eq!(peer.receive_past_pings().await, Frame::Pong);
     assert_eq!(daemon.app.catalog.snapshot().revision(), before, "the same again writes nothing");
 }
 
@@ -142,7 +142,7 @@ async fn texts_that_mean_nothing_are_answered_and_change_nothing() {
         (r#"{"op":"update","priority":1,"weight":"10"}"#, "ERROR: weight is \"10\""),
     ] {
         peer.frame(TEXT, text.as_bytes()).await;
-        let Frame::Text(answer) = peer.told().await else { panic!("an answer to {text}") };
+        let Frame::Text(answer) = peer.receive_past_pings().await else { panic!("an answer to {text}") };
         assert!(answer.starts_with(sentence), "{answer}");
     }
     let entry = daemon.entries("foo").remove(0);
@@ -152,7 +152,7 @@ async fn texts_that_mean_nothing_are_answered_and_change_nothing() {
         peer.frame(TEXT, b"hello").await;
     }
     let close = loop {
-        match peer.told().await {
+        match peer.receive_past_pings().await {
             Frame::Text(_) => {}
             other => break other,
         }
@@ -162,7 +162,7 @@ async fn texts_that_mean_nothing_are_answered_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_is_closed_with_its_code() {
+async fn protocol_errors_are_closed_with_their_code() {
     let daemon = Daemon::start().await;
     let large = vec![b'x'; 16 * 1024 + 1];
     for (first, payload, code, sentence) in [
@@ -175,7 +175,7 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
         let mut peer = daemon.connect().await;
         peer.provide("service=foo&port=1").await;
         peer.frame(first, payload).await;
-        let Frame::Close(there, why) = peer.told().await else { panic!("a close with {code}") };
+        let Frame::Close(there, why) = peer.receive_past_pings().await else { panic!("a close with {code}") };
         assert_eq!(there, code, "{why}");
         assert!(why.starts_with(sentence) && !why.is_empty(), "{why}");
         assert!(peer.ends().await);
@@ -186,12 +186,12 @@ async fn what_breaks_the_protocol_is_closed_with_its_code() {
     peer.provide("service=foo&port=1").await;
     peer.frame(0x01, &large[..10_000]).await;
     peer.frame(0x80, &large[..10_000]).await;
-    assert!(matches!(peer.told().await, Frame::Close(1009, _)));
+    assert!(matches!(peer.receive_past_pings().await, Frame::Close(1009, _)));
     // A frame without a mask (RFC 6455 section 5.1).
     let mut peer = daemon.connect().await;
     peer.provide("service=foo&port=1").await;
     peer.send([TEXT, 0]).await;
-    assert!(matches!(peer.told().await, Frame::Close(1002, _)));
+    assert!(matches!(peer.receive_past_pings().await, Frame::Close(1002, _)));
     daemon.counted(r#"skyhound_websocket_errors_total{code="1009"} 2"#).await;
     daemon.holds(0, 0).await;
 }
@@ -206,6 +206,6 @@ async fn a_frame_in_drips_is_waited_for() {
         tokio::task::yield_now().await;
     }
     peer.frame(PING, b"").await;
-    assert_eq!(peer.told().await, Frame::Pong);
+    assert_eq!(peer.receive_past_pings().await, Frame::Pong);
     assert_eq!(daemon.entries("foo")[0].weight, 5);
 }

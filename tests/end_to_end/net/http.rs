@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// One connection for all of them: none of these ends it.
 #[tokio::test]
-async fn what_is_not_there_is_said_with_what_is() {
+async fn unknown_paths_are_404_with_the_known_ones() {
     let daemon = Daemon::start().await;
     let mut peer = daemon.connect().await;
     let answer = peer.ask("GET /nowhere", "").await;
@@ -84,14 +84,14 @@ async fn slow_heads_are_408_and_idle_connections_are_let_go() {
     assert_eq!(answer.body, "the request's head did not arrive within 1s\n");
     assert!(slow.ends().await);
     let mut idle = daemon.connect().await;
-    assert!(idle.ends().await, "nothing was asked, so nothing is said");
+    assert!(idle.ends().await, "no request, so no response");
     let mut once = daemon.connect().await;
     assert_eq!(once.ask("GET /version", "").await.status, 200);
     assert!(once.ends().await);
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_400() {
+async fn invalid_http_is_400() {
     let daemon = Daemon::start().await;
     for bytes in ["\u{16}\u{3}\u{1}\0\0\r\n\r\n", "hello\r\n\r\n", "GET /version HTTP/1.1\r\nHo st: x\r\n\r\n"] {
         let mut peer = daemon.connect().await;
@@ -111,7 +111,7 @@ async fn requests_one_behind_the_other_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_hear_so_and_room_is_given_again() {
+async fn connections_over_the_limit_are_refused_until_one_ends() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let daemon = Daemon::started(How { limits, ..How::default() }).await;
     let mut one = daemon.connect().await;

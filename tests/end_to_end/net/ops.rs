@@ -4,7 +4,7 @@ use crate::net::fixture::{Daemon, How};
 use serde_json::Value;
 
 #[tokio::test]
-async fn ready_says_what_it_answers_from() {
+async fn readyz_reports_the_source_of_answers() {
     let daemon = Daemon::start().await;
     let mut peer = daemon.connect().await;
     let mut held = daemon.connect().await;
@@ -33,7 +33,7 @@ async fn a_catalog_that_was_never_read_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn metrics_tell_the_parts_and_the_process() {
+async fn metrics_cover_the_components_and_the_process() {
     let daemon = Daemon::start().await;
     let mut held = daemon.connect().await;
     held.provide("service=foo&port=1").await;
@@ -65,7 +65,7 @@ async fn metrics_tell_the_parts_and_the_process() {
 }
 
 #[tokio::test]
-async fn metrics_are_prometheus_own_text_for_who_asks_for_nothing_else() {
+async fn metrics_default_to_the_prometheus_text_format() {
     let daemon = Daemon::start().await;
     let answer = daemon.connect().await.ask("GET /metrics", "Accept: */*\r\n").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

@@ -20,7 +20,7 @@ async fn a_101_means_visible() {
 }
 
 #[tokio::test]
-async fn what_was_said_stands_there() {
+async fn parameters_are_stored_as_sent() {
     let daemon = Daemon::start().await;
     let query =
         "service=foo&port=9999&priority=3&weight=7&prefix=blue&ttl=5&text=a+b&group=g&version=1.2.3&meta.zone=eu";
@@ -47,7 +47,7 @@ async fn any_origin_and_early_frames_are_fine() {
     // All at once: what comes behind the request is not lost between hyper and the websocket.
     peer.send([head.as_bytes(), &update, &ping].concat()).await;
     assert_eq!(peer.answer().await.status, 101);
-    assert_eq!(peer.told().await, crate::net::raw::Frame::Pong);
+    assert_eq!(peer.receive_past_pings().await, crate::net::raw::Frame::Pong);
     assert_eq!(daemon.entries("foo")[0].weight, 9);
 }
 

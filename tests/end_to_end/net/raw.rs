@@ -1,4 +1,4 @@
-//! A client that sends what it is told, byte by byte, and says what it got.
+//! A client that sends given bytes and parses the responses.
 
 use skyhound_test_support::wait::SOON;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -55,13 +55,13 @@ impl Raw {
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
-    /// A whole request, and its answer.
+    /// Sends a whole request and returns its response.
     pub async fn ask(&mut self, line: &str, headers: &str) -> Answer {
         self.send(format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")).await;
         if line.starts_with("HEAD ") { self.head().await } else { self.answer().await }
     }
 
-    /// The next answer, with its body.
+    /// The next response, with its body.
     pub async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         let length = answer.header("content-length").map_or(0, |length| length.parse().expect("a number"));
@@ -95,12 +95,12 @@ impl Raw {
     }
 
     /// The next frame.
-    pub async fn hear(&mut self) -> Frame {
+    pub async fn receive(&mut self) -> Frame {
         if !self.try_fill(2).await {
             return Frame::End;
         }
         let (opcode, length) = (self.read[0], usize::from(self.read[1]));
-        // Nothing that the server says is longer than that.
+        // No frame of the server is longer than that.
         let (start, length) = match length {
             126 => {
                 self.fill(4).await;
@@ -122,16 +122,16 @@ impl Raw {
     }
 
     /// The next frame that is no ping. Pings stay unanswered.
-    pub async fn told(&mut self) -> Frame {
+    pub async fn receive_past_pings(&mut self) -> Frame {
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Frame::Ping => {}
                 other => return other,
             }
         }
     }
 
-    /// Whether the connection ends without another byte.
+    /// Returns whether the connection ends without another byte.
     pub async fn ends(&mut self) -> bool {
         !self.try_fill(1).await
     }
@@ -141,7 +141,7 @@ impl Raw {
         self.stream.shutdown().await.expect("it is connected");
     }
 
-    /// Goes away with a reset.
+    /// Ends the connection with a reset.
     pub fn reset(self) {
         self.stream.set_zero_linger().expect("a TCP socket");
     }
@@ -154,7 +154,7 @@ impl Raw {
     async fn try_fill(&mut self, length: usize) -> bool {
         while self.read.len() < length {
             let read = timeout(SOON, self.stream.read_buf(&mut self.read)).await;
-            if !matches!(read.expect("the server says something, or closes"), Ok(1..)) {
+            if !matches!(read.expect("the server sends something, or closes"), Ok(1..)) {
                 return false;
             }
         }

@@ -25,12 +25,15 @@ fn server_of(daemon: &mut Daemon) -> HttpServer {
 }
 
 #[tokio::test]
-async fn sockets_are_told_and_entries_kept_or_removed() {
+async fn sockets_are_closed_and_entries_preserved_or_removed() {
     for (on_stop, left) in [(OnStop::Keep, 20), (OnStop::Remove, 0)] {
         let (mut daemon, held) = running(on_stop).await;
         let stopping = tokio::spawn(server_of(&mut daemon).shutdown(SOON));
         for mut peer in held {
-            assert_eq!(peer.told().await, Frame::Close(1001, "going away: this daemon is stopping".into()));
+            assert_eq!(
+                peer.receive_past_pings().await,
+                Frame::Close(1001, "going away: this daemon is stopping".into())
+            );
         }
         assert_eq!(stopping.await.unwrap(), 0, "all of them went");
         daemon.holds(left, 0).await;

@@ -32,9 +32,9 @@ async fn commit(daemon: &Daemon, ops: Vec<Op>) {
     daemon.app.catalog.reached(commit.revision).await;
 }
 
-/// The connection ends in the middle of a batch: whoever goes on from the last event that it heard hears the others.
+/// The connection ends in the middle of a batch: a reader that resumes after its last event receives the others.
 #[tokio::test]
-async fn a_batch_that_was_cut_is_heard_again() {
+async fn an_interrupted_batch_is_resumed() {
     let daemon = Daemon::start().await;
     let mut events = Sse::open(daemon.addr, WATCH, None).await;
     let begin = events.next().await.id;
@@ -42,7 +42,7 @@ async fn a_batch_that_was_cut_is_heard_again() {
     let batch = [events.next().await, events.next().await, events.next().await];
     assert_eq!(batch.each_ref().map(|event| event.port().1), [1, 2, 3]);
     assert_eq!((&batch[0].id, &batch[1].id), (&begin, &begin), "in the middle nobody is further than before");
-    assert_ne!(batch[2].id, begin, "what others hear of the batch does not count");
+    assert_ne!(batch[2].id, begin, "deliveries of the batch to others do not count");
     drop(events);
     for cut in 0..2 {
         let mut events = Sse::open(daemon.addr, WATCH, Some(&batch[cut].id)).await;
@@ -50,11 +50,11 @@ async fn a_batch_that_was_cut_is_heard_again() {
     }
     commit(&daemon, vec![put("web", 4, 4, "")]).await;
     let mut events = Sse::open(daemon.addr, WATCH, Some(&batch[2].id)).await;
-    assert_eq!(events.heard().await, ("put".into(), 4));
+    assert_eq!(events.received().await, ("put".into(), 4));
 }
 
 #[tokio::test]
-async fn who_was_away_for_too_long_takes_the_whole_set() {
+async fn a_compacted_resume_token_resets_the_stream() {
     let daemon = Daemon::start().await;
     commit(&daemon, vec![put("web", 1, 1, "")]).await;
     let early = Sse::open(daemon.addr, WATCH, None).await.next().await.id;
@@ -68,11 +68,11 @@ async fn who_was_away_for_too_long_takes_the_whole_set() {
     // Of the window nothing is for this reader.
     let mut events = Sse::open(daemon.addr, WATCH, Some(&late)).await;
     commit(&daemon, vec![put("web", 3, 3, "")]).await;
-    assert_eq!(events.heard().await, ("put".into(), 3));
+    assert_eq!(events.received().await, ("put".into(), 3));
 }
 
 #[multi_thread_test]
-async fn who_does_not_read_is_cut_off_and_nobody_else() {
+async fn only_a_slow_consumer_is_closed() {
     let limits = Limits { body_send_timeout: Duration::from_millis(500), ..Limits::default() };
     let daemon = Daemon::started(How { limits, ..How::default() }).await;
     let mut reads = Sse::open(daemon.addr, WATCH, None).await;
@@ -87,13 +87,13 @@ async fn who_does_not_read_is_cut_off_and_nobody_else() {
     while port < 400 {
         port += 1;
         commit(&daemon, vec![put("web", 1, port, &text)]).await;
-        assert_eq!(reads.heard().await, ("put".into(), port.into()));
+        assert_eq!(reads.received().await, ("put".into(), port.into()));
     }
     daemon.counted(r#"skyhound_slow_consumers_total{frontend="v1",reason="send_timeout"} 1"#).await;
     daemon.counted("skyhound_watchers 1").await;
     slow.over().await;
     commit(&daemon, vec![put("web", 1, port + 1, "")]).await;
-    assert_eq!(reads.heard().await, ("put".into(), u64::from(port) + 1));
+    assert_eq!(reads.received().await, ("put".into(), u64::from(port) + 1));
 }
 
 /// The same while a list is made.
@@ -134,7 +134,7 @@ async fn a_stop_ends_every_stream() {
     assert!(reads.next().await.ports().is_empty());
     for port in 1..=300_u32 {
         commit(&daemon, vec![put("web", 1, port, &text)]).await;
-        assert_eq!(reads.heard().await, ("put".into(), port.into()));
+        assert_eq!(reads.received().await, ("put".into(), port.into()));
     }
     let server = std::mem::replace(&mut daemon.http, crate::net::fixture::idle());
     assert_eq!(server.shutdown(SOON).await, 0, "also the one that reads nothing went");
@@ -142,7 +142,7 @@ async fn a_stop_ends_every_stream() {
 }
 
 #[tokio::test]
-async fn what_was_never_read_is_not_empty() {
+async fn an_unread_catalog_is_not_an_empty_set() {
     let daemon = Daemon::started(How { follow: false, ..How::default() }).await;
     for path in ["/v1/services", "/v1/instances", "/v1/watch", "/v1/watch?last-event-id=7.0"] {
         let answer = http::get(daemon.addr, path).await.expect("an answer");

@@ -20,7 +20,7 @@ async fn ports(daemon: &Daemon, query: &str) -> Vec<u64> {
     ports
 }
 
-pub async fn instances_say_what_their_peers_said(site: Site) {
+pub async fn instances_carry_their_registered_parameters(site: Site) {
     let empty = ask(&site, "/v1/services").await;
     assert_eq!(empty["services"], json!([]));
     let _one = site.provide("service=Web&host=10.0.0.1&port=80&version=1.2.3&weight=7&meta.zone=b&ttl=9").await;
@@ -86,7 +86,7 @@ async fn filters_combine() {
 }
 
 #[multi_thread_test]
-async fn wrong_questions_hear_why() {
+async fn invalid_queries_are_rejected_with_a_reason() {
     let daemon = Daemon::start(&[]).await;
     for (target, why) in [
         ("/v1/instances?version=new", "version is \"new\", which is not a version range"),

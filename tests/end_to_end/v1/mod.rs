@@ -8,8 +8,8 @@ mod watch;
 use skyhound_test_support::on_every_store;
 
 on_every_store! {
-    lists::instances_say_what_their_peers_said();
+    lists::instances_carry_their_registered_parameters();
     watch::first_all_then_each_change();
-    watch::who_comes_back_hears_what_it_missed();
-    watch::who_is_of_another_history_takes_the_whole_set();
+    watch::a_resumed_stream_receives_missed_events();
+    watch::a_token_of_another_history_resets_the_stream();
 }

@@ -46,7 +46,7 @@ impl Description {
     }
 }
 
-/// Asks for a path and holds the answer against what is said of it.
+/// Requests a path and checks the response against its description.
 async fn ask(daemon: &Daemon, description: &Description, target: &str, status: u16) {
     let answer = daemon.get(target).await;
     assert_eq!(answer.status, status, "{target}: {}", answer.body);

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::verb;
 use skyhound_test_support::wait::{SOON, wait_until};
@@ -49,11 +49,11 @@ impl Watching {
     }
 
     /// The next line of `--json`: event, reason, port.
-    async fn heard(&mut self) -> (String, String, u64) {
+    async fn next_event(&mut self) -> (String, String, u64) {
         let line = self.line().await;
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        let word = |field: &str| said[field].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
-        (word("event"), word("why"), said["instance"]["port"].as_u64().expect("a port"))
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let word = |field: &str| event[field].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
+        (word("event"), word("why"), event["instance"]["port"].as_u64().expect("a port"))
     }
 
     async fn ended(&mut self) -> Option<i32> {
@@ -61,7 +61,7 @@ impl Watching {
     }
 }
 
-fn heard(event: &str, why: &str, port: u64) -> (String, String, u64) {
+fn expected_event(event: &str, why: &str, port: u64) -> (String, String, u64) {
     (event.into(), why.into(), port)
 }
 
@@ -111,11 +111,11 @@ async fn watch_prints_what_changes() {
 
 /// Restarts of the daemon, planned and not: each change is printed once.
 #[multi_thread_test]
-async fn watch_tells_nothing_twice_across_restarts() {
+async fn watch_repeats_no_event_across_restarts() {
     let Site { mut daemon, dir: _dir, .. } = Site::disk(&[]).await;
     let _one = daemon.provide("service=web&host=10.0.0.1&port=1").await;
     let mut watching = Watching::start(&daemon, &["web", "--json"]);
-    assert_eq!(watching.heard().await, heard("put", "new", 1));
+    assert_eq!(watching.next_event().await, expected_event("put", "new", 1));
     for (turn, how) in [Signal::TERM, Signal::KILL].into_iter().enumerate() {
         daemon.signal(how);
         daemon.ended().await;
@@ -124,9 +124,9 @@ async fn watch_tells_nothing_twice_across_restarts() {
         let port = turn as u64 + 2;
         let held = daemon.provide(&format!("service=web&host=10.0.0.1&port={port}")).await;
         // The next line is of this one, and not once more of what stood there all the time.
-        assert_eq!(watching.heard().await, heard("put", "new", port));
+        assert_eq!(watching.next_event().await, expected_event("put", "new", port));
         held.close().await;
-        assert_eq!(watching.heard().await, heard("delete", "left", port));
+        assert_eq!(watching.next_event().await, expected_event("delete", "left", port));
     }
 }
 
@@ -139,27 +139,27 @@ async fn watched(daemon: &Daemon) {
     .await;
 }
 
-/// What happened while the only daemon that it asks was away is told when that is back.
+/// Changes during a restart of the only daemon that it asks are printed when that is back.
 #[multi_thread_test]
-async fn watch_tells_what_it_missed() {
+async fn watch_prints_missed_events() {
     let etcd = EtcdProcess::start().await;
     let (mut daemon, other) = (Site::at(&etcd, &[]).await, Site::at(&etcd, &[]).await);
     let (stays, goes) = (other.provide("service=web&port=1").await, other.provide("service=web&port=2").await);
     let mut watching = Watching::start(&daemon, &["--json"]);
-    let mut first = [watching.heard().await, watching.heard().await];
+    let mut first = [watching.next_event().await, watching.next_event().await];
     first.sort_unstable();
-    assert_eq!(first, [heard("put", "new", 1), heard("put", "new", 2)]);
+    assert_eq!(first, [expected_event("put", "new", 1), expected_event("put", "new", 2)]);
     assert!(daemon.stop().await.success());
     goes.close().await;
     stays.text(r#"{"op":"update","weight":5}"#);
     let _comes = other.provide("service=web&port=3").await;
     daemon.restart().await;
-    assert_eq!(watching.heard().await, heard("delete", "missing", 2));
-    let mut both = [watching.heard().await, watching.heard().await];
+    assert_eq!(watching.next_event().await, expected_event("delete", "missing", 2));
+    let mut both = [watching.next_event().await, watching.next_event().await];
     both.sort_unstable();
-    assert_eq!(both, [heard("put", "changed", 1), heard("put", "new", 3)]);
+    assert_eq!(both, [expected_event("put", "changed", 1), expected_event("put", "new", 3)]);
     stays.close().await;
-    assert_eq!(watching.heard().await, heard("delete", "left", 1));
+    assert_eq!(watching.next_event().await, expected_event("delete", "left", 1));
 }
 
 #[multi_thread_test]
@@ -175,21 +175,21 @@ async fn watch_ends_quietly_when_nobody_reads_it() {
 }
 
 #[multi_thread_test]
-async fn an_event_reaches_who_listens() {
+async fn an_event_reaches_its_subscribers() {
     let mut daemon = Daemon::start(&[]).await;
     let open = async |target: &str| Provider::open_for(daemon.http, target).await.expect("it listens");
     let (mut web, mut api) = (open("/etcd/monitor?monitor=web").await, open("/etcd/monitor?monitor=api").await);
-    let said = run(&daemon, &["event", "config", "7", "--service", "web"]).await;
-    assert_eq!((said.status.code(), said.stdout.len(), said.stderr.len()), (Some(0), 0, 0), "{said:?}");
+    let output = run(&daemon, &["event", "config", "7", "--service", "web"]).await;
+    assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(0), 0, 0), "{output:?}");
     let all = run(&daemon, &["event", "end", "--broadcast"]).await;
     assert_eq!(all.status.code(), Some(0), "{all:?}");
-    let told = async |ear: &mut Provider| match ear.next().await {
-        Heard::Text(text) => serde_json::from_str::<Value>(&text).expect("JSON")["body"].clone(),
+    let body_of = async |subscriber: &mut Provider| match subscriber.next().await {
+        Received::Text(text) => serde_json::from_str::<Value>(&text).expect("JSON")["body"].clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(told(&mut web).await, serde_json::json!({ "event_type": "config", "event_body": "7" }));
-    for ear in [&mut web, &mut api] {
-        assert_eq!(told(ear).await, serde_json::json!({ "event_type": "end", "event_body": "" }));
+    assert_eq!(body_of(&mut web).await, serde_json::json!({ "event_type": "config", "event_body": "7" }));
+    for subscriber in [&mut web, &mut api] {
+        assert_eq!(body_of(subscriber).await, serde_json::json!({ "event_type": "end", "event_body": "" }));
     }
     let refused = run(&daemon, &["event", "", "--broadcast"]).await;
     assert_eq!(refused.status.code(), Some(1));

@@ -26,19 +26,19 @@ pub async fn first_all_then_each_change(site: Site) {
     let _two = site.provide("service=web&port=2").await;
     one.text(r#"{"op":"update","weight":5}"#);
     for events in [&mut all, &mut some] {
-        assert_eq!(events.heard().await, ("put".into(), 2));
+        assert_eq!(events.received().await, ("put".into(), 2));
         let update = events.next().await;
         assert_eq!((update.port(), &update.data["weight"]), (("put", 1), &5.into()));
     }
     let _more = site.provide("service=api&port=8").await;
     one.close().await;
-    assert_eq!(all.heard().await, ("put".into(), 8));
+    assert_eq!(all.received().await, ("put".into(), 8));
     let (one, other) = (all.next().await, some.next().await);
     assert_eq!(one.port(), ("delete", 1));
-    assert_eq!(one, other, "services that are not watched are not heard of, and the position is that of all");
+    assert_eq!(one, other, "changes of other services are not delivered, and the position is that of all");
 }
 
-pub async fn who_comes_back_hears_what_it_missed(site: Site) {
+pub async fn a_resumed_stream_receives_missed_events(site: Site) {
     let one = site.provide("service=web&port=1").await;
     let mut events = Sse::open(site.http, WATCH, None).await;
     let before = events.next().await.id;
@@ -47,23 +47,23 @@ pub async fn who_comes_back_hears_what_it_missed(site: Site) {
     let _other = site.provide("service=api&port=9").await;
     one.close().await;
     two.close().await;
-    let missed = async |mut events: Sse| [events.heard().await, events.heard().await, events.heard().await];
+    let missed = async |mut events: Sse| [events.received().await, events.received().await, events.received().await];
     let expected = [("put".into(), 2), ("delete".into(), 1), ("delete".into(), 2)];
     assert_eq!(missed(Sse::open(site.http, WATCH, Some(&before)).await).await, expected);
-    // For who cannot set headers; and what comes later is heard behind it.
+    // For clients that cannot set headers; and later changes follow.
     let mut events = Sse::open(site.http, &format!("{WATCH}&last-event-id={before}"), None).await;
     let mut last = String::new();
     for _ in 0..3 {
         last = events.next().await.id;
     }
     let _three = site.provide("service=web&port=3").await;
-    assert_eq!(events.heard().await, ("put".into(), 3));
+    assert_eq!(events.received().await, ("put".into(), 3));
     // From the last of them nothing is missed but that.
     let mut events = Sse::open(site.http, WATCH, Some(&last)).await;
-    assert_eq!(events.heard().await, ("put".into(), 3));
+    assert_eq!(events.received().await, ("put".into(), 3));
 }
 
-pub async fn who_is_of_another_history_takes_the_whole_set(site: Site) {
+pub async fn a_token_of_another_history_resets_the_stream(site: Site) {
     let _one = site.provide("service=web&port=1").await;
     for last in ["9007199254740991", "not ours"] {
         let set = Sse::open(site.http, WATCH, Some(last)).await.next().await;
@@ -71,7 +71,7 @@ pub async fn who_is_of_another_history_takes_the_whole_set(site: Site) {
     }
 }
 
-/// A daemon that was away. What it held falls silent meanwhile or after it; a reader who comes back hears of it,
+/// A restarted daemon. Its clients are lost during the downtime or after it; a resumed reader receives that,
 /// one way or the other.
 async fn after_a_restart(mut daemon: Daemon) {
     let _held = daemon.provide("service=web&port=1").await;
@@ -129,7 +129,7 @@ async fn another_daemon_goes_on() {
     // It may not have come over yet when the set is made.
     let set = events.next().await;
     if set.ports().is_empty() {
-        assert_eq!(events.heard().await, ("put".into(), 1));
+        assert_eq!(events.received().await, ("put".into(), 1));
     }
     let _second = two.provide("service=web&port=2").await;
     let last = events.next().await;
@@ -138,8 +138,8 @@ async fn another_daemon_goes_on() {
     let _third = two.provide("service=web&port=3").await;
     held.close().await;
     let mut events = Sse::open(two.http, WATCH, Some(&last.id)).await;
-    assert_eq!(events.heard().await, ("put".into(), 3));
-    assert_eq!(events.heard().await, ("delete".into(), 1));
+    assert_eq!(events.received().await, ("put".into(), 3));
+    assert_eq!(events.received().await, ("delete".into(), 1));
 }
 
 /// A client that nobody here wrote.

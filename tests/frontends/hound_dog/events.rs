@@ -30,7 +30,7 @@ pub async fn an_event_reaches_each_subscriber_of_its_services_once(site: Site) {
     for at in 0..50 {
         assert_eq!(receive(&mut engine).await, event("engine", "n", &at.to_string()));
     }
-    assert_eq!(engine.heard(), None);
+    assert_eq!(engine.received(), None);
     if let Some(etcd) = &site.etcd {
         let last = etcd.ctl(&["get", "--print-value-only", "event/engine"]);
         assert_eq!(last, "{\"event_type\":\"n\",\"event_body\":\"49\"}\n", "for hound-dog's own peers");

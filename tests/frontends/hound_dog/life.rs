@@ -54,7 +54,7 @@ pub async fn subscribers_receive_each_change_and_its_reason(site: Site) {
     assert_eq!(receive(&mut subscriber).await, change("engine", "DELETE", &[("10.0.0.2", 2)]));
     unresponsive.stop_reading();
     assert_eq!(receive(&mut subscriber).await, change("engine", "EXPIRE", &[]));
-    assert_eq!(subscriber.heard(), None, "nothing twice");
+    assert_eq!(subscriber.received(), None, "nothing twice");
 }
 
 pub async fn a_registering_socket_receives_its_own_and_monitored_changes(site: Site) {
@@ -102,7 +102,7 @@ pub async fn instances_of_every_frontend_are_listed_and_delivered(site: Site) {
     assert_eq!(listed(site.http, "web").await, services(&[("10.0.0.9", 9)]));
     held.text(r#"{"op":"update","weight":7}"#);
     assert_eq!(receive(&mut subscriber).await, change("web", "PUT", &[("10.0.0.9", 9)]), "its description has changed");
-    assert_eq!(held.heard(), None, "skyapi's clients receive nothing about it");
+    assert_eq!(held.received(), None, "skyapi's clients receive nothing about it");
     held.close().await;
     assert_eq!(receive(&mut subscriber).await, change("web", "DELETE", &[]));
 }

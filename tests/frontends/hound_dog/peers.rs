@@ -87,7 +87,7 @@ async fn an_interruption_loses_nothing() {
         etcd.ctl(&["del", "service/engine/10.0.0.2"]);
         receive_in_order(&mut subscriber, round * 10).await;
     }
-    assert_eq!(subscriber.heard(), None, "nothing twice");
+    assert_eq!(subscriber.received(), None, "nothing twice");
 }
 
 /// Receives events and changes, each in their order; the order between the two is not guaranteed.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use skyhound_test_support::http;
-use skyhound_test_support::provider::{Heard, Provider, Refusal};
+use skyhound_test_support::provider::{Received, Provider, Refusal};
 use std::net::SocketAddr;
 
 /// Opens a websocket of hound-dog's API; the target is without its `/etcd/`.
@@ -17,7 +17,7 @@ pub async fn try_open(addr: SocketAddr, target: &str) -> Result<Provider, Refusa
 /// Receives the next message.
 pub async fn receive(subscriber: &mut Provider) -> Value {
     match subscriber.next().await {
-        Heard::Text(text) => serde_json::from_str(&text).expect("messages are JSON"),
+        Received::Text(text) => serde_json::from_str(&text).expect("messages are JSON"),
         other => panic!("no message but {other:?}"),
     }
 }

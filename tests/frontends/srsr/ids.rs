@@ -5,7 +5,7 @@ use serde_json::json;
 use super::endpoints::{about, lookup, register};
 use crate::srsr::until;
 use skyhound_test_support::etcd::EtcdProcess;
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Received, Provider};
 use skyhound_test_support::site::Site;
 
 /// A subscriber receives its expiry.
@@ -24,7 +24,7 @@ pub async fn missed_heartbeats_expire_exactly_that_instance(site: Site) {
     for (key_event, addresses) in
         [("PUT", &["10.0.0.1"][..]), ("PUT", &["10.0.0.1", "10.0.0.2"]), ("EXPIRE", &["10.0.0.1"])]
     {
-        let Heard::Text(text) = subscriber.next().await else { panic!("no message") };
+        let Received::Text(text) = subscriber.next().await else { panic!("no message") };
         let body = &serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["body"];
         let mut received: Vec<_> = body["services"]
             .as_array()

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
-use skyhound_test_support::provider::{Heard, Provider};
+use skyhound_test_support::provider::{Received, Provider};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::SOON;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -131,7 +131,7 @@ impl Subscriber {
 
     /// The next change, and the instances after it.
     pub async fn next(&mut self) -> (String, Vec<Endpoint>) {
-        let Heard::Text(text) = self.0.next().await else { panic!("no message") };
+        let Received::Text(text) = self.0.next().await else { panic!("no message") };
         let body = serde_json::from_str::<Value>(&text).expect("JSON")["body"].clone();
         let endpoints = body["services"].as_array().expect("a list").iter().map(endpoint).collect();
         (body["key_event"].as_str().expect("a word").to_owned(), endpoints)

@@ -1,4 +1,4 @@
-//! Any datagram: as the threads that answer over UDP take it, as both paths say it, and as a stream would.
+//! Any datagram: as the threads that answer over UDP take it, as both paths answer it, and as a stream would.
 
 use super::message;
 use super::world::{Client, datagrams};
@@ -12,7 +12,7 @@ thread_local! {
     static WORLD: OnceCell<DatagramHandler> = const { OnceCell::new() };
 }
 
-/// No panic, silence to responses and to what has no header, one right answer to everything else.
+/// Checks: no panic, no response to responses and to what has no header, one right answer to everything else.
 pub fn holds(datagram: &[u8]) {
     WORLD.with(|world| {
         let world = world.get_or_init(|| datagrams(&[]));
@@ -26,29 +26,29 @@ pub fn holds(datagram: &[u8]) {
 /// The law for one client. `random` is where sets begin.
 pub fn one(world: &DatagramHandler, datagram: &[u8], client: Client, random: u32) {
     let from = client.addr();
-    let said = world.respond_to(datagram, from, random);
+    let sent = world.respond_to(datagram, from, random);
     if datagram.len() < 12 || datagram[2] & 0x80 != 0 {
-        assert_eq!(said, None, "silence");
+        assert_eq!(sent, None, "no response");
         return;
     }
-    let response = said.expect("every question is answered");
-    let said = message::holds(datagram, &response, true);
+    let response = sent.expect("every question is answered");
+    let read = message::holds(datagram, &response, true);
     if client == Client::Denied {
-        assert!(message::is_prohibited(&said), "{said}");
-        assert!(response.len() <= datagram.len() + 6, "of no use to who forges addresses");
+        assert!(message::is_prohibited(&read), "{read}");
+        assert!(response.len() <= datagram.len() + 6, "of no use with a forged address");
         return;
     }
-    let (may, rcode) = (message::rcodes(datagram), said.metadata.response_code);
+    let (may, rcode) = (message::rcodes(datagram), read.metadata.response_code);
     // By number: 16 has two names.
     assert!(may.iter().any(|may| u16::from(*may) == u16::from(rcode)), "{rcode} is none of {may:?}");
     let stream = world.respond_as_stream(datagram, from).expect("a stream answers as well");
     let whole = message::holds(datagram, &stream, false);
-    assert_eq!(said.metadata.response_code, whole.metadata.response_code, "the rcode of both transports");
+    assert_eq!(read.metadata.response_code, whole.metadata.response_code, "the rcode of both transports");
     let general = world.respond_general(datagram, from).expect("the general path takes everything");
     let general = message::holds(datagram, &general, true);
     if let Some(fast) = world.respond_fast(datagram, from, random) {
         assert_eq!(fast, response, "what the fast path takes it answers");
-        agree(&said, &general, &whole);
+        agree(&read, &general, &whole);
     }
 }
 
@@ -58,7 +58,7 @@ fn set(records: &[Record]) -> BTreeSet<String> {
     records.iter().map(|r| format!("{} {} {:?}", r.name, r.ttl, r.data).to_lowercase()).collect()
 }
 
-/// The fast path says what the general path says, cut where that is cut.
+/// Checks that the fast path answers as the general path does, truncated where that is.
 fn agree(fast: &Message, general: &Message, whole: &Message) {
     let mut head = fast.metadata;
     head.truncation = false;

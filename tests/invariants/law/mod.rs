@@ -1,4 +1,4 @@
-//! What holds for any input. Each module is one kind of input and one function, `holds`, which panics where
+//! The invariants for any input. Each module is one kind of input and one function, `holds`, which panics where
 //! the law is broken. `tests/invariants` calls them with a corpus and its mutations on any compiler, `fuzz/` with what
 //! libFuzzer finds.
 

@@ -30,19 +30,19 @@ pub fn holds(bytes: &[u8]) {
     }
 }
 
-/// Of the right size, in lower case, and the same when it is said and read again.
+/// Checks that a name has the right size, is in lower case, and survives printing and parsing.
 fn whole(name: &Name) {
     assert!(name.wire_len() <= NAME_MAX);
     for label in name.labels() {
         assert!((1..=63).contains(&label.as_bytes().len()));
         assert!(!label.as_bytes().iter().any(u8::is_ascii_uppercase));
     }
-    let said = name.to_string();
-    assert!(said.is_ascii() && said.ends_with('.'));
-    assert_eq!(Name::parse(&said).as_ref(), Ok(name), "{said}");
+    let text = name.to_string();
+    assert!(text.is_ascii() && text.ends_with('.'));
+    assert_eq!(Name::parse(&text).as_ref(), Ok(name), "{text}");
 }
 
-/// Whether a name has a key, which then is below the prefix and leads back.
+/// Returns whether a name has a key; if so, the key is below the prefix and leads back.
 fn there_and_back(layout: &Layout, name: &Name) -> bool {
     let Ok(key) = layout.key(name) else { return false };
     assert!(key.as_bytes().starts_with(layout.prefix().as_bytes()));

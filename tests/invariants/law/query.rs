@@ -1,4 +1,4 @@
-//! Any query string of `/provide`: a sentence that says what is wrong, or an instance in its place that DNS finds.
+//! Any query string of `/provide`: an error with a reason, or an instance within the zone that DNS finds.
 
 use super::value::question;
 use super::world::Client;
@@ -26,7 +26,8 @@ fn naming() -> Naming {
 /// Read, accepted, stored, found.
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let accepted = query::parse(text).and_then(|said| said.accept(&naming(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))));
+    let accepted = query::parse(text)
+        .and_then(|registration| registration.accept(&naming(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))));
     let instance = match accepted {
         Ok(instance) => instance,
         Err(invalid) => {
@@ -48,7 +49,7 @@ pub fn holds(bytes: &[u8]) {
     let world = DatagramHandler::new(Catalog::fixed(Arc::new(snapshot)), &settings);
     // The longest name twice does not fit into 512 bytes.
     let asked = question(&instance.name.to_string(), RecordType::SRV, Some(1232));
-    let said = Message::from_vec(&world.respond_to(&asked, Client::Near.addr(), 1).unwrap()).unwrap();
-    assert_eq!(said.metadata.response_code, ResponseCode::NoError, "{said}");
-    assert_eq!(said.answers.len(), 1, "what was registered is found: {said}");
+    let response = Message::from_vec(&world.respond_to(&asked, Client::Near.addr(), 1).unwrap()).unwrap();
+    assert_eq!(response.metadata.response_code, ResponseCode::NoError, "{response}");
+    assert_eq!(response.answers.len(), 1, "what was registered is found: {response}");
 }

@@ -13,9 +13,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long the server waits for the rest of a frame, and we for the end of the connection.
+/// The time limit of the server for the rest of a frame, and ours for the end of the connection.
 const IDLE: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The id of the question that is asked last, if what comes before it left the stream between two frames.
 const LAST: u16 = 0xfeed;
 
@@ -51,8 +51,8 @@ fn frames(mut bytes: &[u8]) -> (Vec<&[u8]>, bool) {
     (frames, bytes.is_empty())
 }
 
-/// What the server sends until it ends the connection. `until` says when enough has come.
-fn heard(stream: &mut TcpStream, until: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+/// Receives until the server ends the connection, or until `until` returns true for the bytes so far.
+fn receive_until(stream: &mut TcpStream, until: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), [0; 16 * 1024]);
     while !until(&all) {
         match stream.read(&mut buffer) {
@@ -70,7 +70,7 @@ fn heard(stream: &mut TcpStream, until: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 
 fn connect() -> TcpStream {
     let stream = TcpStream::connect(server()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
@@ -116,7 +116,7 @@ pub fn holds(bytes: &[u8]) {
     if !between {
         let _ = stream.shutdown(Shutdown::Write);
     }
-    let all = heard(&mut stream, |all| between && frames(all).0.iter().any(|frame| is_last(frame)));
+    let all = receive_until(&mut stream, |all| between && frames(all).0.iter().any(|frame| is_last(frame)));
     drop(stream);
     let mut open: Vec<_> = asked.into_iter().map(Some).collect();
     for answer in frames(&all).0.iter().filter(|answer| !is_last(answer)) {
@@ -126,7 +126,7 @@ pub fn holds(bytes: &[u8]) {
     }
     let mut again = connect();
     again.write_all(&last()).unwrap();
-    let all = heard(&mut again, |all| !frames(all).0.is_empty());
-    let said = message::holds(&last()[2..], frames(&all).0[0], false);
-    assert_eq!(said.answers.len(), 1, "the server goes on: {said}");
+    let all = receive_until(&mut again, |all| !frames(all).0.is_empty());
+    let response = message::holds(&last()[2..], frames(&all).0[0], false);
+    assert_eq!(response.answers.len(), 1, "the server goes on: {response}");
 }

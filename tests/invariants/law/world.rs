@@ -1,4 +1,4 @@
-//! A store of every kind of entry, and who answers from it.
+//! A store of every kind of entry, and the servers that answer from it.
 
 use skyhound_core::catalog::Keyspace;
 use skyhound_core::catalog::{Catalog, Snapshot};
@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 /// The zones, the deepest first.
 pub const ZONES: [&str; 4] = ["deep.skydns.test.", "skydns.test.", "10.in-addr.arpa.", "other."];
-/// The largest UDP answer, whatever a client says it takes.
+/// The largest UDP answer, whatever size a client announces.
 pub const PAYLOAD_MAX: u16 = skyhound_dns::settings::UDP_PAYLOAD_MAX;
-/// Why a client that may not ask is refused.
+/// The extended DNS error for a denied client.
 pub const PROHIBITED: u16 = ExtendedError::Prohibited as u16;
 
 /// Keys below `/skydns/`.
@@ -43,7 +43,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ("other/star/*", r#"{"host":"10.2.0.1"}"#),
 ];
 
-/// Who asks.
+/// The client that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     Near,
@@ -102,7 +102,7 @@ pub fn catalog(more: &[(&str, &[u8])]) -> Arc<Catalog> {
     Catalog::fixed(Arc::new(snapshot(more)))
 }
 
-/// Who answers datagrams from it.
+/// The handler that answers datagrams from it.
 pub fn datagrams(more: &[(&str, &[u8])]) -> DatagramHandler {
     DatagramHandler::new(catalog(more), &settings())
 }

@@ -7,7 +7,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::net::UdpSocket;
 
-/// As long as dig is told to wait.
+/// The timeout that dig is started with.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A client over UDP with a socket of its own.
@@ -25,8 +25,8 @@ impl Ask {
         Self { socket, id: 0 }
     }
 
-    /// Asks for the SRV records of a name. An error is silence, not a refusal.
-    pub async fn srv(&mut self, name: &str) -> Result<Said, String> {
+    /// Asks for the SRV records of a name. An error means no response, not a refusal.
+    pub async fn srv(&mut self, name: &str) -> Result<SrvResponse, String> {
         self.id = self.id.wrapping_add(1);
         let mut question = Message::new(self.id, MessageType::Query, OpCode::Query);
         let mut fqdn = Name::from_ascii(name).expect("a name");
@@ -49,25 +49,25 @@ impl Ask {
             }
         };
         match tokio::time::timeout(DEADLINE, answered).await {
-            Ok(Ok(message)) => Ok(Said::from(&message)),
+            Ok(Ok(message)) => Ok(SrvResponse::from(&message)),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {DEADLINE:?}")),
         }
     }
 }
 
-/// What was answered.
+/// The response to a question for SRV records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct SrvResponse {
     /// The rcode.
     pub status: ResponseCode,
     /// The ports of the SRV records.
     pub ports: Vec<u16>,
-    /// Whether not everything fitted.
+    /// The TC flag: not everything fitted.
     pub truncated: bool,
 }
 
-impl From<&Message> for Said {
+impl From<&Message> for SrvResponse {
     fn from(message: &Message) -> Self {
         let mut ports: Vec<u16> = message
             .answers

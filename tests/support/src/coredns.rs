@@ -28,7 +28,7 @@ pub struct CoreDns {
 
 impl CoreDns {
     /// Starts one for the zones and returns when it answers from `etcd`, an endpoint like
-    /// `http://127.0.0.1:2379`. With `None` the comparison is left out, which the reader of the output is told.
+    /// `http://127.0.0.1:2379`. With `None` the comparison is left out, and the output says so.
     ///
     /// Panics when it does not come up, and when it was not built although this is CI, which has Go.
     pub async fn start(etcd: &str, zones: &[&str]) -> Option<Self> {
@@ -45,7 +45,7 @@ impl CoreDns {
         panic!("CoreDNS did not keep a port in {TRIES} tries");
     }
 
-    /// Where it answers, over UDP and TCP.
+    /// The address on which it answers, over UDP and TCP.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

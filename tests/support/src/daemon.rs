@@ -15,12 +15,12 @@ use super::http::{self, Response};
 use super::program;
 use super::provider::{Provider, Refusal};
 
-/// How long the daemon may take to listen.
+/// The time limit for the daemon to listen.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long it may take to go after a signal.
+/// The time limit for it to end after a signal.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
-/// In an argument it stands for the daemon's own address.
+/// The placeholder for the daemon's own address in an argument.
 pub const OWN: &str = "OWN-ADDRESS";
 
 /// A running `skyhound serve`. Killed when dropped; if that is because a test failed, its log is shown.
@@ -29,13 +29,13 @@ pub struct Daemon {
     args: Vec<String>,
     within: Vec<String>,
     log: TempDir,
-    /// Where HTTP and websockets are.
+    /// The address for HTTP and websockets.
     pub http: SocketAddr,
-    /// Where DNS is.
+    /// The address for DNS.
     pub dns: SocketAddr,
     /// All of its first line.
     pub ready: serde_json::Value,
-    /// Where seaport's peers are served, if they are.
+    /// The address for seaport's peers, if they are served.
     pub seaport: Option<SocketAddr>,
 }
 
@@ -80,7 +80,7 @@ impl Daemon {
             .args(rest)
             .args(["serve", "--listen", &http.to_string(), "--dns-listen", &dns.to_string()])
             .args(&args)
-            // Not in the home directory of whoever runs the tests, nor from one test to another.
+            // Not in the home directory of the user of the tests, nor from one test to another.
             .env("SKYHOUND_SNAPSHOT_FILE", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -112,7 +112,7 @@ impl Daemon {
         daemon
     }
 
-    /// The first address that it says under this key.
+    /// The first address in the log under this key.
     pub fn addr(&self, kind: &str) -> SocketAddr {
         self.ready[kind][0].as_str().expect("an address").parse().expect("an address")
     }
@@ -138,7 +138,7 @@ impl Daemon {
         provider.unwrap_or_else(|refusal| panic!("{query} is refused: {refusal:?}"))
     }
 
-    /// Registers, or says what was answered instead.
+    /// Registers, or returns the refusal.
     pub async fn try_provide(&self, query: &str) -> Result<Provider, Refusal> {
         Provider::open(self.http, query).await
     }
@@ -163,7 +163,7 @@ impl Daemon {
         http::request(method, self.http, path, kind, body).await.expect("an answer over HTTP")
     }
 
-    /// What `/readyz` says, whatever its status.
+    /// The body of `/readyz`, whatever its status.
     pub async fn readyz(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/readyz").await.body).expect("/readyz is JSON")
     }
@@ -180,7 +180,7 @@ impl Daemon {
         http::metric(&text, name).unwrap_or_else(|| panic!("there is no metric {name}:\n{text}"))
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path().join("log")).unwrap_or_default()
     }
@@ -191,7 +191,7 @@ impl Daemon {
         kill_process(pid, signal).expect("it can be signalled");
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it can be waited for").is_none()
     }
@@ -209,7 +209,7 @@ impl Daemon {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// A planned stop; waits until it is gone and says how it ended.
+    /// Stops it in order; waits until it has ended and returns its exit status.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended().await

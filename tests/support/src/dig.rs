@@ -17,16 +17,16 @@ pub struct Dig {
     options: Vec<OsString>,
 }
 
-/// Why there is no answer to look at. A refusal is an answer; see [`Answer::status`].
+/// The reason why there is no answer to look at. A refusal is an answer; see [`Answer::status`].
 #[derive(Debug, Error)]
 pub enum DigError {
     /// The program could not be run.
     #[error("dig does not run (tests/run installs it)")]
     NotRun(#[source] std::io::Error),
-    /// It could, and got no reply: nothing listens, a timeout, a reply that is no DNS message.
+    /// Dig ran and got no reply: nothing listens, a timeout, a reply that is no DNS message.
     #[error("dig got no reply: {0}")]
     NoReply(String),
-    /// It printed something that this module does not understand.
+    /// Dig printed something that this module does not understand.
     #[error("cannot read what dig printed: {0}")]
     Unreadable(String),
 }
@@ -38,7 +38,7 @@ impl Dig {
         Self { server, options: Vec::new() }
     }
 
-    /// Over TCP from the start.
+    /// Asks over TCP from the start.
     #[must_use]
     pub fn tcp(self) -> Self {
         self.option("+tcp")
@@ -50,25 +50,25 @@ impl Dig {
         self.option("+ignore")
     }
 
-    /// With this size in the EDNS record.
+    /// Asks with this size in the EDNS record.
     #[must_use]
     pub fn bufsize(self, bytes: u16) -> Self {
         self.option(format!("+bufsize={bytes}"))
     }
 
-    /// Without EDNS, as the clients that get 512 bytes.
+    /// Asks without EDNS, as the clients that get 512 bytes.
     #[must_use]
     pub fn no_edns(self) -> Self {
         self.option("+noedns")
     }
 
-    /// Without asking for recursion.
+    /// Does not ask for recursion.
     #[must_use]
     pub fn no_recursion(self) -> Self {
         self.option("+norecurse")
     }
 
-    /// In another class than IN.
+    /// Asks in another class than IN.
     #[must_use]
     pub fn class(self, class: &str) -> Self {
         self.option("-c").option(class)
@@ -138,7 +138,7 @@ pub struct Answer {
     pub flags: Vec<String>,
     /// The size in the answer's EDNS record, when it has one.
     pub edns_udp: Option<u16>,
-    /// Whether dig got this answer over TCP, after a truncated one.
+    /// Set if dig got this answer over TCP, after a truncated one.
     pub retried_over_tcp: bool,
     /// The answer section.
     pub answer: Vec<Record>,
@@ -149,17 +149,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether the header has the flag, by dig's name for it.
+    /// Returns whether the header has the flag, by dig's name for it.
     pub fn has_flag(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }
 
-    /// Whether the server says that not everything fitted.
+    /// Returns whether the server set TC: not everything fitted.
     pub fn truncated(&self) -> bool {
         self.has_flag("tc")
     }
 
-    /// Whether the server answers as an authority.
+    /// Returns whether the server answers as an authority.
     pub fn authoritative(&self) -> bool {
         self.has_flag("aa")
     }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 pub struct KeyFiles {
     /// The files without their extensions, as `--dnssec-key` takes them.
     pub stem: PathBuf,
-    /// What was printed: the DS record.
+    /// The printed DS record.
     pub ds: String,
     _dir: TempDir,
 }

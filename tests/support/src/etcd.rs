@@ -19,12 +19,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// How long an etcd may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked whether an etcd is ready or gone.
+/// The time limit for an etcd to start or stop.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The interval of the checks whether an etcd is ready or gone.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// How an etcd is to be run.
+/// The way in which an etcd is run.
 #[derive(Default)]
 pub struct EtcdOptions {
     args: Vec<String>,
@@ -38,7 +38,7 @@ impl EtcdOptions {
         self
     }
 
-    /// With TLS, and certificates asked of clients.
+    /// TLS, with client certificates.
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
@@ -65,7 +65,7 @@ pub struct EtcdProcess {
     pub dir: TempDir,
 }
 
-/// What an etcd with TLS has, and what its client needs.
+/// The files of an etcd with TLS and of its client.
 pub struct Tls {
     /// The authority that signed all of its certificates.
     pub authority: Authority,
@@ -193,11 +193,11 @@ impl EtcdProcess {
                 sleep(GLANCE).await;
             }
         };
-        let in_time = timeout(PATIENCE, polling).await.is_ok();
-        assert!(in_time, "etcd is not ready after {PATIENCE:?}:\n{}", self.last_words());
+        let in_time = timeout(TIMEOUT, polling).await.is_ok();
+        assert!(in_time, "etcd is not ready after {TIMEOUT:?}:\n{}", self.last_words());
     }
 
-    /// Whether it answers and its cluster has a leader. Asked without a client, and so without a user.
+    /// Returns whether it answers and its cluster has a leader. Asked without a client, and so without a user.
     pub async fn is_healthy(&self) -> bool {
         let ask = async {
             let mut socket = TcpStream::connect((self.address, 2381)).await?;
@@ -243,7 +243,7 @@ impl EtcdProcess {
                 sleep(GLANCE).await;
             }
         };
-        timeout(PATIENCE, waiting).await.expect("etcd does not end");
+        timeout(TIMEOUT, waiting).await.expect("etcd does not end");
     }
 
     /// Starts it where it was, with the data that it had.
@@ -370,7 +370,7 @@ impl EtcdCluster {
         EtcdSettings { endpoints, ..self.members[0].settings() }
     }
 
-    /// Which member leads.
+    /// The member that leads.
     pub async fn leader(&self) -> usize {
         for (at, member) in self.members.iter().enumerate() {
             let status = member.store().await.status().await.unwrap().member.unwrap();

@@ -1,4 +1,4 @@
-//! HTTP by hand: a test says exactly which bytes it sends, and sees what came back.
+//! HTTP by hand: a test chooses the exact bytes that it sends, and gets the exact response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -104,7 +104,7 @@ pub async fn read(stream: &mut TcpStream) -> io::Result<(Response, Vec<u8>)> {
     Ok((response, Vec::new()))
 }
 
-/// Takes the chunks that are whole out of `raw` (RFC 9112 section 7.1); also says whether the last one was among them.
+/// Takes the whole chunks out of `raw` (RFC 9112 section 7.1); also returns whether the last one was among them.
 pub fn unchunked(raw: &mut Vec<u8>) -> (Vec<u8>, bool) {
     let mut whole = Vec::new();
     while let Some(line) = raw.windows(2).position(|two| two == b"\r\n") {

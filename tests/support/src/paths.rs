@@ -17,15 +17,15 @@ pub fn program() -> &'static str {
         let test = std::env::current_exe().expect("the path of the running test");
         let file = format!("skyhound{}", std::env::consts::EXE_SUFFIX);
         // target/debug/deps/end_to_end-0123456789abcdef → target/debug/skyhound
-        let beside = test.parent().and_then(|deps| deps.parent()).map(|profile| profile.join(&file));
+        let default_path = test.parent().and_then(|deps| deps.parent()).map(|profile| profile.join(&file));
         // With `build.build-dir`, the tests are in another folder than the binary, and cargo names it at run time.
         let named = std::env::var_os("CARGO_BIN_EXE_skyhound").map(PathBuf::from);
-        let found = named.into_iter().chain(beside.clone()).find(|path| path.is_file());
+        let found = named.into_iter().chain(default_path.clone()).find(|path| path.is_file());
         let found = found.unwrap_or_else(|| {
             panic!(
                 "{} is missing: `cargo build` (with --release for a benchmark) builds it, and so does `cargo test` of \
                  the root package",
-                beside.unwrap_or_else(|| file.into()).display()
+                default_path.unwrap_or_else(|| file.into()).display()
             )
         });
         found.into_os_string().into_string().expect("a path in UTF-8")

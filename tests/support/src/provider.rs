@@ -1,4 +1,4 @@
-//! A process that registers itself, played on the wire: it holds the websocket of `GET /provide`, and can do
+//! A simulated process that registers itself: it holds the websocket of `GET /provide`, and can do
 //! whatever processes do to it.
 //!
 //! A task of its own reads, so that pings are answered while the test does something else.
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::http::{self, Response};
 use super::wait::SOON;
 
-/// How long a registration may take to be answered: the daemon says 503 after 5 s.
+/// The time limit for the response to a registration: the daemon answers 503 after 5 s.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// RFC 6455's own example, and its answer.
@@ -39,13 +39,13 @@ pub fn handshake_for(addr: SocketAddr, target: &str) -> String {
     )
 }
 
-/// Why there is no websocket.
+/// The reason why there is no websocket.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The daemon answered something else than 101.
+    /// The daemon responded with another status than 101.
     Answer(Response),
-    /// It did not answer.
-    Silence(std::io::Error),
+    /// The daemon did not respond.
+    NoResponse(std::io::Error),
 }
 
 impl Refusal {
@@ -53,14 +53,14 @@ impl Refusal {
     pub fn answer(self) -> Response {
         match self {
             Self::Answer(response) => response,
-            Self::Silence(error) => panic!("no answer: {error}"),
+            Self::NoResponse(error) => panic!("no answer: {error}"),
         }
     }
 }
 
-/// What comes over the socket, pings apart.
+/// A message from the socket; pings are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// A text frame.
     Text(String),
     /// A close frame with its code and reason, or without.
@@ -80,7 +80,7 @@ enum Do {
 #[derive(Debug)]
 pub struct Provider {
     todo: mpsc::UnboundedSender<Do>,
-    heard: mpsc::UnboundedReceiver<Heard>,
+    received: mpsc::UnboundedReceiver<Received>,
     pings: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -89,7 +89,7 @@ impl Provider {
     /// Registers with this query; returns with the 101.
     pub async fn open(addr: SocketAddr, query: &str) -> Result<Self, Refusal> {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        Self::open_on(socket.map_err(Refusal::Silence)?, addr, query).await
+        Self::open_on(socket.map_err(Refusal::NoResponse)?, addr, query).await
     }
 
     /// The same on a socket that the caller has prepared (or bound).
@@ -99,7 +99,7 @@ impl Provider {
 
     /// A websocket of any other path.
     pub async fn open_for(addr: SocketAddr, target: &str) -> Result<Self, Refusal> {
-        let socket = TcpSocket::new_v4().map_err(Refusal::Silence)?;
+        let socket = TcpSocket::new_v4().map_err(Refusal::NoResponse)?;
         Self::open_with(socket, addr, handshake_for(addr, target)).await
     }
 
@@ -113,92 +113,92 @@ impl Provider {
         };
         let opened = tokio::time::timeout(OPEN_DEADLINE, opening).await;
         let opened = opened.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        let (stream, response, early) = opened.map_err(Refusal::Silence)?;
+        let (stream, response, early) = opened.map_err(Refusal::NoResponse)?;
         if response.status != 101 {
             return Err(Refusal::Answer(response));
         }
         assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT));
         let socket = WebSocketStream::from_partially_read(stream, early, Role::Client, None).await;
         let (todo, todos) = mpsc::unbounded_channel();
-        let (tell, heard) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let pings = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(live(socket, todos, tell, Arc::clone(&pings)));
-        Ok(Self { todo, heard, pings, task })
+        let task = tokio::spawn(run(socket, todos, sender, Arc::clone(&pings)));
+        Ok(Self { todo, received, pings, task })
     }
 
-    fn tell(&self, what: Do) {
-        // The task is gone when the socket is; what is said then reaches nobody.
+    fn perform(&self, what: Do) {
+        // The task ends with the socket; later orders are dropped.
         let _ = self.todo.send(what);
     }
 
     /// Sends a text frame.
     pub fn text(&self, text: impl Into<String>) {
-        self.tell(Do::Send(Message::text(text.into())));
+        self.perform(Do::Send(Message::text(text.into())));
     }
 
     /// Sends a binary frame.
     pub fn binary(&self, bytes: &[u8]) {
-        self.tell(Do::Send(Message::binary(bytes.to_vec())));
+        self.perform(Do::Send(Message::binary(bytes.to_vec())));
     }
 
     /// Writes bytes past the protocol.
     pub fn bytes(&self, bytes: impl Into<Vec<u8>>) {
-        self.tell(Do::Write(bytes.into()));
+        self.perform(Do::Write(bytes.into()));
     }
 
     /// Reads nothing from now on, and so answers no ping.
     pub fn stop_reading(&self) {
-        self.tell(Do::StopReading);
+        self.perform(Do::StopReading);
     }
 
-    /// The next thing that is heard.
-    pub async fn next(&mut self) -> Heard {
-        let next = tokio::time::timeout(SOON, self.heard.recv()).await;
-        next.expect("something is heard in time").unwrap_or_else(|| Heard::Gone("the socket is over".into()))
+    /// The next message.
+    pub async fn next(&mut self) -> Received {
+        let next = tokio::time::timeout(SOON, self.received.recv()).await;
+        next.expect("something is received in time").unwrap_or_else(|| Received::Gone("the socket is over".into()))
     }
 
-    /// What was heard and not asked for yet, without waiting.
-    pub fn heard(&mut self) -> Option<Heard> {
-        self.heard.try_recv().ok()
+    /// The next message that has already been received, without waiting.
+    pub fn received(&mut self) -> Option<Received> {
+        self.received.try_recv().ok()
     }
 
-    /// How many pings came.
+    /// The number of pings so far.
     pub fn pings(&self) -> usize {
         self.pings.load(Ordering::Relaxed)
     }
 
-    /// Whether the socket has not ended.
+    /// Returns whether the socket is still open.
     pub fn is_open(&self) -> bool {
         !self.task.is_finished()
     }
 
     /// Waits until the socket has ended, however long that takes.
     pub async fn over(&mut self) {
-        while !matches!(self.heard.recv().await, None | Some(Heard::Gone(_))) {}
+        while !matches!(self.received.recv().await, None | Some(Received::Gone(_))) {}
     }
 
     /// Waits until the socket has ended, which has to be soon.
     pub async fn ended(&mut self) {
-        while !matches!(self.next().await, Heard::Gone(_)) {}
+        while !matches!(self.next().await, Received::Gone(_)) {}
     }
 
     /// Sends a close frame, waits for its answer, and for the end of the connection.
     pub async fn close(mut self) {
-        self.tell(Do::Send(Message::Close(None)));
+        self.perform(Do::Send(Message::Close(None)));
         self.ended().await;
     }
 
     /// Ends the connection with a reset.
     pub async fn reset(mut self) {
-        self.tell(Do::Reset);
+        self.perform(Do::Reset);
         self.ended().await;
     }
 }
 
-async fn live(
+async fn run(
     mut socket: WebSocketStream<TcpStream>,
     mut todo: mpsc::UnboundedReceiver<Do>,
-    tell: mpsc::UnboundedSender<Heard>,
+    sender: mpsc::UnboundedSender<Received>,
     pings: Arc<AtomicUsize>,
 ) {
     let mut reading = true;
@@ -216,12 +216,12 @@ async fn live(
                 }
                 None => break "dropped".into(),
             },
-            heard = socket.next(), if reading => match heard {
-                Some(Ok(Message::Text(text))) => drop(tell.send(Heard::Text(text.to_string()))),
+            received = socket.next(), if reading => match received {
+                Some(Ok(Message::Text(text))) => drop(sender.send(Received::Text(text.to_string()))),
                 Some(Ok(Message::Ping(_))) => drop(pings.fetch_add(1, Ordering::Relaxed)),
                 Some(Ok(Message::Close(frame))) => {
-                    let said = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                    let _ = tell.send(Heard::Closed(said));
+                    let close = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    let _ = sender.send(Received::Closed(close));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => break error.to_string(),
@@ -230,5 +230,5 @@ async fn live(
         }
     };
     drop(socket);
-    let _ = tell.send(Heard::Gone(end));
+    let _ = sender.send(Received::Gone(end));
 }

@@ -35,7 +35,7 @@ impl Event {
         ports
     }
 
-    /// Whether it says that what was known is not worth anything.
+    /// Returns whether the event resets the reader's state.
     pub fn is_reset(&self) -> bool {
         self.data["reset"] == Value::Bool(true)
     }
@@ -106,7 +106,7 @@ impl Sse {
     }
 
     /// The next event's name and port.
-    pub async fn heard(&mut self) -> (String, u64) {
+    pub async fn received(&mut self) -> (String, u64) {
         let event = self.next().await;
         let (name, port) = event.port();
         (name.to_owned(), port)

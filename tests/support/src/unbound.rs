@@ -12,12 +12,12 @@ use super::address::own_address;
 use super::dig::Dig;
 use super::wait::{SOON, wait_until};
 
-/// Where Debian has it, which is on root's search path only.
+/// The path on Debian, which is on root's search path only.
 const PROGRAM: &str = "/usr/sbin/unbound";
 
 /// A running unbound. Killed when dropped; if that is because a test failed, its log is shown.
 pub struct Unbound {
-    /// Where it answers.
+    /// The address on which it answers.
     pub addr: SocketAddr,
     process: Child,
     dir: TempDir,
@@ -57,7 +57,7 @@ impl Unbound {
         Dig::new(self.addr).option("+time=10")
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use super::wait::SOON;
 
 /// The binary with these arguments, and nothing to read.
 pub fn skyhound(args: &[&str]) -> Command {
-    // A shell's `&` may have had this process ignore SIGINT, and who starts ignoring a signal goes on so.
+    // A shell's `&` may have had this process ignore SIGINT, and a child process inherits that.
     let mut command = Command::new("env");
     command.args(["--default-signal", program()]).args(args).stdin(Stdio::null()).kill_on_drop(true);
     command

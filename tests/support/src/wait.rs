@@ -1,19 +1,19 @@
 //! Waiting for a level: the one place in the tests that sleeps.
 //!
 //! A test that waits for an *edge* ("the record has just gone") misses it on a busy machine; one that asks
-//! again until a *level* holds ("the record is not there") is only slower. Time is the wall's: whoever pauses
+//! again until a *level* holds ("the record is not there") is only slower. Time is the wall's: a test that pauses
 //! tokio's clock has no need to poll.
 
 use std::fmt::Display;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// How long a local program gets to do what it should do at once, on two cores that others load. A guard: nothing
+/// The time limit for a local program to do what it should do at once, on two cores that others load. A guard: nothing
 /// that is as it should be takes nearly as long.
 pub const SOON: Duration = Duration::from_secs(20);
 
 const PAUSE: Duration = Duration::from_millis(10);
-/// Between two checks of a condition that has to go on: often enough for heartbeats, and little load for a minute.
+/// The pause between two checks of a condition that has to go on: often for heartbeats, and little load for a minute.
 const HOLD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Asks until the answer is `Ok`, and returns what it holds.
@@ -38,7 +38,7 @@ pub fn wait_until<T, E: Display>(
 
 /// Asks until the answer is `Ok`, which it has to be from `due` on.
 ///
-/// Whoever looks at a clock when the answer is there counts how long its own programs took. Here a question that was
+/// A clock that is read when the answer is there includes the time of the test's own programs. Here a question that was
 /// asked in time may be answered late; only what is asked about must not be.
 #[track_caller]
 pub fn wait_until_due<T, E: Display>(
@@ -89,7 +89,7 @@ pub fn holds_for<E: Display>(
     }
 }
 
-/// The same as [`wait_until`] for who has more to say: the error tells the time and the last `Err`.
+/// The same as [`wait_until`] for a caller with its own message: the error holds the time and the last `Err`.
 pub async fn try_until<T, E: Display>(
     deadline: Duration,
     mut ask: impl AsyncFnMut() -> Result<T, E>,

@@ -1,4 +1,4 @@
-//! Somebody who asks all the time whether a service is there, and remembers every answer that was wrong.
+//! A client that asks all the time whether a service is there, and records every wrong answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use tokio::task::JoinHandle;
 use super::ask::Ask;
 use super::dig::Dig;
 
-/// Between two questions over a socket.
+/// The pause between two questions over a socket.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Between two runs of dig: each is a process, and the machine is small.
+/// The pause between two runs of dig: each is a process, and the machine is small.
 const DIG_PAUSE: Duration = Duration::from_millis(100);
 
-/// What was seen.
+/// The answers that were seen.
 #[derive(Debug, Default)]
 pub struct WatchEvent {
     /// Answers with the instance in them.
     pub right: usize,
     /// Questions without an answer, each with when and why.
-    pub silent: Vec<String>,
+    pub unanswered: Vec<String>,
     /// Answers without the instance, each with when and what.
     pub wrong: Vec<String>,
-    /// When the first and the last of them came.
+    /// The times of the first and the last of them.
     span: Option<(Duration, Duration)>,
 }
 
 enum Verdict {
     Right,
-    Silent(String),
+    Unanswered(String),
     Wrong(String),
 }
 
@@ -40,7 +40,7 @@ impl WatchEvent {
         let at = began.elapsed();
         match verdict {
             Verdict::Right => self.right += 1,
-            Verdict::Silent(why) => self.silent.push(format!("{at:.2?}: {why}")),
+            Verdict::Unanswered(why) => self.unanswered.push(format!("{at:.2?}: {why}")),
             Verdict::Wrong(what) => {
                 self.wrong.push(format!("{at:.2?}: {what}"));
                 self.span = Some((self.span.map_or(at, |(first, _)| first), at));
@@ -48,25 +48,25 @@ impl WatchEvent {
         }
     }
 
-    /// From the first wrong answer to the last.
+    /// The time from the first wrong answer to the last.
     pub fn gap(&self) -> Duration {
         self.span.map_or(Duration::ZERO, |(first, last)| last.saturating_sub(first))
     }
 
-    /// Not one wrong answer, and not one missing.
+    /// Panics if there was a wrong answer or a missing one.
     #[track_caller]
     pub fn assert_no_gap(&self) {
         self.assert_never_wrong();
         assert!(
-            self.silent.is_empty(),
+            self.unanswered.is_empty(),
             "{} questions without an answer, {} right: {:#?}",
-            self.silent.len(),
+            self.unanswered.len(),
             self.right,
-            self.few(&self.silent)
+            self.few(&self.unanswered)
         );
     }
 
-    /// Not one wrong answer; none at all is no wrong one.
+    /// Panics if there was a wrong answer; a missing one is not wrong.
     #[track_caller]
     pub fn assert_never_wrong(&self) {
         assert!(
@@ -85,7 +85,7 @@ impl WatchEvent {
     }
 }
 
-/// Asks until it is told to stop.
+/// A task that asks until it is stopped.
 #[derive(Debug)]
 pub struct Watch {
     over: Arc<AtomicBool>,
@@ -93,16 +93,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Over UDP, hundreds of times a second: is there an instance with this port below the name?
+    /// Asks over UDP, hundreds of times a second, for an instance with this port below the name.
     pub fn udp(server: SocketAddr, name: &str, port: u16) -> Self {
         let name = name.to_owned();
         Self::start(async move |over| {
             let (began, mut seen, mut ask) = (Instant::now(), WatchEvent::default(), Ask::at(server).await);
             while !over.load(Ordering::Relaxed) {
                 let verdict = match ask.srv(&name).await {
-                    Ok(said) if said.status == ResponseCode::NoError && said.ports.contains(&port) => Verdict::Right,
-                    Ok(said) => Verdict::Wrong(format!("{said:?}")),
-                    Err(why) => Verdict::Silent(why),
+                    Ok(response) if response.status == ResponseCode::NoError && response.ports.contains(&port) => {
+                        Verdict::Right
+                    }
+                    Ok(response) => Verdict::Wrong(format!("{response:?}")),
+                    Err(why) => Verdict::Unanswered(why),
                 };
                 seen.note(began, verdict);
                 tokio::time::sleep(PAUSE).await;
@@ -120,7 +122,7 @@ impl Watch {
                 let verdict = match dig.query(&name, "SRV").await {
                     Ok(answer) if answer.status == "NOERROR" && answer.ports().contains(&port) => Verdict::Right,
                     Ok(answer) => Verdict::Wrong(format!("{answer:?}")),
-                    Err(why) => Verdict::Silent(why.to_string()),
+                    Err(why) => Verdict::Unanswered(why.to_string()),
                 };
                 seen.note(began, verdict);
                 tokio::time::sleep(DIG_PAUSE).await;
@@ -135,7 +137,7 @@ impl Watch {
         Self { over, task }
     }
 
-    /// Stops, and says what was seen.
+    /// Stops, and returns the answers that were seen.
     pub async fn stop(self) -> WatchEvent {
         self.over.store(true, Ordering::Relaxed);
         self.task.await.expect("no panic")

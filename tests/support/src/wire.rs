@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 /// A relay to one address. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct Wire {
-    /// Where it listens.
+    /// The address on which it listens.
     pub addr: SocketAddr,
     whole: watch::Sender<bool>,
     _relays: JoinSet<()>,
@@ -43,7 +43,7 @@ impl Wire {
         Self { addr, whole, _relays: relays }
     }
 
-    /// From now on nothing goes through, and nobody is told.
+    /// Drops everything from now on, without closing the connections.
     pub fn cut(&self) {
         self.whole.send_replace(false);
     }

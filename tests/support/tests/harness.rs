@@ -117,7 +117,7 @@ fn dig_output_without_one_whole_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn dig_tells_silence_from_an_answer() {
+async fn dig_distinguishes_no_response_from_an_answer() {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     assert!(matches!(Dig::new(nobody).query("skydns.local", "A").await, Err(DigError::NoReply(_))));
 }
@@ -162,7 +162,7 @@ async fn waiting_ends_when_nothing_comes() {
 }
 
 #[tokio::test]
-async fn what_was_asked_in_time_may_be_answered_late() {
+async fn a_late_answer_to_a_timely_question_counts() {
     let due = Instant::now() + Duration::from_secs(1);
     let mut asked = 0;
     wait_until_due(due, async || {
@@ -176,7 +176,7 @@ async fn what_was_asked_in_time_may_be_answered_late() {
 
 #[tokio::test]
 #[should_panic(expected = "after it was due; seen: there")]
-async fn what_is_late_itself_is_found() {
+async fn a_late_question_is_detected() {
     wait_until_due(Instant::now() + Duration::from_millis(30), async || Err::<(), _>("there")).await;
 }
 

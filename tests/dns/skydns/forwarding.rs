@@ -1,4 +1,4 @@
-//! Names that other servers answer for: who is asked, for whom, and when they do not answer.
+//! Names of other servers: the choice of the upstream, the clients that it is asked for, and upstreams that fail.
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::A;
@@ -14,32 +14,32 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
-/// How many addresses the server outside knows: more than UDP holds.
+/// The number of addresses that the upstream knows: more than UDP holds.
 const MANY: u8 = 200;
 
-/// A server outside, and how often it was asked over UDP and TCP.
-struct Outside {
+/// An upstream that counts its questions over UDP and TCP.
+struct Upstream {
     addr: SocketAddr,
     udp: Arc<AtomicUsize>,
     tcp: Arc<AtomicUsize>,
 }
 
-fn said(asked: &[u8], rcode: ResponseCode, records: u8, truncated: bool) -> Vec<u8> {
-    let asked = Message::from_vec(asked).unwrap();
-    let mut said = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
-    said.metadata.response_code = rcode;
-    said.metadata.truncation = truncated;
-    let query = asked.queries[0].clone();
+fn response(question: &[u8], rcode: ResponseCode, records: u8, truncated: bool) -> Vec<u8> {
+    let question = Message::from_vec(question).unwrap();
+    let mut response = Message::new(question.metadata.id, MessageType::Response, OpCode::Query);
+    response.metadata.response_code = rcode;
+    response.metadata.truncation = truncated;
+    let query = question.queries[0].clone();
     for last in 0..records {
         let data = RData::A(A(Ipv4Addr::new(192, 0, 2, last)));
-        said.answers.push(Record::from_rdata(query.name().clone(), 77, data));
+        response.answers.push(Record::from_rdata(query.name().clone(), 77, data));
     }
-    said.queries.push(query);
-    said.to_vec().unwrap()
+    response.queries.push(query);
+    response.to_vec().unwrap()
 }
 
-impl Outside {
-    /// Truncates over UDP, and says everything over TCP.
+impl Upstream {
+    /// Truncates over UDP, and answers in full over TCP.
     async fn large() -> Self {
         Self::start(ResponseCode::NoError, true).await
     }
@@ -51,15 +51,15 @@ impl Outside {
                 break (tcp, udp);
             }
         };
-        let outside = Self { addr: tcp.local_addr().unwrap(), udp: Arc::default(), tcp: Arc::default() };
-        let (over_udp, over_tcp) = (Arc::clone(&outside.udp), Arc::clone(&outside.tcp));
+        let upstream = Self { addr: tcp.local_addr().unwrap(), udp: Arc::default(), tcp: Arc::default() };
+        let (over_udp, over_tcp) = (Arc::clone(&upstream.udp), Arc::clone(&upstream.tcp));
         tokio::spawn(async move {
             let mut bytes = [0; 4096];
             loop {
                 let (length, peer) = udp.recv_from(&mut bytes).await.unwrap();
                 over_udp.fetch_add(1, Relaxed);
                 let records = u8::from(!truncated && rcode == ResponseCode::NoError);
-                udp.send_to(&said(&bytes[..length], rcode, records, truncated), peer).await.unwrap();
+                udp.send_to(&response(&bytes[..length], rcode, records, truncated), peer).await.unwrap();
             }
         });
         tokio::spawn(async move {
@@ -67,33 +67,33 @@ impl Outside {
                 over_tcp.fetch_add(1, Relaxed);
                 let mut bytes = vec![0; stream.read_u16().await.unwrap().into()];
                 stream.read_exact(&mut bytes).await.unwrap();
-                let said = said(&bytes, rcode, MANY, false);
-                stream.write_u16(said.len().try_into().unwrap()).await.unwrap();
-                stream.write_all(&said).await.unwrap();
+                let response = response(&bytes, rcode, MANY, false);
+                stream.write_u16(response.len().try_into().unwrap()).await.unwrap();
+                stream.write_all(&response).await.unwrap();
             }
         });
-        outside
+        upstream
     }
 
-    fn asked(&self) -> (usize, usize) {
+    fn question_counts(&self) -> (usize, usize) {
         (self.udp.load(Relaxed), self.tcp.load(Relaxed))
     }
 }
 
 #[multi_thread_test]
-async fn what_is_truncated_is_asked_again_over_tcp() {
-    let outside = Outside::large().await;
-    let daemon = Daemon::start(&["--nameserver", &outside.addr.to_string()]).await;
+async fn truncated_responses_are_retried_over_tcp() {
+    let upstream = Upstream::large().await;
+    let daemon = Daemon::start(&["--nameserver", &upstream.addr.to_string()]).await;
     let answer = daemon.dig().query("www.example.org", "A").await.unwrap();
     assert_eq!((answer.answer.len(), answer.retried_over_tcp), (usize::from(MANY), true), "{answer:?}");
     assert!(answer.has_flag("ra") && !answer.authoritative());
-    assert_eq!(outside.asked(), (2, 2), "once for dig's question over UDP, once for the one over TCP");
+    assert_eq!(upstream.question_counts(), (2, 2), "once for dig's question over UDP, once for the one over TCP");
 }
 
 #[multi_thread_test]
 async fn servers_take_turns_and_a_dead_one_costs_a_moment() {
-    let one = Outside::start(ResponseCode::NoError, false).await;
-    let failing = Outside::start(ResponseCode::ServFail, false).await;
+    let one = Upstream::start(ResponseCode::NoError, false).await;
+    let failing = Upstream::start(ResponseCode::ServFail, false).await;
     // Bound, and never read.
     let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let servers = [one.addr, failing.addr, dead.local_addr().unwrap()].map(|addr| addr.to_string());
@@ -104,21 +104,21 @@ async fn servers_take_turns_and_a_dead_one_costs_a_moment() {
         assert_eq!(answer.data("A"), ["192.0.2.0"], "{answer:?}");
         assert!(began.elapsed() < Duration::from_secs(9));
     }
-    assert!((6..9).contains(&one.asked().0), "once for each question, or again when it was slow itself");
-    assert!(failing.asked().0 >= 2, "it is asked in its turn");
+    assert!((6..9).contains(&one.question_counts().0), "once for each question, or again when it was slow itself");
+    assert!(failing.question_counts().0 >= 2, "it is asked in its turn");
 }
 
 #[multi_thread_test]
-async fn nobody_is_asked_for_strangers_without_rd_or_short_names() {
-    let outside = Outside::start(ResponseCode::NoError, false).await;
-    let server = outside.addr.to_string();
+async fn strangers_queries_without_rd_and_short_names_are_not_forwarded() {
+    let upstream = Upstream::start(ResponseCode::NoError, false).await;
+    let server = upstream.addr.to_string();
     let daemon = Daemon::start(&["--nameserver", &server, "--forward-allow", "192.0.2.0/24"]).await;
     let answer = daemon.dig().query("www.example.org", "A").await.unwrap();
     assert_eq!((answer.status.as_str(), answer.has_flag("ra")), ("REFUSED", false));
     let daemon = Daemon::start(&["--nameserver", &server]).await;
     assert_eq!(daemon.dig().no_recursion().query("www.example.org", "A").await.unwrap().status, "REFUSED");
     assert_eq!(daemon.dig().query("host", "A").await.unwrap().status, "REFUSED");
-    assert_eq!(outside.asked(), (0, 0));
+    assert_eq!(upstream.question_counts(), (0, 0));
     let daemon = Daemon::start(&["--nameserver", &server, "--no-rec"]).await;
     assert_eq!(daemon.dig().query("www.example.org", "A").await.unwrap().status, "REFUSED");
 }
@@ -133,26 +133,27 @@ async fn two_daemons_that_name_each_other_stop_asking() {
     let other = Daemon::start_on(http, addrs[1], &["--nameserver", &addrs[0].to_string()]).await;
     let answer = one.dig().option("+time=10").query("www.example.org", "A").await.unwrap();
     assert_eq!(answer.status, "SERVFAIL");
-    let asked = one.metric("skyhound_dns_questions_total").await + other.metric("skyhound_dns_questions_total").await;
-    assert!(asked < 40.0, "{asked} questions for one");
+    let question =
+        one.metric("skyhound_dns_questions_total").await + other.metric("skyhound_dns_questions_total").await;
+    assert!(question < 40.0, "{question} questions for one");
 }
 
 #[multi_thread_test]
-async fn another_cluster_within_the_own_zone_is_asked_for_what_is_not_here() {
-    let outside = Outside::start(ResponseCode::NoError, false).await;
+async fn a_stub_within_the_own_zone_answers_missing_names() {
+    let upstream = Upstream::start(ResponseCode::NoError, false).await;
     let etcd = EtcdProcess::start().await;
-    let stub = format!(r#"{{"host":"{}","port":{}}}"#, outside.addr.ip(), outside.addr.port());
+    let stub = format!(r#"{{"host":"{}","port":{}}}"#, upstream.addr.ip(), upstream.addr.port());
     etcd.ctl(&["put", "/skydns/test/all/dns/stub/test/all/in/dc2/ns1", &stub]);
     etcd.ctl(&["put", "/skydns/test/all/in/dc2/here", r#"{"host":"10.0.0.1"}"#]);
     let daemon = Daemon::start(&["--etcd-api", &etcd.endpoint(), "--dns-root", "all.test"]).await;
     let ask = async |name: &str| daemon.dig().query(name, "A").await.unwrap();
     let there = ask("web.dc2.in.all.test").await;
     assert!(there.data("A") == ["192.0.2.0"] && !there.authoritative(), "{there:?}");
-    assert_eq!(outside.asked().0, 1);
+    assert_eq!(upstream.question_counts().0, 1);
     let here = ask("here.dc2.in.all.test").await;
     assert!(here.data("A") == ["10.0.0.1"] && here.authoritative(), "{here:?}");
     assert_eq!(ask("web.dc3.in.all.test").await.status, "NXDOMAIN");
     // A resolver that follows delegations does not ask for recursion: it goes on elsewhere, and keeps no denial.
     assert_eq!(daemon.dig().no_recursion().query("web.dc2.in.all.test", "A").await.unwrap().status, "REFUSED");
-    assert_eq!(outside.asked().0, 1);
+    assert_eq!(upstream.question_counts().0, 1);
 }

@@ -1,4 +1,4 @@
-//! etcd goes away: stopped, frozen, wiped, or not there to begin with. Who lives stays registered.
+//! An unavailable etcd: stopped, frozen, wiped, or missing from the start. Live instances stay registered.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use skyhound_test_support::ask::Ask;
 use skyhound_test_support::daemon::Daemon;
 use skyhound_test_support::etcd::EtcdProcess;
 use skyhound_test_support::multi_thread_test;
-use skyhound_test_support::provider::{Heard, Provider, handshake};
+use skyhound_test_support::provider::{Provider, Received, handshake};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::{SOON, holds_for, wait_until};
 use skyhound_test_support::watch::Watch;
 
 const FOO: &str = "foo.services.skydns.local";
-/// How long etcd is away.
-const AWAY: Duration = Duration::from_secs(20);
-/// How long it may take after etcd is back until everything is as it should be: the daemon asks again every
+/// The time for which etcd is unavailable.
+const OUTAGE: Duration = Duration::from_secs(20);
+/// The time limit from the return of etcd until everything is as it should be: the daemon asks again every
 /// few seconds, and a machine under test is slow.
 const RECOVERY: Duration = Duration::from_secs(30);
 
@@ -32,13 +32,13 @@ async fn ten(daemon: &Daemon) -> Vec<Provider> {
 
 fn all_open(held: &mut [Provider]) {
     for (at, provider) in held.iter_mut().enumerate() {
-        assert_eq!(provider.heard(), None, "{at}");
+        assert_eq!(provider.received(), None, "{at}");
         assert!(provider.is_open(), "{at}");
     }
 }
 
-/// Registrations while etcd is away are told to come again, soon.
-async fn told_to_come_again(daemon: &Daemon) {
+/// Checks that a registration while etcd is unavailable is refused with a short `Retry-After`.
+async fn refused_with_retry_after(daemon: &Daemon) {
     let asked = Instant::now();
     let refusal = daemon.try_provide("service=foo&port=99").await.expect_err("nobody can be taken").answer();
     assert_eq!(refusal.status, 503, "{refusal:?}");
@@ -53,29 +53,29 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
     let mut etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &["--timeout", timeout]).await;
     let mut held = ten(&daemon).await;
-    // One of those who stay, by both ways of asking.
+    // One of the live instances, by both ways of asking.
     let watches = [Watch::udp(daemon.dns, FOO, 10), Watch::dig(daemon.dig(), FOO, 10)];
     let began = Instant::now();
     go(&mut etcd).await;
     // One leaves meanwhile.
     let leaving = held.remove(0);
     leaving.close().await;
-    // One changes its mind, and hears that it cannot be done now.
+    // One sends an update, and gets the error that this is not possible now.
     held[0].text(r#"{"op":"update","weight":7}"#);
-    let Heard::Text(error) = held[0].next().await else { panic!("no text") };
+    let Received::Text(error) = held[0].next().await else { panic!("no text") };
     assert!(error.starts_with("ERROR: "), "{error}");
-    wait_until(AWAY + SOON, async || {
-        told_to_come_again(&daemon).await;
+    wait_until(OUTAGE + SOON, async || {
+        refused_with_retry_after(&daemon).await;
         all_open(&mut held);
         assert_eq!(daemon.get("/healthz").await.status, 200);
         let ready = daemon.readyz().await;
-        // What it knows, it answers; so it is ready, and says that its store is not.
+        // It answers from its snapshot; so it is ready, and reports that its store is not.
         assert_eq!(
             (ready["ready"].as_bool(), ready["store"]["reachable"].as_bool()),
             (Some(true), Some(false)),
             "{ready}"
         );
-        if began.elapsed() > AWAY { Ok(()) } else { Err("not yet") }
+        if began.elapsed() > OUTAGE { Ok(()) } else { Err("not yet") }
     })
     .await;
     assert!(daemon.metric("skyhound_catalog_stale_seconds").await > 5.0);
@@ -115,21 +115,21 @@ async fn outage(timeout: &str, go: impl AsyncFn(&mut EtcdProcess), come: impl As
 }
 
 #[multi_thread_test]
-async fn stopped_for_less_than_a_term() {
+async fn etcd_stopped_for_less_than_a_lease_ttl() {
     outage("30", EtcdProcess::stop, EtcdProcess::restart).await;
 }
 
 #[multi_thread_test]
-async fn stopped_for_more_than_a_term() {
+async fn etcd_stopped_for_more_than_a_lease_ttl() {
     outage("5", EtcdProcess::kill, EtcdProcess::restart).await;
 }
 
 #[multi_thread_test]
-async fn frozen_for_less_than_a_term() {
+async fn etcd_frozen_for_less_than_a_lease_ttl() {
     outage("30", async |etcd| etcd.pause(), async |etcd| etcd.resume()).await;
 }
 
-/// What etcd forgot is told to it again.
+/// Entries that etcd has lost are written again.
 #[multi_thread_test]
 async fn wiped() {
     let mut etcd = EtcdProcess::start().await;
@@ -162,7 +162,7 @@ async fn wiped() {
 
 /// Never read is not empty.
 #[multi_thread_test]
-async fn not_there_when_the_daemon_starts() {
+async fn etcd_unavailable_at_the_start() {
     let mut etcd = EtcdProcess::absent();
     let daemon = Site::at(&etcd, &[]).await;
     for rtype in ["SRV", "A", "TXT"] {
@@ -172,31 +172,31 @@ async fn not_there_when_the_daemon_starts() {
         }
     }
     let mut asking = Ask::at(daemon.dns).await;
-    assert_eq!(asking.srv(FOO).await.map(|said| said.status), Ok(ResponseCode::ServFail));
+    assert_eq!(asking.srv(FOO).await.map(|response| response.status), Ok(ResponseCode::ServFail));
     assert_eq!(daemon.get("/healthz").await.status, 200);
     let ready = daemon.get("/readyz").await;
     assert_eq!(ready.status, 503, "{ready:?}");
     assert_eq!(daemon.get("/metrics").await.status, 200);
-    told_to_come_again(&daemon).await;
+    refused_with_retry_after(&daemon).await;
 
     etcd.restart().await;
     wait_until(RECOVERY, async || {
         // Not a moment of "no such name" that is only "not read yet": that comes once it was read.
-        let (said, ready) = (asking.srv(FOO).await?, daemon.get("/readyz").await);
-        if said.status == ResponseCode::NXDomain && ready.status == 200 {
+        let (response, ready) = (asking.srv(FOO).await?, daemon.get("/readyz").await);
+        if response.status == ResponseCode::NXDomain && ready.status == 200 {
             Ok(())
         } else {
-            Err(format!("{said:?} {ready:?}"))
+            Err(format!("{response:?} {ready:?}"))
         }
     })
     .await;
     let mut held = daemon.provide("service=foo&port=1").await;
     assert_eq!(daemon.dig().query(FOO, "SRV").await.expect("an answer").ports(), [1]);
-    assert_eq!(held.heard(), None::<Heard>);
+    assert_eq!(held.received(), None::<Received>);
     held.close().await;
 }
 
-/// Whoever was told 101 is there, and whoever was not is not: also those whose commit was on its way.
+/// A client that received 101 is registered, and one that did not is not, even if its commit was in flight.
 #[multi_thread_test]
 async fn killed_in_the_middle_of_a_burst() {
     let mut etcd = EtcdProcess::start().await;
@@ -243,9 +243,9 @@ async fn killed_in_the_middle_of_a_burst() {
     }
 }
 
-/// A client that goes away while etcd hangs does not come to be registered when etcd wakes.
+/// A client that gives up while etcd hangs is not registered when etcd wakes.
 #[multi_thread_test]
-async fn who_gives_up_leaves_nothing() {
+async fn an_abandoned_registration_leaves_nothing() {
     let etcd = EtcdProcess::start().await;
     let daemon = Site::at(&etcd, &[]).await;
     let stays = daemon.provide("service=foo&port=1").await;

@@ -1,4 +1,4 @@
-//! A store for reading: listed once or more, and told by a test or a bench what changes. It writes nothing.
+//! A read-only store: listed once or more; a test or a benchmark sends its changes. It writes nothing.
 
 use async_trait::async_trait;
 use skyhound_store::{Batch, Commit, Feed, Item, LeaseId, Listing, Revision, Status, Store, StoreError, Write};
@@ -7,31 +7,31 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-type Tell = mpsc::Sender<Result<Batch, StoreError>>;
+type FeedSender = mpsc::Sender<Result<Batch, StoreError>>;
 
 /// A store that holds these items at revision 1.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct ReadOnlyStore {
     items: Mutex<Vec<Item>>,
     /// Taken with the first listing: a million items are not held twice.
     once: bool,
-    feed: Mutex<Option<Tell>>,
+    feed: Mutex<Option<FeedSender>>,
     lost: AtomicBool,
 }
 
-impl Told {
-    /// To be listed any number of times.
+impl ReadOnlyStore {
+    /// Creates a store to be listed any number of times.
     pub fn of(items: Vec<Item>) -> Self {
         Self { items: Mutex::new(items), ..Self::default() }
     }
 
-    /// To be listed once.
+    /// Creates a store to be listed once.
     pub fn once(items: Vec<Item>) -> Self {
         Self { once: true, ..Self::of(items) }
     }
 
-    /// Where a feed is told from, once there is one.
-    pub fn tell(&self) -> Option<Tell> {
+    /// The sending side of the feed, once there is one.
+    pub fn sender(&self) -> Option<FeedSender> {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -47,7 +47,7 @@ fn refused<T>() -> Result<T, StoreError> {
 }
 
 #[async_trait]
-impl Store for Told {
+impl Store for ReadOnlyStore {
     async fn list(&self, _: &[u8]) -> Result<Listing, StoreError> {
         if self.lost.load(Relaxed) {
             return refused();
@@ -58,8 +58,8 @@ impl Store for Told {
     }
 
     async fn feed(&self, _: &[u8], _: Revision) -> Result<Feed, StoreError> {
-        let (tell, feed) = Feed::channel();
-        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        let (sender, feed) = Feed::channel();
+        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         Ok(feed)
     }
 
