@@ -1,4 +1,4 @@
-//! The handler as a [`RequestHandler`] of hickory-server, for the listeners here and for those of anybody else.
+//! The handler as a [`RequestHandler`] of hickory-server, for this crate's listeners and for those of other programs.
 //!
 //! ```text
 //! our listeners ─▶ general ─▶ Request::from_bytes ─▶ handle_request(request, Collector) ─▶ our encoder ─▶ bytes
@@ -10,9 +10,9 @@
 //! the first 120 names of a message only, so that a large answer would lose a third of its records. Every response
 //! handler is `'static`, and `Collector` is therefore recognised by its type: it receives the bytes of our encoder.
 //!
-//! hickory-server's listeners limit neither connections nor questions in flight, and nothing outside of them can.
-//! Whoever mounts the handler in a `hickory_server::Server` has access lists, response sizes, signing, forwarding and
-//! static zones as everywhere; `--dns-rate`, the connection limits, padding and the fast path belong to our listeners.
+//! hickory-server's listeners limit neither connections nor questions in flight, and code outside of them cannot.
+//! A program that mounts the handler in a `hickory_server::Server` gets the same access lists, response sizes, signing,
+//! forwarding and static zones; `--dns-rate`, the connection limits, padding and the fast path belong to our listeners.
 
 use super::handler::{Handler, PreparedResponse, UDP_PAYLOAD_DEFAULT, encode};
 use super::message::{Request, Transport};
@@ -30,11 +30,11 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::debug;
 
-/// The names of a message that hickory's encoder compresses.
+/// The number of names of a message that hickory's encoder compresses.
 const COMPRESSED_NAMES: usize = 120;
 
-/// The protocol that hickory-server is told. It names TLS and HTTPS only with features that bring its own listeners;
-/// [`Collector`] knows the transport.
+/// The protocol that is stated to hickory-server. It names TLS and HTTPS only with features that bring its own
+/// listeners; [`Collector`] knows the transport.
 pub(super) fn protocol(transport: Transport) -> Protocol {
     match transport {
         Transport::Udp => Protocol::Udp,
@@ -51,7 +51,7 @@ fn transport(protocol: Protocol) -> Transport {
     }
 }
 
-/// A response handler that keeps the response's bytes. Clones share them.
+/// A response handler that stores the response's bytes. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Collector {
     transport: Transport,
@@ -59,12 +59,12 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// For one request over `transport`.
+    /// Creates a collector for one request over `transport`.
     pub(super) fn new(transport: Transport) -> Self {
         Self { transport, bytes: Arc::default() }
     }
 
-    /// The bytes of the response.
+    /// Takes the bytes of the response.
     pub(super) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -73,7 +73,7 @@ impl Collector {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
 
-    /// The handler as a `Collector`, if it is one.
+    /// Returns the handler as a `Collector`, if it is one.
     fn recognise<R: ResponseHandler>(handler: &R) -> Option<&Self> {
         (handler as &dyn Any).downcast_ref()
     }
@@ -81,7 +81,7 @@ impl Collector {
 
 #[async_trait]
 impl ResponseHandler for Collector {
-    /// Encodes with hickory's encoder: for responses that other request handlers make.
+    /// Encodes the response of another request handler with hickory's encoder.
     async fn send_response<'a>(
         &mut self,
         response: MessageResponse<
@@ -124,7 +124,7 @@ impl RequestHandler for Handler {
         let ours = Request::of(request, transport(request.protocol()));
         let PreparedResponse { response: prepared, fits, metadata, mut edns } = self.prepare(&ours).await;
         if let Some(edns) = &mut edns {
-            // How long a connection may be idle is the business of whoever listens.
+            // The listener decides how long a connection may be idle.
             edns.options_mut().remove(EdnsCode::Keepalive);
             if ours.transport == Transport::Udp {
                 // hickory's encoder takes the size that the response states for the limit of the response.
@@ -141,8 +141,8 @@ impl RequestHandler for Handler {
             )
         };
         let mut counts = (fits.answers, fits.authority, fits.additional);
-        // What hickory's encoder has no room for leaves TC in a response, also over TCP, where a client has nothing
-        // larger to turn to. What remains begins anywhere in the set, by the rotation.
+        // Records that hickory's encoder omits set TC in a response, also over TCP, where a client has no larger
+        // transport to retry with. The records that remain start anywhere in the set, by the rotation.
         while ours.transport != Transport::Udp && counts.0 + counts.1 + counts.2 > COMPRESSED_NAMES / 2 {
             let mut scratch = Vec::new();
             let emitted = build(counts.0, counts.1, counts.2).destructive_emit(&mut BinEncoder::new(&mut scratch));
@@ -151,7 +151,7 @@ impl RequestHandler for Handler {
             counts = match counts {
                 _ if !info.truncation => break,
                 (answers, authority, 1..) if written == answers => (answers, authority, 0),
-                // One less, for the OPT record.
+                // One fewer, for the OPT record.
                 _ => (written.saturating_sub(1), 0, 0),
             };
         }
@@ -159,7 +159,7 @@ impl RequestHandler for Handler {
         match response_handle.send_response(response).await {
             Ok(info) => info,
             Err(error) => {
-                debug!(%error, "a DNS response could not be sent");
+                debug!(%error, "cannot send a DNS response");
                 let mut metadata = Metadata::response_from_request(&metadata);
                 metadata.response_code = ResponseCode::ServFail;
                 Header { metadata, counts: HeaderCounts::default() }.into()

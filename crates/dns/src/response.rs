@@ -54,7 +54,7 @@ pub struct Response {
     /// The queries to other servers that complete the response. [`super::forwarder`] sends them for clients with
     /// permission; for all others the response is valid without their results.
     pub upstream_queries: Vec<UpstreamQuery>,
-    /// Whether it comes from a static zone, which is not signed.
+    /// True for a response from a static zone, which is not signed.
     pub is_static: bool,
 }
 

@@ -66,7 +66,7 @@ impl DnsServer {
                 source,
             })?,
             #[cfg(not(target_os = "linux"))]
-            udp: ports.into_iter().map(|port| super::udp_portable::answer(port, handler.clone())).collect(),
+            udp: ports.into_iter().map(|port| super::udp_portable::serve(port, handler.clone())).collect(),
             handler,
             streams,
             addrs,

@@ -1,6 +1,6 @@
-//! UDP where there is no `recvmmsg`: one task for each address, over the general path alone.
+//! UDP on systems without `recvmmsg`: one task for each address, over the general path alone.
 //!
-//! Owns: reading and sending. Does not own: what is answered ([`super::general`]). On Linux it is only tested.
+//! Owns: receiving and sending. Does not own: the responses ([`super::general`]). On Linux it is only tested.
 
 use super::general::{ResponseState, respond};
 use super::handler::Handler;
@@ -10,21 +10,21 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-/// The most answers that wait for somebody else at one time. More questions are dropped.
+/// The maximum number of responses that wait for upstream servers at the same time. Further questions are dropped.
 const PENDING_MAX: usize = 1024;
-/// The largest question that is read whole.
+/// The size of the largest question that is received completely.
 const DATAGRAM_MAX: usize = 4096;
 
-/// Answers for ever; drop the future to stop.
-pub(super) async fn answer(socket: UdpSocket, handler: Handler) {
+/// Answers datagrams until the future is dropped.
+pub(super) async fn serve(socket: UdpSocket, handler: Handler) {
     let (socket, pending_permits) = (Arc::new(socket), Arc::new(Semaphore::new(PENDING_MAX)));
     let mut bytes = vec![0; DATAGRAM_MAX];
     loop {
-        // An error is about an earlier answer that did not arrive.
+        // An error belongs to an earlier response that was not delivered.
         let Ok((length, from)) = socket.recv_from(&mut bytes).await else { continue };
         match respond(&handler, &bytes[..length], from, Transport::Udp) {
             ResponseState::Ready(None) => {}
-            ResponseState::Ready(Some(answer)) => send(&socket, &answer, from).await,
+            ResponseState::Ready(Some(response)) => send(&socket, &response, from).await,
             ResponseState::Pending(pending) => {
                 let Ok(permit) = Arc::clone(&pending_permits).try_acquire_owned() else { continue };
                 let socket = Arc::clone(&socket);
@@ -37,9 +37,9 @@ pub(super) async fn answer(socket: UdpSocket, handler: Handler) {
     }
 }
 
-async fn send(socket: &UdpSocket, answer: &[u8], to: std::net::SocketAddr) {
-    if let Err(error) = socket.send_to(answer, to).await {
-        debug!(%error, "a DNS response could not be sent");
+async fn send(socket: &UdpSocket, response: &[u8], to: std::net::SocketAddr) {
+    if let Err(error) = socket.send_to(response, to).await {
+        debug!(%error, "cannot send a DNS response; dropping it");
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(socket.local_addr().unwrap()).await.unwrap();
-        let task = tokio::spawn(answer(socket, handler));
+        let task = tokio::spawn(serve(socket, handler));
         let mut message = Message::new(7, MessageType::Query, OpCode::Query);
         message.queries.push(Query::query(Name::from_ascii("web.skydns.test.").unwrap(), RecordType::A));
         client.send(b"no question").await.unwrap();

@@ -1,17 +1,17 @@
-//! Proofs that there is nothing: NSEC3 that are made for the question ("white lies", RFC 7129 appendix B).
+//! Denial of existence: NSEC3 records that are made for the question ("white lies", RFC 7129 appendix B).
 //!
-//! Owns: which NSEC3 go with an answer that says no, and what they say. Does not own: their signatures, nor
-//! whether the answer says no.
+//! Owns: the NSEC3 records of a negative answer and their contents. Does not own: their signatures, nor whether an
+//! answer is negative.
 //!
-//! A zone of ours is never there as a list, from which the neighbours of a name could be taken; so what is
-//! denied is the space between the hash before the name's and the one after it. `SkyDNS` does the same. Why not
-//! the one NSEC of RFC 9824, which is smaller: it turns every NXDOMAIN into "no data" for who asks with DO, and
-//! that is nearly every resolver, on behalf of all its clients; a search list would end at the first name.
-//! Lists of types say all that a name can have but what was asked for, so that a resolver which answers other
-//! questions from them (RFC 8198) asks us instead.
+//! A dynamic zone never exists as a list, from which the neighbours of a name could be taken; the denied interval is
+//! therefore from the hash before the name's to the one after it. `SkyDNS` does the same. The single NSEC of RFC 9824,
+//! which is smaller, was rejected: it turns every NXDOMAIN into NODATA for clients with DO, which nearly every resolver
+//! is, on behalf of all its clients; a search list would end at the first name. Type bitmaps list all types that a name
+//! can have except for that of the question, so that a resolver which answers other questions from them (RFC 8198)
+//! queries this server instead.
 //!
-//! What it costs: a name that does not exist takes one signature (those for the names above it are kept), and
-//! who holds the signed answer to `*.<name>` can show it for names below `<name>` that do not exist.
+//! Costs: a name that does not exist needs one signature (those for the names above it are cached), and a client with
+//! the signed answer to `*.<name>` can replay it for names below `<name>` that do not exist.
 
 use hickory_proto::ProtoError;
 use hickory_proto::dnssec::Nsec3HashAlgorithm;
@@ -19,9 +19,9 @@ use hickory_proto::dnssec::rdata::{DNSSECRData, NSEC3};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-/// The length of a SHA-1.
+/// The length of a SHA-1 digest.
 const HASH: usize = 20;
-/// What the zone's own name can have.
+/// The types that the apex can have.
 const APEX: [RecordType; 11] = [
     RecordType::A,
     RecordType::NS,
@@ -35,8 +35,8 @@ const APEX: [RecordType; 11] = [
     RecordType::CDS,
     RecordType::CDNSKEY,
 ];
-/// What a name below it can have. Without CNAME, which would say that nothing else is there: a validator
-/// refuses "no data" then (RFC 6840 section 4.3). And without NS, which would make it another zone.
+/// The types that a name below the apex can have. Without CNAME, which would mean that no other type exists: a
+/// validator rejects NODATA then (RFC 6840 section 4.3). And without NS, which would make it a delegation.
 const BELOW_APEX: [RecordType; 7] = [
     RecordType::A,
     RecordType::PTR,
@@ -46,29 +46,29 @@ const BELOW_APEX: [RecordType; 7] = [
     RecordType::SRV,
     RecordType::RRSIG,
 ];
-/// What the zone above says of another zone of ours.
+/// The types that a parent zone has at a delegation to another zone of this server.
 const DELEGATION: [RecordType; 2] = [RecordType::NS, RecordType::RRSIG];
 
-/// What is denied.
+/// A negative answer that is to be proven.
 pub(super) struct Denial<'d> {
-    /// The SOA of the answer. Its owner is the zone; a denial may be cached for as long as it (RFC 9077).
+    /// The SOA of the answer. Its owner is the zone; a denial may be cached as long as it (RFC 9077).
     pub soa: &'d Record,
     pub name: &'d Name,
     pub qtype: RecordType,
     pub rcode: ResponseCode,
-    /// Whether the name is a zone of its own, of which the zone above is asked.
+    /// True if the name is the apex of another zone, and the question is for its parent zone.
     pub delegation: bool,
 }
 
 impl Denial<'_> {
-    /// The NSEC3 records.
+    /// Returns the NSEC3 records.
     pub(super) fn records(&self) -> Result<Vec<Record>, ProtoError> {
         if self.rcode != ResponseCode::NXDomain {
             let types = self.types(self.name).iter().copied().filter(|rtype| *rtype != self.qtype);
             return Ok(vec![self.matching(self.name, types)?]);
         }
-        // The closest encloser is the name above, whether there is something or not: as good a proof, and
-        // nobody takes from a denial that something exists.
+        // The name one label shorter is used as the closest encloser, whether it exists or not: it is as valid a
+        // proof, and no resolver concludes from a denial that a name exists.
         let encloser = self.name.base_name();
         let wildcard = encloser.prepend_label("*")?;
         let mut records = vec![
@@ -76,7 +76,7 @@ impl Denial<'_> {
             self.covering(self.name)?,
             self.covering(&wildcard)?,
         ];
-        // `*` itself was asked for.
+        // The question was for `*` itself.
         records.dedup();
         Ok(records)
     }
@@ -89,13 +89,13 @@ impl Denial<'_> {
         }
     }
 
-    /// "This name has these types."
+    /// Returns the record that states the types of a name.
     fn matching(&self, name: &Name, types: impl Iterator<Item = RecordType>) -> Result<Record, ProtoError> {
         let at = hash(name)?;
         self.record(at, successor(at), types)
     }
 
-    /// "There is no such name."
+    /// Returns the record that denies a name.
     fn covering(&self, name: &Name) -> Result<Record, ProtoError> {
         let at = hash(name)?;
         self.record(predecessor(at), successor(at), std::iter::empty())
@@ -117,10 +117,10 @@ impl Denial<'_> {
 
 fn hash(name: &Name) -> Result<[u8; HASH], ProtoError> {
     let digest = Nsec3HashAlgorithm::SHA1.hash(&[], name, 0)?;
-    digest.as_ref().try_into().map_err(|_| "a SHA-1 of another length".into())
+    digest.as_ref().try_into().map_err(|_| "a SHA-1 digest has a wrong length".into())
 }
 
-/// The hash after this one; after the last comes the first.
+/// Returns the hash after this one; the first follows the last.
 fn successor(mut hash: [u8; HASH]) -> [u8; HASH] {
     for byte in hash.iter_mut().rev() {
         *byte = byte.wrapping_add(1);
@@ -131,7 +131,7 @@ fn successor(mut hash: [u8; HASH]) -> [u8; HASH] {
     hash
 }
 
-/// The hash before this one.
+/// Returns the hash before this one.
 fn predecessor(mut hash: [u8; HASH]) -> [u8; HASH] {
     for byte in hash.iter_mut().rev() {
         *byte = byte.wrapping_sub(1);
@@ -156,7 +156,7 @@ mod tests {
         denial.records().unwrap().iter().map(line).collect()
     }
 
-    /// The names and numbers that `SkyDNS` answers.
+    /// The expected hashes are those of `SkyDNS`' answers.
     #[test]
     fn hashes_are_those_of_skydns() {
         let lines = denied("doesnotexist.skydns.test.", ResponseCode::NXDomain);
@@ -175,7 +175,7 @@ mod tests {
             line.starts_with("e76clel5e7tqhrtfltbvh0645nekfjv9.skydns.test. 1 0 0 - e76clel5e7tqhrtfltbvh0645nekfjva")
         );
         assert!(line.contains(" aaaa") && !line.contains("txt"), "{line}");
-        assert_eq!(denied("*.a.skydns.test.", ResponseCode::NXDomain).len(), 2, "the name and the wildcard are one");
+        assert_eq!(denied("*.a.skydns.test.", ResponseCode::NXDomain).len(), 2, "the name is the wildcard");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The keys that zones are signed with, in the two files that BIND writes for each.
 //!
-//! Owns: reading and writing those files, the DNSKEY and DS records of a key, and the signature of some bytes.
-//! Does not own: what is signed, and for how long (`sign`). The algorithms are those that ring signs with and
-//! RFC 8624 section 3.1 still wants: RSASHA256, ECDSAP256SHA256, ED25519. `SkyDNS`' examples have RSASHA1,
-//! which validators are giving up: such a zone needs a new key.
+//! Owns: reading and writing those files, the DNSKEY and DS records of a key, and the signature of bytes. Does not own:
+//! the signed records, and their validity (`sign`). The algorithms are those that ring signs with and RFC 8624 section
+//! 3.1 still recommends: RSASHA256, ECDSAP256SHA256, ED25519. `SkyDNS`' examples have RSASHA1, which validators are
+//! dropping: such a zone needs a new key.
 
 use super::super::wire;
 use data_encoding::BASE64;
@@ -19,38 +19,39 @@ use ring::signature::{
 use skyhound_model::Name;
 use std::path::{Path, PathBuf};
 
-/// A key of a zone (RFC 4034 section 2.1.1). Without this flag a key signs no records.
+/// The flag of a zone key (RFC 4034 section 2.1.1). Without it a key signs no records.
 const ZONE_KEY: u16 = 0x0100;
-/// The key that the parent points to (SEP). Ours signs everything: one key for a zone is one thing to keep.
+/// The flag of the key that the parent's DS refers to (SEP). It signs all records: one key for a zone is one thing to
+/// maintain.
 const SECURE_ENTRY_POINT: u16 = 0x0001;
 /// The protocol of every DNSKEY (RFC 4034 section 2.1.2).
 const PROTOCOL: &str = "3";
-/// The longest zone that has room for the hashed names of denials below it: 32 bytes and their length. Without
-/// the root's label, as hickory counts.
+/// The maximum length of a zone's name that leaves room for the hashed names of denials below it: 32 bytes and their
+/// length. Without the root's label, as hickory counts.
 const ZONE_MAX: usize = 254 - 33;
 
-/// Why a key cannot be used.
+/// The reason problem a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said. In the text already, and so no source.
+        /// The reason. The text contains it, which is therefore no source.
         error: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file is invalid.
     #[error("{} {problem}", path.display())]
     Invalid {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem and the remedy.
         problem: String,
     },
 }
 
-/// A key, and the zone that it signs.
+/// A key and the zone that it signs.
 pub struct ZoneKey {
     zone: Name,
     owner: WireName,
@@ -68,49 +69,49 @@ enum PrivateKey {
 /// A new key as the text of its two files.
 #[derive(Debug)]
 pub struct NewKey {
-    /// What both files are called, without `.key` and `.private`.
+    /// The name of both files, without `.key` and `.private`.
     pub stem: String,
-    /// The public one: the DNSKEY record.
+    /// The public file: the DNSKEY record.
     pub public: String,
-    /// The private one.
+    /// The private file.
     pub private: String,
-    /// What the parent zone has to say, in the form of zone files.
+    /// The DS record for the parent zone, in the form of zone files.
     pub ds: String,
 }
 
 impl ZoneKey {
-    /// Reads a pair of files: `K<zone>+<algorithm>+<tag>`, with `.key`, `.private` or neither behind it.
+    /// Loads a pair of files: `K<zone>+<algorithm>+<tag>`, followed by `.key`, `.private` or neither.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let of = |extension: &str| {
-            let known = path.extension().is_some_and(|given| given == "key" || given == "private");
-            let mut stem = if known { path.with_extension("") } else { path.to_owned() }.into_os_string();
+        let file = |extension: &str| {
+            let has_extension = path.extension().is_some_and(|extension| extension == "key" || extension == "private");
+            let mut stem = if has_extension { path.with_extension("") } else { path.to_owned() }.into_os_string();
             stem.push(extension);
             PathBuf::from(stem)
         };
-        let (public, private) = (of(".key"), of(".private"));
-        let wrong = |path: &PathBuf, problem: String| KeyError::Invalid { path: path.clone(), problem };
-        let (zone, dnskey) = dnskey(&read(&public)?).map_err(|problem| wrong(&public, problem))?;
-        Self::new(zone, dnskey, &read(&private)?).map_err(|problem| wrong(&private, problem))
+        let (public, private) = (file(".key"), file(".private"));
+        let invalid = |path: &PathBuf, problem: String| KeyError::Invalid { path: path.clone(), problem };
+        let (zone, dnskey) = dnskey(&read(&public)?).map_err(|problem| invalid(&public, problem))?;
+        Self::new(zone, dnskey, &read(&private)?).map_err(|problem| invalid(&private, problem))
     }
 
     fn new(zone: Name, dnskey: DNSKEY, private: &str) -> Result<Self, String> {
         let owner = wire::from_labels(zone.labels().iter());
         if owner.len() > ZONE_MAX {
-            return Err(format!("is for a zone of more than {ZONE_MAX} bytes"));
+            return Err(format!("is for a zone whose name exceeds {ZONE_MAX} bytes"));
         }
         let tag = dnskey.calculate_key_tag().map_err(|e| e.to_string())?;
         let private = PrivateKey::read(&dnskey, private)?;
         Ok(Self { zone, owner, dnskey, tag, private })
     }
 
-    /// Makes a key. Of RSA there is none: its signatures alone fill a datagram.
+    /// Generates a key. RSA is not supported: its signatures alone fill a datagram.
     pub fn generate(zone: &Name, algorithm: Algorithm) -> Result<NewKey, String> {
         let (private, public) = match algorithm {
             Algorithm::ECDSAP256SHA256 => new_p256(),
             Algorithm::ED25519 => new_ed25519(),
             _ => None,
         }
-        .ok_or_else(|| format!("no key of algorithm {algorithm} can be made"))?;
+        .ok_or_else(|| format!("cannot generate a key of algorithm {algorithm}; use ECDSAP256SHA256 or ED25519"))?;
         let (number, flags) = (u8::from(algorithm), ZONE_KEY | SECURE_ENTRY_POINT);
         let dnskey = DNSKEY::with_flags(flags, PublicKeyBuf::new(public, algorithm));
         let public = BASE64.encode(dnskey.public_key().public_bytes());
@@ -119,12 +120,12 @@ impl ZoneKey {
             algorithm.as_str(),
             BASE64.encode(&private)
         );
-        // Read again, so that no pair is handed out that is not one.
+        // Parsed again, so that a mismatched pair is never returned.
         let key = Self::new(zone.clone(), dnskey, &private)?;
         Ok(NewKey {
             stem: format!("K{zone}+{number:03}+{:05}", key.tag),
             public: format!(
-                "; Signs everything in {zone} Key tag {}. The parent zone says:\n; {}\n{zone} IN DNSKEY {flags} {PROTOCOL} {number} {public}\n",
+                "; Signs all records in {zone} Key tag {}. DS record for the parent zone:\n; {}\n{zone} IN DNSKEY {flags} {PROTOCOL} {number} {public}\n",
                 key.tag,
                 key.ds_line()
             ),
@@ -138,7 +139,7 @@ impl ZoneKey {
         &self.zone
     }
 
-    /// The same in wire form, in lower case (RFC 6840 section 5.1).
+    /// The name of the zone in wire form, in lower case (RFC 6840 section 5.1).
     pub(super) fn owner(&self) -> &WireName {
         &self.owner
     }
@@ -151,20 +152,20 @@ impl ZoneKey {
         self.dnskey.public_key().algorithm()
     }
 
-    /// What tells keys of a zone apart, mostly (RFC 4034 appendix B).
+    /// The key tag, which mostly distinguishes the keys of a zone (RFC 4034 appendix B).
     pub fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// The record that the parent zone has to have. SHA-256, which is what RFC 8624 section 3.3 asks for.
+    /// The DS record for the parent zone. SHA-256, which RFC 8624 section 3.3 requires.
     pub fn ds(&self) -> DS {
         let digest = self.dnskey.to_digest(&self.owner, DigestType::SHA256);
-        // It fails for digests that are not known; this one is.
+        // It fails for unsupported digests only; this one is supported.
         let digest = digest.map(|digest| digest.as_ref().to_vec()).unwrap_or_default();
         DS::new(self.tag, self.algorithm(), DigestType::SHA256, digest)
     }
 
-    /// The same in the form of zone files.
+    /// The DS record in the form of zone files.
     pub fn ds_line(&self) -> String {
         let ds = self.ds();
         let digest = data_encoding::HEXUPPER.encode(ds.digest());
@@ -177,7 +178,7 @@ impl ZoneKey {
         )
     }
 
-    /// The signature of some bytes.
+    /// Signs bytes.
     pub(super) fn sign(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match &self.private {
@@ -191,7 +192,7 @@ impl ZoneKey {
         }
     }
 
-    /// How long its signatures are.
+    /// The length of its signatures.
     pub(super) fn signature_len(&self) -> usize {
         match &self.private {
             PrivateKey::Rsa(pair) => pair.public().modulus_len(),
@@ -200,7 +201,7 @@ impl ZoneKey {
     }
 }
 
-/// The private part is nobody's to read in a log.
+/// Omits the private part, so that it never appears in a log.
 impl std::fmt::Debug for ZoneKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ZoneKey").field("zone", &self.zone).field("tag", &self.tag).finish_non_exhaustive()
@@ -216,18 +217,18 @@ impl PartialEq for ZoneKey {
 impl Eq for ZoneKey {}
 
 impl PrivateKey {
-    /// From the lines of a `.private` file.
+    /// Parses the lines of a `.private` file.
     fn read(dnskey: &DNSKEY, text: &str) -> Result<Self, String> {
         let field = |name: &'static str| {
             let line = text.lines().filter_map(|line| line.split_once(':')).find(|(field, _)| *field == name);
-            let value = line.ok_or_else(|| format!("has no line {name}:"))?.1.trim();
-            BASE64.decode(value.as_bytes()).map_err(|_| format!("has no base64 behind {name}:"))
+            let value = line.ok_or_else(|| format!("has no {name}: line"))?.1.trim();
+            BASE64.decode(value.as_bytes()).map_err(|_| format!("has no valid base64 after {name}:"))
         };
         let public = dnskey.public_key().public_bytes();
-        let mismatch = |e: KeyRejected| format!("does not belong to the .key file beside it, or ring refuses it ({e})");
+        let mismatch = |e: KeyRejected| format!("does not match the .key file next to it, or ring rejects it ({e})");
         match dnskey.public_key().algorithm() {
             Algorithm::ECDSAP256SHA256 => {
-                // ring wants the point with the byte that says "not compressed" (SEC 1 section 2.3.3).
+                // ring expects the point with the byte for "not compressed" (SEC 1 section 2.3.3).
                 let point = [&[4], public].concat();
                 EcdsaKeyPair::from_private_key_and_public_key(
                     &P256,
@@ -252,11 +253,11 @@ impl PrivateKey {
                     qInv: field("Coefficient")?,
                 };
                 if !public.ends_with(&components.public_key.n) {
-                    return Err("does not belong to the .key file beside it".into());
+                    return Err("does not match the .key file next to it".into());
                 }
                 RsaKeyPair::from_components(&components).map(|pair| Self::Rsa(Box::new(pair))).map_err(mismatch)
             }
-            other => Err(format!("has algorithm {}; RSASHA256, ECDSAP256SHA256 and ED25519 can sign", other.as_str())),
+            other => Err(format!("has algorithm {}; use RSASHA256, ECDSAP256SHA256 or ED25519", other.as_str())),
         }
     }
 }
@@ -265,27 +266,28 @@ fn read(path: &Path) -> Result<String, KeyError> {
     std::fs::read_to_string(path).map_err(|error| KeyError::Unreadable { path: path.to_owned(), error })
 }
 
-/// The one record of a `.key` file: `<zone> [TTL] [IN] DNSKEY <flags> 3 <algorithm> <base64, perhaps in pieces>`.
+/// Parses the one record of a `.key` file: `<zone> [TTL] [IN] DNSKEY <flags> 3 <algorithm> <base64, perhaps in
+/// pieces>`.
 fn dnskey(text: &str) -> Result<(Name, DNSKEY), String> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(';'));
     let words: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
     let at = words.iter().position(|word| word.eq_ignore_ascii_case("DNSKEY"));
     let (Some(zone), Some(at)) = (words.first(), at) else { return Err("has no DNSKEY record".into()) };
     let [flags, protocol, algorithm, base64 @ ..] = &words[at + 1..] else {
-        return Err("has a DNSKEY record that ends early".into());
+        return Err("has an incomplete DNSKEY record".into());
     };
     let zone = Name::parse(zone).map_err(|e| format!("is for {zone:?}, which {e}"))?;
-    let flags: u16 = flags.parse().map_err(|_| format!("has flags {flags:?}"))?;
-    let algorithm: u8 = algorithm.parse().map_err(|_| format!("has algorithm {algorithm:?}, no number"))?;
+    let flags: u16 = flags.parse().map_err(|_| format!("has flags {flags:?}, which is not a number"))?;
+    let algorithm: u8 = algorithm.parse().map_err(|_| format!("has algorithm {algorithm:?}, which is not a number"))?;
     if *protocol != PROTOCOL || flags & ZONE_KEY == 0 {
-        return Err("has no key that signs a zone".into());
+        return Err(format!("has no zone key (flag {ZONE_KEY}, protocol {PROTOCOL})"));
     }
-    let key = BASE64.decode(base64.concat().as_bytes()).map_err(|_| "has no base64 at its end".to_owned())?;
+    let key = BASE64.decode(base64.concat().as_bytes()).map_err(|_| "has no valid base64 at its end".to_owned())?;
     Ok((zone, DNSKEY::with_flags(flags, PublicKeyBuf::new(key, Algorithm::from_u8(algorithm)))))
 }
 
-/// The scalar and the point of a new key. ring hands them out in PKCS #8 only, in one fixed form (RFC 5915 in
-/// RFC 5958); where it had another one the pair would not be one, which [`ZoneKey::generate`] sees.
+/// Generates the scalar and the point of a new key. ring returns them in PKCS #8 only, in one fixed form (RFC 5915 in
+/// RFC 5958); if that changed, the pair would not match, which [`ZoneKey::generate`] detects.
 fn new_p256() -> Option<(Vec<u8>, Vec<u8>)> {
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&P256, &SystemRandom::new()).ok()?;
     let bytes = pkcs8.as_ref();
@@ -302,11 +304,11 @@ fn new_ed25519() -> Option<(Vec<u8>, Vec<u8>)> {
 
 #[cfg(test)]
 impl ZoneKey {
-    /// A new key for a zone, without files.
+    /// Generates a key for a zone, without files.
     pub(crate) fn for_zone(zone: &str, algorithm: Algorithm) -> Self {
-        let made = Self::generate(&Name::parse(zone).unwrap(), algorithm).unwrap();
-        let (zone, dnskey) = dnskey(&made.public).unwrap();
-        Self::new(zone, dnskey, &made.private).unwrap()
+        let new_key = Self::generate(&Name::parse(zone).unwrap(), algorithm).unwrap();
+        let (zone, dnskey) = dnskey(&new_key.public).unwrap();
+        Self::new(zone, dnskey, &new_key.private).unwrap()
     }
 }
 
@@ -314,7 +316,7 @@ impl ZoneKey {
 mod tests {
     use super::*;
 
-    fn made() -> (tempfile::TempDir, NewKey) {
+    fn new_key() -> (tempfile::TempDir, NewKey) {
         let dir = tempfile::tempdir().unwrap();
         let key = ZoneKey::generate(&Name::parse("skydns.test").unwrap(), Algorithm::ED25519).unwrap();
         (dir, key)
@@ -322,14 +324,14 @@ mod tests {
 
     #[test]
     fn key_files_load_by_any_of_their_names() {
-        let (dir, made) = made();
-        let stem = dir.path().join(&made.stem);
+        let (dir, new_key) = new_key();
+        let stem = dir.path().join(&new_key.stem);
         let path = |extension: &str| PathBuf::from(format!("{}{extension}", stem.display()));
-        std::fs::write(path(".key"), &made.public).unwrap();
-        std::fs::write(path(".private"), &made.private).unwrap();
+        std::fs::write(path(".key"), &new_key.public).unwrap();
+        std::fs::write(path(".private"), &new_key.private).unwrap();
         for extension in ["", ".key", ".private"] {
             let key = ZoneKey::load(&path(extension)).unwrap();
-            assert_eq!((key.zone().to_string().as_str(), key.ds_line()), ("skydns.test.", made.ds.clone()));
+            assert_eq!((key.zone().to_string().as_str(), key.ds_line()), ("skydns.test.", new_key.ds.clone()));
         }
         std::fs::remove_file(path(".private")).unwrap();
         let error = ZoneKey::load(&stem).unwrap_err().to_string();
@@ -337,26 +339,26 @@ mod tests {
     }
 
     #[test]
-    fn invalid_key_files_are_explained() {
-        let (_, made) = made();
-        let broken = |public: &str, private: &str| {
+    fn errors_state_the_problem_of_a_key_file() {
+        let (_, new_key) = new_key();
+        let error_of = |public: &str, private: &str| {
             let key = dnskey(public).and_then(|(zone, dnskey)| ZoneKey::new(zone, dnskey, private));
             key.expect_err(public)
         };
-        for (word, instead, why) in [
+        for (word, instead, problem) in [
             ("DNSKEY", "DS", "has no DNSKEY record"),
             (" 257 3 15 ", " 257 3 ", "has algorithm"),
-            (" 257 ", " 1 ", "has no key that signs a zone"),
+            (" 257 ", " 1 ", "has no zone key"),
             (" 3 15 ", " 3 5 ", "has algorithm RSASHA1; "),
-            (" 3 15 ", " 3 13 ", "does not belong"),
+            (" 3 15 ", " 3 13 ", "does not match"),
         ] {
-            let error = broken(&made.public.replace(word, instead), &made.private);
-            assert!(error.starts_with(why), "{error}");
+            let error = error_of(&new_key.public.replace(word, instead), &new_key.private);
+            assert!(error.starts_with(problem), "{error}");
         }
-        let (_, other) = self::made();
-        assert!(broken(&made.public, &other.private).starts_with("does not belong"));
-        assert_eq!(broken(&made.public, "Algorithm: 15"), "has no line PrivateKey:");
-        assert_eq!(broken(&made.public, "PrivateKey: ?"), "has no base64 behind PrivateKey:");
+        let (_, other) = self::new_key();
+        assert!(error_of(&new_key.public, &other.private).starts_with("does not match"));
+        assert_eq!(error_of(&new_key.public, "Algorithm: 15"), "has no PrivateKey: line");
+        assert_eq!(error_of(&new_key.public, "PrivateKey: ?"), "has no valid base64 after PrivateKey:");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Signatures: one for each set of records and key, made when it is first asked for and kept.
+//! Signatures: one for each RRset and key, signature for the first question and then cached.
 //!
-//! Owns: what is signed (RFC 4034 section 3.1.8.1, over the canonical form of section 6), for how long, and
-//! which signatures are kept. Does not own: which sets ([`super`]), the arithmetic (`key`).
+//! Owns: the signed bytes (RFC 4034 section 3.1.8.1, over the canonical form of section 6), the validity period, and
+//! the cache of signatures. Does not own: the choice of RRsets ([`super`]), the cryptography (`key`).
 //!
-//! A signature is kept under a hash of all that it is about. So a set that changes has another one, and one
-//! that turns round by rotation, or is asked for in another case, has the same: nothing has to be told of
-//! changes. Who is asked with the same hash for another set, which takes 2⁶⁴ sets, says what does not validate.
+//! A signature is cached under a hash of all that it covers. So an RRset that changes has another one, and one that
+//! rotates, or is queried in another case, has the same: the cache needs no invalidation. A collision with another
+//! RRset, for which 2⁶⁴ RRsets are necessary, results in a response that does not validate.
 
 use super::key::ZoneKey;
 use hickory_proto::ProtoError;
@@ -19,27 +19,30 @@ use std::sync::{Mutex, PoisonError};
 
 const HOUR_S: u32 = 3600;
 const DAY_S: u32 = 24 * HOUR_S;
-/// How long before it is made a signature is valid: clocks of validators are wrong by hours, and by zones.
+/// The time before its creation from which a signature is valid: validators' clocks are wrong by hours, and by time
+/// zones.
 const INCEPTION_OFFSET_S: u32 = 3 * HOUR_S;
-/// How long after it. Longer than anything may be cached by twice ([`super::super::settings::TTL_MAX_S`]).
+/// The time after its creation until which a signature is valid. More than twice the maximum TTL
+/// ([`super::super::settings::TTL_MAX_S`]).
 const VALIDITY_S: u32 = 14 * DAY_S;
-/// How long it has to be valid yet when it is given out: as long as what it signs may be cached.
+/// The minimum remaining validity of a signature that is sent: as long as the RRset that it covers may be cached.
 const REMAINING_MIN_S: u32 = 7 * DAY_S;
-/// By how much the ends of signatures differ, so that what was made at the same time, after a start, is not
-/// made again at the same time.
+/// The maximum difference between the expirations of signatures that were signature at the same time, after a start, so
+/// that they are not renewed at the same time.
 const JITTER_S: u32 = 2 * DAY_S;
-/// How many signatures are kept, twice: those in use and those that were until lately. About 200 bytes each.
-/// Names that do not exist, of which there are many, push each other out.
+/// The capacity of each generation of the cache: the current and the previous one. About 200 bytes for each signature.
+/// Signatures of names that do not exist, of which there are many, evict each other.
 const CACHED_SIGNATURES_MAX: usize = 32 * 1024;
 
-/// Makes signatures, and keeps them.
+/// Makes signatures, and caches them.
 #[derive(Debug, Default)]
 pub struct Signer {
     cached: Mutex<SignatureCache>,
     hash: [RandomState; 2],
 }
 
-/// What is in use moves to the young; when there are enough of them the old are dropped, and they are the old.
+/// The cache of signatures in two generations. A signature that is used moves to the current one; when that is full, it
+/// replaces the previous one.
 #[derive(Debug, Default)]
 struct SignatureCache {
     current: HashMap<u128, CachedSignature>,
@@ -54,15 +57,16 @@ struct CachedSignature {
 }
 
 impl Signer {
-    /// The RRSIG of a whole set: records of one owner, type and TTL. `now` is in seconds since 1970; all times
-    /// of signatures are modulo 2³² (RFC 4034 section 3.1.5). `on_signed` is called for one that was not cached.
+    /// Returns the RRSIG of a whole RRset: records of one owner, type and TTL. `now` is in seconds since 1970; all
+    /// times of signatures are modulo 2³² (RFC 4034 section 3.1.5). `on_signed` is called for a signature that was not
+    /// cached.
     pub fn sign(&self, key: &ZoneKey, set: &[Record], now: u32, on_signed: impl FnOnce()) -> Option<Record> {
         let first = set.first()?;
         let mut input = SigInput {
             type_covered: first.record_type(),
             algorithm: key.algorithm(),
-            // A `*` that stands first is not counted: the owner then is what was asked, literally, and the
-            // count says that nothing was expanded (RFC 4034 section 3.1.3).
+            // A `*` as the first label is not counted: the owner then is the name of the question, literally, and
+            // the count states that no wildcard was expanded (RFC 4034 section 3.1.3).
             num_labels: first.name.num_labels(),
             original_ttl: first.ttl,
             sig_expiration: SerialNumber::new(0),
@@ -84,13 +88,13 @@ impl Signer {
         })?;
         (input.sig_inception, input.sig_expiration) = (SerialNumber::new(cached.from), SerialNumber::new(cached.to));
         let data = RData::DNSSEC(DNSSECRData::RRSIG(RRSIG::from_sig(input, cached.signature.into())));
-        // The TTL is that of the set (RFC 4034 section 3).
+        // The TTL is that of the RRset (RFC 4034 section 3).
         Some(Record::from_rdata(first.name.clone(), first.ttl, data))
     }
 
-    /// A kept signature that is valid now, and for long enough.
+    /// Returns a cached signature that is valid now, and for long enough.
     fn cached(&self, cache_key: u128, now: u32) -> Option<CachedSignature> {
-        // In the arithmetic of serials (RFC 1982): differences, as signed numbers.
+        // In serial number arithmetic (RFC 1982): differences, as signed numbers.
         let until = |cached: &CachedSignature| cached.to.wrapping_sub(now).cast_signed();
         let since = |cached: &CachedSignature| now.wrapping_sub(cached.from).cast_signed();
         let remaining_min = REMAINING_MIN_S.cast_signed();
@@ -101,8 +105,8 @@ impl Signer {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that a signature is about but its times. The hash has a secret, so that nobody can register what
-    /// has the hash of something else.
+    /// Returns the hash of all that a signature covers, without its times. It is keyed with a secret, so that a client
+    /// cannot register an entry with the hash of another one.
     fn cache_key(&self, input: &SigInput, records: &[Vec<u8>]) -> Option<u128> {
         let bytes = signed_data(input, records).ok()?;
         let half = |hash: &RandomState| {
@@ -132,16 +136,16 @@ impl SignatureCache {
     }
 }
 
-/// The records in canonical form and order, each from its owner to its data, each once.
+/// Returns the records in canonical form and order, each from its owner to its data, without duplicates.
 fn canonical(set: &[Record]) -> Result<Vec<Vec<u8>>, ProtoError> {
     let mut records = set.iter().map(canonical_record).collect::<Result<Vec<_>, _>>()?;
-    // They go by their data, and the length of the data does not count (RFC 4034 section 6.3).
+    // They are ordered by their data, without the length of the data (RFC 4034 section 6.3).
     records.sort_unstable_by(|(a, a_at), (b, b_at)| a[*a_at..].cmp(&b[*b_at..]));
     records.dedup();
     Ok(records.into_iter().map(|(bytes, _)| bytes).collect())
 }
 
-/// A record in canonical form, and where its data begins.
+/// Returns a record in canonical form, and the offset of its data.
 fn canonical_record(record: &Record) -> Result<(Vec<u8>, usize), ProtoError> {
     let mut bytes = Vec::with_capacity(64);
     let mut encoder = BinEncoder::new(&mut bytes);
@@ -160,7 +164,7 @@ fn canonical_record(record: &Record) -> Result<(Vec<u8>, usize), ProtoError> {
     Ok((bytes, data_at))
 }
 
-/// The bytes that are signed.
+/// Returns the bytes that are signed.
 fn signed_data(input: &SigInput, records: &[Vec<u8>]) -> Result<Vec<u8>, ProtoError> {
     let mut bytes = Vec::with_capacity(64 + records.iter().map(Vec::len).sum::<usize>());
     let mut encoder = BinEncoder::new(&mut bytes);
@@ -210,14 +214,14 @@ mod tests {
             for name in ["web.skydns.test.", "WEB.skyDNS.test.", "*.skydns.test."] {
                 let set = set(name);
                 assert_eq!(set.len(), 3);
-                let made = signer.sign(&key, &set, NOW, || ()).unwrap();
+                let signature = signer.sign(&key, &set, NOW, || ()).unwrap();
                 let verify = |set: &[Record]| {
                     let owner = &set[0].name;
-                    key.dnskey().verify_rrsig(owner, set[0].dns_class, rrsig(&made), set.iter())
+                    key.dnskey().verify_rrsig(owner, set[0].dns_class, rrsig(&signature), set.iter())
                 };
                 verify(&set).unwrap();
-                assert!(verify(&set[1..]).is_err(), "a part is not the set");
-                assert_eq!((&made.name, made.ttl), (&set[0].name, set[0].ttl));
+                assert!(verify(&set[1..]).is_err(), "a subset is another RRset");
+                assert_eq!((&signature.name, signature.ttl), (&set[0].name, set[0].ttl));
             }
         }
     }
@@ -228,7 +232,7 @@ mod tests {
         let mut set = set("web.skydns.test.");
         let first = signer.sign(&key, &set, NOW, || ()).unwrap();
         set.rotate_left(1);
-        // ECDSA draws: the same bytes twice are the same signature.
+        // ECDSA signatures are random: equal ones come from the cache.
         assert_eq!(signer.sign(&key, &set, NOW + DAY_S, || ()).unwrap().data, first.data);
         assert_eq!(signer.sign(&key, &self::set("Web.SkyDNS.test."), NOW, || ()).unwrap().data, first.data);
         set[0].ttl += 1;
@@ -239,7 +243,7 @@ mod tests {
     fn signatures_are_renewed_in_time() {
         let (key, signer) = (ZoneKey::for_zone("skydns.test", Algorithm::ECDSAP256SHA256), Signer::default());
         let set = set("web.skydns.test.");
-        // Also where the seconds since 1970 begin again.
+        // Also when the seconds since 1970 wrap.
         for begin in [NOW, u32::MAX - 10 * DAY_S] {
             let (from, to) = times(&signer.sign(&key, &set, begin, || ()).unwrap());
             assert_eq!(begin.wrapping_sub(from), INCEPTION_OFFSET_S);
@@ -248,7 +252,7 @@ mod tests {
             assert_eq!(times(&signer.sign(&key, &set, last, || ()).unwrap()), (from, to));
             let again = times(&signer.sign(&key, &set, last.wrapping_add(1), || ()).unwrap());
             assert_eq!(again.0, last.wrapping_add(1).wrapping_sub(INCEPTION_OFFSET_S));
-            // A clock that was put back: what is not valid yet is of no use.
+            // After the clock was set back, a signature that is not valid yet is not used.
             let back = times(&signer.sign(&key, &set, begin, || ()).unwrap());
             assert_eq!(back.0, begin.wrapping_sub(INCEPTION_OFFSET_S));
         }
@@ -257,10 +261,10 @@ mod tests {
     #[test]
     fn signature_cache_is_bounded() {
         let mut cached = SignatureCache::default();
-        let canonical_record = || CachedSignature { from: 0, to: 0, signature: Box::default() };
+        let signature = || CachedSignature { from: 0, to: 0, signature: Box::default() };
         for cache_key in 0..5 * CACHED_SIGNATURES_MAX as u128 {
-            cached.insert(cache_key, canonical_record());
-            assert!(cached.find(0).is_some(), "what is asked for all the time stays: {cache_key}");
+            cached.insert(cache_key, signature());
+            assert!(cached.find(0).is_some(), "a signature in use is not evicted: {cache_key}");
             assert!(cached.current.len() + cached.previous.len() <= 2 * CACHED_SIGNATURES_MAX);
         }
         assert!(cached.find(1).is_none());

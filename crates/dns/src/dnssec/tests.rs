@@ -1,4 +1,4 @@
-//! Whole answers, as bytes in and bytes out: every set in them has its signatures, or none of it is there.
+//! Whole answers, from bytes to bytes: every RRset in them is sent with its signatures, or not at all.
 
 use super::super::general::{ResponseState, respond};
 use super::super::handler::Handler;
@@ -21,7 +21,7 @@ struct Signed {
     settings: DnsSettings,
 }
 
-/// The zones, and which of them have a key.
+/// The zones, and those of them that have a key.
 fn settings(zones: &[&str], signed: &[&str]) -> DnsSettings {
     let mut settings = DnsSettings::new(zones.iter().map(|zone| Name::parse(zone).unwrap()).collect());
     settings.keys = signed.iter().map(|zone| Arc::new(ZoneKey::for_zone(zone, Algorithm::ED25519))).collect();
@@ -34,17 +34,17 @@ impl Signed {
         Self { handler, settings }
     }
 
-    fn over(items: &[(&str, &str)]) -> Self {
+    fn with_entries(items: &[(&str, &str)]) -> Self {
         Self::new(settings(&["skydns.test"], &["skydns.test"]), items)
     }
 
-    /// As many of one service.
-    fn many(count: usize, value: impl Fn(usize) -> String) -> Self {
+    /// A service with `count` instances.
+    fn with_instances(count: usize, value: impl Fn(usize) -> String) -> Self {
         let items: Vec<_> = (0..count).map(|i| (format!("web/i{i:05}"), value(i))).collect();
-        Self::over(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
+        Self::with_entries(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
     }
 
-    fn ask(&self, name: &str, qtype: RecordType, edns: (u16, bool), transport: Transport) -> Message {
+    fn query(&self, name: &str, qtype: RecordType, edns: (u16, bool), transport: Transport) -> Message {
         let mut message = Message::new(1, MessageType::Query, OpCode::Query);
         message.queries.push(Query::query(WireName::from_ascii(name).unwrap(), qtype));
         message.edns = Some(Edns::new());
@@ -58,9 +58,9 @@ impl Signed {
         Message::from_vec(&bytes).unwrap()
     }
 
-    /// With DO, over TCP; every set in a signed zone is found right.
+    /// Queries with DO over TCP, and verifies every RRset of a signed zone.
     fn signed(&self, name: &str, qtype: RecordType) -> Message {
-        let response = self.ask(name, qtype, (1232, true), Transport::Tcp);
+        let response = self.query(name, qtype, (1232, true), Transport::Tcp);
         self.verify_signatures(&response);
         response
     }
@@ -69,28 +69,25 @@ impl Signed {
         for section in [&response.answers, &response.authorities, &response.additionals] {
             let (signatures, records): (Vec<&Record>, Vec<&Record>) = section.iter().partition(|r| rrsig(r).is_some());
             for set in rrsets(&records.into_iter().cloned().collect::<Vec<_>>()) {
-                self.set(&set, &signatures);
+                self.verify_rrset(&set, &signatures);
             }
         }
     }
 
-    /// A set has a signature of each key of its zone.
-    fn set(&self, set: &[Record], signatures: &[&Record]) {
+    /// Asserts that an RRset has a signature of each key of its zone.
+    fn verify_rrset(&self, set: &[Record], signatures: &[&Record]) {
         let (name, rtype) = (&set[0].name, set[0].record_type());
-        let of = if rtype == RecordType::DS { name.base_name() } else { name.clone() };
-        let tree_name = super::wire::to_tree_name(&of).unwrap();
+        let zone_of = if rtype == RecordType::DS { name.base_name() } else { name.clone() };
+        let tree_name = super::wire::to_tree_name(&zone_of).unwrap();
         let Some(zone) = self.settings.zone_of(&tree_name) else { return };
         for key in self.settings.keys_of(zone) {
-            let right = |record: &&&Record| {
+            let is_valid = |record: &&&Record| {
                 let sig = rrsig(record).unwrap();
                 record.name == *name
                     && sig.input().key_tag == key.tag()
                     && key.dnskey().verify_rrsig(name, set[0].dns_class, sig, set.iter()).is_ok()
             };
-            assert!(
-                signatures.iter().any(|s| right(&s)),
-                "{name} {rtype} has no signature that is right: {signatures:?}"
-            );
+            assert!(signatures.iter().any(|s| is_valid(&s)), "{name} {rtype} has no valid signature: {signatures:?}");
         }
     }
 }
@@ -119,7 +116,7 @@ const TREE: &[(&str, &str)] = &[
 
 #[test]
 fn every_rrset_is_signed() {
-    let zone = Signed::over(TREE);
+    let zone = Signed::with_entries(TREE);
     for (name, qtype, expected) in [
         ("web", RecordType::SRV, "SRV SRV SRV RRSIG / / A A AAAA RRSIG RRSIG RRSIG"),
         ("web", RecordType::A, "A A RRSIG / /"),
@@ -137,7 +134,7 @@ fn every_rrset_is_signed() {
     ] {
         let response = zone.signed(&format!("{name}.skydns.test."), qtype);
         let mut all = [&response.answers, &response.authorities, &response.additionals].map(|s| types(s));
-        all[2].sort(); // in the order of the answers, which turns
+        all[2].sort(); // in the order of the answers, which rotates
         let shown = all.map(|types| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")).join(" / ");
         assert_eq!(shown.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{name} {qtype}");
         assert!(response.metadata.authoritative && !response.metadata.authentic_data);
@@ -148,15 +145,15 @@ fn every_rrset_is_signed() {
 
 #[test]
 fn apex_publishes_its_keys() {
-    let zone = Signed::over(TREE);
+    let zone = Signed::with_entries(TREE);
     for qtype in [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY, RecordType::SOA, RecordType::NS] {
         let response = zone.signed("SkyDNS.test.", qtype);
         assert_eq!(types(&response.answers), [qtype, RecordType::RRSIG]);
     }
     let ds = zone.signed("skydns.test.", RecordType::DS);
-    assert_eq!(types(&ds.authorities).len(), 4, "it is the parent that knows: {ds:?}");
-    let plain = zone.ask("skydns.test.", RecordType::DNSKEY, (1232, false), Transport::Udp);
-    assert_eq!(types(&plain.answers), [RecordType::DNSKEY], "also for who does not validate");
+    assert_eq!(types(&ds.authorities).len(), 4, "the parent zone answers: {ds:?}");
+    let plain = zone.query("skydns.test.", RecordType::DNSKEY, (1232, false), Transport::Udp);
+    assert_eq!(types(&plain.answers), [RecordType::DNSKEY], "also for clients without DO");
 }
 
 #[test]
@@ -169,17 +166,21 @@ fn every_key_signs_every_rrset() {
 
 #[test]
 fn without_do_or_a_key_nothing_is_signed() {
-    let (with, without) = (Signed::over(TREE), Signed::new(settings(&["skydns.test"], &[]), TREE));
+    let (with, without) = (Signed::with_entries(TREE), Signed::new(settings(&["skydns.test"], &[]), TREE));
     for name in ["alias.skydns.test.", "nobody.skydns.test.", "skydns.test.", "example.org."] {
-        let plain = without.ask(name, RecordType::A, (1232, false), Transport::Tcp);
+        let plain = without.query(name, RecordType::A, (1232, false), Transport::Tcp);
         let counts = |response: &Message| {
             (response.metadata.response_code, response.answers.len(), response.authorities.clone())
         };
         for (zone, edns) in [(&with, false), (&without, true)] {
-            assert_eq!(counts(&zone.ask(name, RecordType::A, (1232, edns), Transport::Tcp)), counts(&plain), "{name}");
+            assert_eq!(
+                counts(&zone.query(name, RecordType::A, (1232, edns), Transport::Tcp)),
+                counts(&plain),
+                "{name}"
+            );
         }
     }
-    assert_eq!(without.ask("skydns.test.", RecordType::DNSKEY, (1232, true), Transport::Tcp).answers, []);
+    assert_eq!(without.query("skydns.test.", RecordType::DNSKEY, (1232, true), Transport::Tcp).answers, []);
 }
 
 #[test]
@@ -189,22 +190,22 @@ fn zones_sign_with_their_own_keys() {
     let ds = top.signed("skydns.test.", RecordType::DS);
     assert_eq!(types(&ds.answers), [RecordType::DS, RecordType::RRSIG]);
     assert_eq!(rrsig(&ds.answers[1]).unwrap().input().signer_name.to_string(), "test.");
-    // A zone without a key below one with: the zone above says that there is none.
+    // A zone without a key below a signed one: the parent zone denies its DS.
     let none = top.signed("web.skydns.test.", RecordType::DS);
     assert_eq!(types(&none.authorities), [RecordType::SOA, RecordType::RRSIG, RecordType::NSEC3, RecordType::RRSIG]);
     assert_eq!(none.authorities[0].name.to_string(), "skydns.test.");
     let RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) = &none.authorities[2].data else { panic!("{none:?}") };
     assert_eq!(nsec3.type_bit_maps().collect::<Vec<_>>(), [RecordType::NS, RecordType::RRSIG]);
-    // And it is not signed; an alias into it from a signed zone is.
+    // It is not signed; an alias into it from a signed zone is.
     assert_eq!(types(&top.signed("web.skydns.test.", RecordType::TXT).answers), [RecordType::TXT]);
     let alias = top.signed("alias.skydns.test.", RecordType::TXT);
     assert_eq!(types(&alias.answers), [RecordType::CNAME, RecordType::RRSIG, RecordType::TXT]);
-    // Without a key above, the question is about the zone's own name, as ever.
+    // Without a key of the parent zone, the zone itself answers, as for other types.
     let below = Signed::new(settings(&zones, &["skydns.test"]), TREE);
     assert_eq!(below.signed("skydns.test.", RecordType::DS).authorities[0].name.to_string(), "skydns.test.");
 }
 
-/// What another server says is passed on without a signature; about a signed zone it is not to be heard at all.
+/// Records of another server are passed on without a signature; those about a signed zone are dropped.
 #[tokio::test]
 async fn upstream_records_are_not_signed() {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -228,7 +229,7 @@ async fn upstream_records_are_not_signed() {
     request.edns.as_mut().unwrap().set_dnssec_ok(true);
     let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let response = respond(&zone.handler, &request.to_vec().unwrap(), from, Transport::Udp);
-    let ResponseState::Pending(pending) = response else { panic!("nobody was asked") };
+    let ResponseState::Pending(pending) = response else { panic!("no upstream query was sent") };
     let (bytes, ()) = tokio::join!(pending, other);
     let response = Message::from_vec(&bytes).unwrap();
     zone.verify_signatures(&response);
@@ -245,10 +246,10 @@ fn oversized_answers_are_drawn_then_signed() {
                 as fn(usize) -> _,
         ),
         (3000, |i| format!(r#"{{"host":"host-{i}.example.org","port":80}}"#)),
-        // Compressed it would fit.
+        // With compression it would fit.
         (1600, |i| format!(r#"{{"host":"10.0.{}.{}","port":80}}"#, i / 256, i % 256)),
     ] {
-        let zone = Signed::many(count, value);
+        let zone = Signed::with_instances(count, value);
         let response = zone.signed("web.skydns.test.", RecordType::SRV);
         assert!(
             (800..count).contains(&response.answers.len()) && !response.metadata.truncation,
@@ -260,26 +261,26 @@ fn oversized_answers_are_drawn_then_signed() {
     }
 }
 
-/// What is cut over UDP costs no signature, and what was signed once is not signed again.
+/// Truncation over UDP costs no signature, and an RRset is signed once only.
 #[test]
 fn truncated_answers_cost_no_signature() {
-    let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
-    let made = || zone.handler.stats().signatures();
-    let udp = zone.ask("web.skydns.test.", RecordType::SRV, (1232, true), Transport::Udp);
+    let zone = Signed::with_instances(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
+    let signature_count = || zone.handler.stats().signatures();
+    let udp = zone.query("web.skydns.test.", RecordType::SRV, (1232, true), Transport::Udp);
     assert!(udp.metadata.truncation && udp.answers.is_empty());
-    assert_eq!(made(), 0);
+    assert_eq!(signature_count(), 0);
     for _ in 0..5 {
         zone.signed("web.skydns.test.", RecordType::A);
     }
-    assert_eq!(made(), 1);
+    assert_eq!(signature_count(), 1);
     zone.signed("nobody.skydns.test.", RecordType::A);
     zone.signed("noone.skydns.test.", RecordType::TXT);
-    assert_eq!(made(), 1 + 4 + 1, "the SOA, the name above and its wildcard are the same for both");
+    assert_eq!(signature_count(), 1 + 4 + 1, "the SOA, the encloser and its wildcard are the same for both");
 }
 
 #[test]
 fn signed_rrsets_are_bounded() {
-    let zone = Signed::many(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
+    let zone = Signed::with_instances(200, |i| format!(r#"{{"host":"10.0.0.{i}","port":80}}"#));
     let response = zone.signed("web.skydns.test.", RecordType::SRV);
     assert_eq!((response.answers.len(), response.additionals.len()), (201, 2 * ADDITIONAL_RRSETS_MAX));
 }
@@ -289,15 +290,15 @@ proptest! {
 
     #[test]
     fn rrsets_are_sent_with_their_signatures_or_not_at_all(count in 1usize..40, size in 0u16..1400, name in 0usize..4) {
-        let zone = Signed::many(count, |i| format!(r#"{{"host":"10.0.0.{i}","port":80,"text":"text {i}"}}"#));
+        let zone = Signed::with_instances(count, |i| format!(r#"{{"host":"10.0.0.{i}","port":80,"text":"text {i}"}}"#));
         let (name, qtype) = [
             ("web.skydns.test.", RecordType::SRV),
             ("web.skydns.test.", RecordType::A),
             ("a.rather.long.name.that.does.not.exist.skydns.test.", RecordType::A),
             ("web.skydns.test.", RecordType::MX),
         ][name];
-        let whole = zone.ask(name, qtype, (size, true), Transport::Tcp);
-        let udp = zone.ask(name, qtype, (size, true), Transport::Udp);
+        let whole = zone.query(name, qtype, (size, true), Transport::Tcp);
+        let udp = zone.query(name, qtype, (size, true), Transport::Udp);
         zone.verify_signatures(&udp);
         let missing = udp.answers.len() < whole.answers.len() || udp.authorities.len() < whole.authorities.len();
         prop_assert_eq!(udp.metadata.truncation, missing);

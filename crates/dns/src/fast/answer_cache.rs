@@ -1,9 +1,9 @@
-//! What is kept, and when: asks the general path as if over TCP, and takes its records apart.
+//! Rendering of answers for the cache: queries the general path as over TCP, and splits its answer into records.
 //!
-//! Owns: the rule for what may be kept. An answer is kept with the node of its name when that node's subtree
-//! decides it alone: no entry below has a name as its host (such an answer has addresses from elsewhere),
-//! there are few enough that none is left out (which ones would change with every answer), and the order
-//! within a tier is free to turn. Everything else is kept as "ask the general path".
+//! Owns: the rule for which answers are cached. An answer is cached in the node of its name if that node's subtree
+//! alone decides it: no entry below has a name as its host (such an answer contains addresses from other subtrees),
+//! there are few enough entries that none is omitted (the subset would change with every answer), and the order within
+//! a tier may rotate. Everything else is cached as "answered by the general path".
 
 use super::super::wire::HEADER;
 use super::query::{CACHED_TYPES, Query};
@@ -21,12 +21,12 @@ use skyhound_model::Host;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// The most entries whose answer is kept. A thousand SRV records are 40 KiB; beyond that most of what was
-/// rendered would not fit into any datagram.
+/// The maximum number of entries of a cached answer. A thousand SRV records are 40 KiB; of a larger answer, most
+/// records would not fit into any datagram.
 const CACHED_ENTRIES_MAX: usize = 1024;
 
 impl FastPath {
-    /// What to keep for a question.
+    /// Renders the bytes to cache for a question.
     pub(super) fn render_for_cache(
         &self,
         view: &SnapshotView<'_>,
@@ -41,7 +41,7 @@ impl FastPath {
     }
 
     fn render(&self, view: &SnapshotView<'_>, query: &Query) -> Option<Box<[u8]>> {
-        let message = self.ask_general_path(view, query)?;
+        let message = self.query_general_path(view, query)?;
         if message.metadata.response_code != ResponseCode::NoError || !message.metadata.authoritative {
             return None;
         }
@@ -52,42 +52,42 @@ impl FastPath {
         answer_from(&message, query)?.finish(self.cache_id.0, CachedKind::Records)
     }
 
-    /// The SOA of the zone, from the first negative answer that needs it.
+    /// Returns the SOA of the zone, which is taken from the first negative answer that needs it.
     pub(super) fn soa(&self, view: &SnapshotView<'_>, query: &Query, location: &Location<'_>) -> Option<&SoaTemplate> {
         let zone = &self.zones[location.zone];
         if zone.soa.get().is_none() {
-            let message = self.ask_general_path(view, query)?;
+            let message = self.query_general_path(view, query)?;
             let [record] = &message.authorities[..] else { return None };
             let _ = zone.soa.set(SoaTemplate::of(record, &zone.wire, view.serial)?);
         }
         zone.soa.get()
     }
 
-    /// Asks the general path for all that it says to who wants no signatures.
-    fn ask_general_path(&self, view: &SnapshotView<'_>, query: &Query) -> Option<Message> {
-        // About the view's snapshot: the current one may be another by now. With counters of its own, since
-        // nobody asked *us* that.
+    /// Queries the general path for the complete answer without signatures.
+    fn query_general_path(&self, view: &SnapshotView<'_>, query: &Query) -> Option<Message> {
+        // From the view's snapshot, because the current one may be newer by now. With its own counters, because no
+        // client sent this question.
         let general = Handler::new(Catalog::fixed(Arc::clone(view.snapshot)), self.settings.clone());
-        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let no_client = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let general::ResponseState::Ready(Some(bytes)) =
-            general::respond(&general, &query.to_message(), nobody, Transport::Tcp)
+            general::respond(&general, &query.to_message(), no_client, Transport::Tcp)
         else {
-            // Not from the tree.
+            // The tree alone does not answer it.
             return None;
         };
-        // Over TCP nothing is left out, but for what this counts.
-        let whole = general.stats().subset() == 0;
-        Message::from_vec(&bytes).ok().filter(|_| whole)
+        // Over TCP no record is omitted, except for those that this counts.
+        let is_complete = general.stats().subset() == 0;
+        Message::from_vec(&bytes).ok().filter(|_| is_complete)
     }
 }
 
-/// Whether no host at a node or below it is a name.
+/// Returns whether no entry at a node or below it has a name as its host.
 fn is_self_contained(node: &Node) -> bool {
-    let named = |host: &Option<Host>| matches!(host, Some(Host::Name(_)));
-    !node.own().any(|stored| named(&stored.entry.host)) && node.children().all(|(_, child)| is_self_contained(child))
+    let is_name = |host: &Option<Host>| matches!(host, Some(Host::Name(_)));
+    !node.own().any(|stored| is_name(&stored.entry.host)) && node.children().all(|(_, child)| is_self_contained(child))
 }
 
-/// The records in their kept form; `None` for what has none.
+/// Returns the records in their cached form; `None` for records that have none.
 fn answer_from(message: &Message, query: &Query) -> Option<AnswerBuilder> {
     let mut builder = AnswerBuilder::default();
     let mut targets: Vec<(&Name, usize)> = Vec::new();
@@ -98,7 +98,7 @@ fn answer_from(message: &Message, query: &Query) -> Option<AnswerBuilder> {
             return None;
         }
         if let RData::SRV(srv) = &record.data {
-            // Lowest priority first; within one, any order.
+            // The lowest priority is first; within one, the order is arbitrary.
             tier += usize::from(last.replace(srv.priority).is_some_and(|last| last != srv.priority));
             targets.push((&srv.target, tier));
         }
@@ -111,8 +111,8 @@ fn answer_from(message: &Message, query: &Query) -> Option<AnswerBuilder> {
     Some(builder)
 }
 
-/// A record in wire form, its owner compressed against the question and the rest not at all: of these types
-/// only SRV has a name in it, and that must not be compressed (RFC 2782, "Target").
+/// Encodes a record in wire form, with its owner compressed against the question and no other compression: of these
+/// types only SRV contains a name, which must not be compressed (RFC 2782, "Target").
 fn encoded(record: &Record, query: &Query) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     wire::write_compressed(&wire::lowercase(&record.name)?, query.name(), HEADER, &mut bytes);

@@ -1,18 +1,17 @@
-//! The fast path: the common question about what the tree alone decides, answered from bytes that were
-//! rendered before.
+//! The fast path: common questions that the tree alone decides, answered from the answer cache.
 //!
 //! ```text
-//! datagram ─▶ query ─▶ node of the name ─▶ kept answer ─▶ patched into the datagram itself
-//!              │             │                 └ answer_cache: asks the general path once, and caches its answer
+//! datagram ─▶ query ─▶ node of the name ─▶ cached answer ─▶ patched into the datagram itself
+//!              │             │                 └ answer_cache: queries the general path once, and caches its answer
 //!              └─────────────┴──▶ `None`: the general path answers
 //! ```
 //!
-//! Owns: which questions those are, and how a kept answer becomes a response. Decides nothing about DNS:
-//! every record and every rcode was said by the general path before. An answer is kept only when the
-//! subtree below its name decides it (`answer_cache` has the rule), with the node of that subtree: a change replaces the node.
-//! One [`FastPath`] for each thread; what threads share is in the tree.
+//! Owns: the choice of those questions, and the conversion of a cached answer into a response. Does not own: any rule
+//! of DNS, because every record and every rcode comes from the general path. An answer is cached only if the subtree
+//! below its name decides it (`answer_cache` has the rule), and in the node of that subtree: a change replaces the
+//! node. Each thread has one [`FastPath`]; the state that threads share is in the tree.
 //!
-//! What it has to get right is which questions *not* to take; `FastPath::locate` is the one place for that.
+//! Its correctness depends on the questions that it does *not* take; `FastPath::locate` is the one place for that.
 
 mod answer_cache;
 mod query;
@@ -42,12 +41,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Tells apart who keeps answers in a tree: the same entries read otherwise under other settings.
+/// The identity of the settings that an answer in the tree was rendered with: the same entries give other answers under
+/// other settings.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheId(u32);
 
 impl CacheId {
-    /// Another one than all before.
+    /// Creates an id that differs from all others.
     #[allow(clippy::new_without_default, reason = "no two are the same")]
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -66,40 +66,40 @@ pub struct FastPath {
 
 #[derive(Debug)]
 struct Zone {
-    /// In wire form and lower case.
+    /// The name in wire form and lower case.
     wire: Vec<u8>,
     labels: usize,
-    /// Whether it, or a zone within it, has a key: who asks for signatures there is the general path's.
+    /// True if it, or a zone within it, has a key: the general path answers questions with DO there.
     signed: bool,
-    /// Whether it is a static zone, which the general path answers.
+    /// True for a static zone, which the general path answers.
     is_static: bool,
-    /// Whether a static zone begins within it.
-    is_above_static: bool,
+    /// True if a static zone is below it.
+    contains_static_zone: bool,
     soa: OnceCell<SoaTemplate>,
 }
 
-/// What a batch of questions is answered from: one revision for all of them.
+/// The snapshot that a batch of questions is answered from: one revision for all of them.
 #[derive(Debug)]
 pub struct SnapshotView<'s> {
     snapshot: &'s Arc<Snapshot>,
     serial: u32,
 }
 
-/// Where a name stands.
+/// The zone and the node of a name.
 struct Location<'s> {
     zone: usize,
-    /// Where the zone begins in the name.
+    /// The offset of the zone in the name.
     zone_at: usize,
-    /// `None` when there is nothing at it or below it.
+    /// The node of the name; `None` if there are no entries at it or below it.
     node: Option<&'s Node>,
 }
 
 impl FastPath {
-    /// For one more thread, which counts in a lane of its own.
+    /// Creates the fast path of one more thread, which has its own counters.
     pub fn new(settings: DnsSettings, cache_id: CacheId, stats: &DnsStats) -> Self {
         let all = settings.zones.iter().chain(settings.static_zones.names());
         let mut zones: Vec<Zone> = all.map(|zone| Zone::new(zone, &settings)).collect();
-        // The longest that contains a name is the name's zone.
+        // The zone of a name is the longest that contains it.
         zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels));
         Self { settings, zones, cache_id, counters: stats.thread_counters() }
     }
@@ -109,14 +109,14 @@ impl FastPath {
         self.counters.count_unsent();
     }
 
-    /// What this may answer from; `None` when every answer is the general path's: while the store is away
-    /// answers have a short life and say why.
+    /// Returns the view that this may answer from; `None` if the general path has to answer all questions: while the
+    /// store is unavailable, answers have a short TTL and an extended error.
     pub fn view<'s>(&self, snapshot: &'s Arc<Snapshot>, health: Health) -> Option<SnapshotView<'s>> {
         (health == Health::Current).then(|| SnapshotView { snapshot, serial: serial(snapshot) })
     }
 
-    /// Answers the question of `from` in the first `length` bytes of `message`, in their place; says how long the
-    /// response is. `None` leaves `message` as it was, for the general path.
+    /// Answers the question of `from` in the first `length` bytes of `message`, in their place, and returns the length
+    /// of the response. `None` leaves `message` unchanged, for the general path.
     pub fn answer(
         &self,
         view: &SnapshotView<'_>,
@@ -136,12 +136,12 @@ impl FastPath {
                 cached if cached.kind() == CachedKind::NoData => (None, ResponseCode::NoError),
                 _ => return None,
             },
-            // The zone's own name is there even when nothing is in the zone.
+            // The apex exists even if the zone has no entries.
             None if location.zone_at == 0 => return None,
-            // Others may know it.
+            // It may be in a stub zone.
             None if upstream::stub_roots(view.snapshot, &self.settings).next().is_some() => return None,
-            // It may be above a static zone.
-            None if self.zones[location.zone].is_above_static => return None,
+            // It may be an empty non-terminal above a static zone.
+            None if self.zones[location.zone].contains_static_zone => return None,
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
@@ -159,8 +159,8 @@ impl FastPath {
             }
         }
         if let Some(soa) = soa {
-            // A name of 255 bytes, a SOA and a SOA's two names fit into 512 bytes only with compression,
-            // which they have here.
+            // A name of 255 bytes and a SOA with its two names fit into 512 bytes only with compression, which they
+            // have here.
             counts[1] = usize::from(soa.write(&mut out, HEADER + location.zone_at, view.serial));
         }
         let truncated = rendered.map_or(counts[1] == 0, |cached| counts[0] < cached.answers());
@@ -171,9 +171,9 @@ impl FastPath {
         Some(end)
     }
 
-    /// Where the name stands; `None` where the tree alone does not decide what is said. Wildcards are
-    /// answered from many places, names with `_` may be another way to say a service (RFC 2782), and what is
-    /// below `dns.<zone>` is about the server itself.
+    /// Returns the location of a name; `None` if the tree alone does not decide the response. Wildcards are answered
+    /// from many nodes, names with `_` may be another form of a service's name (RFC 2782), and names below `dns.<zone>`
+    /// are about the server itself.
     fn locate<'s>(&self, view: &SnapshotView<'s>, query: &Query) -> Option<Location<'s>> {
         let (zone, zone_at) =
             self.zones.iter().enumerate().find_map(|(at, zone)| Some((at, query.zone_at(&zone.wire)?)))?;
@@ -195,7 +195,7 @@ impl FastPath {
         Some(Location { zone, zone_at, node })
     }
 
-    /// The kept answer; made now if this is the first time that it is asked for.
+    /// Returns the cached answer, and renders it for the first question.
     fn rendered<'s>(
         &self,
         view: &SnapshotView<'s>,
@@ -209,14 +209,15 @@ impl FastPath {
         RenderedAnswer::of(node.answer_slot().get(query.cell)?, self.cache_id.0)
     }
 
-    /// How many bytes the response may have.
+    /// The size limit of the response.
     fn limit(&self, query: &Query) -> usize {
         let payload =
             query.edns.as_ref().map_or(UDP_PAYLOAD_DEFAULT, |edns| edns.payload.min(self.settings.udp_payload_max));
         usize::from(payload.max(UDP_PAYLOAD_DEFAULT))
     }
 
-    /// Whether others are asked on this client's behalf, as the general path says it of every answer.
+    /// Returns the RA bit, which is set if queries are forwarded for this client, as the general path sets it in every
+    /// response.
     fn recursion_available(&self, from: IpAddr) -> u8 {
         let forward = &self.settings.forward;
         if forward.is_enabled() && forward.allow.iter().any(|network| network.contains(from)) {
@@ -226,7 +227,7 @@ impl FastPath {
         }
     }
 
-    /// Writes the header and the OPT record; says how long the response is.
+    /// Writes the header and the OPT record and returns the length of the response.
     fn finish(&self, mut out: ResponseBuffer<'_>, query: &Query, counts: [usize; 3], truncated: bool) -> usize {
         let [answers, authority, mut additional] = counts;
         if let Some(edns) = &query.edns {
@@ -234,12 +235,12 @@ impl FastPath {
             let flags = if edns.dnssec_ok { DNSSEC_OK } else { 0 };
             additional += usize::from(out.put(&[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0]));
         }
-        let head = &mut out.message[..HEADER];
-        head[2] = RESPONSE | AUTHORITATIVE | head[2] & RECURSION_DESIRED;
-        head[2] |= if truncated { TRUNCATED } else { 0 };
+        let header = &mut out.message[..HEADER];
+        header[2] = RESPONSE | AUTHORITATIVE | header[2] & RECURSION_DESIRED;
+        header[2] |= if truncated { TRUNCATED } else { 0 };
         for (at, count) in [(6, answers), (8, authority), (10, additional)] {
-            // Below the number of bytes of a datagram.
-            head[at..at + 2].copy_from_slice(&u16::try_from(count).unwrap_or(0).to_be_bytes());
+            // Each count is below the number of bytes of a datagram.
+            header[at..at + 2].copy_from_slice(&u16::try_from(count).unwrap_or(0).to_be_bytes());
         }
         out.at
     }
@@ -250,17 +251,17 @@ impl Zone {
         let wire = wire::lowercase(&super::wire::from_labels(name.labels().iter())).unwrap_or_default();
         let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
         let statics = &settings.static_zones;
-        let (is_static, is_above_static) = (!settings.zones.contains(name), statics.is_empty_non_terminal(name));
-        Self { wire, labels: name.labels().len(), signed, is_static, is_above_static, soa: OnceCell::new() }
+        let (is_static, contains_static_zone) = (!settings.zones.contains(name), statics.is_empty_non_terminal(name));
+        Self { wire, labels: name.labels().len(), signed, is_static, contains_static_zone, soa: OnceCell::new() }
     }
 }
 
-/// The serial of a snapshot's zones. Compared with what the general path says before it is used.
+/// The serial of a snapshot's zones. It is compared with that of the general path before it is used.
 fn serial(snapshot: &Snapshot) -> u32 {
     u32::try_from(snapshot.revision().0 & u64::from(u32::MAX)).unwrap_or(u32::MAX).max(1)
 }
 
-/// The place of an rcode in [`RCODES`].
+/// The index of an rcode in [`RCODES`].
 fn rcode_index(rcode: ResponseCode) -> usize {
     RCODES.iter().position(|(_, counted)| *counted == Some(rcode)).unwrap_or(RCODES.len() - 1)
 }

@@ -1,8 +1,8 @@
-//! Reads the one shape that nearly all questions have, straight from the datagram.
+//! Parsing of the shape that nearly all questions have, straight from the datagram.
 //!
-//! Owns: what "common" is. Anything else is `None` and goes to the general path, so that this never has to
-//! decide what is wrong with a message, and a mistake here can only be one of taking too much: the rules
-//! are equalities, not ranges.
+//! Owns: the definition of a common question. Any other message is `None` and goes to the general path, so that this
+//! module never has to decide which error a message has, and a mistake here can only accept too much: the rules are
+//! equalities, not ranges.
 
 use super::super::stats::TYPES;
 use super::super::wire::HEADER;
@@ -10,37 +10,36 @@ use super::super::wire::bits::DNSSEC_OK;
 use hickory_proto::rr::RecordType;
 use skyhound_model::name::NAME_MAX;
 
-/// The most labels that fit into it, the root's not counted.
+/// The maximum number of labels of a name, without the root's.
 const LABELS_MAX: usize = 127;
 
-/// The types that are answered here, each with its cell in a node.
+/// The types that the fast path answers, each with its cell in a node.
 pub(super) const CACHED_TYPES: [RecordType; skyhound_core::catalog::answer_slot::CELLS] =
     [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT];
 
-/// A question in the common shape: one of class IN and of a type that is kept, from a client with EDNS
-/// version 0 or none.
+/// A question in the common shape: one of class IN and of a cached type, from a client with EDNS version 0 or none.
 pub(super) struct Query {
-    /// The name in wire form, in lower case. The lengths in it are below `A` and so are no letters.
+    /// The name in wire form, in lower case. The lengths in it are below `A` and thus no letters.
     name: [u8; NAME_MAX],
     length: usize,
-    /// Where its labels begin.
+    /// The offsets of its labels.
     labels: [u8; LABELS_MAX],
     count: usize,
-    /// Which of [`CACHED_TYPES`].
+    /// The index of its type in [`CACHED_TYPES`].
     pub cell: usize,
     pub edns: Option<Edns>,
 }
 
-/// What the OPT record says.
+/// The fields of the OPT record.
 pub(super) struct Edns {
     pub payload: u16,
     pub dnssec_ok: bool,
 }
 
 impl Query {
-    /// Reads a datagram.
+    /// Parses a datagram.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
-        // A query with opcode 0; AA, TC, RA and Z not set, RD, AD and CD as they like.
+        // A query with opcode 0; AA, TC, RA and Z are not set; RD, AD and CD are arbitrary.
         let [_, _, 0 | 1, flags, 0, 1, 0, 0, 0, 0, 0, opts @ (0 | 1), ..] = *message else { return None };
         if flags & !0x30 != 0 {
             return None;
@@ -60,7 +59,7 @@ impl Query {
         Some(query)
     }
 
-    /// Reads the name at the front of `bytes`; without pointers, which nobody uses in a question.
+    /// Parses the name at the front of `bytes`, without pointers, which no client uses in a question.
     fn read_name(&mut self, bytes: &[u8]) -> Option<()> {
         let mut at = 0;
         loop {
@@ -88,7 +87,7 @@ impl Query {
         &self.name[..self.length]
     }
 
-    /// Its labels, from the root downwards, in lower case.
+    /// The labels of the name, from the root downwards, in lower case.
     pub(super) fn labels(&self) -> impl Iterator<Item = &[u8]> {
         self.labels[..self.count].iter().rev().map(|at| {
             let at = usize::from(*at);
@@ -96,7 +95,7 @@ impl Query {
         })
     }
 
-    /// Where in the name the zone begins, if it is in the zone. `zone` is in wire form and lower case.
+    /// Returns the offset of the zone in the name, if the name is in the zone. `zone` is in wire form and lower case.
     pub(super) fn zone_at(&self, zone: &[u8]) -> Option<usize> {
         let at = self.name().strip_suffix(zone)?.len();
         let label = u8::try_from(at).is_ok_and(|at| self.labels[..self.count].contains(&at));
@@ -108,7 +107,7 @@ impl Query {
         self.length + 4
     }
 
-    /// The same question as a message of its own, from who takes answers of any size.
+    /// Returns the same question as a message from a client that accepts answers of any size.
     pub(super) fn to_message(&self) -> Vec<u8> {
         let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
         message.extend_from_slice(self.name());
@@ -118,7 +117,7 @@ impl Query {
         message
     }
 
-    /// The place of the type in [`TYPES`].
+    /// The index of the type in [`TYPES`].
     pub(super) fn type_index(&self) -> usize {
         TYPES.iter().position(|(_, counted)| *counted == Some(CACHED_TYPES[self.cell])).unwrap_or(TYPES.len() - 1)
     }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_common_question_is_read() {
+    fn common_question_is_parsed() {
         let plain = message(b"\x03wEb\x04test\0", 33);
         let query = Query::read(&plain).unwrap();
         assert_eq!(query.name(), b"\x03web\x04test\0");
@@ -181,7 +180,7 @@ mod tests {
             odd[at] = value;
             assert!(Query::read(&odd).is_none(), "byte {at} as {value}");
         }
-        assert!(Query::read(&[&good[..], &[0]].concat()).is_none(), "a byte behind the end");
+        assert!(Query::read(&[&good[..], &[0]].concat()).is_none(), "a byte after the end");
     }
 
     proptest! {
@@ -194,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn names_up_to_the_longest_are_read(lengths in prop::collection::vec(1usize..=63, 0..40)) {
+        fn names_up_to_the_limit_are_parsed(lengths in prop::collection::vec(1usize..=63, 0..40)) {
             let mut name = Vec::new();
             for length in lengths {
                 name.push(u8::try_from(length).unwrap());

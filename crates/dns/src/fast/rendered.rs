@@ -1,35 +1,35 @@
-//! The form in which an answer is kept with a node, and how a response is written from it.
+//! The form in which an answer is cached in a node, and the writing of a response from it.
 //!
-//! Records in wire form that do not depend on where they stand: names end in pointers into the question
-//! (which always begins at byte 12) or are written out. So any rotation is two copies for each tier, and
-//! owner names repeat the case of the question by themselves.
+//! Records are in wire form and independent of their position: names end in pointers into the question (which always
+//! begins at byte 12) or are written in full. So any rotation is two copies for each tier, and owner names repeat the
+//! case of the question by themselves. Owns: that form. Does not own: the records ([`super::answer_cache`]).
 //!
-//! One allocation, because a million names may be kept and because each further one is a cache miss:
+//! One allocation, because a million names may be cached and because each further one is a cache miss:
 //! ```text
 //! cache id u32 │ kind u8 │ tiers u8 │ answers u16 │ additionals u16 │ tiers × (answers u16, additionals u16)
 //!            │ (answers + additionals) × end u16 │ records
 //! ```
 
-/// What a kept answer is.
+/// The kind of a cached answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CachedKind {
     /// Records.
     Records,
-    /// The name exists, the type does not.
+    /// NODATA: the name exists, without records of the type.
     NoData,
-    /// Nothing that can be kept: the general path answers.
+    /// An answer that cannot be cached: the general path answers.
     General,
 }
 
 const HEAD: usize = 10;
 const TIER: usize = 4;
 
-/// A kept answer. The bytes are our own: [`AnswerBuilder`] wrote them.
+/// A cached answer. The bytes are trusted: [`AnswerBuilder`] wrote them.
 #[derive(Clone, Copy)]
 pub(super) struct RenderedAnswer<'k>(&'k [u8]);
 
 impl<'k> RenderedAnswer<'k> {
-    /// Reads what `cache_id` kept; `None` when someone with other settings did.
+    /// Returns the answer in `bytes`; `None` if it was cached under another id, and thus other settings.
     pub(super) fn of(bytes: &'k [u8], cache_id: u32) -> Option<Self> {
         bytes.starts_with(&cache_id.to_ne_bytes()).then_some(Self(bytes))
     }
@@ -66,23 +66,23 @@ impl<'k> RenderedAnswer<'k> {
         &self.0[end(from)..end(to)]
     }
 
-    /// Writes the answer section, each tier beginning where the rotation says; says how many records fit.
+    /// Writes the answer section, with each tier rotated, and returns the number of records that fit.
     pub(super) fn write_answers(self, out: &mut ResponseBuffer<'_>, rotation: u32) -> usize {
         self.write(out, rotation, 0, 0)
     }
 
-    /// Writes the additional section in the order of the answers; says how many records fit.
+    /// Writes the additional section in the order of the answers, and returns the number of records that fit.
     pub(super) fn write_additionals(self, out: &mut ResponseBuffer<'_>, rotation: u32) -> usize {
         self.write(out, rotation, self.answers(), 2)
     }
 
-    fn write(self, out: &mut ResponseBuffer<'_>, rotation: u32, mut from: usize, which: usize) -> usize {
+    fn write(self, out: &mut ResponseBuffer<'_>, rotation: u32, mut from: usize, count_at: usize) -> usize {
         let mut written = 0;
         for tier in 0..self.tiers() {
-            let count = self.number(HEAD + TIER * tier + which);
+            let count = self.number(HEAD + TIER * tier + count_at);
             // A number below `count` from 32 random bits, without a division.
-            let turn = usize::try_from((u64::from(rotation) * count as u64) >> 32).unwrap_or(0);
-            for (from, to) in [(from + turn, from + count), (from, from + turn)] {
+            let offset = usize::try_from((u64::from(rotation) * count as u64) >> 32).unwrap_or(0);
+            for (from, to) in [(from + offset, from + count), (from, from + offset)] {
                 if !out.put(self.records(from, to)) {
                     return written + (from..to).take_while(|at| out.put(self.records(*at, at + 1))).count();
                 }
@@ -94,7 +94,7 @@ impl<'k> RenderedAnswer<'k> {
     }
 }
 
-/// The response as it is written, up to its limit.
+/// The response while it is written, up to its limit.
 pub(super) struct ResponseBuffer<'o> {
     pub message: &'o mut [u8],
     pub at: usize,
@@ -102,7 +102,7 @@ pub(super) struct ResponseBuffer<'o> {
 }
 
 impl ResponseBuffer<'_> {
-    /// Appends all of `bytes`, or nothing where they do not fit.
+    /// Appends all of `bytes`, or none if they do not fit. Returns whether they fit.
     #[must_use]
     pub(super) fn put(&mut self, bytes: &[u8]) -> bool {
         let end = self.at + bytes.len();
@@ -116,7 +116,7 @@ impl ResponseBuffer<'_> {
     }
 }
 
-/// An answer on its way to be kept.
+/// The builder of a cached answer.
 #[derive(Default)]
 pub(super) struct AnswerBuilder {
     records: Vec<u8>,
@@ -126,7 +126,7 @@ pub(super) struct AnswerBuilder {
 }
 
 impl AnswerBuilder {
-    /// The bytes that say: not from here.
+    /// Returns the bytes of an answer that cannot be cached.
     pub(super) fn general(cache_id: u32) -> Box<[u8]> {
         let mut bytes = [0; HEAD];
         bytes[..4].copy_from_slice(&cache_id.to_ne_bytes());
@@ -134,7 +134,7 @@ impl AnswerBuilder {
         bytes.into()
     }
 
-    /// Adds a record to the answer section, in a tier that is the last one's or a new one.
+    /// Adds a record to the answer section, in the last tier or a new one.
     pub(super) fn answer(&mut self, record: &[u8], tier: usize) -> Option<()> {
         debug_assert!(usize::from(self.answers) == self.ends.len(), "answers come first");
         self.tiers.resize(self.tiers.len().max(tier + 1), (0, 0));
@@ -143,7 +143,7 @@ impl AnswerBuilder {
         self.record(record)
     }
 
-    /// Adds a record to the additional section; tiers must not go down.
+    /// Adds a record to the additional section; tiers must not decrease.
     pub(super) fn additional(&mut self, record: &[u8], tier: usize) -> Option<()> {
         if self.tiers.get(tier + 1..)?.iter().any(|(_, additionals)| *additionals > 0) {
             return None;
@@ -158,7 +158,7 @@ impl AnswerBuilder {
         Some(())
     }
 
-    /// The bytes to keep; `None` when the answer is too large for that.
+    /// Returns the bytes to cache; `None` if the answer is too large for them.
     pub(super) fn finish(self, cache_id: u32, kind: CachedKind) -> Option<Box<[u8]>> {
         let additionals = u16::try_from(self.ends.len()).ok()? - self.answers;
         let mut bytes = Vec::with_capacity(HEAD + TIER * self.tiers.len() + 2 * self.ends.len() + self.records.len());
@@ -198,7 +198,7 @@ mod tests {
         }
         assert!(builder.additional(b"a4", 0).is_none(), "out of order");
         let cached = builder.finish(7, CachedKind::Records).unwrap();
-        assert!(RenderedAnswer::of(&cached, 8).is_none(), "someone else's");
+        assert!(RenderedAnswer::of(&cached, 8).is_none(), "cached under another id");
         let rendered = RenderedAnswer::of(&cached, 7).unwrap();
         assert_eq!(rendered.kind(), CachedKind::Records);
         assert_eq!((rendered.answers(), rendered.additionals()), (5, 4));

@@ -1,31 +1,31 @@
-//! The SOA record of negative answers, which is the same for a whole zone but for its serial.
+//! The SOA record of negative answers, which is constant for a zone except for its serial.
 //!
-//! Owns: taking the record from an answer of the general path once, and writing it again with the serial of
-//! a snapshot. Its names are compressed against the zone in the question, wherever that begins.
+//! Owns: taking the record from an answer of the general path once, and writing it again with the serial of a snapshot.
+//! Its names are compressed against the zone in the question, at any offset. Does not own: the contents of the record.
 
 use super::rendered::ResponseBuffer;
 use super::wire;
 use hickory_proto::rr::{RData, Record};
 
-/// The serial, refresh, retry, expire and minimum (RFC 1035 section 3.3.13).
+/// The length of serial, refresh, retry, expire and minimum (RFC 1035 section 3.3.13).
 const NUMBERS: usize = 20;
 
-/// The SOA record of a zone. Pointers into the zone are relative to where it begins in the question.
+/// The SOA record of a zone. Its pointers are relative to the start of the zone in the question.
 #[derive(Debug)]
 pub(super) struct SoaTemplate {
     record: Box<[u8]>,
-    /// Where in it pointers are to be moved.
+    /// The offsets of the pointers in the record.
     pointers: Box<[usize]>,
 }
 
 impl SoaTemplate {
-    /// The record as a template; `None` when it is not the SOA of that zone with that serial.
+    /// Creates the template of a record; `None` if it is not the SOA of that zone with that serial.
     pub(super) fn of(record: &Record, zone: &[u8], serial: u32) -> Option<Self> {
         let RData::SOA(soa) = &record.data else { return None };
         if wire::lowercase(&record.name)? != zone || soa.serial != serial {
             return None;
         }
-        // A pointer to byte 0 of the zone stands for one to where the zone begins.
+        // A pointer to byte 0 of the zone represents one to the start of the zone.
         let mut bytes = Vec::new();
         let mut pointers = vec![0];
         bytes.extend([0, 0]);
@@ -44,13 +44,14 @@ impl SoaTemplate {
         let length = u16::try_from(bytes.len() - length_at - 2).ok()?;
         bytes[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
         for at in &pointers {
-            // Bare offsets in the zone from here on.
+            // From here on these are offsets in the zone without the pointer bits.
             bytes[*at] &= 0x3f;
         }
         Some(Self { record: bytes.into(), pointers: pointers.into() })
     }
 
-    /// Writes it behind a question in which the zone begins at byte `zone_at` of the message.
+    /// Writes the record after a question in which the zone begins at byte `zone_at` of the message. Returns whether it
+    /// fits.
     pub(super) fn write(&self, out: &mut ResponseBuffer<'_>, zone_at: usize, serial: u32) -> bool {
         let start = out.at;
         if !out.put(&self.record) {

@@ -1,4 +1,4 @@
-//! The law of the fast path: it says what the general path says, or nothing.
+//! The invariant of the fast path: its response equals that of the general path, or there is none.
 
 use super::super::general::{ResponseState, respond};
 use super::super::handler::Handler;
@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Both paths over one catalog.
-struct Both {
+struct Paths {
     catalog: Arc<Catalog>,
     fast: FastPath,
     general: Handler,
@@ -31,29 +31,29 @@ fn settings() -> DnsSettings {
     DnsSettings { apex_max: 3, forward, ..DnsSettings::new(zones.to_vec()) }
 }
 
-impl Both {
+impl Paths {
     fn new() -> Self {
-        Self::with(settings())
+        Self::with_settings(settings())
     }
 
-    fn with(settings: DnsSettings) -> Self {
+    fn with_settings(settings: DnsSettings) -> Self {
         let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
         let general = Handler::new(Arc::clone(&catalog), settings.clone());
         let fast = FastPath::new(settings, CacheId::new(), &general.stats());
         Self { catalog, fast, general }
     }
 
-    fn over(items: &[(String, String)]) -> Self {
-        let both = Self::new();
-        both.set_snapshot(snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>()));
-        both
+    fn with_entries(items: &[(String, String)]) -> Self {
+        let paths = Self::new();
+        paths.set_snapshot(snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>()));
+        paths
     }
 
     fn set_snapshot(&self, snapshot: Snapshot) {
         self.catalog.set(snapshot, Health::Current);
     }
 
-    /// What the fast path says, if it says anything.
+    /// The response of the fast path, if it has one.
     fn fast(&self, query_message: &[u8], rotation: u32) -> Option<Vec<u8>> {
         let snapshot = self.catalog.snapshot();
         let view = self.fast.view(&snapshot, self.catalog.health())?;
@@ -71,10 +71,10 @@ impl Both {
     }
 }
 
-/// Who asks: someone that we ask others for, or someone that we do not.
+/// A client: one for which queries are forwarded, or one without that permission.
 fn client(query_message: &[u8]) -> SocketAddr {
-    let near = query_message.len().is_multiple_of(2);
-    SocketAddr::from((if near { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) }, 7))
+    let is_local = query_message.len().is_multiple_of(2);
+    SocketAddr::from((if is_local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(203, 0, 113, 9) }, 7))
 }
 
 fn query_message(name: &str, qtype: RecordType, edns: Option<(u16, bool)>) -> Vec<u8> {
@@ -91,8 +91,8 @@ fn query_message(name: &str, qtype: RecordType, edns: Option<(u16, bool)>) -> Ve
     message.to_vec().unwrap()
 }
 
-/// Records without their order, in lower case: which of their names repeat the case of the question depends
-/// on what was compressed.
+/// Records without their order, in lower case: which of their names repeat the case of the question depends on the
+/// compression.
 fn set(records: &[Record]) -> BTreeSet<String> {
     records.iter().map(|r| format!("{} {} {:?}", r.name, r.ttl, r.data).to_lowercase()).collect()
 }
@@ -102,33 +102,33 @@ fn priorities(records: &[Record]) -> Vec<u16> {
     records.iter().filter_map(srv).collect()
 }
 
-/// The law for one question.
-fn agree(both: &Both, message: &[u8], rotation: u32) -> bool {
-    let Some(bytes) = both.fast(message, rotation) else { return false };
+/// Checks the invariant for one question. Returns whether the fast path answered it.
+fn agree(paths: &Paths, message: &[u8], rotation: u32) -> bool {
+    let Some(bytes) = paths.fast(message, rotation) else { return false };
     let response = Message::from_vec(&bytes).expect("a message");
-    let whole = both.general(message, Transport::Tcp);
-    let general = both.general(message, Transport::Udp);
+    let whole = paths.general(message, Transport::Tcp);
+    let general = paths.general(message, Transport::Udp);
     let read = Message::from_vec(message).unwrap();
     let limit = read.edns.as_ref().map_or(512, |edns| edns.max_payload().min(1232)).max(512);
     assert!(bytes.len() <= usize::from(limit), "{} over {limit}", bytes.len());
-    // All of the header but what size decides, and the question to the byte.
-    let mut head = response.metadata;
-    head.truncation = false;
-    assert_eq!((head, &response.edns), (whole.metadata, &whole.edns));
+    // All of the header except for TC, which the size decides, and the bytes of the question.
+    let mut metadata = response.metadata;
+    metadata.truncation = false;
+    assert_eq!((metadata, &response.edns), (whole.metadata, &whole.edns));
     assert_eq!(
         bytes[12..].get(..response.queries[0].name().len() + 4),
         message[12..].get(..response.queries[0].name().len() + 4)
     );
     let same = [(&response.answers, &whole.answers), (&response.authorities, &whole.authorities)];
     if response.metadata.truncation {
-        assert!(general.metadata.truncation, "the general path need not cut this");
+        assert!(general.metadata.truncation, "the general path does not truncate this");
         assert!(set(&response.answers).is_subset(&set(&whole.answers)) && response.additionals.is_empty());
         assert!(response.answers.len().abs_diff(general.answers.len()) <= 1 + general.answers.len() / 8);
     } else {
         for (response, whole) in same {
             assert_eq!(set(response), set(whole));
         }
-        // What of the additional section fits depends on how well names were compressed.
+        // The part of the additional section that fits depends on the compression.
         assert!(set(&response.additionals).is_subset(&set(&whole.additionals)));
         if general.additionals.len() == whole.additionals.len() && bytes.len() < usize::from(limit) / 2 {
             assert_eq!(response.additionals.len(), whole.additionals.len());
@@ -181,22 +181,22 @@ proptest! {
         questions in prop::collection::vec((name(), 0..5usize, prop::option::of((prop::sample::select(vec![0u16, 512, 800, 1232, 4096]), any::<bool>())), any::<u32>()), 1..40),
     ) {
         let items: Vec<_> = keys.into_iter().map(|(labels, value)| (labels.join("/"), value)).collect();
-        let both = Both::over(&items);
+        let paths = Paths::with_entries(&items);
         for (name, qtype, edns, rotation) in questions {
             let qtype = [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT, RecordType::MX][qtype];
             let message = query_message(&name, qtype, edns);
-            // Once to keep, once from what is kept.
-            let first = agree(&both, &message, rotation);
-            prop_assert_eq!(first, agree(&both, &message, rotation.wrapping_add(1)));
+            // The first one fills the cache, the second one is answered from it.
+            let first = agree(&paths, &message, rotation);
+            prop_assert_eq!(first, agree(&paths, &message, rotation.wrapping_add(1)));
         }
     }
 
     #[test]
     fn sets_of_any_size_agree(count in 1usize..200, tiers in 1usize..4, payload in prop::sample::select(vec![None, Some((512, false)), Some((1232, true)), Some((4096, false))]), rotation: u32) {
         let entry = |i: usize| format!(r#"{{"host":"10.0.{}.{}","port":80,"priority":{}}}"#, i / 256, i % 256, 1 + i % tiers);
-        let both = Both::over(&(0..count).map(|i| (format!("web/instance-{i}"), entry(i))).collect::<Vec<_>>());
+        let paths = Paths::with_entries(&(0..count).map(|i| (format!("web/instance-{i}"), entry(i))).collect::<Vec<_>>());
         for qtype in [RecordType::SRV, RecordType::A, RecordType::AAAA] {
-            prop_assert!(agree(&both, &query_message("wEb.skydns.test.", qtype, payload), rotation), "the common case is fast");
+            prop_assert!(agree(&paths, &query_message("wEb.skydns.test.", qtype, payload), rotation), "the fast path answers the common case");
         }
     }
 }
@@ -211,12 +211,12 @@ fn fast_path_takes_common_questions_only() {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .to_vec();
-    let both = Both::over(&items);
-    let taken = |name: &str, qtype| agree(&both, &query_message(name, qtype, Some((1232, false))), 1);
+    let paths = Paths::with_entries(&items);
+    let is_taken = |name: &str, qtype| agree(&paths, &query_message(name, qtype, Some((1232, false))), 1);
     for name in ["web.skydns.test.", "a.web.skydns.test.", "nosuch.skydns.test.", "x.y.z.other.", "x.deep.skydns.test."]
     {
         for qtype in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::TXT] {
-            assert!(taken(name, qtype), "{name} {qtype}");
+            assert!(is_taken(name, qtype), "{name} {qtype}");
         }
     }
     for name in [
@@ -231,13 +231,13 @@ fn fast_path_takes_common_questions_only() {
         "skydns.test.",
         "other.",
     ] {
-        assert!(!taken(name, RecordType::SRV), "{name}");
+        assert!(!is_taken(name, RecordType::SRV), "{name}");
     }
-    assert!(!taken("web.skydns.test.", RecordType::MX));
-    assert_eq!(counts(&both.general.stats(), "NXDOMAIN"), 3 * 4 * 3, "each question of all that were asked");
+    assert!(!is_taken("web.skydns.test.", RecordType::MX));
+    assert_eq!(counts(&paths.general.stats(), "NXDOMAIN"), 3 * 4 * 3, "each of the questions");
 }
 
-/// How often that rcode was counted.
+/// The number of responses with that rcode.
 fn counts(stats: &DnsStats, rcode: &str) -> u64 {
     stats.rcodes().find(|(name, _)| *name == rcode).unwrap().1
 }
@@ -245,20 +245,20 @@ fn counts(stats: &DnsStats, rcode: &str) -> u64 {
 #[test]
 fn only_changes_below_invalidate_the_answer_cache() {
     let item = |key: &str, host: &str| (key.to_owned(), format!(r#"{{"host":"{host}"}}"#));
-    let both = Both::over(&[item("web/a", "10.0.0.1"), item("else/a", "10.0.9.9")]);
+    let paths = Paths::with_entries(&[item("web/a", "10.0.0.1"), item("else/a", "10.0.9.9")]);
     let message = query_message("web.skydns.test.", RecordType::A, None);
-    let answers = || Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap().answers.len();
+    let answers = || Message::from_vec(&paths.fast(&message, 0).unwrap()).unwrap().answers.len();
     let cached =
         |at: &Snapshot| at.node(&Name::parse("web.skydns.test").unwrap()).unwrap().answer_slot().get(0).is_some();
     assert_eq!(answers(), 1);
-    both.set_snapshot(change(&both.catalog.snapshot(), &item("else/b", "10.0.9.8")));
-    assert!(cached(&both.catalog.snapshot()), "a change elsewhere costs nothing");
-    both.set_snapshot(change(&both.catalog.snapshot(), &item("web/b", "10.0.0.2")));
-    assert!(!cached(&both.catalog.snapshot()));
+    paths.set_snapshot(change(&paths.catalog.snapshot(), &item("else/b", "10.0.9.8")));
+    assert!(cached(&paths.catalog.snapshot()), "a change elsewhere invalidates nothing");
+    paths.set_snapshot(change(&paths.catalog.snapshot(), &item("web/b", "10.0.0.2")));
+    assert!(!cached(&paths.catalog.snapshot()));
     assert_eq!(answers(), 2);
 }
 
-/// The snapshot with one more entry.
+/// Returns the snapshot with one more entry.
 fn change(at: &Snapshot, (key, value): &(String, String)) -> Snapshot {
     let revision = skyhound_store::Revision(at.revision().0 + 1);
     at.apply(&skyhound_store::Batch {
@@ -275,7 +275,7 @@ fn change(at: &Snapshot, (key, value): &(String, String)) -> Snapshot {
 #[test]
 fn cached_answers_of_other_settings_are_ignored() {
     let items = [("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())];
-    let (one, mut two) = (Both::over(&items), Both::new());
+    let (one, mut two) = (Paths::with_entries(&items), Paths::new());
     let message = query_message("web.skydns.test.", RecordType::A, None);
     assert!(one.fast(&message, 0).is_some());
     two.catalog = Arc::clone(&one.catalog);
@@ -284,16 +284,16 @@ fn cached_answers_of_other_settings_are_ignored() {
 
 #[test]
 fn fast_path_is_off_while_stale() {
-    let both = Both::over(&[("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())]);
+    let paths = Paths::with_entries(&[("web/a".to_owned(), r#"{"host":"10.0.0.1"}"#.to_owned())]);
     let message = query_message("web.skydns.test.", RecordType::A, None);
-    assert!(both.fast(&message, 0).is_some());
+    assert!(paths.fast(&message, 0).is_some());
     let stale = Health::Stale { since: tokio::time::Instant::now() };
-    both.catalog.set((*both.catalog.snapshot()).clone(), stale);
-    assert!(both.fast(&message, 0).is_none());
+    paths.catalog.set((*paths.catalog.snapshot()).clone(), stale);
+    assert!(paths.fast(&message, 0).is_none());
 }
 
-/// Readers ask while a writer flips a service between two states: an answer is one or the other, never a
-/// mixture, and never older than a change that was made before the question.
+/// Readers query while a writer switches a service between two states: an answer is one of them, never a mixture, and
+/// never older than a change that was made before the question.
 #[test]
 fn answers_are_of_one_revision_while_the_tree_changes() {
     const ROUNDS: usize = 3_000;
@@ -302,15 +302,15 @@ fn answers_are_of_one_revision_while_the_tree_changes() {
         snapshot(&items.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>())
     };
     let (even, odd) = (state("10.0.0."), state("10.0.1."));
-    let both = Both::new();
-    both.set_snapshot(even.clone());
-    let catalog = &both.catalog;
+    let paths = Paths::new();
+    paths.set_snapshot(even.clone());
+    let catalog = &paths.catalog;
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            let reader = Both { catalog: Arc::clone(catalog), ..Both::new() };
-            let fast = FastPath::new(settings(), both.fast.cache_id, &reader.general.stats());
-            let reader = Both { fast, ..reader };
+            let reader = Paths { catalog: Arc::clone(catalog), ..Paths::new() };
+            let fast = FastPath::new(settings(), paths.fast.cache_id, &reader.general.stats());
+            let reader = Paths { fast, ..reader };
             let done = &done;
             scope.spawn(move || {
                 let message = query_message("web.skydns.test.", RecordType::A, None);
@@ -323,10 +323,14 @@ fn answers_are_of_one_revision_while_the_tree_changes() {
         }
         for round in 0..ROUNDS {
             let next = if round % 2 == 0 { &odd } else { &even };
-            both.set_snapshot(change(next, &("else/x".to_owned(), r#"{"host":"10.9.9.9"}"#.to_owned())));
+            paths.set_snapshot(change(next, &("else/x".to_owned(), r#"{"host":"10.9.9.9"}"#.to_owned())));
             let message = query_message("web.skydns.test.", RecordType::A, None);
-            let response = Message::from_vec(&both.fast(&message, 0).unwrap()).unwrap();
-            assert_eq!(usize::from(third_octet(&response.answers[0].data)), (round + 1) % 2, "read one's own change");
+            let response = Message::from_vec(&paths.fast(&message, 0).unwrap()).unwrap();
+            assert_eq!(
+                usize::from(third_octet(&response.answers[0].data)),
+                (round + 1) % 2,
+                "the writer reads its own change"
+            );
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
@@ -336,22 +340,22 @@ fn third_octet(data: &RData) -> u8 {
     if let RData::A(a) = data { a.0.octets()[2] } else { panic!("{data} is no address") }
 }
 
-/// Who asks for signatures hears them from the general path, in zones that have some; all others hear this one.
+/// Questions with DO go to the general path in zones with keys; all others are answered by the fast path.
 #[test]
 fn dnssec_questions_go_to_the_general_path() {
     use super::super::dnssec::key::ZoneKey;
     use hickory_proto::dnssec::Algorithm;
     let keys = vec![Arc::new(ZoneKey::for_zone("deep.skydns.test", Algorithm::ED25519))];
-    let both = Both::with(DnsSettings { keys, ..settings() });
-    both.set_snapshot(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
+    let paths = Paths::with_settings(DnsSettings { keys, ..settings() });
+    paths.set_snapshot(snapshot(&[("web/a", r#"{"host":"10.0.0.1"}"#), ("deep/a", r#"{"host":"10.0.0.2"}"#)]));
     for (name, signed) in [
         ("web.skydns.test.", true), // the addresses of a subtree may lie in the zone below
         ("deep.skydns.test.", true),
         ("none.deep.skydns.test.", true),
         ("none.other.", false),
     ] {
-        assert!(agree(&both, &query_message(name, RecordType::A, Some((1232, false))), 0), "{name}");
+        assert!(agree(&paths, &query_message(name, RecordType::A, Some((1232, false))), 0), "{name}");
         let with = query_message(name, RecordType::A, Some((1232, true)));
-        assert_eq!(both.fast(&with, 0).is_none(), signed, "{name}");
+        assert_eq!(paths.fast(&with, 0).is_none(), signed, "{name}");
     }
 }

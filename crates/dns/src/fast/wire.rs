@@ -1,23 +1,25 @@
-//! Names in wire form, compressed against a name at a known place.
+//! Names in wire form, compressed against a name at a given offset.
+//!
+//! Owns: the encoding of such a name. Does not own: the records that contain it.
 
 use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::BinEncodable;
 
-/// A name in wire form and lower case.
+/// Returns a name in wire form and lower case.
 pub(super) fn lowercase(name: &Name) -> Option<Vec<u8>> {
     let mut bytes = name.to_bytes().ok()?;
-    // Lengths are below the letters.
+    // Label lengths are below the codes of letters.
     bytes.make_ascii_lowercase();
     Some(bytes)
 }
 
-/// Appends `name`, its longest end that is also an end of `base` as a pointer to there; `base` begins at
-/// byte `base_at` of the message. Both are in wire form. Says whether there is a pointer.
+/// Appends `name`, with its longest suffix that is also a suffix of `base` as a pointer to that; `base` begins at byte
+/// `base_at` of the message. Both are in wire form. Returns whether there is a pointer.
 pub(super) fn write_compressed(name: &[u8], base: &[u8], base_at: usize, out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while let Some(length @ 1..) = name.get(at).copied() {
         if let Some(pointer) = suffixes(base).find(|end| base[*end..] == name[at..]) {
-            // The first 14 bits of a message; the question is at its front.
+            // A pointer has 14 bits; the question is at the front of the message.
             let pointer = u16::try_from(base_at + pointer).unwrap_or(0) | 0xc000;
             out.extend_from_slice(&name[..at]);
             out.extend(pointer.to_be_bytes());
@@ -29,7 +31,7 @@ pub(super) fn write_compressed(name: &[u8], base: &[u8], base_at: usize, out: &m
     false
 }
 
-/// Where the labels of a name in wire form begin, the root's not counted.
+/// The offsets of the labels of a name in wire form, without the root's.
 fn suffixes(name: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_common_end_becomes_a_pointer() {
+    fn longest_common_suffix_becomes_a_pointer() {
         let base = b"\x03web\x04test\0";
         for (name, expected, pointer) in [
             (&b"\x03web\x04test\0"[..], &[0xc0, 12][..], true),

@@ -1,6 +1,7 @@
-//! What a thread that answers over UDP asks before it reads a datagram.
+//! The admission check of a datagram before it is read.
 //!
-//! Owns: the order of the two limits, and which of those over the rate are told to come over TCP.
+//! Owns: the order of the two limits, and which clients over the rate receive a truncated response. Does not own: the
+//! limits themselves ([`super::access`], [`super::rate`]).
 
 use super::minimal_response::MinimalResponse;
 use super::rate::RateLimiter;
@@ -9,12 +10,12 @@ use crate::stats::{DnsStats, ThreadCounters};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Of the answers over the rate one in so many is a truncated one, and the others are dropped (BIND's and
-/// NSD's number): a real client behind a forged flood comes back over TCP at its first or second try, and who
-/// is flooded gets half as many packets as were forged, each no larger than the question.
+/// One in this many responses over the rate is sent truncated; the others are dropped (BIND's and NSD's number). A real
+/// client behind a forged flood retries over TCP at its first or second attempt, and the victim of the flood receives
+/// half as many packets as were forged, each no larger than the question.
 const SLIP: u32 = 2;
 
-/// The limits as one thread keeps them.
+/// The limits with one thread's counters.
 #[derive(Debug)]
 pub(crate) struct AdmissionGate {
     access: Access,
@@ -23,7 +24,7 @@ pub(crate) struct AdmissionGate {
     counters: Arc<ThreadCounters>,
 }
 
-/// The gate for a batch of datagrams.
+/// The gate for a batch of datagrams, with one time for all of them.
 #[derive(Debug)]
 pub(crate) struct BatchGate<'g> {
     gate: &'g AdmissionGate,
@@ -31,17 +32,17 @@ pub(crate) struct BatchGate<'g> {
 }
 
 impl AdmissionGate {
-    /// For one more thread, which counts in a lane of its own. All threads share `rate`.
+    /// Creates the gate of one more thread, which has its own counters. All threads share `rate`.
     pub(crate) fn new(access: Access, rate: Option<Arc<RateLimiter>>, payload_max: u16, stats: &DnsStats) -> Self {
         Self { access, rate, payload_max, counters: stats.thread_counters() }
     }
 
-    /// The table that all threads share; none when nobody is limited.
+    /// Creates the table that all threads share; `None` if the rate is unlimited.
     pub(crate) fn rate_limiter(settings: &RateSettings) -> Option<Arc<RateLimiter>> {
         RateLimiter::new(settings).map(Arc::new)
     }
 
-    /// What a batch has to pass; `None` when there is no limit.
+    /// Returns the gate for a batch; `None` if there is no limit.
     pub(crate) fn for_batch(&self) -> Option<BatchGate<'_>> {
         let now = self.rate.as_ref().map(|rate| rate.now());
         (now.is_some() || !self.access.is_open()).then(|| BatchGate { gate: self, now: now.unwrap_or_default() })
@@ -49,12 +50,12 @@ impl AdmissionGate {
 }
 
 impl BatchGate<'_> {
-    /// `None` for a client that is to be answered. Anybody else gets the response that now stands in `message`,
-    /// so long; 0 for silence.
+    /// Returns `None` for an admitted client. For any other client it writes the response into `message` and returns
+    /// its length; 0 if there is none.
     pub(crate) fn reject(&self, client: IpAddr, message: &mut [u8], length: usize, random: u32) -> Option<usize> {
         let AdmissionGate { access, rate, payload_max, counters } = self.gate;
         let allowed = access.allows(client);
-        // Refusals count as well: they go to the same address.
+        // Refusals count as well: they are sent to the same address.
         if rate.as_ref().is_some_and(|rate| !rate.admits(client, self.now)) {
             let slips = allowed && random.is_multiple_of(SLIP);
             counters.count_limited(slips);

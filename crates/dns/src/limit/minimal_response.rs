@@ -1,26 +1,27 @@
-//! The shortest response to a message: its header, its question again, and an OPT record if it had one.
+//! The shortest response to a message: its header, its question, and an OPT record if it had one.
 //!
-//! Owns: what is said to who is turned away, written into the datagram's own buffer. Never longer than what it
-//! answers by more than one EDNS option, so that it is of no use to who forges addresses. Does not own: whether
-//! somebody is ([`super::gate`]). Reads no more of a message than the response repeats.
+//! Owns: the response to a rejected client, written into the datagram's own buffer. It is at most one EDNS option
+//! longer than the message, and thus no use for amplification with forged addresses. Does not own: the decision to
+//! reject ([`super::gate`]). Reads no more of a message than the response repeats.
 
 use crate::response::ExtendedError;
 use crate::wire::bits::{CHECKING_DISABLED, DNSSEC_OK, OPCODE, OPT, RECURSION_DESIRED, RESPONSE, TRUNCATED};
 use crate::wire::{EDE, HEADER, questions_end};
 use hickory_proto::op::ResponseCode;
 
-/// What is said.
+/// The kind of response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MinimalResponse {
-    /// "Come again over TCP": TC, and nothing else.
+    /// TC and no records, so that the client retries over TCP.
     Truncated,
     /// REFUSED.
     Refused,
 }
 
 impl MinimalResponse {
-    /// Answers the first `length` bytes of `message` in their place; says how long the response is. 0 is
-    /// silence: to a response, as two servers would go on for ever, and to what has no header.
+    /// Answers the first `length` bytes of `message` in their place and returns the length of the response. It is 0, no
+    /// response, for a response, because two servers would answer each other forever, and for a message without a
+    /// header.
     pub(super) fn answer(self, message: &mut [u8], length: usize, payload_max: u16) -> usize {
         let Some(query) = message.get(..length).filter(|m| m.len() >= HEADER && m[2] & RESPONSE == 0) else { return 0 };
         let question = questions_end(query).filter(|_| query[4..6] == [0, 1]);
@@ -37,13 +38,13 @@ impl MinimalResponse {
         at
     }
 
-    /// Writes an OPT record behind the question, over what was there; says where it ends.
+    /// Writes an OPT record after the question, over the bytes of the query, and returns the position of its end.
     fn write_opt(self, message: &mut [u8], at: usize, dnssec_ok: bool, payload_max: u16) -> usize {
         let [high, low] = payload_max.to_be_bytes();
-        let [_, why] = (ExtendedError::Prohibited as u16).to_be_bytes();
+        let [_, info_code] = (ExtendedError::Prohibited as u16).to_be_bytes();
         let [_, option] = EDE.to_be_bytes();
         let flags = if dnssec_ok { DNSSEC_OK } else { 0 };
-        let record = [0, 0, 41, high, low, 0, 0, flags, 0, 0, 6, 0, option, 0, 2, 0, why];
+        let record = [0, 0, 41, high, low, 0, 0, flags, 0, 0, 6, 0, option, 0, 2, 0, info_code];
         let record = match self {
             Self::Refused => record.as_slice(),
             Self::Truncated => &[0, 0, 41, high, low, 0, 0, flags, 0, 0, 0],
@@ -53,13 +54,13 @@ impl MinimalResponse {
                 room.copy_from_slice(record);
                 at + record.len()
             }
-            // A buffer as small as the message: a test's.
+            // Only in tests a buffer is as small as the message.
             None => at,
         }
     }
 }
 
-/// The DO bit of the OPT record behind the question, if there is one.
+/// Returns the DO bit of the OPT record after the question, if there is one.
 fn dnssec_ok(message: &[u8], at: usize) -> Option<bool> {
     let [0, 0, 0, 0, 0, 1..=255] = message[6..HEADER] else { return None };
     match *message.get(at..at + OPT)? {
@@ -89,10 +90,10 @@ mod tests {
         message
     }
 
-    fn response(short: MinimalResponse, query: &[u8]) -> Vec<u8> {
+    fn response(kind: MinimalResponse, query: &[u8]) -> Vec<u8> {
         let mut buffer = [0xee; 4096];
         buffer[..query.len()].copy_from_slice(query);
-        let length = short.answer(&mut buffer, query.len(), 1232);
+        let length = kind.answer(&mut buffer, query.len(), 1232);
         buffer[..length].to_vec()
     }
 
@@ -101,12 +102,12 @@ mod tests {
         for edns in [None, Some(false), Some(true)] {
             let query = query(edns);
             let bytes = query.to_vec().unwrap();
-            for (short, rcode) in
+            for (kind, rcode) in
                 [(MinimalResponse::Truncated, ResponseCode::NoError), (MinimalResponse::Refused, ResponseCode::Refused)]
             {
-                let answer = Message::from_vec(&response(short, &bytes)).unwrap();
+                let answer = Message::from_vec(&response(kind, &bytes)).unwrap();
                 assert_eq!((answer.metadata.id, answer.metadata.response_code), (4711, rcode));
-                assert_eq!(answer.metadata.truncation, short == MinimalResponse::Truncated);
+                assert_eq!(answer.metadata.truncation, kind == MinimalResponse::Truncated);
                 assert!(answer.metadata.recursion_desired && !answer.metadata.authoritative);
                 assert_eq!(answer.queries, query.queries);
                 assert!(answer.answers.is_empty() && answer.authorities.is_empty() && answer.additionals.is_empty());
@@ -115,8 +116,8 @@ mod tests {
                     opt.map(|edns| (edns.flags().dnssec_ok, edns.max_payload())),
                     edns.map(|dnssec| (dnssec, 1232))
                 );
-                let why = opt.map(|edns| edns.options().as_ref().len());
-                assert_eq!(why, edns.map(|_| usize::from(short == MinimalResponse::Refused)));
+                let option_count = opt.map(|edns| edns.options().as_ref().len());
+                assert_eq!(option_count, edns.map(|_| usize::from(kind == MinimalResponse::Refused)));
             }
         }
     }
@@ -137,8 +138,8 @@ mod tests {
             if like && bytes.len() > HEADER {
                 bytes[2..HEADER].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
             }
-            for short in [MinimalResponse::Truncated, MinimalResponse::Refused] {
-                let response = response(short, &bytes);
+            for kind in [MinimalResponse::Truncated, MinimalResponse::Refused] {
+                let response = response(kind, &bytes);
                 prop_assert!(response.len() <= bytes.len() + 6);
                 prop_assert!(response.is_empty() || (response[..2] == bytes[..2] && Message::from_vec(&response).is_ok()));
             }

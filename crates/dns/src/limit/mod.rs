@@ -1,13 +1,13 @@
-//! Who may ask, and how often.
+//! Limits by client address: access lists and response rates.
 //!
 //! ```text
-//! datagram ─▶ gate ─▶ the paths that answer
-//!              ├ access   which networks may ask (streams too: they ask it when they accept)
-//!              ├ rate     how many answers a network gets in a second (UDP: a stream proves its address)
-//!              └ minimal_response  what is said to who is turned away: a header and the question again
+//! datagram ─▶ gate ─▶ fast and general path
+//!              ├ access            the networks with permission to query (streams are checked when they are accepted)
+//!              ├ rate              the responses per second and network (UDP only: a stream proves its address)
+//!              └ minimal_response  the response to a rejected client: a header and the question
 //! ```
-//! Owns: the decision, and the response to who is turned away. Looks at the address alone, before the message
-//! is read. Does not own: what is answered to everybody else. Without a setting it costs one comparison.
+//! Owns: the decision, and the response to a rejected client. Uses the address alone, before the message is read. Does
+//! not own: the responses to all other clients. Without a limit in the settings it costs one comparison.
 
 pub mod access;
 #[cfg(target_os = "linux")]

@@ -1,13 +1,16 @@
-//! How many answers a network of clients gets in a second (`--dns-rate`).
+//! The limit on responses per second to a network of clients (`--dns-rate`).
 //!
-//! The address of a datagram may be forged, and then the answer hits somebody who did not ask. What a network
-//! can be made to receive is bounded here: an IPv4 /24 or an IPv6 /56, since who is hit owns all of it.
+//! The source address of a datagram may be forged, and then the response hits a host that did not query. This module
+//! bounds the responses that a network can be made to receive. A network is an IPv4 /24 or an IPv6 /56, because a
+//! victim owns all of it.
 //!
-//! A cell is a token bucket in one word: the time at which it will be full again (the generic cell rate
-//! algorithm), and a tag that says whose it is. A bucket that is full says nothing, so that its cell is free
-//! without anybody freeing it: the table has a fixed size, knows no lists and no clean-up, and forgets under
-//! pressure who has used least. One line of the processor's cache contains the eight cells that a network may be
-//! in; threads meet only over the same network, by compare-and-swap.
+//! A cell is a token bucket in one word: the time at which it will be full again (the generic cell rate algorithm), and
+//! a tag that identifies its network. A full bucket holds no information, and its cell is therefore free without an
+//! explicit release: the table has a fixed size, no lists and no clean-up, and under pressure it evicts the network
+//! that has used least. One cache line contains the eight cells that a network may use; threads contend only over the
+//! same network, by compare-and-swap.
+//!
+//! Owns: the table and its arithmetic. Does not own: the response to a limited client ([`super::gate`]).
 
 use super::super::network::Network;
 use skyhound_base::hash::GOLDEN;
@@ -16,32 +19,33 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How many networks are told apart at one time: 512 KiB. A network takes a cell only until its bucket is full
-/// again, which after one answer is a `--dns-rate`-th of a second: a million answers a second at 100 for each
-/// network are 10,000 cells.
+/// The number of networks that are counted separately at the same time: 512 KiB. A network uses a cell only until its
+/// bucket is full again, which after one response is a `--dns-rate`-th of a second: a million responses a second at 100
+/// for each network use 10,000 cells.
 const CELLS: usize = 1 << 16;
-/// Cells of one line.
+/// The number of cells in a cache line.
 const WAYS: usize = 8;
-/// Of a cell the upper bits are the tag, the lower ones the time in nanoseconds, which wraps after 3 days.
+/// The number of bits of a cell's time in nanoseconds, which wraps after 3 days. The upper bits are the tag.
 const TIME_BITS: u32 = 48;
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// How long a network may ask for nothing to be answered a second's worth at once: clients come in bursts, at
-/// a deployment all at the same moment.
+/// The capacity of a bucket: after a pause, a network gets the responses of this time at once. Clients query in bursts,
+/// after a deployment all at the same moment.
 const BURST: Duration = Duration::from_secs(1);
-/// The most answers a second that can be set: a nanosecond each.
+/// The maximum of `--dns-rate`: one response a nanosecond.
 pub const RATE_MAX: u32 = 1_000_000_000;
-/// The part of an IPv4 and of an IPv6 address that is a network here.
+/// The prefix lengths of an IPv4 and of an IPv6 network.
 const V4_BITS: u32 = 24;
 const V6_BITS: u32 = 56;
 
-/// What an operator can choose.
+/// The settings of the rate limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateSettings {
-    /// Answers a second for each network; 0 for as many as are asked for, which is the default: a resolver of a
-    /// busy cluster and a thousand clients behind one address look the same as an attack, and who serves
-    /// only them has nobody to protect.
+    /// Responses per second for each network. 0, the default, is unlimited: a resolver of a busy cluster and a thousand
+    /// clients behind one address look the same as an attack, and a server of such clients only has no victim to
+    /// protect.
     pub per_second: u32,
-    /// Who is never limited. By default those that cannot be the victim of a stranger: [`Network::private_ranges`].
+    /// The networks without a limit. By default those that cannot be the victim of a stranger:
+    /// [`Network::private_ranges`].
     pub exempt: Vec<Network>,
 }
 
@@ -51,26 +55,26 @@ impl Default for RateSettings {
     }
 }
 
-/// Eight cells that are fetched together.
+/// Eight cells in one cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct CacheLine([AtomicU64; WAYS]);
 
-/// The table. Shared by all threads.
+/// The table of token buckets. All threads share it.
 #[derive(Debug)]
 pub struct RateLimiter {
     lines: Box<[CacheLine]>,
-    /// What one answer takes from a bucket, and what a bucket contains, in nanoseconds.
+    /// The tokens that one response uses and the capacity of a bucket, in nanoseconds.
     cost: u64,
     burst: u64,
     exempt: Vec<Network>,
-    /// Nobody outside can tell which networks share a line.
+    /// Secret, so that a client cannot determine which networks share a line.
     seed: u64,
     began: Instant,
 }
 
 impl RateLimiter {
-    /// A table in which every network has a full bucket; `None` when nobody is limited.
+    /// Creates a table in which every network has a full bucket; `None` if the rate is unlimited.
     pub fn new(settings: &RateSettings) -> Option<Self> {
         let burst = u64::try_from(BURST.as_nanos()).unwrap_or(TIME);
         let per_second = settings.per_second.min(RATE_MAX);
@@ -84,13 +88,13 @@ impl RateLimiter {
         })
     }
 
-    /// The time as [`Self::admits`] takes it: read once for a batch of questions.
+    /// The current time for [`Self::admits`], read once for a batch of questions.
     pub fn now(&self) -> u64 {
-        // Never 0, which is the time of a cell that was never used.
+        // Never 0, which is the time of an unused cell.
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(TIME).wrapping_add(1)
     }
 
-    /// Whether this client's network gets one more answer.
+    /// Returns whether this client's network gets one more response, and counts it.
     pub fn admits(&self, client: IpAddr, now: u64) -> bool {
         if self.exempt.iter().any(|network| network.contains(client)) {
             return true;
@@ -99,7 +103,7 @@ impl RateLimiter {
         let at = usize::try_from(hash).unwrap_or(0) & (self.lines.len() - 1);
         let tag = hash >> TIME_BITS;
         let cells = &self.lines[at].0;
-        // A few tries: whoever loses one has met another thread that answers the same network.
+        // A few attempts: each one fails if another thread answered the same network meanwhile.
         for _ in 0..WAYS {
             let (cell, seen, deficit) = self.find(cells, tag, now);
             if deficit + self.cost > self.burst {
@@ -110,12 +114,12 @@ impl RateLimiter {
                 return true;
             }
         }
-        // Threads that fight over one network this hard answer it often enough.
+        // Threads that contend this much for a network answer it often enough.
         false
     }
 
-    /// The cell of a network, what is in it, and by how much its bucket is not full. A network without a cell
-    /// gets the one that says least.
+    /// Returns the cell of a network, its value, and its bucket's deficit. A network without a cell gets the one with
+    /// the smallest deficit.
     fn find<'c>(&self, cells: &'c [AtomicU64; WAYS], tag: u64, now: u64) -> (&'c AtomicU64, u64, u64) {
         let mut emptiest = (&cells[0], 0, u64::MAX);
         for cell in cells {
@@ -131,16 +135,16 @@ impl RateLimiter {
         (emptiest.0, emptiest.1, 0)
     }
 
-    /// By how much a bucket is not full. A time further ahead than a bucket contains is one that has passed.
+    /// The deficit of a bucket. A time further ahead than the capacity of a bucket has passed before the clock wrapped.
     fn deficit(&self, cell: u64, now: u64) -> u64 {
         let ahead = (cell & TIME).wrapping_sub(now) & TIME;
         if ahead <= self.burst { ahead } else { 0 }
     }
 
-    /// Mixes the network's address with the seed: the halves of one product, as in wyhash.
+    /// Hashes the network's address with the seed: the halves of one product, as in wyhash.
     fn hash(&self, client: IpAddr) -> u64 {
         let network = match client.to_canonical() {
-            // Not the beginning of any address in IPv6: those with a first byte of 0 have not been given out.
+            // No IPv6 network has this number: addresses with a first byte of 0 are not assigned.
             IpAddr::V4(v4) => u64::from(u32::from(v4) >> (32 - V4_BITS)),
             IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> (128 - V6_BITS)).unwrap_or(0) | 1 << V6_BITS,
         };
@@ -172,7 +176,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// How many of these are admitted at one moment.
+    /// The number of questions that are admitted at the same moment.
     fn admitted(rate: &RateLimiter, client: IpAddr, questions: usize, now: u64) -> usize {
         (0..questions).filter(|_| rate.admits(client, now)).count()
     }
@@ -182,10 +186,10 @@ mod tests {
         let rate = rate(100);
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1), 100);
         assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + SECOND / 10), 10);
-        assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + 10 * SECOND), 100, "no more than a second's");
-        // What is refused costs nothing: who goes on asking is answered as often as who waits.
+        assert_eq!(admitted(&rate, ip("192.0.2.1"), 1000, 1 + 10 * SECOND), 100, "at most the capacity");
+        // A rejected question uses no tokens: a client that goes on sending is answered as often as one that pauses.
         let steps = (1..=1000).map(|ms| admitted(&rate, ip("198.51.100.1"), 5, 20 * SECOND + ms * SECOND / 1000));
-        assert!((199..=201).contains(&steps.sum::<usize>()), "a full bucket, and what came into it in a second");
+        assert!((199..=201).contains(&steps.sum::<usize>()), "a full bucket, and its refill of a second");
     }
 
     #[test]
@@ -236,8 +240,8 @@ mod tests {
     fn threads_share_one_bucket() {
         let rate = rate(1000);
         let admitted_total: usize = thread::scope(|scope| {
-            let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| admitted(&rate, ip("192.0.2.1"), 20_000, 1))).collect();
-            asking.into_iter().map(|thread| thread.join().unwrap()).sum()
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| admitted(&rate, ip("192.0.2.1"), 20_000, 1))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(admitted_total, 1000);
     }

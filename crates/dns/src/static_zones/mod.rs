@@ -1,18 +1,19 @@
-//! Static zones: zones from files (`--zone NAME=FILE`), beside the dynamic zones of the store.
+//! Static zones: zones from files (`--zone NAME=FILE`), in addition to the dynamic zones of the store.
 //!
 //! ```text
 //! file ─▶ text ─▶ zone (hickory's parser and FileZoneHandler) ─▶ hickory's Catalog ─▶ answer
 //!           ▲                                                    └ reload replaces it
 //! ```
-//! Owns: which zone answers a name, and the answer of a static one. Does not own: sizes, EDNS, access lists and
-//! transports, which are the same for all zones ([`super::handler`]).
+//! Owns: the choice of the zone that answers a name, and the answer of a static one. Does not own: sizes, EDNS, access
+//! lists and transports, which are the same for all zones ([`super::handler`]).
 //!
-//! The zone with the longest name that holds the name of the question answers, static or dynamic; no two have the same
-//! name. DS of a zone is answered by the zone above it, if that is ours too (RFC 4035 section 3.1.4.1). What is refused of
-//! dynamic zones is refused of static ones: transfers, ANY, updates, notifications. Static zones are not signed.
+//! The zone with the longest name that contains the name of the question answers, static or dynamic; no two have the
+//! same name. DS of a zone is answered by its parent zone, if this server is authoritative for that too (RFC 4035
+//! section 3.1.4.1). The same requests are refused as for dynamic zones: transfers, ANY, updates, notifications. Static
+//! zones are not signed.
 //!
-//! hickory's [`Catalog`] finds the zone. Its own responses are not used: they are authoritative where they refer to
-//! another server, and come as bytes alone.
+//! hickory's [`Catalog`] finds the zone. Its own responses are not used: they set AA in referrals, and are available as
+//! bytes only.
 
 mod reload;
 mod text;
@@ -39,10 +40,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 use zone::labels;
 
-/// The most zones that one answer follows aliases through.
+/// The maximum number of zones through which one answer follows aliases.
 const ZONES_MAX: usize = 8;
 
-/// A static zone and its file, as typed: `NAME=FILE`.
+/// A static zone and its file, in the form of the flag: `NAME=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneFile {
     /// The zone.
@@ -66,7 +67,7 @@ impl std::str::FromStr for ZoneFile {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZoneError {
-    /// A file cannot be read. The reason is in the text already, and so no source.
+    /// A file cannot be read. The text contains the reason, which is therefore no source.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
@@ -74,17 +75,17 @@ pub enum ZoneError {
         /// The reason.
         source: std::io::Error,
     },
-    /// An entry of a file is wrong.
+    /// An entry of a file is invalid.
     #[error("{}:{line}: {problem}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line the entry begins on.
+        /// The line on which the entry begins.
         line: usize,
         /// The problem and the remedy.
         problem: String,
     },
-    /// A file as a whole is wrong.
+    /// A file as a whole is invalid.
     #[error("{}: {problem}", path.display())]
     Zone {
         /// The file.
@@ -93,7 +94,7 @@ pub enum ZoneError {
         problem: String,
     },
     /// Two zones have one name.
-    #[error("{name} with the file {} is also {other}; a zone is either, so remove one of them", file.display())]
+    #[error("{name} with the file {} is also {other}; remove one of them", file.display())]
     Conflict {
         /// The zone.
         name: Name,
@@ -104,14 +105,14 @@ pub enum ZoneError {
     },
 }
 
-/// The static zones, each as its file was when it was last valid.
+/// The static zones, each from the last valid version of its file.
 #[derive(Default)]
 pub struct StaticZones {
     sources: Vec<Source>,
     catalog: ArcSwap<Catalog>,
 }
 
-/// The state of one static zone, for people.
+/// The state of one static zone, for `/explain`.
 #[derive(Debug)]
 pub struct ZoneState {
     /// The zone.
@@ -120,28 +121,29 @@ pub struct ZoneState {
     pub file: PathBuf,
     /// The serial of its SOA.
     pub serial: u32,
-    /// How many records it has.
+    /// The number of its records.
     pub records: usize,
-    /// The time it was read.
+    /// The time at which it was loaded.
     pub loaded: SystemTime,
-    /// The problem of the file as it is now; the zone is the last valid one then.
+    /// The problem of the file's current version, if it is invalid; the zone is the last valid one then.
     pub problem: Option<String>,
 }
 
-/// The zone that answers a question, if it is not a dynamic one.
+/// The zone that answers a question, if a static zone is involved.
 enum Route<'s> {
+    /// A static zone.
     Static(Arc<dyn ZoneHandler>),
-    /// A dynamic zone, about the DS of a static zone within it.
-    Above(&'s Name),
+    /// The dynamic parent zone of a static zone, for a question about its DS.
+    Parent(&'s Name),
 }
 
 impl StaticZones {
-    /// Reads the files. `dynamic` are the zones that the store answers for.
-    pub fn load(given: &[ZoneFile], dynamic: &[Name]) -> Result<Arc<Self>, ZoneError> {
+    /// Loads the files. `dynamic` are the zones from the store.
+    pub fn load(files: &[ZoneFile], dynamic: &[Name]) -> Result<Arc<Self>, ZoneError> {
         let mut sources: Vec<Source> = Vec::new();
-        for (at, ZoneFile { name, file }) in given.iter().enumerate() {
-            let twice = given[..at].iter().find(|other| other.name == *name);
-            let other = match twice {
+        for (index, ZoneFile { name, file }) in files.iter().enumerate() {
+            let duplicate = files[..index].iter().find(|other| other.name == *name);
+            let other = match duplicate {
                 _ if dynamic.contains(name) => Some(format!("the dynamic zone --dns-root {name}")),
                 Some(other) => Some(format!("--zone with the file {}", other.file.display())),
                 None => None,
@@ -149,8 +151,9 @@ impl StaticZones {
             if let Some(other) = other {
                 return Err(ZoneError::Conflict { name: name.clone(), file: file.clone(), other });
             }
-            let others = given.iter().map(|other| &other.name).chain(dynamic);
-            let inner: Arc<[_]> = others.filter(|other| *other != name && other.is_within(name)).map(lower).collect();
+            let others = files.iter().map(|other| &other.name).chain(dynamic);
+            let inner: Arc<[_]> =
+                others.filter(|other| *other != name && other.is_within(name)).map(lower_name).collect();
             sources.push(Source::load(ZoneFile { name: name.clone(), file: file.clone() }, inner)?);
         }
         let zones = Self { sources, catalog: ArcSwap::default() };
@@ -158,22 +161,22 @@ impl StaticZones {
         Ok(Arc::new(zones))
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no static zones.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// Their names.
+    /// The names of the zones.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.sources.iter().map(|source| &source.spec.name)
     }
 
-    /// Returns whether a static zone begins below a name.
+    /// Returns whether a static zone is below a name.
     pub(super) fn is_empty_non_terminal(&self, name: &Name) -> bool {
         self.names().any(|zone| zone != name && zone.is_within(name))
     }
 
-    /// The state of the zone that is called so.
+    /// The state of the zone with this name.
     pub fn state(&self, name: &Name) -> Option<ZoneState> {
         let source = self.sources.iter().find(|source| source.spec.name == *name)?;
         let State { zone, loaded, problem, .. } = &*source.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,10 +193,10 @@ impl StaticZones {
     /// The static zone that answers a question.
     pub fn zone_of(&self, settings: &DnsSettings, question: &Question) -> Option<&Name> {
         let Some(Route::Static(zone)) = self.route(settings, question) else { return None };
-        self.names().find(|name| lower(name) == *zone.origin())
+        self.names().find(|name| lower_name(name) == *zone.origin())
     }
 
-    /// The answer to a question about a static zone; `None` when another rule answers it.
+    /// The answer to a question about a static zone; `None` if another part of the server answers it.
     pub(super) fn answer(
         &self,
         snapshot: &Snapshot,
@@ -206,9 +209,9 @@ impl StaticZones {
             return None;
         }
         let zone = match self.route(settings, question)? {
-            Route::Above(_) if health == Health::NeverLoaded => return Some(negative::not_ready()),
-            // Not signed, and so without DS: an insecure delegation.
-            Route::Above(zone) => {
+            Route::Parent(_) if health == Health::NeverLoaded => return Some(negative::not_ready()),
+            // A static zone is not signed and has no DS: an insecure delegation.
+            Route::Parent(zone) => {
                 return Some(negative::nodata(negative::soa(snapshot, settings, zone, &question.name)));
             }
             Route::Static(zone) => zone,
@@ -216,48 +219,53 @@ impl StaticZones {
         let mut response = in_zone(&*zone, question, rotation);
         // Aliases that lead into other zones of this server (RFC 1034 section 4.3.2 step 3a).
         for _ in 0..ZONES_MAX {
-            let Some(next) = response.answers.last().and_then(|last| behind(last, question, &response.answers)) else {
+            let Some(next) = response.answers.last().and_then(|last| alias_question(last, question, &response.answers))
+            else {
                 break;
             };
-            let more = match self.route(settings, &next) {
+            let continuation = match self.route(settings, &next) {
                 Some(Route::Static(zone)) => in_zone(&*zone, &next, rotation),
                 None if settings.zone_of(&next.tree_name).is_some() => {
                     answer(snapshot, health, settings, &next, rotation)
                 }
-                Some(Route::Above(_)) | None => break,
+                Some(Route::Parent(_)) | None => break,
             };
-            if !more.authoritative {
+            if !continuation.authoritative {
                 break;
             }
-            response.answers.extend(more.answers);
-            response =
-                Response { rcode: more.rcode, authority: more.authority, additional: more.additional, ..response };
+            response.answers.extend(continuation.answers);
+            response = Response {
+                rcode: continuation.rcode,
+                authority: continuation.authority,
+                additional: continuation.additional,
+                ..response
+            };
         }
         Some(response)
     }
 
-    /// Adds to an answer about a dynamic zone what static zones have behind its aliases and targets, so that no other
-    /// server is asked for it.
+    /// Completes an answer about a dynamic zone with the records that static zones have for its aliases and targets, so
+    /// that no upstream server is queried for them.
     pub(super) fn complete(&self, settings: &DnsSettings, response: &mut Response) {
         if self.is_empty() || response.upstream_queries.is_empty() {
             return;
         }
-        for outside in std::mem::take(&mut response.upstream_queries) {
-            let question = Question::new(outside.name.clone(), outside.qtype, DNSClass::IN).ok();
-            let route = question.as_ref().filter(|_| outside.servers.is_none()).map(|q| (q, self.route(settings, q)));
-            match (route, outside.part) {
+        for query in std::mem::take(&mut response.upstream_queries) {
+            let question = Question::new(query.name.clone(), query.qtype, DNSClass::IN).ok();
+            let route = question.as_ref().filter(|_| query.servers.is_none()).map(|q| (q, self.route(settings, q)));
+            match (route, query.part) {
                 (Some((question, Some(Route::Static(zone)))), ResponsePart::Answer) => {
                     response.answers.extend(in_zone(&*zone, question, 0).answers);
                 }
                 (Some((question, Some(Route::Static(zone)))), ResponsePart::Additional) => {
                     response.additional.extend(in_zone(&*zone, question, 0).answers);
                 }
-                _ => response.upstream_queries.push(outside),
+                _ => response.upstream_queries.push(query),
             }
         }
     }
 
-    /// The zone that answers a question, unless it is a dynamic one.
+    /// Returns the zone that answers a question, unless it is a dynamic one.
     fn route<'s>(&self, settings: &'s DnsSettings, question: &Question) -> Option<Route<'s>> {
         let catalog = self.catalog.load();
         let find = |name: &LowerName| catalog.find(name).and_then(|zones| zones.first().cloned());
@@ -272,16 +280,16 @@ impl StaticZones {
         if question.qtype != RecordType::DS || !is_apex || name.is_root() {
             return zone.map(Route::Static);
         }
-        let around = |other: &&Name| question.tree_name.is_within(other) && **other != question.tree_name;
-        let dynamic = settings.zones.iter().filter(around).max_by_key(|zone| zone.labels().len());
+        let is_parent = |other: &&Name| question.tree_name.is_within(other) && **other != question.tree_name;
+        let dynamic = settings.zones.iter().filter(is_parent).max_by_key(|zone| zone.labels().len());
         match (find(&name.base_name()).and_then(|zone| longer(zone, dynamic)), dynamic) {
-            (Some(above), _) => Some(Route::Static(above)),
-            (None, Some(above)) if zone.is_some() => Some(Route::Above(above)),
+            (Some(parent), _) => Some(Route::Static(parent)),
+            (None, Some(parent)) if zone.is_some() => Some(Route::Parent(parent)),
             (None, _) => zone.map(Route::Static),
         }
     }
 
-    /// Makes the zones as they are now those that answer.
+    /// Replaces the catalog by the current zones.
     fn publish(&self) {
         let mut catalog = Catalog::new();
         for source in &self.sources {
@@ -298,7 +306,7 @@ impl std::fmt::Debug for StaticZones {
     }
 }
 
-/// The same zones from the same files, whatever is in them now.
+/// Compares the names and files of the zones, not their contents.
 impl PartialEq for StaticZones {
     fn eq(&self, other: &Self) -> bool {
         self.sources.iter().map(|source| &source.spec).eq(other.sources.iter().map(|source| &source.spec))
@@ -313,16 +321,16 @@ fn in_zone(zone: &dyn ZoneHandler, question: &Question, rotation: u64) -> Respon
         Some(Ok(found)) => found,
         Some(Err(LookupError::NameExists)) => return negative(zone, negative::nodata),
         Some(Err(error)) if error.is_nx_domain() => return negative(zone, negative::nxdomain),
-        // Another type of question, which `refusal` has taken already.
+        // Another kind of question, which `refusal` has answered already.
         Some(Err(_)) => return Response { is_static: true, ..negative::not_authoritative() },
-        None => return failed(),
+        None => return servfail(),
     };
     let mut records: Vec<Record> = found.iter().cloned().collect();
     let additional = found.additionals().into_iter().flatten().cloned().collect();
-    // A set of NS below the apex is where the zone ends.
-    let cut =
+    // NS records below the apex are a delegation.
+    let is_delegation =
         |record: &Record| record.record_type() == RecordType::NS && LowerName::new(&record.name) != *zone.origin();
-    if records.first().is_some_and(cut) {
+    if records.first().is_some_and(is_delegation) {
         return Response { authority: records, additional, is_static: true, ..Response::default() };
     }
     if records.windows(2).all(|pair| pair[0].name == pair[1].name && pair[0].record_type() == pair[1].record_type()) {
@@ -330,35 +338,35 @@ fn in_zone(zone: &dyn ZoneHandler, question: &Question, rotation: u64) -> Respon
         records.rotate_left(usize::try_from(rotation % count as u64).unwrap_or(0));
     }
     for record in records.iter_mut().filter(|record| record.name == question.name) {
-        // In the case that was asked.
+        // In the case of the question.
         record.name = question.name.clone();
     }
     Response { authoritative: true, answers: records, additional, is_static: true, ..Response::default() }
 }
 
-/// An answer that denies, with the SOA of the zone.
+/// The negative answer `deny`, with the SOA of the zone.
 fn negative(zone: &dyn ZoneHandler, deny: fn(Record) -> Response) -> Response {
-    let Some(Ok(found)) = lookup(zone, zone.origin(), RecordType::SOA) else { return failed() };
-    let Some(mut soa) = found.iter().next().cloned() else { return failed() };
+    let Some(Ok(found)) = lookup(zone, zone.origin(), RecordType::SOA) else { return servfail() };
+    let Some(mut soa) = found.iter().next().cloned() else { return servfail() };
     if let RData::SOA(data) = &soa.data {
-        // RFC 2308 section 3.
+        // The TTL of a negative answer (RFC 2308 section 3).
         soa.ttl = soa.ttl.min(data.minimum);
     }
     Response { is_static: true, ..deny(soa) }
 }
 
-/// SERVFAIL, for a zone that does not answer at once; a static zone always does.
-fn failed() -> Response {
+/// SERVFAIL, for a lookup that would have to wait; that of a static zone never does.
+fn servfail() -> Response {
     Response { is_static: true, ..Response::empty(ResponseCode::ServFail, None) }
 }
 
-/// A lookup without waiting: a static zone is in memory.
+/// Looks a name up without waiting: a static zone is in memory.
 fn lookup(zone: &dyn ZoneHandler, name: &LowerName, qtype: RecordType) -> Option<Result<AuthLookup, LookupError>> {
     zone.lookup(name, qtype, None, LookupOptions::default()).now_or_never()?.map_result()
 }
 
-/// The question behind an alias at the end of an answer, unless the answer has it already.
-fn behind(last: &Record, question: &Question, answers: &[Record]) -> Option<Question> {
+/// The question about the target of an alias at the end of an answer, unless the answer contains it already.
+fn alias_question(last: &Record, question: &Question, answers: &[Record]) -> Option<Question> {
     let RData::CNAME(target) = &last.data else { return None };
     if question.qtype == RecordType::CNAME || answers.iter().any(|record| record.name == target.0) {
         return None;
@@ -366,6 +374,6 @@ fn behind(last: &Record, question: &Question, answers: &[Record]) -> Option<Ques
     Question::new(target.0.clone(), question.qtype, question.class).ok()
 }
 
-fn lower(name: &Name) -> LowerName {
+fn lower_name(name: &Name) -> LowerName {
     LowerName::new(&wire::from_labels(name.labels().iter()))
 }

@@ -1,13 +1,13 @@
-//! Reading zone files again when they change.
+//! Reloading zone files when they change.
 //!
-//! Owns: when a file is read, and which zone stays in use when it is invalid. Does not own: what is valid
-//! ([`super::zone`]).
+//! Owns: the time at which a file is read, and the zone that stays in use when it is invalid. Does not own: the
+//! validation ([`super::zone`]).
 //!
-//! Times of change and lengths are compared, as for certificates ([`skyhound_net::tls`]), but by a task and not by
-//! questions: reading a large zone takes a second, in which a thread of DNS would answer nobody. A file is read once it
-//! has stayed the same between two looks, so that one that is being written is not taken for a short one.
+//! Modification times and lengths are compared, as for certificates ([`skyhound_net::tls`]), but by a task and not by
+//! questions: reading a large zone takes a second, in which a DNS thread would answer no question. A file is read once
+//! it has been the same in two polls, so that an incomplete file that is being file_version is not loaded.
 
-use super::text::{Files, Written, written};
+use super::text::{FileVersion, Files, file_version};
 use super::zone::Zone;
 use super::{StaticZones, ZoneError, ZoneFile};
 use crate::wire;
@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the files are polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One static zone.
+/// One static zone, its file and its state.
 pub(super) struct Source {
     pub spec: ZoneFile,
     inner: Arc<[LowerName]>,
@@ -33,35 +33,36 @@ pub(super) struct State {
     /// The last valid zone.
     pub zone: Arc<Zone>,
     pub loaded: SystemTime,
-    /// The problem of the file as it is now.
+    /// The problem of the file's current version.
     pub problem: Option<String>,
-    /// The files that were read last.
+    /// The files that were read last, with their versions.
     files: Files,
-    /// The same files at the last look.
-    seen: Vec<Written>,
+    /// The versions of the same files at the last poll.
+    polled: Vec<FileVersion>,
 }
 
 impl Source {
     pub(super) fn load(spec: ZoneFile, inner: Arc<[LowerName]>) -> Result<Self, ZoneError> {
         let (zone, files) = read(&spec, &inner);
-        let state = State { zone: Arc::new(zone?), loaded: SystemTime::now(), problem: None, files, seen: Vec::new() };
+        let state =
+            State { zone: Arc::new(zone?), loaded: SystemTime::now(), problem: None, files, polled: Vec::new() };
         Ok(Self { spec, inner, state: Mutex::new(state) })
     }
 
-    /// Reads the file again if it has changed. Returns whether there is a new zone.
-    fn look(&self) -> bool {
+    /// Reloads the file if it has changed and is stable. Returns whether there is a new zone.
+    fn poll(&self) -> bool {
         let stable = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let now: Vec<_> = state.files.iter().map(|(path, _)| written(path)).collect();
+            let now: Vec<_> = state.files.iter().map(|(path, _)| file_version(path)).collect();
             let changed = state.files.iter().map(|(_, read)| read).ne(&now);
-            let stable = changed && now == state.seen;
-            state.seen = now;
+            let stable = changed && now == state.polled;
+            state.polled = now;
             stable
         };
         if !stable {
             return false;
         }
-        // Without the lock: `/explain` reads the state.
+        // Read without the lock, because `/explain` reads the state.
         let (zone, files) = read(&self.spec, &self.inner);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.files = files;
@@ -81,14 +82,14 @@ impl Source {
     }
 }
 
-/// Reads a zone. Returns the files that were read, too.
+/// Reads a zone. Also returns the files that were read.
 fn read(spec: &ZoneFile, inner: &Arc<[LowerName]>) -> (Result<Zone, ZoneError>, Files) {
     let mut files = Files::new();
     let origin = wire::from_labels(spec.name.labels().iter());
     (Zone::load(&origin, &spec.file, Arc::clone(inner), &mut files), files)
 }
 
-/// The task that reads zone files again. It ends when this is dropped.
+/// The task that reloads zone files. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch(JoinHandle<()>);
 
@@ -99,31 +100,31 @@ impl Drop for Watch {
 }
 
 impl StaticZones {
-    /// Reads files again when they change, until the result is dropped. Call it within a tokio runtime.
-    #[must_use = "dropping it ends the watch"]
+    /// Reloads files when they change, until the result is dropped. It has to be called within a tokio runtime.
+    #[must_use = "dropping it stops the reloads"]
     pub fn watch(self: &Arc<Self>) -> Option<Watch> {
         if self.is_empty() {
             return None;
         }
         let zones = Arc::clone(self);
         Some(Watch(tokio::spawn(async move {
-            let mut ticks = interval(LOOK_EVERY);
+            let mut ticks = interval(POLL_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let zones = Arc::clone(&zones);
-                if tokio::task::spawn_blocking(move || zones.look()).await.is_err() {
-                    warn!("reading zone files failed; they are looked at again");
+                if tokio::task::spawn_blocking(move || zones.poll()).await.is_err() {
+                    warn!("cannot read the zone files; retrying");
                 }
             }
         })))
     }
 
-    /// Looks at every file once.
-    fn look(&self) {
+    /// Polls every file once.
+    fn poll(&self) {
         let mut changed = false;
         for source in &self.sources {
-            changed |= source.look();
+            changed |= source.poll();
         }
         if changed {
             self.publish();
@@ -147,22 +148,22 @@ mod tests {
         let name = Name::parse("example.test").unwrap();
         let zones = StaticZones::load(&[ZoneFile { name: name.clone(), file: file.clone() }], &[]).unwrap();
         let state = || zones.state(&name).unwrap();
-        let settle = || (0..3).for_each(|_| zones.look());
+        let poll_until_stable = || (0..3).for_each(|_| zones.poll());
         assert_eq!((state().records, state().problem), (3, None));
         std::fs::write(dir.path().join("inc"), "a A 10.0.0.1\nb A 10.0.0.2\n").unwrap();
-        zones.look();
-        assert_eq!(state().records, 3, "it may still be written");
-        settle();
+        zones.poll();
+        assert_eq!(state().records, 3, "the file may be incomplete");
+        poll_until_stable();
         assert_eq!((state().records, state().problem), (4, None));
         std::fs::write(dir.path().join("inc"), "a A 10.0.0.300\n").unwrap();
-        settle();
+        poll_until_stable();
         assert_eq!(state().records, 4);
         assert!(state().problem.unwrap().contains("inc:1: "));
         std::fs::remove_file(&file).unwrap();
-        settle();
+        poll_until_stable();
         assert!(state().problem.unwrap().contains("z cannot be read: "), "{:?}", state());
         std::fs::write(&file, GOOD).unwrap();
-        settle();
+        poll_until_stable();
         assert_eq!((state().records, state().problem), (2, None));
     }
 }

@@ -1,10 +1,10 @@
-//! Zone files as text (RFC 1035 section 5): reading them, `$ORIGIN` and `$INCLUDE`, and each entry on a line of its own.
+//! Zone files as text (RFC 1035 section 5): reading them, `$ORIGIN` and `$INCLUDE`, and each entry on its own line.
 //!
-//! Owns: which files are read and how much of them, the line an entry begins on. Does not own: what an entry means,
-//! which hickory's parser decides ([`super::zone`]).
+//! Owns: which files are read and how much of them, the line on which an entry begins. Does not own: the meaning of an
+//! entry, which hickory's parser decides ([`super::zone`]).
 //!
-//! hickory's parser is given entries in the form that it reads as RFC 1035 means them. By itself it takes a quoted text
-//! within parentheses apart, refuses `@` as data, reads `\065` in a quoted text as another character, names no line in
+//! hickory's parser receives entries in a form in which it follows RFC 1035. By itself it splits a quoted string within
+//! parentheses, rejects `@` as data, reads `\065` in a quoted string as another character, does not name the line in
 //! its errors, and follows `$INCLUDE` to any file of any size.
 
 use super::ZoneError;
@@ -13,22 +13,22 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-/// The most bytes of a zone file, with all that it includes. Zones of this size have 300,000 records, and take a second
-/// to read and a few hundred MB; more belongs to a name server made for it.
+/// The maximum size of a zone file in bytes, with all files that it includes. Zones of this size have 300,000 records,
+/// and take a second to read and a few hundred MB; larger ones belong to a dedicated name server.
 pub const ZONE_MAX: u64 = 16 * 1024 * 1024;
-/// The most files of one zone.
+/// The maximum number of files of one zone.
 const FILES_MAX: usize = 64;
-/// How deep files include others.
+/// The maximum depth of included files.
 const DEPTH_MAX: usize = 8;
 
-/// The time a file was written and its length; `None` when there is none.
-pub(super) type Written = Option<(SystemTime, u64)>;
+/// The modification time and the length of a file; `None` if it does not exist.
+pub(super) type FileVersion = Option<(SystemTime, u64)>;
 
-/// The files of a zone, the zone file first, each as it was just before it was read.
-pub(super) type Files = Vec<(PathBuf, Written)>;
+/// The files of a zone, the zone file first, each with its version just before it was read.
+pub(super) type Files = Vec<(PathBuf, FileVersion)>;
 
-/// Returns the time a file was written and its length.
-pub(super) fn written(path: &Path) -> Written {
+/// Returns the modification time and the length of a file.
+pub(super) fn file_version(path: &Path) -> FileVersion {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
@@ -36,11 +36,11 @@ pub(super) fn written(path: &Path) -> Written {
 /// One entry: a record or a directive.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Its file, as a place in the list of files.
+    /// The index of its file in the list of files.
     pub file: usize,
-    /// The line it begins on, from 1.
+    /// The line on which it begins, from 1.
     pub line: usize,
-    /// The end of its text in the whole.
+    /// The end of its text in [`Text::whole`].
     pub end: usize,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Entry {
 pub(super) struct Text {
     pub whole: String,
     pub entries: Vec<Entry>,
-    left: u64,
+    remaining: u64,
 }
 
 /// One word of an entry, without its quotes and escapes if it is quoted.
@@ -61,32 +61,32 @@ struct Word {
 /// The words of an entry.
 struct Line {
     number: usize,
-    /// It begins with white space: its owner is that of the entry before.
+    /// True if it begins with white space: its owner is that of the entry before.
     is_indented: bool,
     words: Vec<Word>,
 }
 
 impl Text {
-    /// Reads the file of a zone. `files` receives every file that was opened, also when one of them is wrong.
+    /// Reads the file of a zone. `files` receives every file that was opened, also if one of them is invalid.
     pub(super) fn read(path: &Path, origin: &str, files: &mut Files) -> Result<Self, ZoneError> {
-        let mut text = Self { left: ZONE_MAX, ..Self::default() };
+        let mut text = Self { remaining: ZONE_MAX, ..Self::default() };
         text.file(path, origin, files, 0)?;
         Ok(text)
     }
 
     fn file(&mut self, path: &Path, origin: &str, files: &mut Files, depth: usize) -> Result<(), ZoneError> {
         let file = files.len();
-        files.push((path.to_owned(), written(path)));
+        files.push((path.to_owned(), file_version(path)));
         let content = self.content(path)?;
         let mut origin = origin.to_owned();
         for line in lines(&content) {
-            let wrong = |line, problem| ZoneError::Line { path: path.to_owned(), line, problem };
-            let line = line.map_err(|(number, problem)| wrong(number, problem))?;
+            let invalid = |line, problem| ZoneError::Line { path: path.to_owned(), line, problem };
+            let line = line.map_err(|(number, problem)| invalid(number, problem))?;
             let directive = line.words.first().filter(|word| !line.is_indented && !word.quoted);
             let directive = directive.map(|word| word.text.to_ascii_uppercase()).filter(|text| text.starts_with('$'));
             let argument = || match &line.words[..] {
                 [_, argument] => Ok(&argument.text),
-                _ => Err(wrong(line.number, format!("{} takes one argument", line.words[0].text))),
+                _ => Err(invalid(line.number, format!("{} takes one argument", line.words[0].text))),
             };
             match directive.as_deref() {
                 None => self.push(file, line.number, &record(&line, &origin)),
@@ -96,18 +96,21 @@ impl Text {
                     self.push(file, line.number, &format!("$ORIGIN {origin}"));
                 }
                 Some("$INCLUDE") => {
-                    let included = included(&files[0].0, path, argument()?).map_err(|p| wrong(line.number, p))?;
+                    let included = included(&files[0].0, path, argument()?).map_err(|p| invalid(line.number, p))?;
                     if depth == DEPTH_MAX || files.len() == FILES_MAX {
                         let problem =
-                            format!("a zone has {FILES_MAX} files at most, included {DEPTH_MAX} deep at most");
-                        return Err(wrong(line.number, problem));
+                            format!("a zone has at most {FILES_MAX} files, included at most {DEPTH_MAX} deep");
+                        return Err(invalid(line.number, problem));
                     }
                     self.file(&included, &origin, files, depth + 1)?;
                     // An included file does not change the origin of this one (RFC 1035 section 5.1).
                     self.push(file, line.number, &format!("$ORIGIN {origin}"));
                 }
                 Some(other) => {
-                    return Err(wrong(line.number, format!("{other} is none of $ORIGIN, $TTL and $INCLUDE")));
+                    return Err(invalid(
+                        line.number,
+                        format!("{other} is not supported; use $ORIGIN, $TTL or $INCLUDE"),
+                    ));
                 }
             }
         }
@@ -120,22 +123,24 @@ impl Text {
         self.entries.push(Entry { file, line, end: self.whole.len() });
     }
 
-    /// The content of one file, within what is left of [`ZONE_MAX`].
+    /// Reads one file, within the remaining bytes of [`ZONE_MAX`].
     fn content(&mut self, path: &Path) -> Result<String, ZoneError> {
         let unreadable = |source| ZoneError::Unreadable { path: path.to_owned(), source };
-        let wrong = |problem: String| ZoneError::Zone { path: path.to_owned(), problem };
-        // Before it is opened: opening a pipe waits for its writer.
+        let invalid = |problem: String| ZoneError::Zone { path: path.to_owned(), problem };
+        // Checked before it is opened: opening a pipe waits for its writer.
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(wrong("is no regular file".into()));
+            return Err(invalid("is not a regular file".into()));
         }
         let mut bytes = Vec::new();
-        File::open(path).map_err(unreadable)?.take(self.left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        File::open(path).map_err(unreadable)?.take(self.remaining + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         let length = bytes.len() as u64;
-        if length > self.left {
-            let most = ZONE_MAX / 1024 / 1024;
-            return Err(wrong(format!("a zone has {most} MiB at most, included files counted; split it into zones")));
+        if length > self.remaining {
+            let max = ZONE_MAX / 1024 / 1024;
+            return Err(invalid(format!(
+                "a zone has at most {max} MiB including its $INCLUDE files; split it into zones"
+            )));
         }
-        self.left -= length;
+        self.remaining -= length;
         String::from_utf8(bytes).map_err(|error| {
             let before = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n');
             ZoneError::Line { path: path.to_owned(), line: before.count(), problem: "is not UTF-8".into() }
@@ -143,24 +148,24 @@ impl Text {
     }
 }
 
-/// The file that `$INCLUDE` names: relative to the file it stands in, and below the directory of the zone file, so that
-/// a zone that somebody else maintains reads nothing else of this machine.
+/// Returns the path of the file that `$INCLUDE` names: relative to the including file, and below the directory of the
+/// zone file, so that a zone that another person maintains reads no other file of this machine.
 fn included(zone: &Path, from: &Path, name: &str) -> Result<PathBuf, String> {
-    let outside = || format!("$INCLUDE {name} leads out of the zone file's directory; name a file in it or below it");
+    let escapes = || format!("$INCLUDE {name} leads out of the zone file's directory; name a file in it or below it");
     if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(outside());
+        return Err(escapes());
     }
     let directory = |path: &Path| path.parent().map(Path::to_owned).filter(|dir| dir != Path::new(""));
     let directory = |path: &Path| directory(path).unwrap_or_else(|| PathBuf::from("."));
     let path = directory(from).join(name);
     let canonical = |path: &Path| path.canonicalize().map_err(|e| format!("cannot include {}: {e}", path.display()));
     if !canonical(&path)?.starts_with(canonical(&directory(zone))?) {
-        return Err(outside());
+        return Err(escapes());
     }
     Ok(path)
 }
 
-/// A name in full.
+/// Returns a name in its absolute form.
 fn absolute(name: &str, origin: &str) -> String {
     match (name, origin) {
         ("@", _) => origin.to_owned(),
@@ -170,7 +175,7 @@ fn absolute(name: &str, origin: &str) -> String {
     }
 }
 
-/// A record as one line.
+/// Formats a record as one line.
 fn record(line: &Line, origin: &str) -> String {
     let mut text = String::new();
     for (at, word) in line.words.iter().enumerate() {
@@ -178,7 +183,7 @@ fn record(line: &Line, origin: &str) -> String {
             text.push(' ');
         }
         let bare = &word.text;
-        // A word that begins so is a token of its own to hickory; as a quoted text it is the same data.
+        // hickory reads a word that begins like this as a special token; as a quoted string it is the same data.
         let special = at > 0 && bare.starts_with(['$', '@']);
         match () {
             () if !word.quoted && bare == "@" => text.push_str(origin),
@@ -193,7 +198,7 @@ fn record(line: &Line, origin: &str) -> String {
     text
 }
 
-/// The entries of a file, each with its words. The last one is a problem, if there is one.
+/// The entries of a file, each with its words. The last one is an error, if there is one.
 fn lines(content: &str) -> impl Iterator<Item = Result<Line, (usize, String)>> {
     let mut chars = content.chars().peekable();
     let mut number = 1;
@@ -204,7 +209,7 @@ fn lines(content: &str) -> impl Iterator<Item = Result<Line, (usize, String)>> {
                 Ok(line) if line.words.is_empty() => {}
                 Ok(line) => return Some(Ok(line)),
                 Err(problem) => {
-                    // Nothing more: the rest would be read in another sense than it was written in.
+                    // The rest is discarded: it would be parsed with another meaning than it was written with.
                     chars.by_ref().for_each(drop);
                     return Some(Err((number, problem)));
                 }
@@ -213,7 +218,7 @@ fn lines(content: &str) -> impl Iterator<Item = Result<Line, (usize, String)>> {
     })
 }
 
-/// Reads one entry with the end of its line.
+/// Reads one entry including the end of its line.
 fn line(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, number: &mut usize) -> Result<Line, String> {
     let is_indented = chars.peek().is_some_and(|c| *c == ' ' || *c == '\t');
     let mut line = Line { number: *number, is_indented, words: Vec::new() };
@@ -251,7 +256,7 @@ fn line(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, number: &mut usize
     Ok(line)
 }
 
-/// A word without quotes. Its escapes are those of names, and stay.
+/// Reads a word without quotes. Its escapes are those of names, and stay.
 fn bare(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String, String> {
     let ends = |c: char| c.is_whitespace() || matches!(c, ';' | '(' | ')');
     let mut text = String::new();
@@ -270,13 +275,13 @@ fn bare(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String, 
     Ok(text)
 }
 
-/// The rest of a quoted text, with its escapes resolved.
+/// Reads the rest of a quoted string and resolves its escapes.
 fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String, String> {
     let mut text = String::new();
     loop {
         match chars.next() {
             Some('"') => return Ok(text),
-            None | Some('\n' | '\r') => return Err("a quoted text has no end on its line".into()),
+            None | Some('\n' | '\r') => return Err("a quoted string does not end on its line".into()),
             Some('\\') => match chars.next() {
                 Some(first) if first.is_ascii_digit() => {
                     let code: String = [Some(first), chars.next(), chars.next()].into_iter().flatten().collect();
@@ -307,29 +312,29 @@ mod tests {
 
     #[test]
     fn entries_become_lines_that_hickory_reads() {
-        for (written, read) in [
+        for (input, read) in [
             ("@ 60 IN MX 10 @ ; c\n", "example.test. 60 IN MX 10 example.test.\n"),
             ("\tTXT ( \"a;b\" ; c\n \"\\065\\\"\" )", " TXT \"a;b\" \"A\\\"\"\n"),
             ("$origin sub\n@ A 10.0.0.1\r\n", "$ORIGIN sub.example.test.\nsub.example.test. A 10.0.0.1\n"),
             ("a TXT $x @y", "a TXT \"$x\" \"@y\"\n"),
             ("\n ; only a comment\n", ""),
         ] {
-            assert_eq!(text(written).as_deref(), Ok(read), "{written:?}");
+            assert_eq!(text(input).as_deref(), Ok(read), "{input:?}");
         }
     }
 
     #[test]
     fn errors_name_the_line() {
-        for (written, problem) in [
-            ("\n\na TXT \"x\n", "z:3: a quoted text has no end on its line"),
+        for (input, problem) in [
+            ("\n\na TXT \"x\n", "z:3: a quoted string does not end on its line"),
             ("a (\nb\n\n", "z:1: there is a '(' without its ')'"),
             ("a )", "z:1: there is a ')' without its '('"),
             ("\na b\"c\"\n", "z:2: there is a '\"' within a word; put all of the word into quotes"),
-            ("$GENERATE 1-2 a A 10.0.0.$", "z:1: $GENERATE is none of $ORIGIN, $TTL and $INCLUDE"),
+            ("$GENERATE 1-2 a A 10.0.0.$", "z:1: $GENERATE is not supported; use $ORIGIN, $TTL or $INCLUDE"),
             ("$TTL\n", "z:1: $TTL takes one argument"),
             ("a TXT \"\\200\"", "z:1: the escape \\200 is no printable character"),
         ] {
-            assert_eq!(text(written), Err(problem.to_owned()), "{written:?}");
+            assert_eq!(text(input), Err(problem.to_owned()), "{input:?}");
         }
     }
 
@@ -359,7 +364,7 @@ mod tests {
             assert_eq!(files, 1, "{name} was not opened");
         }
         assert!(read("$INCLUDE nosuch\n").0.unwrap_err().contains("z:1: cannot include"));
-        assert!(read("$INCLUDE sub\n").0.unwrap_err().contains("is no regular file"));
-        assert!(read("$INCLUDE loop\n").0.unwrap_err().contains("8 deep at most"));
+        assert!(read("$INCLUDE sub\n").0.unwrap_err().contains("is not a regular file"));
+        assert!(read("$INCLUDE loop\n").0.unwrap_err().contains("at most 8 deep"));
     }
 }

@@ -1,10 +1,10 @@
-//! One static zone: the records of a zone file, and which of them a question gets.
+//! One static zone: the records of a zone file, and the lookup of a question's records.
 //!
-//! Owns: the checks of a zone, and the lookup (RFC 1034 section 4.3.2, wildcards of RFC 4592, glue). Does not own: the
-//! text ([`super::text`]), reading and holding the records ([`FileZoneHandler`]).
+//! Owns: the validation of a zone, and the lookup (RFC 1034 section 4.3.2, wildcards of RFC 4592, glue). Does not own:
+//! the text ([`super::text`]), parsing and storing the records ([`FileZoneHandler`]).
 //!
-//! The lookup is not that of [`FileZoneHandler`]: that one gives referrals no glue, MX and SRV the addresses of the first
-//! target alone, applies a wildcard to names that exist, and walks all of the zone for a name that does not.
+//! The lookup is not that of [`FileZoneHandler`], which returns referrals without glue, MX and SRV with the addresses
+//! of the first target only, applies a wildcard to names that exist, and scans the whole zone for a name that does not.
 
 use super::ZoneError;
 use super::text::{Files, Text};
@@ -25,11 +25,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most records of one owner and type: about as many as fit into 64 KiB.
+/// The maximum number of records of one owner and type: about as many as fit into 64 KiB.
 const SET_MAX: usize = 4096;
-/// The largest TTL (RFC 2181 section 8).
+/// The maximum TTL (RFC 2181 section 8).
 const TTL_MAX: u32 = 0x7fff_ffff;
-/// The most CNAME records that one answer follows.
+/// The maximum number of CNAME records that one answer follows.
 const ALIASES_MAX: usize = 8;
 
 type Records = BTreeMap<RrKey, RecordSet>;
@@ -38,25 +38,25 @@ type Names = HashMap<LowerName, Vec<Arc<RecordSet>>>;
 /// A zone from a file.
 pub(super) struct Zone {
     file: FileZoneHandler,
-    /// The sets of each name. A name without any is between the apex and one that has some (an empty non-terminal).
+    /// The RRsets of each name. A name without any is between the apex and a name with RRsets (an empty non-terminal).
     names: Names,
-    /// The apexes of other zones of this server within this one. Names below them are theirs.
+    /// The apexes of other zones of this server within this one. Names below them belong to those zones.
     inner: Arc<[LowerName]>,
     pub serial: u32,
     pub records: usize,
 }
 
-/// The result of a lookup at one name.
+/// The result of a lookup of one name.
 enum Step {
     Set(Arc<RecordSet>),
     Referral(Arc<RecordSet>),
     NoData,
-    NoName,
-    Elsewhere,
+    NxDomain,
+    OtherZone,
 }
 
 impl Zone {
-    /// Reads a zone file. `files` receives every file that was opened, also when one of them is wrong.
+    /// Loads a zone file. `files` receives every file that was opened, also if one of them is invalid.
     pub(super) fn load(
         origin: &Name,
         path: &Path,
@@ -65,26 +65,26 @@ impl Zone {
     ) -> Result<Self, ZoneError> {
         let text = Text::read(path, &origin.to_string(), files)?;
         let mut records = parse(&text.whole, origin).map_err(|problem| located(&text, origin, files, problem))?;
-        let wrong = |problem: String| ZoneError::Zone { path: path.to_owned(), problem };
+        let invalid = |problem: String| ZoneError::Zone { path: path.to_owned(), problem };
         for (rtype, example) in [
             (RecordType::SOA, "@ 3600 IN SOA ns.example. hostmaster.example. 1 7200 1800 86400 300"),
             (RecordType::NS, "@ 3600 IN NS ns.example."),
         ] {
             if !records.contains_key(&RrKey::new(origin.into(), rtype)) {
-                return Err(wrong(format!("{origin} has no {rtype} record; add one such as `{example}`")));
+                return Err(invalid(format!("{origin} has no {rtype} record; add one such as `{example}`")));
             }
         }
         for set in records.values_mut() {
-            // One TTL for a set (RFC 2181 section 5.2): the smallest that was written.
+            // All records of an RRset get the same TTL (RFC 2181 section 5.2): the smallest in the file.
             let ttl = set.records_without_rrsigs().map(|record| record.ttl).min().unwrap_or_default();
             set.set_ttl(ttl);
         }
         let count = records.values().map(RecordSet::records_count).sum();
         let in_memory = InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny, None)
-            .map_err(&wrong)?;
-        // It waits for nothing.
+            .map_err(&invalid)?;
+        // The future is ready at once.
         let file = FileZoneHandler::new(in_memory).now_or_never();
-        let mut file = file.ok_or_else(|| wrong("cannot be held".into()))?;
+        let mut file = file.ok_or_else(|| invalid("cannot be stored".into()))?;
         let mut names = Names::default();
         let mut serial = 0;
         for (key, set) in file.records_get_mut().iter() {
@@ -99,7 +99,7 @@ impl Zone {
         Ok(Self { file, names, inner, serial, records: count })
     }
 
-    /// The sets that answer a question, aliases followed within the zone. Never waits.
+    /// The RRsets that answer a question, with aliases followed within the zone. Never waits.
     fn find(&self, name: &LowerName, qtype: RecordType, options: LookupOptions) -> Result<AuthLookup, LookupError> {
         let mut chain: Vec<Arc<RecordSet>> = Vec::new();
         let mut at = name.clone();
@@ -120,45 +120,45 @@ impl Zone {
                     return Ok(AuthLookup::answers(LookupRecords::new(options, set), glue));
                 }
                 (Step::NoData, true) => return Err(LookupError::NameExists),
-                (Step::NoName, true) => return Err(LookupError::from(ResponseCode::NXDomain)),
-                (Step::Elsewhere, true) => return Err(LookupError::from(ResponseCode::Refused)),
+                (Step::NxDomain, true) => return Err(LookupError::from(ResponseCode::NXDomain)),
+                (Step::OtherZone, true) => return Err(LookupError::from(ResponseCode::Refused)),
                 (_, false) => break,
             }
         }
-        let helpful = chain.last().map(|set| self.addresses(set)).filter(|sets| !sets.is_empty());
-        let helpful = helpful.map(|sets| LookupRecords::many(options, sets));
-        Ok(AuthLookup::answers(LookupRecords::many(options, chain), helpful))
+        let additional = chain.last().map(|set| self.addresses(set)).filter(|sets| !sets.is_empty());
+        let additional = additional.map(|sets| LookupRecords::many(options, sets));
+        Ok(AuthLookup::answers(LookupRecords::many(options, chain), additional))
     }
 
-    /// One name, without following aliases.
+    /// Looks up one name without following aliases.
     fn step(&self, name: &LowerName, qtype: RecordType) -> Step {
         let origin = self.file.origin();
-        let theirs = |apex: &LowerName| apex.zone_of(name) && !(apex == name && qtype == RecordType::DS);
-        if !origin.zone_of(name) || self.inner.iter().any(theirs) {
-            return Step::Elsewhere;
+        let is_in_other_zone = |apex: &LowerName| apex.zone_of(name) && !(apex == name && qtype == RecordType::DS);
+        if !origin.zone_of(name) || self.inner.iter().any(is_in_other_zone) {
+            return Step::OtherZone;
         }
         let (full, depth) = (Name::from(name), labels(name));
         for count in labels(origin) + 1..=depth {
             let at = LowerName::from(full.trim_to(count));
             let Some(sets) = self.names.get(&at) else {
-                // The closest encloser is one label above (RFC 4592 section 3.3.1).
+                // The closest encloser is the name one label shorter (RFC 4592 section 3.3.1).
                 let wildcard = self.names.get(&at.into_wildcard());
-                return wildcard.map_or(Step::NoName, |sets| pick(sets, qtype, Some(&full)));
+                return wildcard.map_or(Step::NxDomain, |sets| pick(sets, qtype, Some(&full)));
             };
-            // DS is of the zone above the cut (RFC 4035 section 3.1.4.1).
+            // DS belongs to the parent side of the zone cut (RFC 4035 section 3.1.4.1).
             let is_ds = count == depth && qtype == RecordType::DS;
             if let Some(servers) = set(sets, RecordType::NS).filter(|_| !is_ds) {
                 return Step::Referral(Arc::clone(servers));
             }
         }
-        self.names.get(name).map_or(Step::NoName, |sets| pick(sets, qtype, None))
+        self.names.get(name).map_or(Step::NxDomain, |sets| pick(sets, qtype, None))
     }
 
-    /// The addresses of the targets of a set, as far as they are in this zone or are its glue.
-    fn addresses(&self, of: &RecordSet) -> Vec<Arc<RecordSet>> {
+    /// The addresses of the targets of an RRset, as far as they are in this zone or are its glue.
+    fn addresses(&self, rrset: &RecordSet) -> Vec<Arc<RecordSet>> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
-        for record in of.records_without_rrsigs() {
+        for record in rrset.records_without_rrsigs() {
             let target = match &record.data {
                 RData::NS(name) => &name.0,
                 RData::MX(mx) => &mx.exchange,
@@ -237,7 +237,7 @@ impl ZoneHandler for Zone {
     }
 }
 
-/// How many labels a name has, the root's not counted and a wildcard's counted.
+/// The number of labels of a name: without the root's, with a wildcard's.
 pub(super) fn labels(name: &LowerName) -> usize {
     Name::from(name).iter().len()
 }
@@ -246,7 +246,7 @@ fn set(sets: &[Arc<RecordSet>], rtype: RecordType) -> Option<&Arc<RecordSet>> {
     sets.iter().find(|set| set.record_type() == rtype)
 }
 
-/// The set of a type at a name, or its alias. `synthesised` is the name that a wildcard stands for.
+/// The RRset of a type at a name, or its alias. `synthesised` is the name for which a wildcard is expanded.
 fn pick(sets: &[Arc<RecordSet>], qtype: RecordType, synthesised: Option<&Name>) -> Step {
     let found = set(sets, qtype).or_else(|| set(sets, RecordType::CNAME));
     match (found, synthesised) {
@@ -269,7 +269,7 @@ fn alias(set: &RecordSet) -> Option<LowerName> {
     }
 }
 
-/// The sets of a name; every name between it and the apex exists then (RFC 4592 section 2.2.2).
+/// Returns the RRsets of a name, and adds the names between it and the apex, which exist then (RFC 4592 section 2.2.2).
 fn add<'n>(names: &'n mut Names, origin: &Name, name: &LowerName) -> &'n mut Vec<Arc<RecordSet>> {
     let full = Name::from(name);
     for count in origin.iter().len()..full.iter().len() {
@@ -278,7 +278,7 @@ fn add<'n>(names: &'n mut Names, origin: &Name, name: &LowerName) -> &'n mut Vec
     names.entry(name.clone()).or_default()
 }
 
-/// Reads entries. The error is the problem of the text, or of a record that can be in no zone of this name.
+/// Parses entries. The error is the problem of the text, or of a record that no zone of this name may contain.
 fn parse(text: &str, origin: &Name) -> Result<Records, String> {
     let (_, records) = Parser::new(text, None, Some(origin.clone())).parse().map_err(|error| {
         let text = error.to_string();
@@ -304,20 +304,20 @@ fn parse(text: &str, origin: &Name) -> Result<Records, String> {
             return Err(format!("{name} has a SOA, and the zone is {origin}; give it a --zone of its own"));
         }
         if set.records_count() > SET_MAX {
-            return Err(format!("{name} has more than {SET_MAX} {rtype} records, which no answer holds"));
+            return Err(format!("{name} has more than {SET_MAX} {rtype} records, the limit of an answer"));
         }
         if rtype == RecordType::CNAME {
             aliases.insert(key.name.clone());
         }
     }
-    let beside = records.keys().find(|key| key.record_type != RecordType::CNAME && aliases.contains(&key.name));
-    match beside {
+    let conflict = records.keys().find(|key| key.record_type != RecordType::CNAME && aliases.contains(&key.name));
+    match conflict {
         Some(key) => Err(format!("{} has a CNAME and other records (RFC 1034 section 3.6.2); keep one", key.name)),
         None => Ok(records),
     }
 }
 
-/// The error with its file and line: those of the last entry of the shortest text that has the problem too.
+/// Returns the error with its file and line: those of the last entry of the shortest text that has a problem.
 fn located(text: &Text, origin: &Name, files: &Files, problem: String) -> ZoneError {
     let fails = |count: usize| parse(&text.whole[..text.entries[count].end], origin).err();
     let (mut low, mut high) = (0, text.entries.len().saturating_sub(1));
@@ -345,19 +345,19 @@ mod tests {
         zone.map_err(|error| error.to_string().replace(&path.display().to_string(), "z"))
     }
 
-    fn asked(zone: &Zone, name: &str, rtype: RecordType) -> Vec<String> {
+    fn lookup_lines(zone: &Zone, name: &str, rtype: RecordType) -> Vec<String> {
         let name = LowerName::new(&Name::from_ascii(format!("{name}.example.test.")).unwrap());
         match zone.find(&name, rtype, LookupOptions::default()) {
             Ok(found) => {
-                let helpful = found.additionals().into_iter().flatten().map(|record| format!("+{record}"));
-                found.iter().map(ToString::to_string).chain(helpful).collect()
+                let additional = found.additionals().into_iter().flatten().map(|record| format!("+{record}"));
+                found.iter().map(ToString::to_string).chain(additional).collect()
             }
             Err(error) => vec![format!("{error:?}")],
         }
     }
 
     #[test]
-    fn names_are_found_as_rfc_1034_and_4592_say() {
+    fn lookups_follow_rfc_1034_and_4592() {
         let zone = load(&format!(
             "{HEAD}* MX 10 ns\nwww A 10.0.0.1\nalias CNAME www\nx.y TXT t\nloop CNAME pool\npool CNAME loop\n\
              *.w CNAME www\nsub NS a.sub\nsub NS ns\na.sub A 10.0.0.2\na.sub AAAA ::2\nsub DS 1 13 2 {}\n\
@@ -365,29 +365,30 @@ mod tests {
             "00".repeat(32)
         ))
         .unwrap();
-        let is = |name: &str, rtype, lines: &[&str]| assert_eq!(asked(&zone, name, rtype), lines, "{name} {rtype}");
-        is("www", RecordType::A, &["www.example.test. 60 IN A 10.0.0.1"]);
-        is("www", RecordType::MX, &["NameExists"]);
-        is(
+        let assert_lookup =
+            |name: &str, rtype, lines: &[&str]| assert_eq!(lookup_lines(&zone, name, rtype), lines, "{name} {rtype}");
+        assert_lookup("www", RecordType::A, &["www.example.test. 60 IN A 10.0.0.1"]);
+        assert_lookup("www", RecordType::MX, &["NameExists"]);
+        assert_lookup(
             "nosuch",
             RecordType::MX,
             &["nosuch.example.test. 60 IN MX 10 ns.example.test.", "+ns.example.test. 60 IN A 10.0.0.53"],
         );
-        is("a.b", RecordType::A, &["NameExists"]);
-        is("y", RecordType::MX, &["NameExists"]);
-        is("z.y", RecordType::MX, &["ResponseCode(NXDomain)"]);
-        is(
+        assert_lookup("a.b", RecordType::A, &["NameExists"]);
+        assert_lookup("y", RecordType::MX, &["NameExists"]);
+        assert_lookup("z.y", RecordType::MX, &["ResponseCode(NXDomain)"]);
+        assert_lookup(
             "alias",
             RecordType::A,
             &["alias.example.test. 60 IN CNAME www.example.test.", "www.example.test. 60 IN A 10.0.0.1"],
         );
-        is("alias", RecordType::CNAME, &["alias.example.test. 60 IN CNAME www.example.test."]);
-        is(
+        assert_lookup("alias", RecordType::CNAME, &["alias.example.test. 60 IN CNAME www.example.test."]);
+        assert_lookup(
             "q.w",
             RecordType::A,
             &["q.w.example.test. 60 IN CNAME www.example.test.", "www.example.test. 60 IN A 10.0.0.1"],
         );
-        assert_eq!(asked(&zone, "loop", RecordType::A).len(), 2);
+        assert_eq!(lookup_lines(&zone, "loop", RecordType::A).len(), 2);
         let referral = [
             "sub.example.test. 60 IN NS a.sub.example.test.",
             "sub.example.test. 60 IN NS ns.example.test.",
@@ -395,21 +396,21 @@ mod tests {
             "+a.sub.example.test. 60 IN AAAA ::2",
             "+ns.example.test. 60 IN A 10.0.0.53",
         ];
-        is("b.a.sub", RecordType::TXT, &referral);
-        is("sub", RecordType::NS, &referral);
-        assert!(asked(&zone, "sub", RecordType::DS)[0].contains(" DS 1 "));
-        assert_eq!(asked(&zone, "mail", RecordType::MX).len(), 5);
+        assert_lookup("b.a.sub", RecordType::TXT, &referral);
+        assert_lookup("sub", RecordType::NS, &referral);
+        assert!(lookup_lines(&zone, "sub", RecordType::DS)[0].contains(" DS 1 "));
+        assert_eq!(lookup_lines(&zone, "mail", RecordType::MX).len(), 5);
         // Another zone begins at in.deep.
-        is("deep", RecordType::MX, &["NameExists"]);
-        is("in.deep", RecordType::DS, &["NameExists"]);
-        is("in.deep", RecordType::MX, &["ResponseCode(Refused)"]);
-        is("out", RecordType::MX, &["out.example.test. 60 IN CNAME x.in.deep.example.test."]);
+        assert_lookup("deep", RecordType::MX, &["NameExists"]);
+        assert_lookup("in.deep", RecordType::DS, &["NameExists"]);
+        assert_lookup("in.deep", RecordType::MX, &["ResponseCode(Refused)"]);
+        assert_lookup("out", RecordType::MX, &["out.example.test. 60 IN CNAME x.in.deep.example.test."]);
     }
 
     #[test]
-    fn a_set_has_one_ttl() {
+    fn rrset_has_one_ttl() {
         let zone = load(&format!("{HEAD}a 30 A 10.0.0.1\na 20 A 10.0.0.2\n")).unwrap();
-        assert!(asked(&zone, "a", RecordType::A).iter().all(|line| line.contains(" 20 IN A ")));
+        assert!(lookup_lines(&zone, "a", RecordType::A).iter().all(|line| line.contains(" 20 IN A ")));
         assert_eq!((zone.serial, zone.records), (7, 5));
     }
 

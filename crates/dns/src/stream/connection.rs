@@ -1,11 +1,11 @@
-//! One connection: messages with their length in front, answered in whatever order answers come.
+//! One connection: messages with a length prefix, answered in the order in which responses complete.
 //!
-//! Owns: the framing (RFC 1035 section 4.2.2), pipelining (RFC 7766 sections 6.2.1.1 and 7), and what each
-//! limit means while bytes come and go. Does not own: the choice of an evicted
-//! connection ([`skyhound_net::admission`]).
+//! Owns: the framing (RFC 1035 section 4.2.2), pipelining (RFC 7766 sections 6.2.1.1 and 7), and the effect of each
+//! limit while bytes are received and sent. Does not own: the choice of an evicted connection
+//! ([`skyhound_net::admission`]).
 //!
-//! One task, and no queue between reading and writing: a client that has as much open as it may is simply
-//! not read until it has less, and TCP tells it so.
+//! One task, without a queue between reading and writing: while a client has its maximum of open questions or unsent
+//! bytes, nothing is read from it, and TCP's flow control makes it wait.
 
 use super::CloseReason;
 use crate::general::{PendingResponse, ResponseState, respond};
@@ -24,14 +24,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Bytes of a message's length.
+/// The size of the length prefix.
 const LENGTH: usize = 2;
-/// Buffers beyond this are given back when they are empty: most questions have under 100 bytes.
+/// Larger buffers are freed when they are empty: most questions have under 100 bytes.
 const RETAINED_CAPACITY: usize = 4096;
-/// How long the last bytes (TLS's farewell) may take.
+/// The time that the last bytes (TLS's `close_notify`) may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who asks, over what, and who answers.
+/// The client of a connection, its transport, and the handler that answers it.
 pub(super) struct ConnectionContext {
     pub from: SocketAddr,
     pub transport: Transport,
@@ -45,15 +45,15 @@ pub(super) struct Connection<S> {
     limits: StreamLimits,
     permit: AdmissionPermit,
     received: BytesMut,
-    /// When the message began to arrive of which a part is there.
+    /// The time at which the first bytes of an incomplete message were received.
     message_started: Option<Instant>,
-    /// Answers that wait for somebody else.
+    /// The responses that wait for upstream servers.
     pending_responses: FuturesUnordered<PendingResponse>,
     send_queue: SendQueue<S>,
-    /// When something last came to an end here.
+    /// The time of the last complete message or write.
     idle_since: Instant,
     paused: bool,
-    /// Nothing more is read, and why.
+    /// The reason why nothing more is read, if the connection is closing.
     closing: Option<CloseReason>,
 }
 
@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         }
     }
 
-    /// Answers until it ends. `stop` ends with its sender.
+    /// Answers until the connection ends. `stop` changes when its sender is dropped.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<()>) -> CloseReason {
         let reason = loop {
             if let Err(reason) = self.process_messages() {
@@ -89,31 +89,31 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             let reads = self.closing.is_none() && self.has_room();
             let deadline = self.deadline(reads);
             tokio::select! {
-                wrote = self.send_queue.write(), if self.send_queue.is_pending() => match wrote {
+                result = self.send_queue.write(), if self.send_queue.is_pending() => match result {
                     Ok(()) if !self.send_queue.is_pending() => self.idle_since = Instant::now(),
                     Ok(()) => {}
                     Err(_) => break CloseReason::Closed,
                 },
                 Some(answer) = self.pending_responses.next(), if !self.pending_responses.is_empty() => self.send_queue.put(&answer),
                 read = self.reader.read_buf(&mut self.received), if reads => match read {
-                    // It may still read what it asked for.
+                    // The client may have closed its side only, and still read the responses.
                     Ok(0) => self.closing = Some(CloseReason::Closed),
                     Ok(_) => {}
                     Err(_) => break CloseReason::Closed,
                 },
                 () = self.permit.evicted() => break CloseReason::Evicted,
                 _ = stop.changed(), if self.closing.is_none() => self.closing = Some(CloseReason::Shutdown),
-                late = deadline_elapsed(deadline), if deadline.is_some() => break late,
+                reason = deadline_elapsed(deadline), if deadline.is_some() => break reason,
             }
         };
-        // To who does not read there is nothing to say.
+        // A client that does not read would not receive the last bytes either.
         if reason != CloseReason::SendTimeout {
             let _ = timeout(CLOSE_TIMEOUT, self.send_queue.writer.shutdown()).await;
         }
         reason
     }
 
-    /// Answers the messages that are there, as far as the limits allow.
+    /// Answers the complete messages, as far as the limits allow.
     fn process_messages(&mut self) -> Result<(), CloseReason> {
         while self.closing.is_none_or(|reason| reason == CloseReason::Closed) && self.has_room() {
             let Some(message) = self.message() else { break };
@@ -136,18 +136,18 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         match respond(&self.context.handler, message, self.context.from, self.context.transport) {
             ResponseState::Ready(Some(answer)) => self.send_queue.put(&answer),
             ResponseState::Pending(pending) => self.pending_responses.push(pending),
-            // Neither a question nor an answer to one: whatever this is, it will not become DNS.
+            // Neither a query nor a response: the stream does not carry DNS.
             ResponseState::Ready(None) if message.len() < HEADER => return Err(CloseReason::Malformed),
             ResponseState::Ready(None) => {}
         }
         Ok(())
     }
 
-    /// The next whole message.
+    /// Takes the next complete message.
     fn message(&mut self) -> Option<BytesMut> {
         let length = usize::from(u16::from_be_bytes(*self.received.first_chunk::<LENGTH>()?));
         if self.received.len() < LENGTH + length {
-            // The rest of it arrives without moving what is there again and again.
+            // The rest is received without moving the first part repeatedly.
             self.received.reserve(LENGTH + length - self.received.len());
             return None;
         }
@@ -156,21 +156,21 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         Some(self.received.split_to(length))
     }
 
-    /// Whether one more question may be answered.
+    /// Returns whether the limits allow one more question.
     fn has_room(&self) -> bool {
         self.pending_responses.len() < self.limits.max_questions
             && self.send_queue.bytes() < self.limits.max_unsent_bytes
     }
 
-    /// When this has lasted too long, and what that is called.
+    /// The next deadline, and the close reason when it elapses.
     fn deadline(&mut self, reads: bool) -> Option<(Instant, CloseReason)> {
         let deadline = match (self.send_queue.is_pending(), self.pending_responses.is_empty()) {
             (true, _) => Some((self.send_queue.deadline, CloseReason::SendTimeout)),
             (false, true) => Some((self.idle_since + self.limits.idle_timeout, CloseReason::IdleTimeout)),
-            // Whoever is asked has a deadline of its own.
+            // The query to an upstream server has its own deadline.
             (false, false) => None,
         };
-        // What is not read cannot arrive: its time begins anew.
+        // Bytes that are not read cannot complete a message: its time begins anew.
         self.message_started =
             (reads && !self.received.is_empty()).then(|| self.message_started.unwrap_or_else(Instant::now));
         let slow = self
@@ -190,13 +190,13 @@ async fn deadline_elapsed(deadline: Option<(Instant, CloseReason)>) -> CloseReas
     }
 }
 
-/// What was answered and the client has not taken.
+/// The responses that are not yet written to the socket.
 struct SendQueue<S> {
     writer: WriteHalf<S>,
     bytes: BytesMut,
     flushed: bool,
-    /// How much has to be taken by `deadline`: all that there was when that was set. So a client that takes
-    /// a byte now and then is as late as one that takes none.
+    /// The number of bytes that have to be written by `deadline`: all that were queued when it was set. So a client
+    /// that reads a byte now and then times out like one that reads none.
     bytes_until_deadline: usize,
     deadline: Instant,
     send_timeout: Duration,
@@ -223,7 +223,7 @@ impl<S: AsyncWrite> SendQueue<S> {
     }
 
     fn put(&mut self, answer: &[u8]) {
-        // No answer is longer than its limit of 65,535 bytes.
+        // No response exceeds its limit of 65,535 bytes.
         let Ok(length) = u16::try_from(answer.len()) else { return };
         if !self.is_pending() {
             self.deadline = Instant::now() + self.send_timeout;
@@ -234,7 +234,7 @@ impl<S: AsyncWrite> SendQueue<S> {
         self.bytes.put_slice(answer);
     }
 
-    /// Writes what can be written. Safe to cancel.
+    /// Writes as much as the socket accepts. Cancel-safe.
     async fn write(&mut self) -> io::Result<()> {
         if self.bytes.is_empty() {
             self.writer.flush().await?;
@@ -242,11 +242,11 @@ impl<S: AsyncWrite> SendQueue<S> {
             return Ok(());
         }
         self.flushed = false;
-        let wrote = self.writer.write_buf(&mut self.bytes).await?;
-        if wrote == 0 {
+        let written = self.writer.write_buf(&mut self.bytes).await?;
+        if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.bytes_until_deadline = self.bytes_until_deadline.saturating_sub(wrote);
+        self.bytes_until_deadline = self.bytes_until_deadline.saturating_sub(written);
         if self.bytes_until_deadline == 0 {
             self.deadline = Instant::now() + self.send_timeout;
             self.bytes_until_deadline = self.bytes.len();

@@ -1,15 +1,15 @@
-//! DNS over TCP (RFC 7766) and over TLS (RFC 7858): the listeners, and who may stay.
+//! DNS over TCP (RFC 7766) and over TLS (RFC 7858): the listeners, and the admission of connections.
 //!
 //! ```text
-//! accept ─▶ may it ask ─▶ admit ─▶ (TLS) ─▶ connection: frames ─▶ general path ─▶ frames
-//!                          └ over a limit: who was idle longest goes
+//! accept ─▶ access list ─▶ admission ─▶ (TLS) ─▶ connection: frames ─▶ general path ─▶ frames
+//!                           └ over a limit: evicts the connection that has been idle longest
 //! ```
 //! Owns: every limit on a connection ([`StreamLimits`]), and the graceful shutdown. Does not own: accepting
 //! ([`skyhound_net::accept`]), the choice of an evicted connection ([`skyhound_net::admission`]), TLS
 //! ([`skyhound_net::tls`]), nor the response (`general`).
 //!
-//! Not hickory-server's: it takes any number of connections, each with any number of questions, and a frame may
-//! take as long as it likes.
+//! hickory-server's listeners are not used: they accept any number of connections, each with any number of questions,
+//! and set no deadline for a frame.
 
 mod connection;
 
@@ -32,54 +32,54 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// How long connections may take to end when the daemon stops: time for the answers that are under way.
+/// The time that connections have to end on a shutdown: for the responses in flight.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All listeners for streams. Dropped, they end at once.
+/// All listeners for streams. If it is dropped, they end at once.
 pub(super) struct StreamListeners {
     context: StreamContext,
     stop: watch::Sender<()>,
     listeners: JoinSet<()>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Clone)]
 struct StreamContext {
     handler: Handler,
     limits: StreamLimits,
     admission: Arc<Admission>,
-    /// Ends with its sender.
+    /// Changes when its sender is dropped.
     stop: watch::Receiver<()>,
 }
 
 impl StreamListeners {
-    /// No listener yet.
+    /// Creates the state without a listener.
     pub(super) fn new(handler: Handler, limits: StreamLimits) -> Self {
         let (stop, stopped) = watch::channel(());
         let admission = Admission::new(limits.max_connections, limits.max_per_client);
         Self { context: StreamContext { handler, limits, admission, stop: stopped }, stop, listeners: JoinSet::new() }
     }
 
-    /// Answers on one more listener. Call it within a tokio runtime.
+    /// Starts one more listener. It has to be called within a tokio runtime.
     pub(super) fn listen(&mut self, acceptor: Acceptor, tls: Option<Arc<Tls>>) {
         self.listeners.spawn(accept(acceptor, tls, self.context.clone()));
     }
 
-    /// Waits until a listener has ended, which it does only when told or by a bug.
+    /// Waits until a listener has ended, which without [`Self::stop`] only a bug causes.
     pub(super) async fn finished(&mut self) {
         if self.listeners.join_next().await.is_none() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Closes the listeners and all connections. Returns when they are closed.
+    /// Closes the listeners and all connections and waits until they are closed.
     pub(super) async fn stop(mut self) {
         drop(self.stop);
         while self.listeners.join_next().await.is_some() {}
     }
 }
 
-/// Accepts until told to stop, then waits for the connections to end.
+/// Accepts connections until the shutdown, then waits for them to end.
 async fn accept(mut acceptor: Acceptor, tls: Option<Arc<Tls>>, context: StreamContext) {
     let mut connections = JoinSet::new();
     let mut stop = context.stop.clone();
@@ -87,7 +87,7 @@ async fn accept(mut acceptor: Acceptor, tls: Option<Arc<Tls>>, context: StreamCo
         tokio::select! {
             accepted = acceptor.accept() => match accepted {
                 Ok((stream, from)) => start_connection(stream, from, tls.as_ref(), &context, &mut connections),
-                // Its descriptor is what the new connection needs.
+                // The new connection needs the descriptor of an idle one.
                 Err(Shortage) => context.admission.evict_idle(),
             },
             Some(_) = connections.join_next() => {}
@@ -100,7 +100,7 @@ async fn accept(mut acceptor: Acceptor, tls: Option<Arc<Tls>>, context: StreamCo
     connections.shutdown().await;
 }
 
-/// Gives a connection its place and its task. Whoever is not to be answered at all is turned away here.
+/// Starts the task of a connection, if it is admitted.
 fn start_connection(
     stream: TcpStream,
     from: SocketAddr,
@@ -109,8 +109,8 @@ fn start_connection(
     connections: &mut JoinSet<()>,
 ) {
     let stats = context.handler.stats();
-    // Closed and not told REFUSED, as over UDP: to be told it would have to hold a place until it asks, and TLS
-    // would have to be made with it.
+    // Closed and not answered with REFUSED, as over UDP: for that it would have to hold a permit until its first
+    // question, and a TLS handshake would be necessary.
     if !context.handler.allows_client(from.ip()) {
         stats.streams().refused(CloseReason::Denied);
         return;
@@ -119,7 +119,7 @@ fn start_connection(
         stats.streams().refused(CloseReason::Refused);
         return;
     };
-    // Answers are whole messages. Both fail only if the peer is gone.
+    // Responses are written as whole messages. Both calls fail only if the peer has closed.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(context.limits.max_unsent_bytes);
     let (tls, context) = (tls.cloned(), context.clone());
@@ -127,11 +127,11 @@ fn start_connection(
         stats.streams().opened();
         let reason = serve(stream, from, tls, permit, context).await;
         stats.streams().closed(reason);
-        debug!(%from, reason = reason.as_str(), "a DNS connection ended");
+        debug!(%from, reason = reason.as_str(), "closed a DNS connection");
     });
 }
 
-/// One connection, to its end.
+/// Serves one connection until it ends.
 async fn serve(
     stream: TcpStream,
     from: SocketAddr,
@@ -147,7 +147,7 @@ async fn serve(
     match handshake {
         Ok(Ok(stream)) => run_connection(stream, from, Transport::Tls, permit, context).await,
         Ok(Err(error)) => {
-            debug!(%from, %error, "no TLS with a DNS client");
+            debug!(%from, %error, "TLS handshake with a DNS client failed");
             CloseReason::Handshake
         }
         Err(_) => CloseReason::ReceiveTimeout,

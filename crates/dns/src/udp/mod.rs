@@ -1,14 +1,14 @@
-//! UDP: a thread for each core and address, each with a socket of its own, answering inline.
+//! UDP: a thread for each core and address, each with its own socket, which answers inline.
 //!
 //! ```text
 //! kernel ─▶ socket of this core ─▶ batch ─▶ gate ─▶ fast path ─▶ the same buffers ─▶ one call sends them
 //!           (SO_REUSEPORT spreads                └──▶ general path ──┘
-//!            clients over them)                        └──▶ a task, for what must ask somebody else
+//!            clients over them)                        └──▶ a task, for responses that need upstream servers
 //! ```
-//! Owns: the threads, from binding to joining. A datagram wakes the thread that answers it, and no task,
-//! queue or lock stands between: of the 5 µs that an answer costs, 4 are the kernel's. Threads and not
-//! tasks, because they block in the kernel; few, because there are few cores. Does not own: what is
-//! answered ([`super::datagram`]). Linux only; elsewhere it is `udp_portable`.
+//! Owns: the threads, from binding to joining. A datagram wakes the thread that answers it, without a task, queue or
+//! lock between them: of the 5 µs that a response costs, the kernel uses 4. They are threads and not tasks, because
+//! they block in the kernel, and few, because there are few cores. Does not own: the responses ([`super::datagram`]).
+//! Linux only; other systems use `udp_portable`.
 
 mod socket;
 mod worker;
@@ -28,47 +28,47 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{Semaphore, mpsc};
 use worker::Worker;
 
-/// The most answers that wait for somebody else at one time. Each holds its question and, if it is
-/// forwarded, a socket.
+/// The maximum number of responses that wait for upstream servers at the same time. Each holds its question and, if it
+/// is forwarded, a socket.
 const PENDING_MAX: usize = 1024;
 
-/// The sockets of one address, bound and not yet answered on.
+/// The bound sockets of one address, before a worker uses them.
 pub(super) struct AddressSockets(Vec<Arc<ServerSocket>>);
 
 impl AddressSockets {
-    /// As many sockets on one address as there are cores. That a port is free is the TCP listener's to find
-    /// out, which is bound first and shares with nobody.
+    /// Binds one socket per core on an address. The TCP listener, which is bound first and does not share its port,
+    /// detects a port in use.
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         (0..cores).map(|_| ServerSocket::bind(addr).map(Arc::new)).collect::<io::Result<_>>().map(Self)
     }
 }
 
-/// Threads that answer. Dropped without [`Self::stop`] they end too, a little later.
+/// The threads that answer. If it is dropped without [`Self::stop`], they end too, a little later.
 pub(super) struct UdpWorkers {
-    ports: Vec<Arc<ServerSocket>>,
+    sockets: Vec<Arc<ServerSocket>>,
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    /// Closed by the last thread to end.
+    /// The channel that the last thread to end closes.
     finished: mpsc::Receiver<()>,
 }
 
 impl UdpWorkers {
-    /// Answers on all of these. Call it within a tokio runtime.
+    /// Starts a thread for each socket. It has to be called within a tokio runtime.
     pub(super) fn start(
-        ports: Vec<AddressSockets>,
+        sockets: Vec<AddressSockets>,
         settings: &DnsSettings,
         catalog: &Arc<Catalog>,
         general: &Handler,
     ) -> io::Result<Self> {
-        let ports: Vec<_> = ports.into_iter().flat_map(|ports| ports.0).collect();
+        let sockets: Vec<_> = sockets.into_iter().flat_map(|sockets| sockets.0).collect();
         let (running, finished) = mpsc::channel(1);
-        let mut workers = Self { ports, threads: Vec::new(), stop: Arc::default(), finished };
+        let mut workers = Self { sockets, threads: Vec::new(), stop: Arc::default(), finished };
         let (cache_id, rate) = (CacheId::new(), AdmissionGate::rate_limiter(&settings.rate));
         let pending_permits = Arc::new(Semaphore::new(PENDING_MAX));
-        for (at, port) in workers.ports.iter().enumerate() {
+        for (at, socket) in workers.sockets.iter().enumerate() {
             let worker = Worker {
-                port: Arc::clone(port),
+                socket: Arc::clone(socket),
                 datagrams: DatagramHandler::for_thread(
                     Arc::clone(catalog),
                     settings,
@@ -90,7 +90,8 @@ impl UdpWorkers {
         Ok(workers)
     }
 
-    /// Waits until all threads have ended, which they do only when told or by a bug. Without any, for ever.
+    /// Waits until all threads have ended, which without [`Self::stop`] only a bug causes. Without threads it waits
+    /// forever.
     pub(super) async fn finished(&mut self) {
         if self.threads.is_empty() {
             return std::future::pending().await;
@@ -98,19 +99,19 @@ impl UdpWorkers {
         while self.finished.recv().await.is_some() {}
     }
 
-    /// Closes the sockets. Returns when they are closed.
+    /// Closes the sockets and waits until they are closed.
     pub(super) async fn stop(mut self) {
         self.signal_stop();
         while self.finished.recv().await.is_some() {}
         for thread in self.threads.drain(..) {
-            // It has ended, but for its last few instructions.
+            // It has ended except for its last few instructions.
             let _ = thread.join();
         }
     }
 
     fn signal_stop(&self) {
         self.stop.store(true, Relaxed);
-        self.ports.iter().for_each(|port| port.wake());
+        self.sockets.iter().for_each(|socket| socket.wake());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Datagrams in batches: one `recvmmsg` and one `sendmmsg` for up to [`BATCH`] of them.
 //!
-//! Owns: the sockets of one address (several may listen on it, the kernel spreads clients over them), the
-//! buffers, and that a response leaves from the address that was asked. Does not own: what is in a datagram.
-//! `nix` has both calls without `unsafe`. Its `sendmmsg` takes one list of control messages for a whole
+//! Owns: the sockets of one address (several may listen on it, the kernel spreads clients over them), the buffers, and
+//! the source address of a response, which is the destination address of its question. Does not own: the contents of a
+//! datagram. `nix` has both calls without `unsafe`. Its `sendmmsg` takes one list of control messages for a whole
 //! batch, hence [`Batch::run`].
 
 use nix::cmsg_space;
@@ -17,34 +17,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// The most datagrams of one call. A busy server has a few waiting each time; more than this no longer
-/// shows in the cost of a call, and each costs a buffer.
+/// The maximum number of datagrams of one call. A busy server has a few waiting each time; more than this no longer
+/// lowers the cost of a call, and each needs a buffer.
 pub(super) const BATCH: usize = 32;
-/// The largest datagram that is read whole and the largest response.
+/// The size of the largest datagram that is received completely, and of the largest response.
 pub(super) const DATAGRAM_MAX: usize = crate::datagram::BUFFER_LEN;
-/// How often a thread that hears nothing looks whether it is to stop. It is woken when it is to
-/// ([`UdpWorkers::stop`](super::UdpWorkers::stop)); this is for systems that do not wake it.
+/// The interval at which an idle thread checks whether it has to stop. [`UdpWorkers::stop`](super::UdpWorkers::stop)
+/// wakes it; this is for systems on which that fails.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct ServerSocket {
     socket: UdpSocket,
-    /// Whether it is bound to no address in particular, and so hears for several.
+    /// True if it is bound to the unspecified address, and so receives for several addresses.
     wildcard: bool,
 }
 
-/// Which of our addresses was asked.
+/// The local address that a datagram was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DestinationAddr {
-    /// The socket's own.
+    /// The address that the socket is bound to.
     Bound,
     V4(Ipv4Addr),
-    /// With the interface, which an address of one link needs (`fe80::/10`); 0 otherwise.
+    /// An IPv6 address and its interface, which a link-local address needs (`fe80::/10`); 0 otherwise.
     V6(Ipv6Addr, u32),
 }
 
-/// Who asked, and where.
+/// The source and the destination of a datagram.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DatagramPeer {
     pub addr: SockaddrStorage,
@@ -52,7 +52,8 @@ pub(super) struct DatagramPeer {
 }
 
 impl DatagramPeer {
-    /// The address, if it can be answered: port 0 and the addresses that mean "any" or "all" are forged.
+    /// The source address, if a response can be sent to it: port 0 and the unspecified and broadcast addresses are
+    /// forged.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
         let addr = match (self.addr.as_sockaddr_in(), self.addr.as_sockaddr_in6()) {
             (Some(v4), _) => SocketAddr::from((v4.ip(), v4.port())),
@@ -83,8 +84,8 @@ impl ServerSocket {
         Ok(Self { socket: socket.into(), wildcard })
     }
 
-    /// Wakes whoever waits in [`Batch::receive`]. The kernel ends the waiting even though it then says that
-    /// the socket is not connected (`inet_shutdown`: "Hack to wake up other listeners").
+    /// Wakes the thread that waits in [`Batch::receive`]. The kernel ends the call even though it also returns that the
+    /// socket is not connected (`inet_shutdown`: "Hack to wake up other listeners").
     pub(super) fn wake(&self) {
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Read);
     }
@@ -100,7 +101,7 @@ impl ServerSocket {
 }
 
 impl DestinationAddr {
-    /// The address in a received datagram's control message.
+    /// Returns the address in a received datagram's control message.
     fn of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Self {
         let controls = message.cmsgs().into_iter().flatten();
         let mut destination = controls.filter_map(|control| match control {
@@ -114,7 +115,7 @@ impl DestinationAddr {
         destination.next().unwrap_or(Self::Bound)
     }
 
-    /// Calls with the control message that makes a response leave from this address.
+    /// Calls `call` with the control message that makes this address the source of a response.
     fn with_control<T>(self, call: impl FnOnce(&[ControlMessage<'_>]) -> T) -> T {
         match self {
             Self::Bound => call(&[]),
@@ -132,10 +133,10 @@ impl DestinationAddr {
     }
 }
 
-/// Buffers for a batch, each of a datagram and then of the response to it.
+/// The buffers of a batch, each for a datagram and then for the response to it.
 pub(super) struct Batch {
     bytes: Box<[[u8; DATAGRAM_MAX]; BATCH]>,
-    /// How much of each buffer is a datagram or a response; 0 for what is not answered.
+    /// The length of the datagram or response in each buffer; 0 for no response.
     lengths: [usize; BATCH],
     addrs: [Option<SockaddrStorage>; BATCH],
     destination: [DestinationAddr; BATCH],
@@ -144,10 +145,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(port: &ServerSocket) -> io::Result<Self> {
+    pub(super) fn new(server: &ServerSocket) -> io::Result<Self> {
         let headers = || -> io::Result<_> {
-            let control = match port.socket.local_addr()? {
-                _ if !port.wildcard => None,
+            let control = match server.socket.local_addr()? {
+                _ if !server.wildcard => None,
                 SocketAddr::V4(_) => Some(cmsg_space!(in_pktinfo)),
                 SocketAddr::V6(_) => Some(cmsg_space!(in6_pktinfo)),
             };
@@ -163,35 +164,35 @@ impl Batch {
         })
     }
 
-    /// Waits for a datagram and takes what else is there; says how many.
-    pub(super) fn receive(&mut self, port: &ServerSocket) -> io::Result<usize> {
+    /// Waits for a datagram, receives the others that are queued, and returns their number.
+    pub(super) fn receive(&mut self, server: &ServerSocket) -> io::Result<usize> {
         let mut slices = self.bytes.each_mut().map(|bytes| [IoSliceMut::new(bytes)]);
-        let fd = port.socket.as_raw_fd();
+        let fd = server.socket.as_raw_fd();
         let messages = recvmmsg(fd, &mut self.received, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
         let mut count = 0;
         for message in messages {
             self.lengths[count] = message.bytes;
             self.addrs[count] = message.address;
             self.destination[count] =
-                if port.wildcard { DestinationAddr::of(&message) } else { DestinationAddr::Bound };
+                if server.wildcard { DestinationAddr::of(&message) } else { DestinationAddr::Bound };
             count += 1;
         }
         Ok(count)
     }
 
-    /// A buffer, how much of it is a datagram, and who sent it.
+    /// Returns a buffer, the length of the datagram in it, and its peer.
     pub(super) fn datagram(&mut self, at: usize) -> (&mut [u8; DATAGRAM_MAX], usize, Option<DatagramPeer>) {
         let peer = self.addrs[at].map(|addr| DatagramPeer { addr, destination: self.destination[at] });
         (&mut self.bytes[at], self.lengths[at], peer)
     }
 
-    /// How much of a buffer is to be sent; 0 for nothing.
+    /// Sets the length of the response in a buffer; 0 for none.
     pub(super) fn set_response(&mut self, at: usize, length: usize) {
         self.lengths[at] = length;
     }
 
-    /// Sends the responses in the first `count` buffers; says how many could not be sent.
-    pub(super) fn send(&mut self, port: &ServerSocket, count: usize) -> usize {
+    /// Sends the responses in the first `count` buffers and returns the number of those that could not be sent.
+    pub(super) fn send(&mut self, server: &ServerSocket, count: usize) -> usize {
         let mut failed = 0;
         let mut at = 0;
         while at < count {
@@ -199,24 +200,24 @@ impl Batch {
                 at += 1;
                 continue;
             }
-            let sent = self.send_run(port, at, self.run(at, count)).unwrap_or(0);
-            // None: the first of them cannot go out. Its queue is full, or there is no way to its address.
+            let sent = self.send_run(server, at, self.run(at, count)).unwrap_or(0);
+            // 0: the first of them cannot be sent. Its queue is full, or there is no route to its address.
             failed += usize::from(sent == 0);
             at += sent.max(1);
         }
         failed
     }
 
-    /// Where the run of responses ends that begins at `from` and leaves from one address.
+    /// Returns the end of the run of responses that begins at `from` and has one source address.
     fn run(&self, from: usize, count: usize) -> usize {
         let other = |at: &usize| self.lengths[*at] == 0 || self.destination[*at] != self.destination[from];
         (from..count).find(other).unwrap_or(count)
     }
 
-    fn send_run(&mut self, port: &ServerSocket, from: usize, to: usize) -> io::Result<usize> {
+    fn send_run(&mut self, server: &ServerSocket, from: usize, to: usize) -> io::Result<usize> {
         let Self { bytes, lengths, addrs, destination, to_send, .. } = self;
         let slices: [_; BATCH] = std::array::from_fn(|at| [IoSlice::new(&bytes[at][..lengths[at]])]);
-        let fd = port.socket.as_raw_fd();
+        let fd = server.socket.as_raw_fd();
         let sent = destination[from].with_control(|control| {
             sendmmsg(fd, to_send, &slices[from..to], &addrs[from..to], control, MsgFlags::MSG_DONTWAIT)
                 .map(Iterator::count)
@@ -229,21 +230,21 @@ impl Batch {
 mod tests {
     use super::*;
 
-    /// A bound port, and a client that hears only `from`.
-    fn exchange(bind: &str, ask: &str) {
-        let port = ServerSocket::bind(bind.parse().unwrap()).unwrap();
-        let number = port.socket.local_addr().unwrap().port();
-        let client = UdpSocket::bind(SocketAddr::new(ask.parse().unwrap(), 0)).unwrap();
+    /// Exchanges datagrams between a socket bound to `bind` and a client that receives from `server_ip` only.
+    fn exchange(bind: &str, server_ip: &str) {
+        let server = ServerSocket::bind(bind.parse().unwrap()).unwrap();
+        let number = server.socket.local_addr().unwrap().port();
+        let client = UdpSocket::bind(SocketAddr::new(server_ip.parse().unwrap(), 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        client.connect(SocketAddr::new(ask.parse().unwrap(), number)).unwrap();
-        let mut batch = Batch::new(&port).unwrap();
-        // Headers are used again: what the kernel wrote into them must not spoil the next round.
+        client.connect(SocketAddr::new(server_ip.parse().unwrap(), number)).unwrap();
+        let mut batch = Batch::new(&server).unwrap();
+        // Headers are reused: the values that the kernel wrote into them must not affect the next round.
         for round in 1..4u8 {
             client.send(&[round, 1]).unwrap();
             client.send(&[round, 2]).unwrap();
             let mut received = 0;
             while received < 2 {
-                let count = batch.receive(&port).unwrap();
+                let count = batch.receive(&server).unwrap();
                 received += count;
                 for at in 0..count {
                     let (bytes, length, peer) = batch.datagram(at);
@@ -251,19 +252,19 @@ mod tests {
                     bytes[2] = 7;
                     batch.set_response(at, 3);
                 }
-                assert_eq!(batch.send(&port, count), 0);
+                assert_eq!(batch.send(&server, count), 0);
             }
-            let mut got = [0; 9];
-            assert_eq!((client.recv(&mut got).unwrap(), got[2]), (3, 7));
-            assert_eq!(client.recv(&mut got).unwrap(), 3);
+            let mut response = [0; 9];
+            assert_eq!((client.recv(&mut response).unwrap(), response[2]), (3, 7));
+            assert_eq!(client.recv(&mut response).unwrap(), 3);
             let (_, _, peer) = batch.datagram(0);
-            port.send(&peer.unwrap(), b"once").unwrap();
-            assert_eq!(client.recv(&mut got).unwrap(), 4);
+            server.send(&peer.unwrap(), b"once").unwrap();
+            assert_eq!(client.recv(&mut response).unwrap(), 4);
         }
     }
 
     #[test]
-    fn responses_leave_from_the_address_that_was_asked() {
+    fn responses_have_the_source_that_was_queried() {
         exchange("127.0.0.1:0", "127.0.0.1");
         exchange("0.0.0.0:0", "127.0.0.1");
         exchange("0.0.0.0:0", "127.8.7.6");

@@ -1,6 +1,6 @@
-//! One thread: takes a batch, answers what it can in place, sends, and again.
+//! A thread that answers on one socket: receives a batch, answers in place where it can, sends the batch, repeats.
 //!
-//! Owns: the bound on the answers that wait for somebody else. Does not own: which path a datagram takes
+//! Owns: the limit on responses that wait for upstream servers. Does not own: the path of a datagram
 //! ([`crate::datagram`]).
 
 use super::socket::{BATCH, Batch, DatagramPeer, ServerSocket};
@@ -13,35 +13,35 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-/// One of the threads that answer on a port.
+/// A thread that answers on one socket.
 pub(super) struct Worker {
-    pub port: Arc<ServerSocket>,
+    pub socket: Arc<ServerSocket>,
     pub datagrams: DatagramHandler,
     pub stop: Arc<AtomicBool>,
-    /// A seat for each answer that waits for somebody else. Shared by all threads.
+    /// The permits of the responses that wait for upstream servers. All threads share them.
     pub pending_permits: Arc<Semaphore>,
     pub runtime: Handle,
 }
 
 impl Worker {
-    /// Answers until told to stop.
+    /// Answers until `stop` is set.
     pub(super) fn run(self) {
         let _runtime = self.runtime.clone().enter();
-        let mut batch = match Batch::new(&self.port) {
+        let mut batch = match Batch::new(&self.socket) {
             Ok(batch) => batch,
-            Err(error) => return warn!(%error, "a DNS thread cannot begin"),
+            Err(error) => return warn!(%error, "cannot start a DNS thread; its socket is not served"),
         };
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Relaxed) {
-            match batch.receive(&self.port) {
+            match batch.receive(&self.socket) {
                 Ok(count) if !self.stop.load(Relaxed) => self.answer(&mut batch, count, &mut random),
-                Err(error) if !is_would_block(&error) => debug!(%error, "a datagram could not be received"),
+                Err(error) if !is_retriable(&error) => debug!(%error, "cannot receive a DNS datagram"),
                 _ => {}
             }
         }
     }
 
-    /// Answers a batch. The snapshot is taken once for all of it.
+    /// Answers a batch from one snapshot.
     fn answer(&self, batch: &mut Batch, count: usize, random: &mut fastrand::Rng) {
         let snapshot = self.datagrams.snapshot();
         let batch_context = self.datagrams.batch_context(&snapshot);
@@ -60,26 +60,26 @@ impl Worker {
             };
             batch.set_response(at, response);
         }
-        for _ in 0..batch.send(&self.port, count) {
+        for _ in 0..batch.send(&self.socket, count) {
             self.datagrams.count_unsent();
         }
     }
 
-    /// Sends an answer when it is there. Without a free seat the question is dropped, as if the network had
-    /// lost it: the client asks again, when others have been answered.
+    /// Sends a response once it is complete. Without a free permit the question is dropped, as if the network had lost
+    /// it: the client retries, when other questions have been answered.
     fn send_later(&self, pending: PendingResponse, peer: DatagramPeer) {
         let Ok(permit) = Arc::clone(&self.pending_permits).try_acquire_owned() else { return };
-        let port = Arc::clone(&self.port);
+        let socket = Arc::clone(&self.socket);
         self.runtime.spawn(async move {
-            let _seat = permit;
-            if let Err(error) = port.send(&peer, &pending.await) {
-                debug!(%error, "a DNS response could not be sent");
+            let _permit = permit;
+            if let Err(error) = socket.send(&peer, &pending.await) {
+                debug!(%error, "cannot send a DNS response; dropping it");
             }
         });
     }
 }
 
-/// Nothing came for a while, or a signal did.
-fn is_would_block(error: &io::Error) -> bool {
+/// Returns whether the error is a timeout or an interruption by a signal.
+fn is_retriable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
