@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use skyhound_test_support::http;
-use skyhound_test_support::provider::{Received, Provider, Refusal};
+use skyhound_test_support::provider::{Provider, Received, Refusal};
 use std::net::SocketAddr;
 
 /// Opens a websocket of hound-dog's API; the target is without its `/etcd/`.

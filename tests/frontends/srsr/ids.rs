@@ -5,7 +5,7 @@ use serde_json::json;
 use super::endpoints::{about, lookup, register};
 use crate::srsr::until;
 use skyhound_test_support::etcd::EtcdProcess;
-use skyhound_test_support::provider::{Received, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 
 /// A subscriber receives its expiry.

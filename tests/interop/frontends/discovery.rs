@@ -3,7 +3,7 @@
 use super::Endpoint;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
-use skyhound_test_support::provider::{Received, Provider};
+use skyhound_test_support::provider::{Provider, Received};
 use skyhound_test_support::site::Site;
 use skyhound_test_support::wait::SOON;
 use tokio::io::{AsyncBufReadExt, BufReader};
