@@ -206,7 +206,7 @@ async fn a_loss_is_told() {
     let _held = second.accept().await;
     let said = says(&mut child, Some(&format!("skyhound: registered web (port 8080) with {}\n", second.url()))).await;
     assert!(said.contains(&format!("skyhound: lost the connection to {}: ", first.url())), "{said}");
-    assert!(said.contains("; trying again "), "{said}");
+    assert!(said.contains("; retrying "), "{said}");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn who_wants_quiet_hears_what_goes_wrong() {
     let peer = Peer::bind().await;
     let mut child = skyhound(&["provide", "web", "-p", "8080", "-q", "-s", &peer.url()]).spawn().unwrap();
     drop(peer.accept().await);
-    let said = says(&mut child, Some("trying again")).await;
+    let said = says(&mut child, Some("retrying")).await;
     assert!(said.starts_with("skyhound: lost the connection to ") && said.lines().count() == 1, "{said}");
 }
 
@@ -229,7 +229,7 @@ async fn a_refusal_ends_it_and_the_command() {
         assert_eq!(output.status.code(), Some(1));
         let said = text(&output.stderr);
         assert!(
-            said.contains(&format!("{server} refused web (port 8080): service \"web\" is not for you\n")),
+            said.contains(&format!("{server} rejected web (port 8080): service \"web\" is not for you\n")),
             "{said}"
         );
     }
@@ -261,9 +261,9 @@ async fn bad_usage_is_2_and_names_what_is_wrong() {
         (&["provide", "web"][..], "--port <N>"),
         (&["provide", "web", "-p", "0"], "0 is not in 1..=65535"),
         (&["provide", "web", "-p", "80", "-s", "ftp://a"], "\"ftp\" is no scheme"),
-        (&["provide", "web", "-p", "80", "--meta", "zone"], "write it as KEY=VALUE"),
-        (&["resolve", "a", "-s", "here:it"], "write it as HOST:PORT"),
-        (&["man", "nothing"], "there is no verb \"nothing\""),
+        (&["provide", "web", "-p", "80", "--meta", "zone"], "expected KEY=VALUE"),
+        (&["resolve", "a", "-s", "here:it"], "expected HOST:PORT"),
+        (&["man", "nothing"], "unknown verb \"nothing\"; expected one of "),
     ] {
         let output = run(arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -313,7 +313,7 @@ async fn who_does_not_answer_is_named_with_a_remedy() {
         assert_eq!(failed.status.code(), Some(2), "{failed:?}");
         let told = text(&failed.stderr);
         assert!(told.contains(&format!("no answer from http://{gone}")), "{told}");
-        assert!(told.ends_with("(is the daemon running there?)\n"), "{told}");
+        assert!(told.ends_with("(check that the daemon is running there)\n"), "{told}");
     }
 }
 
@@ -328,7 +328,7 @@ async fn https_and_http_are_told_apart() {
         }
     });
     let failed = run(&["services", "-s", &server]).await;
-    assert!(text(&failed.stderr).contains("no TLS is spoken there; is it http://?"), "{failed:?}");
+    assert!(text(&failed.stderr).contains("the server does not use TLS; try http://"), "{failed:?}");
 }
 
 #[tokio::test]

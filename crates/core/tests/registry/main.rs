@@ -1,7 +1,7 @@
 //! The guarantees of the registry, each by name, on every store (memory, a redb file, a real etcd), with one node and
 //! two.
 
-mod beats;
+mod heartbeats;
 mod promises;
 
 use promises::Stores;
@@ -40,7 +40,7 @@ macro_rules! guarantees {
                 a_mirror_is_put_again_with_its_entry,
                 a_mirror_moves_with_its_entry_to_another_node,
             );
-            guarantees!(@each beats $make;
+            guarantees!(@each heartbeats $make;
                 heartbeats_keep_an_entry_and_their_absence_expires_it,
                 the_last_deregistered_id_removes_the_entry,
                 heartbeats_at_two_nodes_in_turn_keep_the_entry,
