@@ -55,7 +55,7 @@ fn instance(shape: Shape, at: usize) -> Instance {
         service: shape.service(at),
         host: Ipv4Addr::new(10, a, b, c).to_string(),
         port: 8080,
-        dialect: "skyapi",
+        frontend: "skyapi",
         ..Registration::default()
     };
     registration.accept(&naming(), IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a registration that is right")

@@ -3,8 +3,8 @@
 //!     cargo run --example embed -- 127.0.0.1:5301 corp.test=/etc/zones/corp.test.zone
 //!     dig @127.0.0.1 -p 5301 web.services.skydns.local SRV
 //!
-//! The handler is a `RequestHandler`: a `hickory_server::Server` calls it, or a handler of yours does that answers
-//! something else first. `skyhound_dns::DnsServer` is the alternative with bounded listeners and the fast path.
+//! The handler is a `RequestHandler`: a `hickory_server::Server` calls it, or a handler of the program that answers
+//! other questions first. `skyhound_dns::DnsServer` is the alternative with bounded listeners and the fast path.
 
 use hickory_server::Server;
 use skyhound_core::catalog::follow::{COMPARE_EVERY, Follow};
@@ -22,9 +22,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut words = std::env::args().skip(1);
-    let addr: SocketAddr = words.next().unwrap_or_else(|| "127.0.0.1:5301".into()).parse()?;
-    let zones = words.map(|zone| zone.parse()).collect::<Result<Vec<_>, _>>()?;
+    let mut arguments = std::env::args().skip(1);
+    let addr: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:5301".into()).parse()?;
+    let zones = arguments.map(|zone| zone.parse()).collect::<Result<Vec<_>, _>>()?;
 
     // A store with one entry, in SkyDNS's layout. `skyhound_store::etcd::Etcd` is the other store.
     let store: Arc<dyn Store> = Arc::new(Embedded::in_memory()?);
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     store.commit(vec![Write { guards: Vec::new(), ops: vec![entry] }]).await?;
 
-    // The catalog follows the store; questions read the catalog alone.
+    // The catalog follows the store; queries read only the catalog.
     let catalog = Catalog::new(Keyspace::from(Layout::new("/skydns")));
     let follow = Follow { store, compare_every: COMPARE_EVERY };
     tokio::spawn(follow.run(Arc::clone(&catalog)));

@@ -155,7 +155,7 @@ fn put(naming: &Naming, shape: Shape, at: usize, lease: LeaseId) -> Result<Op, F
         service: if matches!(shape, Shape::Crowded) { "service".into() } else { format!("service-{}", at / 3) },
         host: Ipv4Addr::new(10, a, b, c).to_string(),
         port: 8080,
-        dialect: "skyapi",
+        frontend: "skyapi",
         ..Registration::default()
     };
     let Instance { key, entry, .. } = registration.accept(naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;

@@ -1,17 +1,17 @@
 //! The command that `provide -- COMMAND …` runs.
 //!
-//! Owns: starting it, passing signals on, its end as an exit status. Does not own: the registration.
+//! Owns: the start of the command, the forwarding of signals, the exit status. Does not own: the registration.
 //!
-//! The command stays in our process group, so that job control, Ctrl-Z and reading the terminal work as if
-//! skyhound were not there. (`tini` and `dumb-init` give theirs a group of its own, which is right for a
-//! process 1 and stalls a shell.) A terminal sends its Ctrl-C to the whole group: such a signal has reached
-//! the command already and is not passed on, because many programs take the second for "now, and rudely".
-//! The price: a `kill -INT` of skyhound alone, in the foreground of a terminal, is not passed on either.
+//! The command stays in the process group of skyhound, so that job control, Ctrl-Z and reads from the terminal work
+//! as without skyhound. (`tini` and `dumb-init` create a process group for the command, which is right for a
+//! process 1 and stalls a shell.) A terminal sends its Ctrl-C to the whole group: such a signal has reached the
+//! command already and is not forwarded, because many programs stop without cleanup at a second one. The
+//! disadvantage: a `kill -INT` of skyhound alone, in the foreground of a terminal, is not forwarded either.
 //!
-//! When skyhound is killed with `SIGKILL` (or by the kernel's out-of-memory killer) the command must not live
-//! on outside DNS. On Linux the kernel sends it `SIGTERM` then (`PR_SET_PDEATHSIG`). That must be set in the
-//! child between fork and exec; the usual hook for it is unsafe, so the child is skyhound itself, which sets
-//! it and turns into the command ([`become_command`]).
+//! When skyhound is killed by `SIGKILL` (or by the kernel's out-of-memory killer), the command must not continue
+//! without a registration. On Linux the kernel sends it `SIGTERM` then (`PR_SET_PDEATHSIG`). That must be set in the
+//! child between fork and exec; the usual hook for it is unsafe, so the child is skyhound itself, which sets it and
+//! then executes the command ([`become_command`]).
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use std::ffi::{OsStr, OsString};
@@ -26,25 +26,25 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// With this first argument skyhound calls itself, see [`become_command`].
+/// The first argument with which skyhound executes itself, see [`become_command`].
 const BECOME_VERB: &str = "--become-command";
-/// Exit status when the command cannot be run (as in a shell).
+/// The exit status if the command cannot be executed (as in a shell).
 const NOT_EXECUTABLE: u8 = 126;
-/// Exit status when there is no such command (as in a shell).
+/// The exit status if the command does not exist (as in a shell).
 const NOT_FOUND: u8 = 127;
 
-/// Exit status of a process that SIGTERM ended.
+/// The exit status of a process that SIGTERM ended.
 const TERMINATED: u8 = 128 + 15;
 
-/// What is passed on to the command.
-const PASSED_ON: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+/// The signals that are forwarded to the command.
+const FORWARDED: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
-/// The signals that this process gets, one after the other.
+/// The stream of signals that this process receives.
 pub(super) struct Signals(mpsc::Receiver<Signal>);
 
 impl Signals {
-    /// Takes over `wanted` from their default actions. Not those that are ignored already: who started us
-    /// with `nohup`, or in the background of a script, wants it so, and the command inherits it.
+    /// Replaces the default actions of the `wanted` signals. Signals that are ignored already stay ignored: `nohup`,
+    /// or a script that starts skyhound in the background, requests that, and the command inherits it.
     pub(super) fn take(wanted: &[Signal]) -> io::Result<Self> {
         let ignored = ignored();
         let (sender, receiver) = mpsc::channel(16);
@@ -54,9 +54,9 @@ impl Signals {
             tokio::spawn(async move {
                 loop {
                     tokio::select! {
-                        // Whoever took them is gone; another may take them anew.
+                        // The receiver was dropped; another may take the signals again.
                         () = sender.closed() => return,
-                        got = stream.recv() => if got.is_none() || sender.send(taken).await.is_err() { return },
+                        next = stream.recv() => if next.is_none() || sender.send(taken).await.is_err() { return },
                     }
                 }
             });
@@ -64,7 +64,7 @@ impl Signals {
         Ok(Self(receiver))
     }
 
-    /// The next signal. Cancel safe. Waits for ever when none is taken.
+    /// Returns the next signal. Cancel safe. Never completes if no signal is taken.
     pub(super) async fn next(&mut self) -> Signal {
         match self.0.recv().await {
             Some(signal) => signal,
@@ -73,29 +73,29 @@ impl Signals {
     }
 }
 
-/// The set of ignored signals, bit 0 for signal 1. Outside Linux there is no safe way to know.
+/// Returns the set of ignored signals, bit 0 for signal 1. Outside Linux no safe call returns it.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     set.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// A command that runs.
+/// A running command.
 pub(super) struct RunningCommand {
     child: Child,
     signals: Signals,
 }
 
 impl RunningCommand {
-    /// Starts it; `words` has at least one. Call it on the main thread: the kernel's "parent" of
+    /// Starts the command; `words` has at least one element. Call it on the main thread: the kernel's "parent" of
     /// `PR_SET_PDEATHSIG` is the thread that forked, and a worker may end before the process does.
     pub(super) fn start(words: &[OsString]) -> io::Result<Self> {
         executable(&words[0])?;
-        // Before the child is there, so that no signal finds us without it.
-        let signals = Signals::take(&PASSED_ON)?;
+        // Before the child exists, so that no signal is lost in between.
+        let signals = Signals::take(&FORWARDED)?;
         let mut command = match std::env::current_exe() {
-            Ok(own) if cfg!(target_os = "linux") => {
-                let mut command = Command::new(own);
+            Ok(skyhound) if cfg!(target_os = "linux") => {
+                let mut command = Command::new(skyhound);
                 command.arg(BECOME_VERB).arg(std::process::id().to_string()).args(words);
                 command
             }
@@ -109,13 +109,13 @@ impl RunningCommand {
         Ok(Self { child, signals })
     }
 
-    /// Until it ends; meanwhile signals are passed on.
+    /// Waits for the end of the command, and forwards signals to it meanwhile.
     pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
         loop {
             tokio::select! {
                 status = self.child.wait() => return status,
                 signal = self.signals.next() => {
-                    if !has_it_from_the_terminal(signal) {
+                    if !sent_by_terminal(signal) {
                         self.send(signal);
                     }
                 }
@@ -123,12 +123,12 @@ impl RunningCommand {
         }
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM to the command.
     pub(super) fn terminate(&self) {
         self.send(Signal::TERM);
     }
 
-    /// Ends it.
+    /// Sends SIGKILL to the command.
     pub(super) fn kill(&self) {
         self.send(Signal::KILL);
     }
@@ -136,14 +136,14 @@ impl RunningCommand {
     fn send(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // The one error there can be is that it has just ended, which `end` says.
+            // The only possible error is that the command has just ended, which `end` reports.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// Whether there is such a command. The exec knows better, but it comes when the registration is on its way
-/// already: a command that is not there must not be in DNS, not even for a moment.
+/// Checks that the command exists and is executable. The exec is more accurate, but it runs when the registration is
+/// already being sent, and a command that does not exist must not be in DNS, not even for a moment.
 fn executable(word: &OsStr) -> io::Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates: Vec<_> = if word.as_bytes().contains(&b'/') {
@@ -155,25 +155,24 @@ fn executable(word: &OsStr) -> io::Result<()> {
     if files.iter().any(|file| file.is_file() && file.permissions().mode() & 0o111 != 0) {
         return Ok(());
     }
-    let nothing = files.is_empty();
-    Err(if nothing { io::ErrorKind::NotFound } else { io::ErrorKind::PermissionDenied }.into())
+    Err(if files.is_empty() { io::ErrorKind::NotFound } else { io::ErrorKind::PermissionDenied }.into())
 }
 
-/// Whether a terminal sends `signal` by itself to the whole of its foreground group, and we are in that.
-fn has_it_from_the_terminal(signal: Signal) -> bool {
+/// Returns `true` if a terminal sends `signal` to its whole foreground process group, and skyhound is in that group.
+fn sent_by_terminal(signal: Signal) -> bool {
     let keyboard = matches!(signal, Signal::INT | Signal::QUIT);
     keyboard
         && File::open("/dev/tty")
             .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == getpgrp()))
 }
 
-/// The exit status of a command as a shell shows it: its own, or 128 and the signal that killed it.
+/// Returns the exit status of a command as a shell reports it: its own, or 128 plus the signal that killed it.
 pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-/// Why a command did not start, and the exit status for it.
+/// Prints the reason why a command did not start. Returns the exit status for it.
 pub(super) fn cannot_run(word: &OsString, error: &io::Error) -> ExitCode {
     let word = word.display();
     let (code, why) = match error.kind() {
@@ -187,11 +186,11 @@ pub(super) fn cannot_run(word: &OsString, error: &io::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// To be called first in `main`, with the process's arguments. If they are those with which skyhound calls
-/// itself, arranges that this process ends with its parent, and turns into the command: that returns only
-/// when it fails. `None` for all other arguments.
+/// Replaces this process by the command if skyhound executed itself for that. Call it first in `main`, with the
+/// process's arguments. It requests from the kernel that this process ends with its parent, and executes the command,
+/// so it returns only if that fails. Returns `None` for all other arguments.
 ///
-/// Not a verb of clap's, because a hidden one still shows up in shell completions.
+/// The first argument is not a verb of clap, because a hidden verb still appears in shell completions.
 pub fn become_command(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut arguments = arguments.into_iter().skip(1);
     arguments.next().filter(|verb| verb == BECOME_VERB)?;
@@ -204,11 +203,11 @@ pub fn become_command(arguments: impl IntoIterator<Item = OsString>) -> Option<E
     Some(cannot_run(&program, &error))
 }
 
-/// Asks the kernel to end this process when `parent` ends; false when it has ended already, and nobody
-/// would ever end this one.
+/// Requests from the kernel that this process ends with `parent`. Returns `false` if `parent` has ended already, in
+/// which case nothing would ever end this process.
 #[cfg(target_os = "linux")]
 fn end_with(parent: u32) -> bool {
-    // Without it the command runs all the same, as it would on another system.
+    // On an error the command runs nevertheless, as on another system.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     rustix::process::getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent))
 }

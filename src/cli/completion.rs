@@ -1,6 +1,6 @@
-//! `skyhound completion` and `skyhound man`: what a package installs beside the binary.
+//! `skyhound completion` and `skyhound man`: the files that a package installs in addition to the binary.
 //!
-//! Both are made from the arguments as clap knows them, so that they cannot lag behind.
+//! Both are generated from clap's definition of the arguments, so they are always up to date.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -16,14 +16,14 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompletionArgs {
-    /// The shell
+    /// Shell to print the script for
     pub shell: Shell,
 }
 
 /// Print a man page: `skyhound man | man -l -`
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// The verb to print the page of [default: skyhound itself]
+    /// Verb to print the page of [default: skyhound itself]
     pub verb: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub fn man(args: &ManArgs, mut command: Command) -> ExitCode {
     let Some(page) = page else {
         let verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
         let verb = args.verb.as_deref().unwrap_or_default();
-        super::progress::error(&format!("there is no verb {verb:?}; there are {}", verbs.join(", ")));
+        super::progress::error(&format!("unknown verb {verb:?}; expected one of {}", verbs.join(", ")));
         return ExitCode::from(2);
     };
     let mut roff = Vec::new();

@@ -1,31 +1,31 @@
-//! `skyhound config`: the settings that `serve` would have.
+//! `skyhound config`: the effective settings of `serve`.
 
 use super::serve::{BAD_SETTINGS, ServeArgs, failed};
 use clap::Args;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// Check the settings and print the effective ones: a file for `--config`
+/// Check the settings and print the effective ones, as a file for `--config`
 #[derive(Debug, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  Every default:
+  Print all defaults:
     skyhound config
 
-  A file to begin with:
+  Create a first file:
     skyhound config --timeout 10 > skyhound.toml
 
-  Whether a file is right, before a restart:
+  Check a file before a restart:
     skyhound config --config skyhound.toml > /dev/null
 
 Exit status:
-  0  the settings are right
-  2  they are not, or bad usage; the reason is on stderr"
+  0  the settings are valid
+  2  the settings or the arguments are invalid; the reason is on stderr"
 )]
 pub struct ConfigArgs {
-    /// JSON instead of TOML
+    /// Print JSON instead of TOML
     #[arg(long)]
     pub json: bool,
 
@@ -48,7 +48,7 @@ fn text(args: ConfigArgs) -> Result<String, Box<dyn Error>> {
         effective.clone().resolve()?;
         Ok(effective)
     })?;
-    // What is printed ends in tickets and terminals.
+    // The output is often copied into tickets.
     if let Some(password) = &mut effective.etcd_password {
         *password = "(set)".into();
     }

@@ -1,45 +1,45 @@
-//! `skyhound event`: says something to everybody who listens for a service.
+//! `skyhound event`: publishes an event to the subscribers of services.
 
-use super::services::NO_ANSWER;
+use super::services::NO_RESPONSE;
 use super::{DaemonArgs, progress};
 use clap::Args;
 use skyhound_client::{Audience, DiscoverError};
 use std::process::ExitCode;
 
-/// Exit status when the daemon does not pass it on.
-const REFUSED: u8 = 1;
+/// The exit status if the daemon rejects the event.
+const REJECTED: u8 = 1;
 
-/// Say an event to those who listen for a service (hound-dog's custom events)
+/// Publish an event to a service's subscribers (hound-dog's custom events)
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  To the listeners of two services, wherever they are connected:
+  Publish to the subscribers of two services, at any daemon:
     skyhound event config-changed '{\"rev\":7}' --service web --service api
 
-  To everybody:
+  Publish to all subscribers:
     skyhound event maintenance 'in five minutes' --broadcast
 
 Exit status:
-  0  it is passed on
-  1  the daemon refused it; its sentence is on stderr
-  2  no answer, or bad usage"
+  0  the daemon accepted the event
+  1  the daemon rejected the event; its error is on stderr
+  2  no response, or bad usage"
 )]
 pub struct EventArgs {
-    /// What kind of event it is
+    /// Type of the event
     #[arg(value_name = "TYPE")]
     pub event_type: String,
 
-    /// What it says
+    /// Body of the event
     #[arg(value_name = "BODY", default_value = "")]
     pub event_body: String,
 
-    /// Whose listeners are to hear it. Repeat it, or separate with commas, for several
+    /// Service whose subscribers receive the event. Repeat it, or separate with commas, for several
     #[arg(long, value_name = "SERVICE", value_delimiter = ',', required_unless_present = "broadcast")]
     pub service: Vec<String>,
 
-    /// Everybody is to hear it
+    /// Publish to all subscribers of all services
     #[arg(long, conflicts_with = "service")]
     pub broadcast: bool,
 
@@ -48,14 +48,14 @@ pub struct EventArgs {
     pub daemon: DaemonArgs,
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: EventArgs) -> ExitCode {
-    let to = if args.broadcast { Audience::All } else { Audience::Services(args.service) };
-    match args.daemon.discover().publish(&args.event_type, &args.event_body, &to).await {
+    let audience = if args.broadcast { Audience::All } else { Audience::Services(args.service) };
+    match args.daemon.discover().publish(&args.event_type, &args.event_body, &audience).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::error(&progress::no_answer(&error));
-            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
+            progress::error(&progress::discover_error(&error));
+            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REJECTED } else { NO_RESPONSE })
         }
     }
 }

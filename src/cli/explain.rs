@@ -1,6 +1,6 @@
-//! `skyhound explain`: asks a daemon why DNS answers as it does.
+//! `skyhound explain`: a DNS response of a daemon, with the entries behind it.
 
-use super::services::NO_ANSWER;
+use super::services::NO_RESPONSE;
 use super::{DaemonArgs, progress};
 use clap::Args;
 use serde_json::Value;
@@ -8,34 +8,34 @@ use skyhound_client::DiscoverError;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// Exit status when the daemon refuses the question.
-const REFUSED: u8 = 1;
+/// The exit status if the daemon rejects the question.
+const REJECTED: u8 = 1;
 
-/// Tell which entries made an answer of DNS, and which were left out and why
+/// Explain a DNS response: which entries it contains, and why others are omitted
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  Why SRV is answered as it is:
+  Explain the response to an SRV query:
     skyhound explain web.services.skydns.local
 
-  Another type:
+  Explain another type:
     skyhound explain web.services.skydns.local A
 
-  The entries that were left out of an answer:
+  Print only the omitted entries:
     skyhound explain web.services.skydns.local --json | jq '.entries[] | select(.omission)'
 
 Exit status:
-  0  the daemon told, whatever DNS answers
-  1  the daemon refused the question; its sentence is on stderr
-  2  no answer, or bad usage"
+  0  the daemon explained the response, whatever its rcode
+  1  the daemon rejected the question; its error is on stderr
+  2  no response, or bad usage"
 )]
 pub struct ExplainArgs {
-    /// The name that is asked for
+    /// Name to query
     pub name: String,
 
-    /// The type of record
+    /// Record type to query
     #[arg(default_value = "SRV")]
     pub rtype: String,
 
@@ -43,19 +43,19 @@ pub struct ExplainArgs {
     #[allow(missing_docs, reason = "its fields are documented")]
     pub daemon: DaemonArgs,
 
-    /// What the daemon says, as JSON
+    /// Print the daemon's JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: ExplainArgs) -> ExitCode {
     match fetch(&args).await {
-        Ok(told) if args.json => super::print(format!("{told:#}\n").as_bytes()),
-        Ok(told) => super::print(sentences(&told).as_bytes()),
+        Ok(explanation) if args.json => super::print(format!("{explanation:#}\n").as_bytes()),
+        Ok(explanation) => super::print(readable(&explanation).as_bytes()),
         Err(error) => {
-            progress::error(&format!("cannot explain {}: {}", args.name, progress::no_answer(&error)));
-            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REFUSED } else { NO_ANSWER })
+            progress::error(&format!("cannot explain {}: {}", args.name, progress::discover_error(&error)));
+            ExitCode::from(if matches!(error, DiscoverError::Refused(_)) { REJECTED } else { NO_RESPONSE })
         }
     }
 }
@@ -64,8 +64,8 @@ async fn fetch(args: &ExplainArgs) -> Result<Value, DiscoverError> {
     args.daemon.discover().explain(&args.name, &args.rtype).await
 }
 
-/// For people: the answer, then each entry with what became of it.
-fn sentences(told: &Value) -> String {
+/// Returns the readable form: the response, then each entry with its records or the reason of its omission.
+fn readable(explanation: &Value) -> String {
     let mut text = String::new();
     let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -73,42 +73,47 @@ fn sentences(told: &Value) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{line}");
     };
-    let answer = &told["answer"];
+    let answer = &explanation["answer"];
     let error = answer["extended_error"].as_str().map(|error| format!(" ({error})")).unwrap_or_default();
-    line(format!("{} {}: {}{error}", words(&told["name"]), words(&told["type"]), words(&answer["rcode"])));
+    line(format!(
+        "{} {}: {}{error}",
+        words(&explanation["name"]),
+        words(&explanation["type"]),
+        words(&answer["rcode"])
+    ));
     for section in ["answer", "authority", "additional"] {
         for record in list(&answer[section]) {
             line(format!("  {section:<10} {}", words(&record)));
         }
     }
-    for question in list(&answer["upstream_queries"]) {
-        line(format!("  outside    {}", words(&question)));
+    for query in list(&answer["upstream_queries"]) {
+        line(format!("  upstream   {}", words(&query)));
     }
-    if told["zone"].is_null() {
-        line("no zone of this daemon holds the name; --dns-root and --zone name its zones".into());
-    } else if told["static_zone"].is_object() {
-        let zone = &told["static_zone"];
+    if explanation["zone"].is_null() {
+        line("the name is in no zone of the daemon; --dns-root and --zone set its zones".into());
+    } else if explanation["static_zone"].is_object() {
+        let zone = &explanation["static_zone"];
         line(format!("answered from the zone file {} (serial {})", words(&zone["file"]), zone["serial"]));
         if let Some(problem) = zone["problem"].as_str() {
-            line(format!("  that file is invalid now, and its last valid zone is served: {problem}"));
+            line(format!("  the file is invalid; serving the last valid zone: {problem}"));
         }
-    } else if told["lookup_target"] != told["name"] {
-        line(format!("answered from the entries at {}", words(&told["lookup_target"])));
+    } else if explanation["lookup_target"] != explanation["name"] {
+        line(format!("answered from the entries at {}", words(&explanation["lookup_target"])));
     }
-    for entry in list(&told["entries"]) {
+    for entry in list(&explanation["entries"]) {
         line(format!("{} (revision {})", words(&entry["key"]), entry["revision"]));
         for record in list(&entry["records"]) {
-            line(format!("  made       {}", words(&record)));
+            line(format!("  record     {}", words(&record)));
         }
         if let Some(why) = entry["omission"].as_str() {
-            line(format!("  left out:  {why}"));
+            line(format!("  omitted:   {why}"));
         }
     }
-    if told["more_entries"] != 0 {
-        line(format!("and {} entries more", told["more_entries"]));
+    if explanation["more_entries"] != 0 {
+        line(format!("{} more entries are not listed", explanation["more_entries"]));
     }
-    for bad in list(&told["quarantined"]) {
-        line(format!("{} (revision {})\n  left out:  {}", words(&bad["key"]), bad["revision"], words(&bad["reason"])));
+    for bad in list(&explanation["quarantined"]) {
+        line(format!("{} (revision {})\n  omitted:   {}", words(&bad["key"]), bad["revision"], words(&bad["reason"])));
     }
     text
 }

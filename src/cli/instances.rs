@@ -1,46 +1,46 @@
-//! `skyhound instances`: where a service's instances are, and what they say of themselves.
+//! `skyhound instances`: the instances of services, with their properties.
 
-use super::services::{NO_ANSWER, NONE};
+use super::services::{NO_RESPONSE, NONE};
 use super::{DaemonArgs, progress};
 use clap::Args;
 use skyhound_client::{Instance, InstanceQuery};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// List the instances of a service, with what they say of themselves
+/// List the instances of services, with their properties
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  Where the instances of a service are:
+  List the instances of a service:
     skyhound instances web
 
-  Those of version 2, whatever comes behind it:
+  List only the instances of major version 2:
     skyhound instances web --version 2.x
 
-  What they say of themselves:
+  Print their metadata:
     skyhound instances web --json | jq .meta
 
 Columns: host and port, priority, weight, version, name.
 
-Where to connect to is a question for `skyhound resolve`, which knows the order.
+To choose an instance to connect to, use `skyhound resolve`, which sorts them.
 
 Exit status:
-  0  there are instances
-  1  there are none
-  2  no answer, or bad usage"
+  0  at least one instance exists
+  1  no instance exists
+  2  no response, or bad usage"
 )]
 pub struct InstancesArgs {
-    /// The services, in any case
+    /// Services to list; case is ignored
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,
 
-    /// One version, or a range as npm has them: 1.2.3, ^1.2, 1.x, '>=1 <3'
+    /// List only one version, or a range in npm's syntax: 1.2.3, ^1.2, 1.x, '>=1 <3'
     #[arg(long, value_name = "RANGE")]
     pub version: Option<String>,
 
-    /// The categories, as in the name from left to right
+    /// List only instances of these categories, as in the name from left to right
     #[arg(long, value_name = "CATEGORY", value_delimiter = ',')]
     pub category: Vec<String>,
 
@@ -48,26 +48,26 @@ pub struct InstancesArgs {
     #[allow(missing_docs, reason = "its fields are documented")]
     pub daemon: DaemonArgs,
 
-    /// One JSON object per instance and line
+    /// Print one JSON object per instance and line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: InstancesArgs) -> ExitCode {
-    let named = args.services.join(", ");
-    let such = if args.version.is_none() && args.category.is_empty() { "" } else { "such " };
+    let names = args.services.join(", ");
+    let matching = if args.version.is_none() && args.category.is_empty() { "" } else { "matching " };
     let version = args.version.unwrap_or_default();
     let query = InstanceQuery { services: args.services, version, category: args.category };
     match args.daemon.discover().instances(&query).await {
         Ok(instances) if instances.is_empty() => {
-            progress::error(&format!("{named} has no {such}instances now"));
+            progress::error(&format!("{names} has no {matching}instances"));
             ExitCode::from(NONE)
         }
         Ok(instances) => super::print(lines(&instances, args.json).as_bytes()),
         Err(error) => {
-            progress::error(&progress::no_answer(&error));
-            ExitCode::from(NO_ANSWER)
+            progress::error(&progress::discover_error(&error));
+            ExitCode::from(NO_RESPONSE)
         }
     }
 }

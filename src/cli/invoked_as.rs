@@ -1,12 +1,12 @@
-//! Tools by their own names: the binary, run through a link that is called like one, is that tool.
+//! Tools by their own names: the binary, run through a link with the name of a tool, is that tool.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The tools, which are verbs as well.
+/// The tools, each of which is also a verb.
 const TOOLS: [&str; 2] = ["micro", "seaport"];
 
-/// The arguments of this process, the verb put in where its name says it.
+/// Returns the arguments of this process. If its name is that of a tool, the verb is inserted.
 pub(super) fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut given: Vec<OsString> = given.into_iter().collect();
     let name = given.first().and_then(|first| Path::new(first).file_name());

@@ -1,4 +1,7 @@
-//! The command line: one file per verb, from the arguments as typed to a call.
+//! The command line: one file per verb.
+//!
+//! Owns: the arguments, the output and the exit status of each verb. Does not own: the settings of the daemon
+//! ([`crate::config`]), nor the client ([`skyhound_client`]).
 
 pub mod command;
 pub mod completion;
@@ -26,24 +29,24 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
-Examples, each in a terminal of its own:
-  The daemon, on ports of this machine that need no rights:
+Examples, each in a separate terminal:
+  Run the daemon, on unprivileged ports of this machine:
     skyhound serve
 
-  Be `web.services.skydns.local` for as long as a program runs:
+  Register `web.services.skydns.local` for as long as a program runs:
     skyhound provide web --port 8080 -- python3 -m http.server 8080
 
-  Find it, with any program that asks DNS:
+  Find it through DNS:
     dig @127.0.0.1 -p 5300 SRV web.services.skydns.local
     skyhound resolve web.services.skydns.local --server 127.0.0.1:5300
 
-  See who comes and goes:
+  Watch the changes:
     skyhound watch
 
-`skyhound VERB --help` has examples and the exit status of each verb.
+`skyhound VERB --help` shows examples and the exit status of each verb.
 ";
 
-/// Service registration and discovery: hold a websocket, be in DNS, exactly as long as you live
+/// Service registration and discovery: a service is in DNS exactly as long as its WebSocket is open
 #[derive(Debug, Parser)]
 #[command(name = "skyhound", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -69,11 +72,11 @@ enum Verb {
     Man(completion::ManArgs),
 }
 
-/// Which daemon a verb asks.
+/// The daemons that a verb uses.
 #[derive(Debug, Clone, Args)]
 pub struct DaemonArgs {
-    /// The daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first
-    /// one is preferred, the others are tried in turn while it is away
+    /// Daemon: http://HOST:PORT, https://, or HOST:PORT. Repeat it (or separate with commas) for several: the first one
+    /// is preferred, the others are tried in turn while it is unavailable
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
           default_value = skyhound_client::DEFAULT_SERVER)]
     pub server: Vec<Server>,
@@ -89,7 +92,7 @@ impl DaemonArgs {
     }
 }
 
-/// What `main` does: reads the arguments and calls the verb.
+/// Parses the arguments and runs the verb.
 pub async fn run() -> ExitCode {
     let given = invoked_as::arguments(std::env::args_os());
     match Cli::parse_from(seaport::arguments(given)).verb {
@@ -110,7 +113,7 @@ pub async fn run() -> ExitCode {
     }
 }
 
-/// Writes to stdout. A reader that has seen enough (`| head`) is no failure; `println!` would panic.
+/// Writes to stdout. A reader that closes the pipe (`| head`) is not an error; `println!` would panic.
 fn print(bytes: &[u8]) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

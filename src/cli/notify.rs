@@ -1,7 +1,7 @@
-//! Tells a service manager how the daemon is, as `Type=notify` of systemd wants it (`sd_notify(3)`).
+//! Notifications of a service manager: the protocol of systemd's `Type=notify` (`sd_notify(3)`).
 //!
-//! Owns: the datagram. Does not own: when it is sent, which is [`super::serve`]'s to say. Without `NOTIFY_SOCKET`,
-//! which such a manager sets, nothing is sent.
+//! Owns: the datagram. Does not own: the time of sending ([`super::serve`]). Nothing is sent without `NOTIFY_SOCKET`,
+//! which such a manager sets.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,24 +9,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use tracing::warn;
 
-/// How the daemon is.
+/// The state of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum State {
-    /// Everything listens.
+    /// All listeners are open.
     Ready,
-    /// A planned stop has begun.
+    /// The graceful shutdown has begun.
     Stopping,
 }
 
-/// Tells it. A manager that cannot be told is no reason not to serve: it ends a daemon that it hears nothing of.
-pub(super) fn tell(state: State, status: &str) {
+/// Sends the state to the service manager. A failure does not stop the daemon: a manager that receives nothing ends it
+/// anyway.
+pub(super) fn notify(state: State, status: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
-    let word = match state {
+    let assignment = match state {
         State::Ready => "READY=1",
         State::Stopping => "STOPPING=1",
     };
-    if let Err(error) = send(&socket, &format!("{word}\nSTATUS={status}\n")) {
-        warn!(%error, socket = %socket.display(), "the service manager cannot be told; is NOTIFY_SOCKET right?");
+    if let Err(error) = send(&socket, &format!("{assignment}\nSTATUS={status}\n")) {
+        warn!(%error, socket = %socket.display(), "cannot notify the service manager; check NOTIFY_SOCKET");
     }
 }
 
@@ -34,7 +35,7 @@ fn send(socket: &OsStr, text: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address(socket)?).map(drop)
 }
 
-/// A path, or behind an `@` a name that is in no file system.
+/// Parses the address: a path, or after an `@` an abstract name.
 fn address(socket: &OsStr) -> io::Result<SocketAddr> {
     #[cfg(target_os = "linux")]
     if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
@@ -55,9 +56,9 @@ mod tests {
         let name = format!("skyhound-test-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send(OsStr::new(&format!("@{name}")), "READY=1\n").unwrap();
-        let mut heard = [0; 64];
-        let length = manager.recv(&mut heard).unwrap();
-        assert_eq!(&heard[..length], b"READY=1\n");
+        let mut received = [0; 64];
+        let length = manager.recv(&mut received).unwrap();
+        assert_eq!(&received[..length], b"READY=1\n");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What `provide` tells a person, or a script.
+//! The messages of the verbs, and the events that `provide` reports to a person or a script.
 //!
-//! Owns: the sentences and the JSON. A person reads stderr. A script reads one JSON object per line on
-//! stdout, or on stderr when stdout belongs to a command.
+//! Owns: the texts and the JSON. A person reads stderr. A script reads one JSON object per line on stdout, or on
+//! stderr if stdout belongs to a command. Does not own: the events ([`skyhound_client`]).
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -10,15 +10,16 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// A daemon that stays away is lost again at every attempt; a person hears each reason this often.
+/// The interval at which the same loss is reported to a person again: while a daemon is unavailable, every attempt
+/// fails.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// Where what goes.
+/// The form of the events, and the stream that they are written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OutputFormat {
-    /// Sentences on stderr, coloured on a terminal.
-    Sentences,
-    /// The same, and only those about what goes wrong.
+    /// Text on stderr, coloured on a terminal.
+    Text,
+    /// Text on stderr, of problems only.
     Warnings,
     /// JSON lines on stdout.
     JsonOut,
@@ -26,41 +27,41 @@ pub(super) enum OutputFormat {
     JsonErr,
 }
 
-/// Good, bad, worst: what a colour stands for.
+/// The severity of a message, shown by its colour.
 #[derive(Debug, Clone, Copy)]
 enum Severity {
-    Plain,
-    Good,
-    Bad,
-    Worst,
+    Neutral,
+    Success,
+    Warning,
+    Error,
 }
 
-/// Tells what happens to one registration.
+/// Reports the events of one registration.
 #[derive(Debug)]
 pub(super) struct Progress {
-    form: OutputFormat,
-    /// Such as `web (port 8080)`.
+    format: OutputFormat,
+    /// The service in messages, such as `web (port 8080)`.
     subject: String,
     service: String,
     port: u16,
-    /// Whether an attempt was told of.
-    asked: bool,
+    /// `true` after the first attempt was reported.
+    attempt_reported: bool,
     registered: bool,
     ever_registered: bool,
-    /// The losses told since `told_since`.
+    /// The losses reported since `reported_since`.
     reported: HashSet<String>,
     reported_since: Instant,
 }
 
 impl Progress {
-    pub(super) fn new(form: OutputFormat, service: &str, port: u16) -> Self {
+    pub(super) fn new(format: OutputFormat, service: &str, port: u16) -> Self {
         let subject = format!("{service} (port {port})");
         Self {
-            form,
+            format,
             subject,
             service: service.to_owned(),
             port,
-            asked: false,
+            attempt_reported: false,
             registered: false,
             ever_registered: false,
             reported: HashSet::new(),
@@ -69,70 +70,71 @@ impl Progress {
     }
 
     pub(super) fn event(&mut self, event: &Event) {
-        match self.form {
-            OutputFormat::Sentences | OutputFormat::Warnings => self.sentence_of(event),
+        match self.format {
+            OutputFormat::Text | OutputFormat::Warnings => self.report_text(event),
             OutputFormat::JsonOut | OutputFormat::JsonErr => self.line(&self.json_of(event)),
         }
     }
 
-    /// Something that is not about the registration: the command, a signal.
-    pub(super) fn trouble(&self, kind: &str, message: &str) {
-        match self.form {
-            OutputFormat::Sentences | OutputFormat::Warnings => print_line(Severity::Worst, message),
+    /// Reports a problem outside the registration: of the command, of a signal.
+    pub(super) fn problem(&self, kind: &str, message: &str) {
+        match self.format {
+            OutputFormat::Text | OutputFormat::Warnings => print_line(Severity::Error, message),
             OutputFormat::JsonOut | OutputFormat::JsonErr => self.line(&json!({ "event": kind, "message": message })),
         }
     }
 
-    fn sentence_of(&mut self, event: &Event) {
+    fn report_text(&mut self, event: &Event) {
         let subject = &self.subject;
         match event {
-            // Once: every later attempt was announced with the loss before it.
-            Event::State(State::Connecting { server }) if !self.asked => {
-                self.asked = true;
-                self.report(Severity::Plain, &format!("registering {} with {server}", self.subject));
+            // Only once: the loss before each later attempt announces it.
+            Event::State(State::Connecting { server }) if !self.attempt_reported => {
+                self.attempt_reported = true;
+                self.report(Severity::Neutral, &format!("registering {} with {server}", self.subject));
             }
             Event::State(State::Registered { server, .. }) => {
-                self.report(Severity::Good, &format!("registered {subject} with {server}"));
+                self.report(Severity::Success, &format!("registered {subject} with {server}"));
                 (self.registered, self.ever_registered) = (true, true);
                 self.reported.clear();
             }
             Event::State(State::Lost { server, reason, retry_in }) => self.lost(&server.to_string(), reason, *retry_in),
             Event::State(State::Refused(refusal)) => {
-                let message = format!("{} refused {subject}: {}", refusal.server, refusal.message);
-                print_line(Severity::Worst, &message);
+                let message = format!("{} rejected {subject}: {}", refusal.server, refusal.message);
+                print_line(Severity::Error, &message);
             }
             Event::State(State::Closed) if self.ever_registered => {
-                self.report(Severity::Plain, &format!("{subject} is no longer registered"));
+                self.report(Severity::Neutral, &format!("{subject} is no longer registered"));
             }
-            Event::State(State::Closed) => print_line(Severity::Bad, &format!("{subject} was never registered")),
+            Event::State(State::Closed) => print_line(Severity::Warning, &format!("{subject} was never registered")),
             Event::ErrorReport { server, message } => {
-                print_line(Severity::Bad, &format!("{server} reports: {message}"))
+                print_line(Severity::Warning, &format!("{server} returned an error: {message}"))
             }
-            // Also what the client may report one day.
+            // Also events that later versions of the client add.
             _ => {}
         }
     }
 
-    /// What goes well.
-    fn report(&self, tone: Severity, message: &str) {
-        if self.form == OutputFormat::Sentences {
-            print_line(tone, message);
+    /// Prints a message that is not a problem.
+    fn report(&self, severity: Severity, message: &str) {
+        if self.format == OutputFormat::Text {
+            print_line(severity, message);
         }
     }
 
     fn lost(&mut self, server: &str, reason: &Loss, retry_in: Duration) {
-        let what = if std::mem::take(&mut self.registered) { "lost the connection to" } else { "cannot register with" };
-        let message = format!("{what} {server}: {reason}{}", hint(reason));
+        let failure =
+            if std::mem::take(&mut self.registered) { "lost the connection to" } else { "cannot register with" };
+        let message = format!("{failure} {server}: {reason}{}", hint(reason));
         if self.reported_since.elapsed() >= REPEAT_AFTER {
             self.reported.clear();
             self.reported_since = Instant::now();
         }
         if self.reported.insert(message.clone()) {
-            let when = match retry_in.as_secs_f64() {
-                soon if soon < 0.1 => "at once".to_owned(),
+            let delay = match retry_in.as_secs_f64() {
+                seconds if seconds < 0.1 => "at once".to_owned(),
                 seconds => format!("in {seconds:.1} s"),
             };
-            print_line(Severity::Bad, &format!("{message}; trying again {when}"));
+            print_line(Severity::Warning, &format!("{message}; retrying {delay}"));
         }
     }
 
@@ -161,7 +163,7 @@ impl Progress {
             Event::ErrorReport { server, message } => {
                 json!({ "event": "complaint", "server": server.to_string(), "message": message })
             }
-            // The client may report more one day; what it reports now is above.
+            // Later versions of the client may add events; all current ones are above.
             _ => json!({ "event": "unknown" }),
         };
         line["service"] = self.service.as_str().into();
@@ -171,33 +173,39 @@ impl Progress {
 
     fn line(&self, value: &Value) {
         let line = format!("{value}\n");
-        // A reader that went away (EPIPE) is no reason to leave DNS: the service is as alive as before.
-        let _ = match self.form {
+        // A reader that closed the pipe (EPIPE) does not end the registration: the service still runs.
+        let _ = match self.format {
             OutputFormat::JsonOut => std::io::stdout().write_all(line.as_bytes()),
-            OutputFormat::JsonErr | OutputFormat::Sentences | OutputFormat::Warnings => {
+            OutputFormat::JsonErr | OutputFormat::Text | OutputFormat::Warnings => {
                 std::io::stderr().write_all(line.as_bytes())
             }
         };
     }
 }
 
-/// What to do about it, where the reason alone does not say.
+/// Returns the remedy for a loss, where the reason alone does not suggest it.
 pub(super) fn hint(reason: &Loss) -> &'static str {
     match reason {
-        Loss::Unavailable { status: 404, .. } => " (is that the address of skyhound's HTTP port?)",
-        Loss::Unavailable { status: 401 | 403, .. } => " (something before the daemon wants credentials)",
-        Loss::Unreachable(error) if error.contains("refused") => " (is the daemon running there?)",
-        // rustls's words, when what comes is no TLS.
-        Loss::Unreachable(error) if error.contains("InvalidContentType") => " (no TLS is spoken there; is it http://?)",
-        Loss::Unreachable(error) if error.contains("UnknownIssuer") => " (--cacert FILE says who may have signed it)",
-        // httparse's words, when what comes is no HTTP: a TLS alert, mostly.
-        Loss::Broken(error) if error.contains("invalid HTTP version") => " (no HTTP is spoken there; is it https://?)",
+        Loss::Unavailable { status: 404, .. } => " (check that the address is that of skyhound's HTTP port)",
+        Loss::Unavailable { status: 401 | 403, .. } => " (a proxy in front of the daemon requires credentials)",
+        Loss::Unreachable(error) if error.contains("refused") => " (check that the daemon is running there)",
+        // The text of rustls for a peer that does not use TLS.
+        Loss::Unreachable(error) if error.contains("InvalidContentType") => {
+            " (the server does not use TLS; try http://)"
+        }
+        Loss::Unreachable(error) if error.contains("UnknownIssuer") => {
+            " (pass the authority that signed the certificate with --cacert)"
+        }
+        // The text of httparse for a peer that does not use HTTP, usually for a TLS alert.
+        Loss::Broken(error) if error.contains("invalid HTTP version") => {
+            " (the server does not use HTTP; try https://)"
+        }
         _ => "",
     }
 }
 
-/// Why a daemon says nothing, and what to do about it.
-pub(super) fn no_answer(error: &DiscoverError) -> String {
+/// Returns the text of a failed query, with the remedy.
+pub(super) fn discover_error(error: &DiscoverError) -> String {
     let hint = match error {
         DiscoverError::Lost { reason, .. } => hint(reason),
         _ => "",
@@ -205,29 +213,29 @@ pub(super) fn no_answer(error: &DiscoverError) -> String {
     format!("{}{hint}", super::with_sources(error))
 }
 
-/// One line on stderr. `anstream` drops the colours when stderr is no terminal, or `NO_COLOR` is set.
-fn print_line(tone: Severity, message: &str) {
-    let style = match tone {
-        Severity::Plain => Style::new(),
-        Severity::Good => AnsiColor::Green.on_default(),
-        Severity::Bad => AnsiColor::Yellow.on_default(),
-        Severity::Worst => AnsiColor::Red.on_default().bold(),
+/// Prints one line to stderr. `anstream` drops the colours if stderr is not a terminal, or `NO_COLOR` is set.
+fn print_line(severity: Severity, message: &str) {
+    let style = match severity {
+        Severity::Neutral => Style::new(),
+        Severity::Success => AnsiColor::Green.on_default(),
+        Severity::Warning => AnsiColor::Yellow.on_default(),
+        Severity::Error => AnsiColor::Red.on_default().bold(),
     };
-    // As with JSON: who cannot be told is not a reason to stop. (`eprintln!` would panic.)
+    // As with JSON, a failed write does not end the registration. (`eprintln!` would panic.)
     let _ = writeln!(anstream::stderr(), "skyhound: {style}{message}{style:#}");
 }
 
-/// What goes wrong and is no end.
+/// Prints a problem after which the verb continues.
 pub(super) fn warning(message: &str) {
-    print_line(Severity::Bad, message);
+    print_line(Severity::Warning, message);
 }
 
-/// What any verb says before it fails.
+/// Prints the problem that ends a verb.
 pub(super) fn error(message: &str) {
-    print_line(Severity::Worst, message);
+    print_line(Severity::Error, message);
 }
 
-/// What any verb says beside what it prints.
+/// Prints a message in addition to the output of a verb.
 pub(super) fn info(message: &str) {
-    print_line(Severity::Good, message);
+    print_line(Severity::Success, message);
 }

@@ -1,4 +1,7 @@
-//! `skyhound provide`: hold a registration, perhaps for as long as a command runs.
+//! `skyhound provide`: holds a registration until a signal, or for as long as a command runs.
+//!
+//! Owns: the arguments, the order of registration, command and signals. Does not own: the command ([`super::command`]),
+//! nor the messages ([`super::progress`]).
 
 use super::command::{self, RunningCommand, Signals};
 use super::progress::{self, OutputFormat, Progress};
@@ -12,65 +15,66 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long a command may take to end after a refusal before it is killed.
-const END_WITHIN: Duration = Duration::from_secs(10);
-/// Exit status of a refusal.
-const REFUSED: u8 = 1;
-/// Exit status of arguments that cannot be meant.
+/// The time limit for the command's end after a rejection. Then it is killed.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// The exit status if the daemon rejects the registration.
+const REJECTED: u8 = 1;
+/// The exit status of invalid arguments.
 const BAD_USAGE: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
-  Be `web.services.skydns.local` on port 8080 until Ctrl-C:
+  Register `web.services.skydns.local` on port 8080 until Ctrl-C:
     skyhound provide web --port 8080
 
-  Run a server, and be in DNS exactly as long as it runs:
+  Run a server, registered exactly as long as it runs:
     skyhound provide web --port 8080 -- ./server --listen :8080
 
-  A daemon with a certificate of one's own authority:
+  Use a daemon whose certificate is signed by a private authority:
     skyhound provide web --port 8080 -s https://node1:8053 --cacert ca.pem
 
-  Two daemons: the second takes over while the first is away:
+  Use a second daemon while the first is unavailable:
     skyhound provide web -p 8080 -s http://node1:8053 -s http://node2:8053
 
-  A spare that gets no load until all of priority 1 are gone:
+  Register a spare that gets no load while an instance of priority 1 exists:
     skyhound provide db --port 5432 --category services,production --priority 2
 
-  Tell a script when it is in DNS:
+  Report events to a script:
     skyhound provide web --port 8080 --json | jq --unbuffered -r .event
 
 With COMMAND:
-  It is started at once and registered meanwhile; the registration goes when it
-  ends. SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to
-  it (the terminal's Ctrl-C reaches it directly). If skyhound is killed, it gets
-  SIGTERM (Linux). While no daemon is there it goes on running, and is registered
-  when one is back. Only when a daemon refuses the very first registration is it
-  ended (SIGTERM, after 10 s SIGKILL), because no waiting would mend that.
+  The command is started at once and registered meanwhile; the registration is
+  removed when it ends. SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2
+  are forwarded to it (the terminal's Ctrl-C reaches it directly). If skyhound is
+  killed, the command receives SIGTERM (Linux). It also runs while no daemon is
+  reachable, and is registered when one is. It is ended (SIGTERM, after 10 s
+  SIGKILL) only if a daemon rejects the first registration, because a retry
+  would fail as well.
 
 Exit status:
-  0    stopped by SIGINT or SIGTERM, and left DNS
-  1    the daemon refused the registration; its sentence is on stderr
+  0    stopped by SIGINT or SIGTERM, and deregistered
+  1    the daemon rejected the registration; its error is on stderr
   2    bad usage
   126  COMMAND cannot be executed
   127  COMMAND was not found
   *    with COMMAND: its exit status, or 128 + N when signal N killed it
 
-Servers with https:// are checked against the system's certificates, or those
-of --cacert.";
+Certificates of https:// servers are verified against the system's authorities,
+or those of --cacert.";
 
-/// Register a service and hold the registration: it is in DNS exactly as long as this runs
+/// Register a service: it is in DNS exactly as long as this verb runs
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples and the exit status.")]
 pub struct ProvideArgs {
-    /// The service's name: one label such as `web`, or several with dots between
+    /// Name of the service: one label such as `web`, or several separated by dots
     pub service: String,
 
-    /// The port that the service listens on
+    /// Port that the service listens on
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// The daemon: http://HOST:PORT, https://, ws://, wss://, or HOST:PORT. Repeat it (or separate with
-    /// commas) for several: the first one is preferred, the others are tried in turn while it is away
+    /// Daemon: http://HOST:PORT, https://, ws://, wss://, or HOST:PORT. Repeat it (or separate with commas) for several:
+    /// the first one is preferred, the others are tried in turn while it is unavailable
     #[arg(short, long, value_name = "URL", env = "SKYHOUND_SERVER", value_delimiter = ',',
           default_value = skyhound_client::DEFAULT_SERVER)]
     pub server: Vec<Server>,
@@ -79,15 +83,15 @@ pub struct ProvideArgs {
     #[allow(missing_docs, reason = "its fields are documented")]
     pub tls: TlsArgs,
 
-    /// The address or name where the service is [default: the address that the daemon sees]
+    /// Address or name of the service's host [default: the source address of the connection to the daemon]
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
 
-    /// The categories, as in the name from left to right [default: the daemon's, `services`]
+    /// Categories, as in the name from left to right [default: the daemon's, `services`]
     #[arg(long, value_name = "CATEGORY", value_delimiter = ',')]
     pub category: Vec<String>,
 
-    /// Begins this instance's id, so that it is recognised in lists
+    /// Prefix of this instance's id, to recognise it in lists
     #[arg(long)]
     pub prefix: Option<String>,
 
@@ -99,15 +103,15 @@ pub struct ProvideArgs {
     #[arg(long, value_name = "N")]
     pub weight: Option<u16>,
 
-    /// The service's version, such as 1.2.3
+    /// Version of the service, such as 1.2.3
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
 
-    /// How long answers may be cached, in seconds [default: the daemon's]
+    /// TTL of the DNS records, in seconds [default: the daemon's]
     #[arg(long, value_name = "SECONDS")]
     pub ttl: Option<u32>,
 
-    /// What TXT questions are answered
+    /// Text of the TXT record
     #[arg(long)]
     pub text: Option<String>,
 
@@ -115,19 +119,19 @@ pub struct ProvideArgs {
     #[arg(long)]
     pub group: Option<String>,
 
-    /// Anything else, repeatable
+    /// Further metadata, repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub meta: Vec<(String, String)>,
 
-    /// One JSON object per event instead of sentences: on stdout; with COMMAND on stderr
+    /// Print one JSON object per event instead of text: to stdout, with COMMAND to stderr
     #[arg(long)]
     pub json: bool,
 
-    /// Say only what goes wrong
+    /// Print only problems
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
-    /// What to run; its life is the registration's
+    /// Command to run; the registration ends with it
     #[arg(last = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
@@ -135,7 +139,7 @@ pub struct ProvideArgs {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".into()),
+        _ => Err("expected KEY=VALUE".into()),
     }
 }
 
@@ -159,46 +163,46 @@ impl From<&ProvideArgs> for Provide {
     }
 }
 
-/// Runs it. To be polled on the main thread (`block_on`), see [`super::command`].
+/// Runs the verb. The future has to be polled on the main thread (`block_on`), see [`super::command`].
 pub async fn run(args: ProvideArgs) -> ExitCode {
     if let Err(error) = args.tls.check() {
         progress::error(&with_sources(&error));
         return ExitCode::from(BAD_USAGE);
     }
-    let form = match (args.json, args.command.is_empty()) {
+    let format = match (args.json, args.command.is_empty()) {
         (false, _) if args.quiet => OutputFormat::Warnings,
-        (false, _) => OutputFormat::Sentences,
+        (false, _) => OutputFormat::Text,
         (true, true) => OutputFormat::JsonOut,
         (true, false) => OutputFormat::JsonErr,
     };
-    let progress = Progress::new(form, &args.service, args.port);
-    if args.command.is_empty() { alone(&args, progress).await } else { with_command(&args, progress).await }
+    let progress = Progress::new(format, &args.service, args.port);
+    if args.command.is_empty() { until_signal(&args, progress).await } else { with_command(&args, progress).await }
 }
 
-/// Until SIGINT or SIGTERM. A SIGHUP keeps its default action: the process ends, and so does what stands in
-/// DNS; and `nohup` works.
-async fn alone(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
+/// Holds the registration until SIGINT or SIGTERM. A SIGHUP keeps its default action: the process ends, and with it the
+/// registration; and `nohup` works.
+async fn until_signal(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT]) {
         Ok(signals) => signals,
         Err(error) => {
-            progress.trouble("failed", &format!("cannot take over signals: {error}"));
+            progress.problem("failed", &format!("cannot handle signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let (provider, mut events) = Provider::start_with_events(args.into());
     tokio::select! {
-        () = tell_until_refused(&mut events, &mut progress) => return ExitCode::from(REFUSED),
+        () = report_until_rejected(&mut events, &mut progress) => return ExitCode::from(REJECTED),
         _ = signals.next() => {}
     }
-    // A second signal ends a close that the daemon does not answer.
+    // A second signal ends a close that the daemon does not confirm.
     tokio::select! {
-        () = leave(provider, events, &mut progress) => {}
+        () = deregister(provider, events, &mut progress) => {}
         _ = signals.next() => {}
     }
     ExitCode::SUCCESS
 }
 
-/// For as long as the command runs.
+/// Holds the registration for as long as the command runs.
 async fn with_command(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
     let mut running = match RunningCommand::start(&args.command) {
         Ok(running) => running,
@@ -207,30 +211,30 @@ async fn with_command(args: &ProvideArgs, mut progress: Progress) -> ExitCode {
     let (provider, mut events) = Provider::start_with_events(args.into());
     let ended = tokio::select! {
         ended = running.end() => ended,
-        () = tell_until_refused(&mut events, &mut progress) => {
-            end_refused(&mut running, &progress).await;
-            return ExitCode::from(REFUSED);
+        () = report_until_rejected(&mut events, &mut progress) => {
+            end_rejected(&mut running, &progress).await;
+            return ExitCode::from(REJECTED);
         }
     };
-    leave(provider, events, &mut progress).await;
+    deregister(provider, events, &mut progress).await;
     match ended {
         Ok(status) => command::exit_code(status),
         Err(error) => {
-            progress.trouble("failed", &format!("cannot learn how {} ended: {error}", args.command[0].display()));
+            progress.problem("failed", &format!("cannot wait for {}: {error}", args.command[0].display()));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Tells everything; done when nothing is left to wait for.
-async fn tell_until_refused(events: &mut Events, progress: &mut Progress) {
+/// Reports each event; returns when no more events follow, which is after a rejection.
+async fn report_until_rejected(events: &mut Events, progress: &mut Progress) {
     while let Some(event) = events.next().await {
         progress.event(&event);
     }
 }
 
-/// Closes, and tells it; but not what happens meanwhile, which is of no interest any more.
-async fn leave(provider: Provider, mut events: Events, progress: &mut Progress) {
+/// Closes the registration, and reports only that: the other events of that time are irrelevant.
+async fn deregister(provider: Provider, mut events: Events, progress: &mut Progress) {
     provider.close().await;
     while let Some(event) = events.next().await {
         if matches!(event, Event::State(State::Closed)) {
@@ -239,14 +243,14 @@ async fn leave(provider: Provider, mut events: Events, progress: &mut Progress) 
     }
 }
 
-/// Ends a command whose registration can never be: running on unseen would look like success to whoever
-/// deploys it.
-async fn end_refused(running: &mut RunningCommand, progress: &Progress) {
-    progress.trouble("ending", "ending the command, because it can never be found as it is registered");
+/// Ends a command whose registration was rejected: a command that runs without a registration would look like a
+/// successful deployment.
+async fn end_rejected(running: &mut RunningCommand, progress: &Progress) {
+    progress.problem("ending", "ending the command, because its registration was rejected");
     running.terminate();
-    if tokio::time::timeout(END_WITHIN, running.end()).await.is_err() {
+    if tokio::time::timeout(END_TIMEOUT, running.end()).await.is_err() {
         running.kill();
-        // SIGKILL cannot be refused; what `wait` says of it decides nothing.
+        // SIGKILL cannot be ignored; the exit status is not used.
         let _ = running.end().await;
     }
 }

@@ -1,7 +1,7 @@
-//! `skyhound resolve`: where a service's instances are, in the order in which to try them.
+//! `skyhound resolve`: a service's instances in DNS, in the order in which a client should try them.
 
 use super::progress;
-use super::services::{NO_ANSWER, NONE};
+use super::services::{NO_RESPONSE, NONE};
 use clap::Args;
 use serde_json::json;
 use skyhound_client::{ResolveError, Resolver, Target};
@@ -11,66 +11,66 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
-  Ask a daemon on this host:
+  Query a daemon on this host:
     skyhound resolve web.services.skydns.local --server 127.0.0.1:5300
 
-  Where to connect to:
+  Print the first address and port to connect to:
     skyhound resolve web.services.skydns.local --json | head -n 1 |
       jq -r '\"\\(.addrs[0]) \\(.port)\"'
 
 Columns: priority, weight, port, TTL in seconds, name, addresses. The order is
-RFC 2782's: priorities upwards, and within one a draw by weight, so that it
-differs from call to call.
+that of RFC 2782: ascending priorities, and random by weight within a priority,
+so that it differs from call to call.
 
 Exit status:
-  0  there are instances
-  1  there are none
-  2  no answer, or bad usage";
+  0  at least one instance exists
+  1  no instance exists
+  2  no response, or bad usage";
 
-/// Ask DNS where a service's instances are
+/// Find a service's instances through DNS
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples and the exit status.")]
 pub struct ResolveArgs {
-    /// The service's full name, such as web.services.skydns.local
+    /// Full name of the service, such as web.services.skydns.local
     pub name: String,
 
-    /// The DNS server: HOST:PORT, or HOST for port 53 [default: this host's own]
+    /// DNS server: HOST:PORT, or HOST for port 53 [default: the system's resolvers]
     #[arg(short, long, value_name = "HOST:PORT", env = "SKYHOUND_DNS", value_parser = dns_server)]
     pub server: Option<SocketAddr>,
 
-    /// One JSON object per instance and line
+    /// Print one JSON object per instance and line
     #[arg(long)]
     pub json: bool,
 }
 
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || format!("{text:?} is no server; write it as HOST:PORT, such as 127.0.0.1:5300");
+    let invalid = || format!("{text:?} is not a server; expected HOST:PORT, such as 127.0.0.1:5300");
     if let Some(address) = text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 53))) {
         return Ok(address);
     }
     let (host, port) = text.split_once(':').unwrap_or((text, "53"));
-    let found = (host, port.parse().map_err(|_| wrong())?).to_socket_addrs();
-    let found = found.map_err(|error| format!("{} ({error})", wrong()))?;
-    // `localhost` is ::1 first on many hosts, and a daemon listens on 127.0.0.1 unless it is told otherwise.
-    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(wrong)
+    let found = (host, port.parse().map_err(|_| invalid())?).to_socket_addrs();
+    let found = found.map_err(|error| format!("{} ({error})", invalid()))?;
+    // `localhost` resolves to ::1 first on many hosts, and a daemon listens on 127.0.0.1 by default.
+    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(invalid)
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: ResolveArgs) -> ExitCode {
-    match ask(&args).await {
+    match lookup(&args).await {
         Ok(targets) if targets.is_empty() => {
-            progress::error(&format!("{} has no instances now", args.name));
+            progress::error(&format!("{} has no instances", args.name));
             ExitCode::from(NONE)
         }
         Ok(targets) => super::print(lines(&targets, args.json).as_bytes()),
         Err(error) => {
             progress::error(&super::with_sources(&error));
-            ExitCode::from(NO_ANSWER)
+            ExitCode::from(NO_RESPONSE)
         }
     }
 }
 
-async fn ask(args: &ResolveArgs) -> Result<Vec<Target>, ResolveError> {
+async fn lookup(args: &ResolveArgs) -> Result<Vec<Target>, ResolveError> {
     let resolver = args.server.map_or_else(Resolver::system, |server| Ok(Resolver::with_server(server)))?;
     resolver.resolve(&args.name).await
 }
@@ -107,7 +107,7 @@ mod tests {
         ] {
             assert_eq!(dns_server(text), Ok(server.parse().unwrap()), "{text}");
         }
-        assert!(dns_server("http://x:53").unwrap_err().contains("write it as HOST:PORT"));
+        assert!(dns_server("http://x:53").unwrap_err().contains("expected HOST:PORT"));
     }
 
     #[test]

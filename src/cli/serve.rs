@@ -1,4 +1,7 @@
 //! `skyhound serve`: the daemon.
+//!
+//! Owns: the sources of the settings, the log, the signals, the ready line. Does not own: the settings
+//! ([`crate::config`]), nor the parts of the daemon ([`crate::server`]).
 
 use super::command::Signals;
 use super::notify::{self, State};
@@ -18,44 +21,45 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// Run the daemon: HTTP, websockets and DNS, until SIGTERM or SIGINT
+/// Run the daemon: HTTP, WebSocket and DNS, until SIGTERM or SIGINT
 #[derive(Debug, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  Everything on this machine, nothing else needed:
+  Serve this machine, without further programs:
     skyhound serve
 
-  Several daemons that share what they know through etcd:
+  Share the registry with other daemons through etcd:
     skyhound serve --etcd-api http://127.0.0.1:2379
 
-  For a whole network, on the port of DNS:
+  Serve a network, on the standard port of DNS:
     skyhound serve --listen :8053 --dns-listen 0.0.0.0:53 --dns-root corp.example.
 
-  HTTPS, and DNS over TLS and over HTTPS:
+  Serve HTTPS, DNS over TLS and DNS over HTTPS:
     skyhound serve --enable-tls --tls-cert-file cert.pem --tls-key-file key.pem \\
       --dns-tls-listen :853 --dns-https-listen :443
 
-  On free ports; the first line says which, as JSON:
+  Listen on free ports, and print them as JSON:
     skyhound serve --listen 127.0.0.1:0 --dns-listen 127.0.0.1:0 | head -1
 
-When everything listens, one line of JSON goes to standard output, and READY=1
-to a service manager that sets NOTIFY_SOCKET (systemd's Type=notify). The log
-goes to standard error.
+When all listeners are open, the daemon prints one line of JSON to standard
+output, and sends READY=1 to a service manager that sets NOTIFY_SOCKET (systemd's
+Type=notify). It logs to standard error.
 
-A first SIGTERM or SIGINT stops in order, a second one at once. So does a SIGHUP
-when the terminal is closed; a daemon without a terminal goes on at SIGHUP.
-Certificates are read again by themselves when they change; any other setting
-needs a restart, which DNS does not see (`--on-stop keep`).
+The first SIGTERM or SIGINT starts a graceful shutdown, a second one ends the
+daemon at once. A SIGHUP of a closed terminal starts a graceful shutdown as well;
+a daemon without a terminal ignores SIGHUP. Changed certificates are reloaded
+automatically; any other setting requires a restart, during which DNS entries
+stay (`--on-stop keep`).
 
 Exit status:
-  0    stopped by a signal, in order
+  0    graceful shutdown after a signal
   1    could not start, or a part failed
-  2    wrong usage or settings"
+  2    bad usage or invalid settings"
 )]
 pub struct ServeArgs {
-    /// TOML file with settings, named like these flags without the dashes
+    /// TOML file with settings, named like these flags without the leading dashes
     #[arg(long, env = "SKYHOUND_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -65,7 +69,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// What was typed, and the file behind it.
+    /// Merges the flags, the environment and the file, in this order of precedence.
     pub(super) fn read(self) -> Result<RawSettings, ConfigError> {
         let var = |name: &str| std::env::var_os(name)?.into_string().ok();
         let raw = self.raw.or_former_environment(var)?;
@@ -74,12 +78,12 @@ impl ServeArgs {
             None => raw,
         };
         let skydns = skydns::environment(&raw, var);
-        let wrong = |problem| ConfigError::SkyDns { place: "the environment".into(), problem };
-        let skydns = skydns.map_err(wrong)?;
+        let invalid = |problem| ConfigError::SkyDns { place: "the environment".into(), problem };
+        let skydns = skydns.map_err(invalid)?;
         Ok(raw.or(skydns))
     }
 
-    /// What `settle` makes of them. What is wrong in the file is said to be there.
+    /// Merges and resolves the settings. An error in the file names the file.
     pub(super) fn check<T>(
         self,
         resolve: impl FnOnce(RawSettings) -> Result<T, ConfigError>,
@@ -100,7 +104,7 @@ impl ServeArgs {
     }
 }
 
-/// Exit status when the settings are wrong, as for any bad usage.
+/// The exit status of invalid settings, as for any bad usage.
 pub(super) const BAD_SETTINGS: u8 = 2;
 
 /// Runs the verb.
@@ -140,7 +144,7 @@ pub(super) fn failed(error: &(dyn Error + 'static), status: u8) -> ExitCode {
 }
 
 async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
-    // Before anything is bound, so that a signal that comes early is not lost.
+    // Before any listener is bound, so that an early signal is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = Hangup::take()?;
     let mut server = Server::bind(settings).await?;
@@ -148,13 +152,13 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
-        () = hangup.ends() => "SIGHUP",
+        () = hangup.closed_terminal() => "SIGHUP",
         part = server.run_until_done() => {
-            return Err(format!("{part} ended by itself, which is a bug; please report what the log says").into());
+            return Err(format!("{part} ended unexpectedly, which is a bug; please report it with the log").into());
         }
     };
     info!(on_stop = ?settings.on_stop, "stopping after {name}");
-    notify::tell(State::Stopping, &format!("stopping after {name}"));
+    notify::notify(State::Stopping, &format!("stopping after {name}"));
     tokio::select! {
         () = server.shutdown() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
@@ -162,8 +166,8 @@ async fn serve(settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// SIGHUP, which has two meanings: the terminal is gone, and with it who started us there; or, where there is none,
-/// somebody asks a service to read its settings again.
+/// SIGHUP, which has two meanings: with a terminal, that the terminal was closed; without one, a request to reload the
+/// settings.
 struct Hangup {
     signals: Signals,
     has_terminal: bool,
@@ -171,29 +175,29 @@ struct Hangup {
 
 impl Hangup {
     fn take() -> std::io::Result<Self> {
-        // Under `nohup` it stays ignored.
+        // Under `nohup` SIGHUP stays ignored.
         Ok(Self { signals: Signals::take(&[Signal::HUP])?, has_terminal: File::open("/dev/tty").is_ok() })
     }
 
-    /// Until it means the end.
-    async fn ends(&mut self) {
+    /// Waits for a SIGHUP that means a closed terminal.
+    async fn closed_terminal(&mut self) {
         loop {
             self.signals.next().await;
             if self.has_terminal {
                 return;
             }
-            info!("SIGHUP: certificates are read again when they change; any other setting needs a restart");
+            info!("ignoring SIGHUP: certificates are reloaded when they change; any other setting requires a restart");
         }
     }
 }
 
 fn start_log(settings: &Settings) {
-    // rustls warns of what any peer may send. What is typed comes later, and so counts more.
+    // rustls logs warnings about input that any peer may send. --log-level is later and therefore takes precedence.
     let filter = EnvFilter::builder().parse_lossy(format!("rustls=error,{}", settings.log_level));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Otherwise it tells standard error that standard error cannot be written, and panics: the reader of the log, or
-    // the terminal, may be gone.
+    // Otherwise a failed write to standard error would be reported on standard error, with a panic: the reader of the
+    // log, or the terminal, may be closed.
     let log = log.log_internal_errors(false);
     match settings.log_format {
         LogFormat::Text => log.with_ansi(colours).with_target(false).init(),
@@ -201,7 +205,7 @@ fn start_log(settings: &Settings) {
     }
 }
 
-/// The machine-readable line, then a few for people.
+/// Prints the machine-readable ready line, then logs a few lines for people.
 fn announce(server: &Server) -> std::io::Result<()> {
     let settings = server.settings();
     let (http, dns) = (server.http_addrs(), server.dns_addrs());
@@ -209,7 +213,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
     let mut line = serde_json::json!({
         "ready": true, "http": http, "dns": dns, "store": server.store_location(), "version": crate::VERSION,
     });
-    // Only where there is any: most have none, and a reader of the others sees it by the key.
+    // A key is present only if such a listener exists, which most daemons do not have.
     for (key, addrs) in [("dns_tls", dns_tls), ("dns_https", dns_https), ("seaport", server.seaport_addrs())] {
         if !addrs.is_empty() {
             line[key] = serde_json::json!(addrs);
@@ -220,7 +224,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()?;
     for addr in http {
-        info!("HTTP and websockets on {scheme}://{addr} (GET /provide, /healthz, /readyz, /metrics, /version)");
+        info!("HTTP and WebSocket on {scheme}://{addr} (GET /provide, /healthz, /readyz, /metrics, /version)");
     }
     for addr in dns {
         info!("DNS for {} on {addr}, UDP and TCP", settings.dns_root);
@@ -234,12 +238,12 @@ fn announce(server: &Server) -> std::io::Result<()> {
     for addr in server.seaport_addrs() {
         info!("seaport on {addr}");
     }
-    info!("entries are kept in {}", server.store_location());
+    info!("entries are stored in {}", server.store_location());
     if let (Some(http), Some(dns)) = (http.first(), dns.first()) {
         let category: Vec<_> = settings.default_category.split(',').collect();
         info!("try: skyhound provide web --port 8080 --server {scheme}://{http}");
         info!("     dig @{} -p {} SRV web.{}.{}", dns.ip(), dns.port(), category.join("."), settings.dns_root);
     }
-    notify::tell(State::Ready, &format!("entries are kept in {}", server.store_location()));
+    notify::notify(State::Ready, &format!("entries are stored in {}", server.store_location()));
     Ok(())
 }

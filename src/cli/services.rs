@@ -1,4 +1,4 @@
-//! `skyhound services`: which services there are.
+//! `skyhound services`: the services with their numbers of instances.
 
 use super::{DaemonArgs, progress};
 use clap::Args;
@@ -6,10 +6,10 @@ use skyhound_client::Service;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// Exit status when there is nothing.
+/// The exit status of an empty result.
 pub(super) const NONE: u8 = 1;
-/// Exit status when there is no answer.
-pub(super) const NO_ANSWER: u8 = 2;
+/// The exit status if no daemon responds.
+pub(super) const NO_RESPONSE: u8 = 2;
 
 /// List the services that have instances
 #[derive(Debug, Clone, Args)]
@@ -17,40 +17,40 @@ pub(super) const NO_ANSWER: u8 = 2;
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  How many instances each has:
+  List all services with their numbers of instances:
     skyhound services
 
-  Those that have only one:
+  List the services with only one instance:
     skyhound services --json | jq -r 'select(.instances == 1).name'
 
 Columns: instances, service.
 
 Exit status:
-  0  there are services
-  1  there are none
-  2  no answer, or bad usage"
+  0  at least one service exists
+  1  no service exists
+  2  no response, or bad usage"
 )]
 pub struct ServicesArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields are documented")]
     pub daemon: DaemonArgs,
 
-    /// One JSON object per service and line
+    /// Print one JSON object per service and line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: ServicesArgs) -> ExitCode {
     match args.daemon.discover().services().await {
         Ok(services) if services.is_empty() => {
-            progress::error("there are no services now");
+            progress::error("there are no services");
             ExitCode::from(NONE)
         }
         Ok(services) => super::print(lines(&services, args.json).as_bytes()),
         Err(error) => {
-            progress::error(&progress::no_answer(&error));
-            ExitCode::from(NO_ANSWER)
+            progress::error(&progress::discover_error(&error));
+            ExitCode::from(NO_RESPONSE)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `skyhound watch`: prints what changes, as it changes.
+//! `skyhound watch`: prints the changes of instances as they occur.
 
 use super::command::Signals;
 use super::{DaemonArgs, progress};
@@ -12,41 +12,41 @@ use std::process::ExitCode;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Exit status of a refusal.
-const REFUSED: u8 = 1;
-/// Exit status of arguments that cannot be meant.
+/// The exit status if the daemon rejects the request.
+const REJECTED: u8 = 1;
+/// The exit status of invalid arguments.
 const BAD_USAGE: u8 = 2;
 
-/// Print what changes, as it changes: instances that come, change, leave or fall silent
+/// Print changes as they occur: instances that are registered, changed, removed or expired
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "`--help` shows examples and the exit status.",
     after_long_help = "\
 Examples:
-  Everything:
+  Watch all services:
     skyhound watch
 
-  Two services, at whichever of two daemons is there:
+  Watch two services, at the available one of two daemons:
     skyhound watch web api -s http://node1:8053 -s http://node2:8053
 
-  Call somebody when an instance falls silent:
+  Run a program when an instance expires:
     skyhound watch --json | jq --unbuffered -r 'select(.event == \"expire\").instance.name' | xargs -n 1 page
 
-First come all instances that are there, then each change. After a loss it comes
-back, and tells what it missed and nothing twice.
+Prints all existing instances first, then each change. Reconnects after a lost
+connection and prints the missed changes, none of them twice.
 
-Columns: time (UTC), sign, service, host and port, why.
-  +  it is there (`new`), or describes itself anew (`changed`)
-  -  it is gone: it `left`, or was `missing` when the connection was back
-  x  it fell silent (`expired`)
+Columns: time (UTC), sign, service, host and port, reason.
+  +  the instance was registered (`new`) or updated (`changed`)
+  -  the instance was deregistered (`left`), or was `missing` after a reconnect
+  x  the instance `expired`
 
 Exit status:
-  0  stopped by SIGINT or SIGTERM, or nobody reads on
-  1  the daemon refused the question; its sentence is on stderr
+  0  stopped by SIGINT or SIGTERM, or the reader of stdout closed it
+  1  the daemon rejected the request; its error is on stderr
   2  bad usage"
 )]
 pub struct WatchArgs {
-    /// The services, in any case [default: all]
+    /// Services to watch; case is ignored [default: all]
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
 
@@ -54,17 +54,17 @@ pub struct WatchArgs {
     #[allow(missing_docs, reason = "its fields are documented")]
     pub daemon: DaemonArgs,
 
-    /// One JSON object per change and line
+    /// Print one JSON object per change and line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: WatchArgs) -> ExitCode {
     let mut signals = match Signals::take(&[Signal::TERM, Signal::INT]) {
         Ok(signals) => signals,
         Err(error) => {
-            progress::error(&format!("cannot take over signals: {error}"));
+            progress::error(&format!("cannot handle signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -76,44 +76,44 @@ pub async fn run(args: WatchArgs) -> ExitCode {
     let watch = Watch { servers, services: args.services, tls, ..Watch::default() };
     let mut watcher = Watcher::start(watch);
     tokio::select! {
-        code = tell(&mut watcher, args.json) => code,
+        code = print_changes(&mut watcher, args.json) => code,
         _ = signals.next() => ExitCode::SUCCESS,
     }
 }
 
-/// Prints everything, until there is nothing more or nobody to read it.
-async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
-    let mut told = None;
-    while let Some(seen) = watcher.next().await {
-        let printed = match seen {
+/// Prints each change until the watcher ends or the reader of stdout closes it.
+async fn print_changes(watcher: &mut Watcher, json: bool) -> ExitCode {
+    // The last reported loss: while a daemon is unavailable, every attempt fails.
+    let mut reported = None;
+    while let Some(event) = watcher.next().await {
+        let printed = match event {
             WatchEvent::Put { instance, new } => print("put", if new { "new" } else { "changed" }, &instance, json),
             WatchEvent::Removed { instance, why } => {
                 let (event, why) = reason(why);
                 print(event, why, &instance, json)
             }
             WatchEvent::Connected { .. } => {
-                told = None;
+                reported = None;
                 Ok(())
             }
             WatchEvent::Lost { server, reason, .. } => {
-                let sentence = format!("{server} tells nothing: {reason}{}; trying again", progress::hint(&reason));
-                // A daemon that stays away is lost again at every attempt.
-                if told.as_ref() != Some(&sentence) {
-                    progress::warning(&sentence);
-                    told = Some(sentence);
+                let message = format!("lost {server}: {reason}{}; retrying", progress::hint(&reason));
+                if reported.as_ref() != Some(&message) {
+                    progress::warning(&message);
+                    reported = Some(message);
                 }
                 Ok(())
             }
             WatchEvent::Refused(refusal) => {
                 progress::error(&refusal.to_string());
-                return ExitCode::from(REFUSED);
+                return ExitCode::from(REJECTED);
             }
-            // The client may report more one day; what it reports now is above.
+            // Later versions of the client may add events; all current ones are above.
             _ => Ok(()),
         };
         match printed {
             Ok(()) => {}
-            // A reader that has seen enough (`| head`) is no failure.
+            // A reader that closes the pipe (`| head`) is not an error.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Err(error) => {
                 progress::error(&format!("cannot write to stdout: {error}"));
@@ -124,7 +124,7 @@ async fn tell(watcher: &mut Watcher, json: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The event's name, as the daemon has it, and the reason in a word.
+/// Returns the event's name in the daemon's event stream, and the reason in one word.
 fn reason(why: RemovalCause) -> (&'static str, &'static str) {
     match why {
         RemovalCause::Deregistered => ("delete", "left"),
@@ -144,7 +144,7 @@ fn print(event: &str, why: &str, instance: &Instance, json: bool) -> io::Result<
     out.flush()
 }
 
-/// `anstream` drops the colours when stdout is no terminal, or `NO_COLOR` is set.
+/// Formats a change as a line. `anstream` drops the colours if stdout is not a terminal, or `NO_COLOR` is set.
 fn line(time: &str, event: &str, why: &str, instance: &Instance) -> String {
     let (sign, colour) = match event {
         "put" => ('+', AnsiColor::Green),
@@ -156,7 +156,7 @@ fn line(time: &str, event: &str, why: &str, instance: &Instance) -> String {
     format!("{time} {style}{sign} {service} {} {why}{style:#}", instance.endpoint())
 }
 
-/// As the log has it: RFC 3339, UTC.
+/// Returns the time in the format of the log: RFC 3339, UTC.
 fn now() -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.

@@ -135,7 +135,7 @@ fn instance(stored: &StoredEntry) -> Value {
         "version": described.version,
         "priority": stored.entry.priority,
         "weight": stored.entry.weight,
-        "frontend": details.map_or("", Details::dialect),
+        "frontend": details.map_or("", Details::frontend),
         "lifetime": lifetime(stored),
         "key": stored.key.to_string(),
     })
@@ -162,7 +162,7 @@ fn change_json(change: &Change) -> Value {
         ChangeKind::Removed(RemovalReason::Deregistered) => "delete",
         ChangeKind::Removed(RemovalReason::Expired) => "expire",
     };
-    let frontend = change.instance.entry.details.as_ref().map_or("", Details::dialect);
+    let frontend = change.instance.entry.details.as_ref().map_or("", Details::frontend);
     json!({
         "number": change.number,
         "kind": kind,

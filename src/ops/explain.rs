@@ -109,7 +109,7 @@ fn entry_json(explained: &EntryExplanation) -> Value {
         "lease": stored.lease.map(|lease| lease.to_string()),
         "lease_seconds": stored.lease_ttl_s,
         "ttl": explained.ttl_s,
-        "frontend": stored.entry.details.as_ref().map(Details::dialect),
+        "frontend": stored.entry.details.as_ref().map(Details::frontend),
         "records": lines(&explained.records),
         "omission": explained.omission,
     })

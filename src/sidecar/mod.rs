@@ -82,7 +82,7 @@ impl SidecarSettings {
             service: self.name.clone(),
             host: self.host.clone(),
             port: self.port,
-            dialect: FRONTEND,
+            frontend: FRONTEND,
             ..Registration::default()
         };
         let mut instance = registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))?;

@@ -32,7 +32,8 @@ pub struct DetailFields {
     /// Categories below the root, as in the name from left to right.
     pub category: Vec<String>,
     /// Frontend that accepted the registration.
-    pub dialect: String,
+    #[serde(rename = "dialect")]
+    pub frontend: String,
     /// Semantic version.
     pub version: String,
     /// Address as the client sent it, for frontends that return it; DNS uses host and port instead.
@@ -63,7 +64,7 @@ impl From<DetailFields> for Details {
         };
         let category = list(&mut fields.category.iter());
         let meta = list(&mut fields.meta.iter().flat_map(|(name, value)| [name, value]));
-        let (id, service, frontend) = (fields.id.as_bytes(), fields.service.as_bytes(), fields.dialect.as_bytes());
+        let (id, service, frontend) = (fields.id.as_bytes(), fields.service.as_bytes(), fields.frontend.as_bytes());
         let all = [id, service, frontend, &category, fields.version.as_bytes(), fields.address.as_bytes(), &meta];
         let used = all.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
         Self(all[..used].join(&FIELD).into())
@@ -86,8 +87,8 @@ impl Details {
         items(self.field(CATEGORY))
     }
 
-    /// Returns [`DetailFields::dialect`].
-    pub fn dialect(&self) -> &str {
+    /// Returns [`DetailFields::frontend`].
+    pub fn frontend(&self) -> &str {
         text(self.field(FRONTEND))
     }
 
@@ -118,7 +119,7 @@ impl Details {
             id: self.id().into(),
             service: self.service().into(),
             category: self.category().map(str::to_owned).collect(),
-            dialect: self.dialect().into(),
+            frontend: self.frontend().into(),
             version: self.version().into(),
             address: self.address().into(),
             meta: self.meta().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
@@ -173,7 +174,7 @@ impl Serialize for Details {
         if !category.is_empty() {
             map.serialize_entry("category", &category)?;
         }
-        map.serialize_entry("dialect", self.dialect())?;
+        map.serialize_entry("dialect", self.frontend())?;
         for (name, text) in [("version", self.version()), ("address", self.address())] {
             if !text.is_empty() {
                 map.serialize_entry(name, text)?;
@@ -194,8 +195,12 @@ mod tests {
 
     #[test]
     fn empty_fields_take_no_memory() {
-        let fields =
-            DetailFields { id: "1".into(), service: "web".into(), dialect: "skyapi".into(), ..DetailFields::default() };
+        let fields = DetailFields {
+            id: "1".into(),
+            service: "web".into(),
+            frontend: "skyapi".into(),
+            ..DetailFields::default()
+        };
         assert_eq!(Details::from(fields).0.len(), "1|web|skyapi".len());
         assert_eq!(Details::default().0.len(), 0);
         assert_eq!(Details::default().fields(), DetailFields::default());
@@ -217,8 +222,8 @@ mod tests {
             category in prop::collection::vec(".{0,9}", 0..3),
             meta in prop::collection::btree_map(".{0,9}", ".{0,9}", 0..3),
         ) {
-            let [id, service, dialect, version, address] = texts;
-            let fields = DetailFields { id, service, category, dialect, version, address, meta };
+            let [id, service, frontend, version, address] = texts;
+            let fields = DetailFields { id, service, category, frontend, version, address, meta };
             let details = Details::from(fields.clone());
             prop_assert_eq!(details.fields(), fields.clone());
             let stored = serde_json::to_value(&details).unwrap();

@@ -100,7 +100,7 @@ pub struct Registration {
     /// Other properties, up to [`META_MAX`].
     pub meta: BTreeMap<String, String>,
     /// Frontend that received the request.
-    pub dialect: &'static str,
+    pub frontend: &'static str,
 }
 
 /// An accepted registration: one process that offers one service, with its name and key.
@@ -186,7 +186,7 @@ impl Registration {
             id: id.to_string(),
             service: self.service,
             category,
-            dialect: self.dialect.to_owned(),
+            frontend: self.frontend.to_owned(),
             version: self.version.unwrap_or_default(),
             address: self.address.unwrap_or_default(),
             meta: self.meta,
@@ -390,7 +390,7 @@ mod tests {
             service: "foo".into(),
             host: "127.0.0.1".into(),
             port: 9999,
-            dialect: "skyapi",
+            frontend: "skyapi",
             ..Default::default()
         }
     }
@@ -404,7 +404,11 @@ mod tests {
         );
         assert_eq!(
             String::from_utf8(instance.entry.encode()).unwrap(),
-            r#"{"host":"127.0.0.1","port":9999,"priority":1,"weight":100,"ttl":30,"skyhound":{"id":"10ec6ea983c7a572acb0a023b9d645f6765c5a68","service":"foo","category":["services"],"dialect":"skyapi"}}"#
+            concat!(
+                r#"{"host":"127.0.0.1","port":9999,"priority":1,"weight":100,"ttl":30,"skyhound":{"#,
+                r#""id":"10ec6ea983c7a572acb0a023b9d645f6765c5a68","service":"foo","category":["services"],"#,
+                "\"dialect\":\"skyapi\"}}"
+            )
         );
     }
 

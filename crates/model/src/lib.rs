@@ -20,7 +20,7 @@
 //!     default_category: "services".into(),
 //!     default_ttl: 30,
 //! };
-//! let registration = Registration { service: "web".into(), port: 8080, dialect: "skyapi", ..Registration::default() };
+//! let registration = Registration { service: "web".into(), port: 8080, frontend: "skyapi", ..Registration::default() };
 //! let instance = registration.accept(&naming, "10.0.0.5".parse()?)?;
 //! assert_eq!(naming.layout.name(instance.key.as_bytes())?, instance.name);
 //! assert_eq!(Entry::parse(&instance.entry.encode())?, instance.entry);

@@ -1,49 +1,51 @@
 //! `skyhound micro`: micro's command line against a daemon, or against a sidecar of the original.
 //!
-//! Owns: the arguments, and what is asked for each. `ask` is the HTTP of it, `print` how the original prints.
+//! Owns: the arguments, and the requests of each command. Does not own: HTTP ([`proxy`]), nor the original's output format
+//! ([`print`]).
 
-mod ask;
 mod print;
+mod proxy;
 
 use super::{progress, tls::TlsArgs};
-use ask::{HttpAnswer, Proxy};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use proxy::{HttpResponse, Proxy};
 use serde_json::{Value, json};
 use skyhound_client::Server;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Exit status when there is no answer.
-const NO_ANSWER: u8 = 2;
+/// The exit status if no daemon responds.
+const NO_RESPONSE: u8 = 2;
 
-/// Ask and tell a daemon as micro's command line does
+/// Use a daemon's registry with micro's command line
 #[derive(Debug, Args)]
 #[command(
     after_help = "`--help` shows examples.",
     after_long_help = "\
 Examples:
-  Which services there are, and where one is:
+  List the services, and show one:
     skyhound micro list services
     skyhound micro get service go.micro.srv.greeter
 
-  A service that nobody holds: it stays until it is removed.
+  Register a persistent service, and remove it:
     skyhound micro register service '{\"name\": \"foo\", \"nodes\": [{\"id\": \"foo-1\", \"address\": \"127.0.0.1\", \"port\": 9090}]}'
     skyhound micro deregister service '{\"name\": \"foo\", \"nodes\": [{\"id\": \"foo-1\"}]}'
 
-  Call a method, and ask every node how it is:
+  Call a method, and check the health of every node:
     skyhound micro query go.micro.srv.greeter Say.Hello '{\"name\": \"John\"}'
     skyhound micro health go.micro.srv.greeter
 
-  Through a link named `micro` the binary is that tool: ln -s skyhound micro; ./micro list services
+  Use the commands without `skyhound`, through a link:
+    ln -s skyhound micro; ./micro list services
 
 Exit status:
   0  done
-  1  not found, refused, or a node that is not well
-  2  no answer, or bad usage"
+  1  not found, rejected, or an unhealthy node
+  2  no response, or bad usage"
 )]
 pub struct MicroArgs {
-    /// The daemon: HOST:PORT, or a URL
+    /// Daemon: HOST:PORT, or a URL
     #[arg(
         long, alias = "proxy_address", value_name = "ADDRESS", env = "MICRO_PROXY_ADDRESS", global = true,
         default_value = skyhound_client::DEFAULT_SERVER
@@ -59,116 +61,116 @@ pub struct MicroArgs {
     pub command: MicroCommand,
 }
 
-/// What is done.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum MicroCommand {
-    /// List what there is
+    /// List the registered services
     List {
-        /// Of what
+        /// Kind of object to list
         #[command(subcommand)]
         what: List,
     },
-    /// Show one
+    /// Show a service
     Get {
-        /// Of what
+        /// Kind of object to show
         #[command(subcommand)]
         what: Get,
     },
-    /// Register
+    /// Register a service
     Register {
-        /// What
+        /// Kind of object to register
         #[command(subcommand)]
         what: ServiceArg,
     },
     /// Remove a registration
     Deregister {
-        /// What
+        /// Kind of object to remove
         #[command(subcommand)]
         what: ServiceArg,
     },
     /// Call a method of a service
     Query {
-        /// The service
+        /// Name of the service
         service: String,
-        /// The method, such as Say.Hello
+        /// Method, such as Say.Hello
         method: String,
-        /// The request, as JSON
+        /// Request, as JSON
         #[arg(default_value = "{}")]
         request: Vec<String>,
     },
-    /// Ask every node of a service how it is
+    /// Check the health of every node of a service
     Health {
-        /// The service
+        /// Name of the service
         service: String,
     },
 }
 
-/// What is listed.
+/// The kinds of objects that can be listed.
 #[derive(Debug, Subcommand)]
 pub enum List {
-    /// The services
+    /// List the services
     Services,
 }
 
-/// What is shown.
+/// The kinds of objects that can be shown.
 #[derive(Debug, Subcommand)]
 pub enum Get {
-    /// A service with its nodes and endpoints
+    /// Show a service with its nodes and endpoints
     Service {
-        /// Its name
+        /// Name of the service
         name: String,
     },
 }
 
-/// What is registered or removed.
+/// The kinds of objects that can be registered or removed.
 #[derive(Debug, Subcommand)]
 pub enum ServiceArg {
-    /// A service
+    /// Register or remove a service
     Service {
-        /// The service, as JSON
+        /// Service, as JSON
         json: Vec<String>,
     },
 }
 
-/// Runs it.
+/// Runs the verb.
 pub async fn run(args: MicroArgs) -> ExitCode {
     let proxy = match args.tls.check() {
         Ok(()) => Proxy { server: args.proxy_address, tls: args.tls },
-        Err(error) => return failed(&super::with_sources(&error), NO_ANSWER),
+        Err(error) => return failed(&super::with_sources(&error), NO_RESPONSE),
     };
-    let done = match args.command {
+    let output = match args.command {
         MicroCommand::List { what: List::Services } => list(&proxy).await,
         MicroCommand::Get { what: Get::Service { name } } => get(&proxy, &name).await,
-        MicroCommand::Register { what: ServiceArg::Service { json } } => said(&proxy, Method::POST, &json).await,
-        MicroCommand::Deregister { what: ServiceArg::Service { json } } => said(&proxy, Method::DELETE, &json).await,
+        MicroCommand::Register { what: ServiceArg::Service { json } } => change(&proxy, Method::POST, &json).await,
+        MicroCommand::Deregister { what: ServiceArg::Service { json } } => change(&proxy, Method::DELETE, &json).await,
         MicroCommand::Query { service, method, request } => query(&proxy, &service, &method, &request.join(" ")).await,
         MicroCommand::Health { service } => health(&proxy, &service).await,
     };
-    match done {
+    match output {
         Ok(text) => super::print(text.as_bytes()),
-        Err(MicroError::Refused(sentence)) => failed(&sentence, 1),
+        Err(MicroError::Refused(message)) => failed(&message, 1),
         Err(MicroError::Unhealthy(text)) => {
             super::print(text.as_bytes());
             ExitCode::FAILURE
         }
-        Err(MicroError::NoAnswer(sentence)) => failed(&sentence, NO_ANSWER),
+        Err(MicroError::NoResponse(message)) => failed(&message, NO_RESPONSE),
     }
 }
 
-fn failed(sentence: &str, status: u8) -> ExitCode {
-    progress::error(sentence);
+fn failed(message: &str, status: u8) -> ExitCode {
+    progress::error(message);
     ExitCode::from(status)
 }
 
-/// Why it came to nothing.
+/// The reason of a failure.
 #[derive(Debug)]
 enum MicroError {
-    /// The daemon says so.
+    /// The daemon rejected the request, with this error.
     Refused(String),
-    /// Not every node is well; this is what is printed.
+    /// At least one node is unhealthy; this is the output.
     Unhealthy(String),
-    /// There is no daemon, or no answer.
-    NoAnswer(String),
+    /// No daemon responded, for this reason.
+    NoResponse(String),
 }
 
 async fn list(proxy: &Proxy) -> Result<String, MicroError> {
@@ -184,52 +186,53 @@ async fn get(proxy: &Proxy, name: &str) -> Result<String, MicroError> {
 }
 
 async fn versions(proxy: &Proxy, name: &str) -> Result<Value, MicroError> {
-    let path = format!("/registry?service={}", ask::encoded(name));
+    let path = format!("/registry?service={}", proxy::encoded(name));
     proxy.json(Method::GET, &path, None).await
 }
 
-async fn said(proxy: &Proxy, method: Method, json: &[String]) -> Result<String, MicroError> {
+/// Sends a change of the registry.
+async fn change(proxy: &Proxy, method: Method, json: &[String]) -> Result<String, MicroError> {
     let body = json.join(" ");
-    match proxy.ask(method, "/registry", Some(body)).await? {
-        HttpAnswer { good: true, .. } => Ok("ok\n".into()),
-        HttpAnswer { body, .. } => Err(MicroError::Refused(body.trim().to_owned())),
+    match proxy.send(method, "/registry", Some(body)).await? {
+        HttpResponse { success: true, .. } => Ok("ok\n".into()),
+        HttpResponse { body, .. } => Err(MicroError::Refused(body.trim().to_owned())),
     }
 }
 
 async fn query(proxy: &Proxy, service: &str, method: &str, request: &str) -> Result<String, MicroError> {
-    let wrong = |e| MicroError::Refused(format!("the request is no JSON: {e}"));
-    let request: Box<serde_json::value::RawValue> = serde_json::from_str(request).map_err(wrong)?;
-    let (of, called) = (Value::from(service), Value::from(method));
-    let body = format!(r#"{{"service":{of},"method":{called},"request":{request}}}"#);
-    let asked = proxy.ask(Method::POST, "/rpc", Some(body)).await?;
-    match serde_json::from_str::<Value>(&asked.body) {
-        Ok(result) if asked.good => Ok(format!("{}\n", print::indented(&result))),
+    let invalid = |e| MicroError::Refused(format!("the request is not valid JSON: {e}"));
+    let request: Box<serde_json::value::RawValue> = serde_json::from_str(request).map_err(invalid)?;
+    let (service_json, method_json) = (Value::from(service), Value::from(method));
+    let body = format!(r#"{{"service":{service_json},"method":{method_json},"request":{request}}}"#);
+    let response = proxy.send(Method::POST, "/rpc", Some(body)).await?;
+    match serde_json::from_str::<Value>(&response.body) {
+        Ok(result) if response.success => Ok(format!("{}\n", print::indented(&result))),
         Ok(error) => Err(MicroError::Refused(format!("error calling {service}.{method}: {}", print::detail(&error)))),
-        Err(_) => Err(MicroError::Refused(format!("error calling {service}.{method}: {}", asked.body.trim()))),
+        Err(_) => Err(MicroError::Refused(format!("error calling {service}.{method}: {}", response.body.trim()))),
     }
 }
 
-/// As the original: every node by its address, one after the other.
+/// Calls every node by its address, one after the other, as the original does.
 async fn health(proxy: &Proxy, service: &str) -> Result<String, MicroError> {
     let versions = versions(proxy, service).await?;
-    let (mut text, mut well) = (format!("service  {service}\n"), true);
+    let (mut text, mut healthy) = (format!("service  {service}\n"), true);
     for version in list_of(&versions) {
         text += &print::health_head(version);
         for node in list_of(&version["nodes"]) {
             let address = print::authority(node);
             let call = json!({"service": service, "address": address, "method": "Debug.Health", "request": {}});
-            let asked = proxy.ask(Method::POST, "/rpc", Some(call.to_string())).await?;
-            let answer: Value = serde_json::from_str(&asked.body).unwrap_or_default();
+            let response = proxy.send(Method::POST, "/rpc", Some(call.to_string())).await?;
+            let answer: Value = serde_json::from_str(&response.body).unwrap_or_default();
             let status = match answer["status"].as_str() {
-                Some(status) if asked.good => status.to_owned(),
+                Some(status) if response.success => status.to_owned(),
                 _ => print::detail(&answer),
             };
-            well &= asked.good && status == "ok";
+            healthy &= response.success && status == "ok";
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}\t\t{address}\t\t{status}", print::text(&node["id"]));
         }
     }
-    if well { Ok(text) } else { Err(MicroError::Unhealthy(text)) }
+    if healthy { Ok(text) } else { Err(MicroError::Unhealthy(text)) }
 }
 
 fn list_of(value: &Value) -> &[Value] {

@@ -1,4 +1,4 @@
-//! How micro's command line prints: tabs between columns, an empty line between parts.
+//! The output format of micro's command line: tabs between columns, an empty line between parts.
 
 use super::list_of;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 use skyhound_model::address::join_host_port;
 use std::fmt::Write;
 
-/// A service: its versions with their nodes, then its endpoints.
+/// Formats a service: its versions with their nodes, then its endpoints.
 pub(super) fn service(name: &str, versions: &[Value]) -> String {
     let mut text = format!("service  {name}\n");
     for version in versions {
         if !text_of(version, "version").is_empty() {
-            // Writing to a String cannot fail; nor any of the others below.
+            // Writing to a String cannot fail, here and below.
             let _ = write!(text, "\nversion {}\n", text_of(version, "version"));
         }
         text += "\nId\tAddress\tPort\tMetadata\n";
@@ -28,24 +28,24 @@ pub(super) fn service(name: &str, versions: &[Value]) -> String {
     text
 }
 
-/// What stands over a version's nodes.
+/// Formats the header of a version's nodes.
 pub(super) fn health_head(version: &Value) -> String {
     let of = text_of(version, "version");
     let version = if of.is_empty() { String::new() } else { format!("\nversion {of}\n") };
     format!("{version}\nnode\t\taddress:port\t\tstatus\n")
 }
 
-/// `HOST:PORT` of a node.
+/// Returns `HOST:PORT` of a node.
 pub(super) fn authority(node: &Value) -> String {
     join_host_port(&text_of(node, "address"), &node["port"])
 }
 
-/// What an error says: its detail, or all of it.
+/// Returns the `detail` of an error, or the whole error if it has none.
 pub(super) fn detail(error: &Value) -> String {
     error["detail"].as_str().map_or_else(|| error.to_string(), str::to_owned)
 }
 
-/// A text without quotes.
+/// Formats a value, a string without its quotes.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -60,7 +60,7 @@ fn pairs(metadata: &Value) -> String {
     pairs.collect::<Vec<_>>().join(",")
 }
 
-/// What a request or a response looks like.
+/// Formats the fields of a request or a response.
 fn shape(value: &Value) -> String {
     let fields = list_of(&value["values"]);
     if fields.is_empty() {
@@ -80,11 +80,11 @@ fn indented_field(field: &Value, depth: usize) -> String {
     format!("{tabs}{name} {kind} {{\n{inner}{tabs}}}\n")
 }
 
-/// JSON as Go indents it with tabs.
+/// Formats JSON with tabs, as Go indents it.
 pub(super) fn indented(value: &Value) -> String {
     let mut bytes = Vec::new();
-    let mut to = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"\t"));
-    match serde::Serialize::serialize(value, &mut to) {
+    let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"\t"));
+    match serde::Serialize::serialize(value, &mut serializer) {
         Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) => value.to_string(),
     }
@@ -96,9 +96,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_service_as_the_original_prints_it() {
+    fn a_service_is_printed_as_by_the_original() {
         let versions = json!([{
-            "name": "say", "version": "1.0.0",
+            "name": "greeter", "version": "1.0.0",
             "endpoints": [{
                 "name": "Say.Hello", "metadata": {"stream": "true"},
                 "request": {"name": "Request", "type": "Request", "values": [
@@ -107,19 +107,19 @@ mod tests {
                 ]},
                 "response": null
             }],
-            "nodes": [{"id": "say-1", "address": "127.0.0.1", "port": 80, "metadata": {"a": "b", "c": "d"}}]
+            "nodes": [{"id": "greeter-1", "address": "127.0.0.1", "port": 80, "metadata": {"a": "b", "c": "d"}}]
         }]);
-        let text = service("say", versions.as_array().unwrap());
+        let text = service("greeter", versions.as_array().unwrap());
         assert_eq!(
             text,
-            "service  say\n\nversion 1.0.0\n\nId\tAddress\tPort\tMetadata\nsay-1\t127.0.0.1\t80\ta=b,c=d\n\n\
+            "service  greeter\n\nversion 1.0.0\n\nId\tAddress\tPort\tMetadata\ngreeter-1\t127.0.0.1\t80\ta=b,c=d\n\n\
              Endpoint: Say.Hello\nMetadata: stream=true\n\nRequest: {\n\twho Person {\n\t\tname string\n\t}\n\tloud bool\n}\n\n\
              Response: {}\n"
         );
     }
 
     #[test]
-    fn odd_values_are_printed_all_the_same() {
+    fn unusual_values_are_printed() {
         assert_eq!(authority(&json!({"address": "::1", "port": 80})), "[::1]:80");
         assert_eq!(detail(&json!({"detail": "no"})), "no");
         assert_eq!(detail(&json!(null)), "null");

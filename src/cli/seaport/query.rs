@@ -80,7 +80,7 @@ async fn sync(args: &HubArgs) -> Result<KnownServices, ExitCode> {
         loop {
             match client.next().await? {
                 Row::Synced => return Ok(known),
-                Row::Error(_, sentence) => progress::warning(&sentence),
+                Row::Error(_, message) => progress::warning(&message),
                 row => drop(known.apply(&row)),
             }
         }

@@ -31,7 +31,7 @@ const RANGE: &str = "10000-65535";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The port is free on this machine, in the range, and not registered for this host. The command also runs while no hub is
-reachable, and is registered when one is. A SIGTERM, SIGINT or SIGHUP is passed on to the command and ends this verb.")]
+reachable, and is registered when one is. A SIGTERM, SIGINT or SIGHUP is forwarded to the command and ends this verb.")]
 pub(super) struct RegisterArgs {
     #[command(flatten)]
     hub: HubArgs,
@@ -123,7 +123,7 @@ async fn run_repeatedly(command: &[OsString], port: u16, signals: &mut Signals) 
         let ended = loop {
             tokio::select! {
                 ended = running.end() => break ended,
-                // The signal was passed on; the command's end is awaited.
+                // The signal was forwarded; the command's end is awaited.
                 _ = signals.next() => stopping = true,
             }
         };
@@ -185,7 +185,7 @@ impl SyncedHub {
         loop {
             match client.next().await? {
                 Row::Synced => return Ok(Self { client, known }),
-                Row::Error(_, sentence) => progress::warning(&sentence),
+                Row::Error(_, message) => progress::warning(&message),
                 row => drop(known.apply(&row)),
             }
         }
@@ -284,7 +284,7 @@ impl CommandService {
         progress::info(&format!("registered {} with {address}", self.id));
         loop {
             match hub.client.next().await {
-                Ok(Row::Error(_, sentence)) => progress::warning(&format!("{address} returned an error: {sentence}")),
+                Ok(Row::Error(_, message)) => progress::warning(&format!("{address} returned an error: {message}")),
                 Ok(Row::Free(id)) if id == self.id => progress::warning("another peer freed this service"),
                 // Another peer updated the service.
                 Ok(Row::Register(id, meta)) if id == self.id => self.meta = meta,

@@ -65,8 +65,8 @@ async fn the_verb_explains_in_text() {
     for line in [
         "web.services.skydns.local. A: No Error",
         "  answer     web.services.skydns.local. 300 A 10.0.0.1",
-        "  made       web.services.skydns.local. 300 A 10.0.0.1",
-        "  left out:  it has no host",
+        "  record     web.services.skydns.local. 300 A 10.0.0.1",
+        "  omitted:   it has no host",
     ] {
         assert!(output.lines().any(|l| l == line), "{line:?} is not in:\n{output}");
     }

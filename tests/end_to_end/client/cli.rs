@@ -207,7 +207,7 @@ async fn a_loss_is_reported() {
     let stderr =
         read_stderr(&mut child, Some(&format!("skyhound: registered web (port 8080) with {}\n", second.url()))).await;
     assert!(stderr.contains(&format!("skyhound: lost the connection to {}: ", first.url())), "{stderr}");
-    assert!(stderr.contains("; trying again "), "{stderr}");
+    assert!(stderr.contains("; retrying "), "{stderr}");
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn quiet_prints_only_failures() {
     let peer = Peer::bind().await;
     let mut child = skyhound(&["provide", "web", "-p", "8080", "-q", "-s", &peer.url()]).spawn().unwrap();
     drop(peer.accept().await);
-    let stderr = read_stderr(&mut child, Some("trying again")).await;
+    let stderr = read_stderr(&mut child, Some("retrying")).await;
     assert!(stderr.starts_with("skyhound: lost the connection to ") && stderr.lines().count() == 1, "{stderr}");
 }
 
@@ -230,7 +230,7 @@ async fn a_refusal_ends_it_and_the_command() {
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
         assert!(
-            stderr.contains(&format!("{server} refused web (port 8080): service \"web\" is not for you\n")),
+            stderr.contains(&format!("{server} rejected web (port 8080): service \"web\" is not for you\n")),
             "{stderr}"
         );
     }
@@ -262,9 +262,9 @@ async fn bad_usage_is_2_and_names_what_is_wrong() {
         (&["provide", "web"][..], "--port <N>"),
         (&["provide", "web", "-p", "0"], "0 is not in 1..=65535"),
         (&["provide", "web", "-p", "80", "-s", "ftp://a"], "\"ftp\" is no scheme"),
-        (&["provide", "web", "-p", "80", "--meta", "zone"], "write it as KEY=VALUE"),
-        (&["resolve", "a", "-s", "here:it"], "write it as HOST:PORT"),
-        (&["man", "nothing"], "there is no verb \"nothing\""),
+        (&["provide", "web", "-p", "80", "--meta", "zone"], "expected KEY=VALUE"),
+        (&["resolve", "a", "-s", "here:it"], "expected HOST:PORT"),
+        (&["man", "nothing"], "unknown verb \"nothing\"; expected one of "),
     ] {
         let output = run(arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -314,7 +314,7 @@ async fn an_unreachable_server_is_named_with_a_remedy() {
         assert_eq!(failed.status.code(), Some(2), "{failed:?}");
         let stderr = text(&failed.stderr);
         assert!(stderr.contains(&format!("no answer from http://{gone}")), "{stderr}");
-        assert!(stderr.ends_with("(is the daemon running there?)\n"), "{stderr}");
+        assert!(stderr.ends_with("(check that the daemon is running there)\n"), "{stderr}");
     }
 }
 
@@ -329,7 +329,7 @@ async fn https_and_http_are_distinguished() {
         }
     });
     let failed = run(&["services", "-s", &server]).await;
-    assert!(text(&failed.stderr).contains("no TLS is spoken there; is it http://?"), "{failed:?}");
+    assert!(text(&failed.stderr).contains("the server does not use TLS; try http://"), "{failed:?}");
 }
 
 #[tokio::test]

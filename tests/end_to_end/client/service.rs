@@ -47,10 +47,10 @@ async fn a_service_manager_is_notified_of_ready_and_stopping() {
     // A session of its own has no terminal; `env` undoes a `nohup` of the test run.
     let session = ["env", "--default-signal", program()];
     let mut daemon = manager.start("setsid", &[&session[..], &SERVE].concat());
-    assert_eq!(manager.receive().await, "READY=1\nSTATUS=entries are kept in memory only\n");
+    assert_eq!(manager.receive().await, "READY=1\nSTATUS=entries are stored in memory only\n");
     send(&daemon, Signal::HUP);
     let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines();
-    while !soon(log.next_line()).await.unwrap().expect("it goes on after a SIGHUP").contains("SIGHUP: ") {}
+    while !soon(log.next_line()).await.unwrap().expect("it goes on after a SIGHUP").contains("ignoring SIGHUP: ") {}
     send(&daemon, Signal::TERM);
     assert_eq!(manager.receive().await, "STOPPING=1\nSTATUS=stopping after SIGTERM\n");
     assert_eq!(soon(daemon.wait()).await.unwrap().code(), Some(0));

@@ -31,7 +31,7 @@ async fn parameters_are_stored_as_sent() {
     assert_eq!((entry.port, entry.priority, entry.weight, entry.ttl), (9999, 3, 7, 5));
     assert_eq!((&*entry.text, &*entry.group), ("a b", "g"));
     let details = entry.details.expect("ours");
-    assert_eq!((details.version(), details.dialect()), ("1.2.3", "skyapi"));
+    assert_eq!((details.version(), details.frontend()), ("1.2.3", "skyapi"));
     assert_eq!(details.meta_value("zone"), Some("eu"));
     assert!(details.id().starts_with("blue-") && details.id().len() == "blue-".len() + 20, "{}", details.id());
 }

@@ -45,12 +45,12 @@ async fn the_command_line() {
     let (_, err, code) = micro(&site, program, &["query", "foo", "Say.Hello"]).await;
     assert!(code == Some(1) && err.contains("error calling foo.Say.Hello: service \"foo\" has no nodes"), "{err}");
     let (_, err, code) = micro(&site, program, &["query", "foo", "Say.Hello", "{"]).await;
-    assert!(code == Some(1) && err.contains("no JSON"), "{err}");
+    assert!(code == Some(1) && err.contains("the request is not valid JSON"), "{err}");
     assert_eq!(micro(&site, program, &["list"]).await.2, Some(2));
     let mut gone = site;
     gone.daemon.kill().await;
     let (_, err, code) = micro(&gone, program, &["list", "services"]).await;
-    assert!(code == Some(2) && err.contains("cannot ask http://"), "{err}");
+    assert!(code == Some(2) && err.contains("cannot query http://"), "{err}");
 }
 
 #[multi_thread_test]

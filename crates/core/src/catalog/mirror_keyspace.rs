@@ -64,7 +64,7 @@ impl MirrorKeyspace {
             service: service.to_owned(),
             host: host.to_owned(),
             port,
-            dialect: FRONTEND,
+            frontend: FRONTEND,
             ..Registration::default()
         };
         // The registration has a host, so the address of its client is not used.

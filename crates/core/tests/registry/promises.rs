@@ -93,7 +93,7 @@ pub(crate) fn instance(port: u16, weight: u16) -> Instance {
         default_ttl: 30,
     };
     let registration =
-        Registration { service: "web".into(), port, weight: Some(weight), dialect: "test", ..Registration::default() };
+        Registration { service: "web".into(), port, weight: Some(weight), frontend: "test", ..Registration::default() };
     registration.accept(&naming, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a good registration")
 }
 

@@ -32,7 +32,7 @@ pub fn parse_register(query: &str) -> Result<RegisterRequest, InvalidParameter> 
         InvalidParameter::new("port", "is missing; give the port that the service listens on, 1 to 65535")
     })?;
     let monitor = params.text("monitor").map_or(Ok(Vec::new()), |list| parse_services("monitor", list.split(',')))?;
-    let registration = Registration { service, host, port, dialect: FRONTEND, ..Registration::default() };
+    let registration = Registration { service, host, port, frontend: FRONTEND, ..Registration::default() };
     Ok(RegisterRequest { registration, monitor })
 }
 

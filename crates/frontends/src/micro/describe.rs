@@ -25,10 +25,10 @@ impl InstanceDescription {
         let details = stored.entry.details.as_ref().unwrap_or(&no_details);
         let extra: ExtraFields = match details.meta_value(EXTRA_KEY) {
             // Metadata of this name from another frontend has another meaning.
-            Some(text) if details.dialect() == FRONTEND => serde_json::from_str(text).unwrap_or_default(),
+            Some(text) if details.frontend() == FRONTEND => serde_json::from_str(text).unwrap_or_default(),
             _ => ExtraFields::default(),
         };
-        let is_extra = |name: &str| name == EXTRA_KEY && details.dialect() == FRONTEND;
+        let is_extra = |name: &str| name == EXTRA_KEY && details.frontend() == FRONTEND;
         let plain = details.meta().filter(|(name, _)| !is_extra(name));
         let mut metadata: Map<_, _> = plain.map(|(name, value)| (name.to_owned(), value.into())).collect();
         metadata.extend(extra.node);

@@ -141,7 +141,7 @@ impl Service {
             ttl: self.ttl_s.and_then(|ttl| u32::try_from(ttl).ok()).map(|ttl| ttl.min(naming.default_ttl)),
             version: is_semantic.then(|| self.version.clone()),
             meta: plain.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect(),
-            dialect: FRONTEND,
+            frontend: FRONTEND,
             ..Registration::default()
         };
         let mut instance = self.with_identity(registration.accept(naming, peer)?, node, naming)?;

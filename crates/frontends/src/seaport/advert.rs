@@ -40,7 +40,7 @@ pub(super) fn instance(app: &App, id: &str, host: &str, port: u16) -> Result<Ins
         version: Some(VERSION.into()),
         prefix: Some("hub".into()),
         meta: [(HUB_FIELD.to_owned(), id.to_owned())].into(),
-        dialect: FRONTEND,
+        frontend: FRONTEND,
         ..Registration::default()
     };
     registration.accept(&app.naming, IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -59,7 +59,7 @@ pub(super) fn row(id: &str, host: &str, port: u16) -> Row {
 pub(super) fn is_of_this_store(app: &App, id: &str) -> bool {
     let snapshot = app.catalog.snapshot();
     let details = snapshot.instances(ROLE).filter_map(|stored| stored.entry.details.as_ref());
-    details.filter(|details| details.dialect() == FRONTEND).any(|details| details.meta_value(HUB_FIELD) == Some(id))
+    details.filter(|details| details.frontend() == FRONTEND).any(|details| details.meta_value(HUB_FIELD) == Some(id))
 }
 
 /// The active registration of this hub.

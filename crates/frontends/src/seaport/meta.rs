@@ -46,7 +46,7 @@ pub fn accept(id: &str, meta: ServiceMeta, naming: &Naming, peer: IpAddr) -> Res
         port: port(&meta)?,
         version: Some(text(&meta, "version")).filter(|v| semver::Version::parse(v).is_ok()).map(str::to_owned),
         meta: extra_fields(&meta),
-        dialect: FRONTEND,
+        frontend: FRONTEND,
         ..Registration::default()
     };
     let accepted = match registration.clone().accept(naming, peer) {
@@ -163,7 +163,7 @@ pub fn find(snapshot: &Snapshot, naming: &Naming, id: &str) -> Option<Arc<Stored
 /// Returns the id of an entry that a seaport peer registered.
 pub fn registered_id(stored: &StoredEntry) -> Option<&str> {
     let details = stored.entry.details.as_ref()?;
-    (details.dialect() == FRONTEND).then(|| details.id())
+    (details.frontend() == FRONTEND).then(|| details.id())
 }
 
 /// Returns the id by which peers know an instance: the registered id, or else its DNS name.
@@ -197,7 +197,7 @@ pub fn named_instance<'s>(name: &Name, snapshot: &'s Snapshot) -> Option<&'s Arc
 
 /// Returns the source hub of an instance, set by [`set_source_hub`].
 pub fn source_hub(entry: &Entry) -> Option<&str> {
-    entry.details.as_ref().filter(|details| details.dialect() == FRONTEND)?.meta_value(HUB_FIELD)
+    entry.details.as_ref().filter(|details| details.frontend() == FRONTEND)?.meta_value(HUB_FIELD)
 }
 
 /// Sets the source hub of an instance.
@@ -211,7 +211,7 @@ pub fn set_source_hub(instance: &mut Instance, from: &str) {
 pub fn differs_only_in_hub(one: &Entry, other: &Entry) -> bool {
     let without_source = |entry: &Entry| {
         let mut copy = entry.clone();
-        if let Some(details) = copy.details.as_mut().filter(|details| details.dialect() == FRONTEND) {
+        if let Some(details) = copy.details.as_mut().filter(|details| details.frontend() == FRONTEND) {
             details.change(|fields| drop(fields.meta.remove(HUB_FIELD)));
         }
         copy
@@ -232,7 +232,7 @@ pub fn of(id: &str, stored: &StoredEntry) -> Option<ServiceMeta> {
 
 fn entry_meta(id: &str, entry: &Entry) -> ServiceMeta {
     let details = entry.details.as_ref();
-    let seaport_details = details.filter(|details| details.dialect() == FRONTEND);
+    let seaport_details = details.filter(|details| details.frontend() == FRONTEND);
     let verbatim = seaport_details.and_then(|details| details.meta_value(VERBATIM_FIELD));
     if let Some(Value::Object(meta)) = verbatim.and_then(|json| serde_json::from_str(json).ok()) {
         return meta;

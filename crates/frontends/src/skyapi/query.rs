@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// Parses a query. Validation is [`Registration::accept`]'s.
 pub fn parse(query: &str) -> Result<Registration, InvalidParameter> {
-    let mut registration = Registration { dialect: super::FRONTEND, ..Registration::default() };
+    let mut registration = Registration { frontend: super::FRONTEND, ..Registration::default() };
     let meta = &mut registration.meta;
     let mut params = Form::read(query, &PARAMETERS, |name, value| add_meta(meta, name, value))?;
     registration.service = params.text("service").unwrap_or_default();

@@ -79,7 +79,7 @@ impl RegisterRequest {
             },
         };
         check_address(&address).map_err(invalid)?;
-        let mut registration = Registration { service: self.name, dialect: FRONTEND, ..Registration::default() };
+        let mut registration = Registration { service: self.name, frontend: FRONTEND, ..Registration::default() };
         if let Some((host, port)) = host_and_port(&address).filter(|(host, _)| is_host(host)) {
             (registration.host, registration.port) = (host.to_owned(), port);
         }

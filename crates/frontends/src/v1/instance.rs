@@ -68,7 +68,7 @@ impl<'a> InstanceView<'a> {
             group: &entry.group,
             version: details.map_or("", Details::version),
             meta: details.map(|details| details.meta().collect::<BTreeMap<_, _>>()).filter(|meta| !meta.is_empty()),
-            frontend: details.map_or("", Details::dialect),
+            frontend: details.map_or("", Details::frontend),
             name: name.to_string().trim_end_matches('.').to_owned(),
             key: stored.key.to_string(),
             revision: stored.revision.0,
@@ -163,9 +163,12 @@ mod tests {
 
     #[test]
     fn registered_details_are_returned() {
-        let value = r#"{"host":"a.example","port":80,"ttl":5,"skyhound":{"id":"x","service":"Web",
-            "category":["services","eu"],"dialect":"skyapi","version":"1.2.3","meta":{"zone":"b"}}}"#;
-        let json = json_of("/skydns/local/skydns/eu/services/web/x", value);
+        let details = serde_json::json!({
+            "id": "x", "service": "Web", "category": ["services", "eu"], "dialect": "skyapi", "version": "1.2.3",
+            "meta": { "zone": "b" },
+        });
+        let value = serde_json::json!({ "host": "a.example", "port": 80, "ttl": 5, "skyhound": details });
+        let json = json_of("/skydns/local/skydns/eu/services/web/x", &value.to_string());
         assert_eq!((&json["service"], &json["host"]), (&"web".into(), &"a.example".into()));
         assert_eq!((&json["version"], &json["meta"]["zone"]), (&"1.2.3".into(), &"b".into()));
         assert_eq!(json["category"], serde_json::json!(["services", "eu"]));
