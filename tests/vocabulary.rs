@@ -83,7 +83,7 @@ fn parts(line: &str) -> Parts {
             parts.code.push_str(&rest[..1]);
             rest = &rest[1..];
         } else {
-            parts.strings.push(rest[1..length - 1].to_owned());
+            parts.strings.push(rest.get(1..length - 1).unwrap_or_default().to_owned());
             parts.code.push(' ');
             rest = &rest[length..];
         }
@@ -103,7 +103,7 @@ fn string(text: &str) -> usize {
             _ => at += 1,
         }
     }
-    text.len().max(2)
+    text.len()
 }
 
 /// What was found: file, line, the text that matched, and the standard term.
@@ -176,6 +176,9 @@ fn the_tests_that_guarantees_name_exist() {
     let mut count = 0;
     for found in reference.captures_iter(&page) {
         count += 1;
+        if found[0].contains("path/to/") {
+            continue;
+        }
         let Some((file, function)) = found.get(1).zip(found.get(2)) else {
             assert!(
                 Path::new(ROOT).join(&found[3]).is_dir(),

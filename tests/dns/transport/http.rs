@@ -75,7 +75,7 @@ async fn doh_requests_are_answered_or_rejected_with_a_reason() {
     assert_eq!(curl(&site, &[&post[..], &[&url]].concat()).await.0, 200);
     let untyped = ["-H", "content-type: application/json", "--data-binary", &body, &url];
     let (status, text) = curl(&site, &untyped).await;
-    assert!(status == 415 && text.contains("has to be application/dns-message"), "{text}");
+    assert!(status == 415 && text.contains("must be application/dns-message"), "{text}");
     for (query, why) in
         [("", "the query has no dns="), ("?dns=a%2Bb", "not base64url"), ("?dns=AAAA", "is not a DNS request")]
     {

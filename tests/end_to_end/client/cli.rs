@@ -261,7 +261,7 @@ async fn bad_usage_is_2_and_names_what_is_wrong() {
     for (arguments, why) in [
         (&["provide", "web"][..], "--port <N>"),
         (&["provide", "web", "-p", "0"], "0 is not in 1..=65535"),
-        (&["provide", "web", "-p", "80", "-s", "ftp://a"], "\"ftp\" is no scheme"),
+        (&["provide", "web", "-p", "80", "-s", "ftp://a"], "unsupported scheme \"ftp\""),
         (&["provide", "web", "-p", "80", "--meta", "zone"], "expected KEY=VALUE"),
         (&["resolve", "a", "-s", "here:it"], "expected HOST:PORT"),
         (&["man", "nothing"], "unknown verb \"nothing\"; expected one of "),

@@ -240,7 +240,7 @@ async fn a_user_without_write_permission_gets_the_error_of_etcd() {
         dog.await.err().map(skyhound_test_support::provider::Refusal::answer).expect("its second key is denied");
     assert!(refusal.status == 503 && refusal.body.contains("permission denied"), "{refusal:?}");
     daemon.provide("service=bar&port=1").await.close().await;
-    assert!(daemon.log().contains("hound-dog's peers are passed over"), "{}", daemon.log());
+    assert!(daemon.log().contains("etcd denies reading hound-dog's keys"), "{}", daemon.log());
 
     let output =
         run(&["config", "--etcd-api", &etcd.endpoint(), "--etcd-username", "sky", "--etcd-password", "hound"], &[])

@@ -83,7 +83,7 @@ pub async fn invalid_registrations_are_refused_with_a_reason(site: Site) {
         ("{\"name\":\"a\",\"ttl\":\"x\",\"nodes\":[{\"port\":1}]}", 400, "service has ttl: \"x\""),
         ("{\"name\":\"a\",\"nodes\":[{\"port\":1,\"metadata\":7}]}", 400, "nodes has metadata: 7"),
         (long.as_str(), 400, "service \"xxx"),
-        (big.as_str(), 413, "the request's body is over 65536 bytes"),
+        (big.as_str(), 413, "the request's body exceeds the limit of 65536 bytes"),
     ] {
         let answer = send(&site, "POST", "/registry", "application/json", body).await;
         assert_eq!(answer.status, status, "{body}: {answer:?}");
@@ -106,7 +106,7 @@ pub async fn invalid_registrations_are_refused_with_a_reason(site: Site) {
         (r#"{"nodes":[{"id":"x"}]}"#, 400, "service is missing"),
         ("{\"name\"", 400, "the body is not JSON"),
         ("", 400, "the body is not JSON"),
-        (big.as_str(), 413, "the request's body is over 65536 bytes"),
+        (big.as_str(), 413, "the request's body exceeds the limit of 65536 bytes"),
     ] {
         let gone = send(&site, "DELETE", "/registry", "application/json", body).await;
         assert!(gone.status == status && gone.body.starts_with(why), "{body}: {gone:?}");

@@ -132,7 +132,7 @@ async fn an_app_that_fails_its_check_is_taken_out_until_it_is_well() {
     health_is(200, "ok").await;
     app.status.store(302, Ordering::Relaxed);
     is_there(&daemon, false).await;
-    health_is(503, "answered 302").await;
+    health_is(503, "responded with 302").await;
     app.status.store(200, Ordering::Relaxed);
     is_there(&daemon, true).await;
     let view: serde_json::Value = serde_json::from_str(&daemon.get("/stats/view").await.body).expect("JSON");

@@ -99,7 +99,7 @@ pub async fn invalid_requests_are_refused_with_a_reason(site: Site) {
         ("/register", format!(r#"{{"name":"{long}"}}"#), 400, "service"),
         ("/register", r#"{"name":"a","address":"localhost"}"#.to_owned(), 400, "is not an address"),
         ("/register", r#"{"name":"a","port":"http"}"#.to_owned(), 400, "port is \"http\""),
-        ("/register", format!(r#"{{"name":"a","x":"{}"}}"#, "x".repeat(70_000)), 413, "the most"),
+        ("/register", format!(r#"{{"name":"a","x":"{}"}}"#, "x".repeat(70_000)), 413, "exceeds the limit"),
         ("/lookup", "[]".to_owned(), 400, "the body is invalid"),
         ("/lookup", "{}".to_owned(), 400, "missing field `name`"),
         ("/heartbeat", r#"{"id":7}"#.to_owned(), 400, "invalid type"),

@@ -27,7 +27,7 @@ impl Shop {
         let IpAddr::V4(own) = shop.ip() else { panic!("the daemon has an IPv4 address") };
         let [_, count, high, low] = own.octets();
         for above in [100, 130, 160] {
-            let ip = Ipv4Addr::new(127, count + above, high, low);
+            let ip = Ipv4Addr::new(127, count.wrapping_add(above), high, low);
             let listener = TcpListener::bind((ip, 8080)).await.expect("an address of our own");
             shop.instances.push(listener.local_addr().expect("it is bound"));
             tokio::spawn(answer(listener));
