@@ -13,7 +13,7 @@ pub enum RegisterError {
     /// The store cannot hold this entry.
     #[error("{0}")]
     Rejected(String),
-    /// This daemon holds [`MAX_HEARTBEAT_CLAIMS`](super::heartbeats::MAX_HEARTBEAT_CLAIMS) claims with heartbeats. Another daemon
+    /// This daemon holds [`MAX_HEARTBEAT_CLAIMS`] claims with heartbeats. Another daemon
     /// can accept the registration.
     #[error(
         "this daemon holds {MAX_HEARTBEAT_CLAIMS} registrations with heartbeats, which is its limit; use another daemon"

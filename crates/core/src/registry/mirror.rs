@@ -202,9 +202,9 @@ mod tests {
         MirrorKey { keys, value: Bytes::from_static(b"10.0.0.1:80") }
     }
 
-    fn found(revision: u64, lease: Option<LeaseId>) -> Option<Item> {
+    fn item(revision: u64, lease: Option<LeaseId>) -> Item {
         let MirrorKey { keys: [key, _], value } = mirror();
-        Some(Item { key, value, revision: Revision(revision), lease })
+        Item { key, value, revision: Revision(revision), lease }
     }
 
     fn state() -> MirrorState {
@@ -233,7 +233,7 @@ mod tests {
         state.complete(write, Outcome::Refused);
         assert_eq!(state.key_to_read(), Some(&first));
         assert_eq!(state.writes(LEASE, true), [], "it has to be read first");
-        state.observe(found(3, None), Some(LEASE));
+        state.observe(Some(item(3, None)), Some(LEASE));
         let (write, guard) = due(&mut state);
         assert_eq!((&write, guard), (&MirrorWrite::Put(second.clone()), None));
         state.complete(write, Outcome::Done);
@@ -252,7 +252,7 @@ mod tests {
         let mut state = state();
         let (write, _) = due(&mut state);
         state.complete(write, Outcome::Refused);
-        state.observe(found(3, Some(LeaseId::random())), Some(LEASE));
+        state.observe(Some(item(3, Some(LeaseId::random()))), Some(LEASE));
         assert_eq!(due(&mut state).1, Some(Expect::AtRevision(Revision(3))));
     }
 
@@ -263,7 +263,7 @@ mod tests {
         let (write, guard) = due(&mut state);
         assert_eq!(guard, ABSENT, "the put is repeated");
         state.complete(write, Outcome::Refused);
-        state.observe(found(3, Some(LEASE)), Some(LEASE));
+        state.observe(Some(item(3, Some(LEASE))), Some(LEASE));
         assert_eq!(state.writes(LEASE, true), []);
         state.end(ClaimId(1));
         assert_eq!(due(&mut state).1, Some(Expect::OnLease(LEASE)));

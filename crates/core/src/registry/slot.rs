@@ -565,8 +565,8 @@ mod tests {
     const A: Bytes = Bytes::from_static(b"a");
     const B: Bytes = Bytes::from_static(b"b");
 
-    fn found(revision: u64, lease: LeaseId) -> Option<Item> {
-        Some(Item { key: Key::from("/k"), value: A, revision: Revision(revision), lease: Some(lease) })
+    fn item(revision: u64, lease: LeaseId) -> Item {
+        Item { key: Key::from("/k"), value: A, revision: Revision(revision), lease: Some(lease) }
     }
 
     /// A slot whose value is stored at a revision.
@@ -677,10 +677,10 @@ mod tests {
         let mut slot = at(5);
         slot.mark_unknown();
         assert_eq!(slot.step(), Step::Read);
-        slot.observe(found(8, LEASE), Revision(9));
+        slot.observe(Some(item(8, LEASE)), Revision(9));
         assert_eq!(slot.step(), Step::Idle(Revision(8)));
         slot.mark_unknown();
-        slot.observe(found(9, LeaseId(8)), Revision(9));
+        slot.observe(Some(item(9, LeaseId(8))), Revision(9));
         assert_eq!(slot.step(), Step::Idle(Revision(0)), "another node's");
         slot.mark_unknown();
         slot.drop_claim(ClaimId(1), RemovalReason::Deregistered);

@@ -101,7 +101,9 @@ impl State {
                 notify(slot.take_waiters(), &Ok(visible));
             }
             step => {
-                writes.iter().for_each(|(purpose, _)| slot.sent(purpose));
+                for (purpose, _) in &writes {
+                    slot.sent(purpose);
+                }
                 let removal = slot.removal_reason(&step).map(|reason| (key.clone(), reason));
                 let visible = if let Step::Idle(revision) = step { revision } else { Revision::default() };
                 let (was_dirty, waiters) = (slot.take_dirty(), slot.take_waiters());
