@@ -130,7 +130,6 @@ impl Dig {
 
 /// One answer, section by section, each in the order of the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "the sections are called what DNS calls them")]
 pub struct Answer {
     /// The rcode by name: `NOERROR`, `NXDOMAIN`, `REFUSED`, …
     pub status: String,

@@ -33,12 +33,14 @@ pub struct EtcdOptions {
 
 impl EtcdOptions {
     /// One more flag, as on the command line: `--auth-token-ttl=2`.
+    #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
     /// TLS, with client certificates.
+    #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self

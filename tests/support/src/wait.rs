@@ -79,7 +79,7 @@ pub fn holds_for<E: Display>(
             match tokio::time::timeout(SOON, check()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(seen)) => panic!("{caller}: no longer so after {after:?} of {duration:?}: {seen}"),
-                Err(_) => panic!("{caller}: no answer at all after {after:?} of {duration:?}"),
+                Err(elapsed) => panic!("{caller}: no answer at all after {after:?} of {duration:?}: {elapsed}"),
             }
             if after >= duration {
                 return;

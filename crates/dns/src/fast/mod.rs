@@ -74,7 +74,7 @@ struct Zone {
     /// True for a static zone, which the general path answers.
     is_static: bool,
     /// True if a static zone is below it.
-    contains_static_zone: bool,
+    covers_static: bool,
     soa: OnceCell<SoaTemplate>,
 }
 
@@ -141,7 +141,7 @@ impl FastPath {
             // It may be in a stub zone.
             None if upstream::stub_roots(view.snapshot, &self.settings).next().is_some() => return None,
             // It may be an empty non-terminal above a static zone.
-            None if self.zones[location.zone].contains_static_zone => return None,
+            None if self.zones[location.zone].covers_static => return None,
             None => (None, ResponseCode::NXDomain),
         };
         let soa = match rendered {
@@ -251,8 +251,8 @@ impl Zone {
         let wire = wire::lowercase(&super::wire::from_labels(name.labels().iter())).unwrap_or_default();
         let signed = settings.keys.iter().any(|key| key.zone().is_within(name));
         let statics = &settings.static_zones;
-        let (is_static, contains_static_zone) = (!settings.zones.contains(name), statics.is_empty_non_terminal(name));
-        Self { wire, labels: name.labels().len(), signed, is_static, contains_static_zone, soa: OnceCell::new() }
+        let (is_static, covers_static) = (!settings.zones.contains(name), statics.is_empty_non_terminal(name));
+        Self { wire, labels: name.labels().len(), signed, is_static, covers_static, soa: OnceCell::new() }
     }
 }
 

@@ -12,6 +12,9 @@ use proc_macro::TokenStream;
 /// #[multi_thread_test]
 /// async fn an_instance_is_found() {}
 /// ```
+///
+/// # Panics
+/// Never: the attribute is a constant that parses.
 #[proc_macro_attribute]
 pub fn multi_thread_test(_: TokenStream, test: TokenStream) -> TokenStream {
     let attribute = r#"#[::tokio::test(flavor = "multi_thread", worker_threads = 2)]"#;
