@@ -107,7 +107,7 @@ impl Progress {
             }
             Event::State(State::Closed) => print_line(Severity::Warning, &format!("{subject} was never registered")),
             Event::ErrorReport { server, message } => {
-                print_line(Severity::Warning, &format!("{server} returned an error: {message}"))
+                print_line(Severity::Warning, &format!("{server} returned an error: {message}"));
             }
             // Also events that later versions of the client add.
             _ => {}

@@ -77,7 +77,7 @@ fn json(question: &Question, explained: &ExplainedResponse) -> Value {
         "lookup_target": explained.target.to_string(),
         "answer": {
             "rcode": response.rcode.to_string(),
-            "extended_error": response.extended_error.map(|error| error.as_str()),
+            "extended_error": response.extended_error.map(skyhound_dns::ExtendedError::as_str),
             "answer": lines(&response.answers),
             "authority": lines(&response.authority),
             "additional": lines(&response.additional),

@@ -150,7 +150,11 @@ async fn bodies_have_a_limit_and_a_deadline() {
     for (request, status, body) in [
         ("Content-Length: 3\r\n\r\nabc", 200, "abc"),
         ("Content-Length: 9\r\n\r\nabcdefghi", 413, "the request's body exceeds the limit of 8 bytes\n"),
-        ("Transfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n", 413, "the request's body exceeds the limit of 8 bytes"),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n",
+            413,
+            "the request's body exceeds the limit of 8 bytes",
+        ),
         ("Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, "the request's body cannot be read: "),
         ("Content-Length: 3\r\n\r\na", 408, "the request's body did not arrive within 300ms\n"),
     ] {

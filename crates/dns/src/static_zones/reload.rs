@@ -5,7 +5,7 @@
 //!
 //! Modification times and lengths are compared, as for certificates ([`skyhound_net::tls`]), but by a task and not by
 //! questions: reading a large zone takes a second, in which a DNS thread would answer no question. A file is read once
-//! it has been the same in two polls, so that an incomplete file that is being file_version is not loaded.
+//! it has been the same in two polls, so that an incomplete file that is being written is not loaded.
 
 use super::text::{FileVersion, Files, file_version};
 use super::zone::Zone;
