@@ -1,7 +1,7 @@
 //! `skyhound provide`: holds a registration until a signal, or for as long as a command runs.
 //!
 //! Owns: the arguments, the order of registration, command and signals. Does not own: the command ([`super::command`]),
-//! nor the messages ([`super::progress`]).
+//! nor the messages (`super::progress`).
 
 use super::command::{self, RunningCommand, Signals};
 use super::progress::{self, OutputFormat, Progress};

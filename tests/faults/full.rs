@@ -49,7 +49,7 @@ async fn alarms(daemon: &Daemon) -> usize {
     alarms.len()
 }
 
-/// ReadOnlyStore at once, and why.
+/// The error arrives at once, with its reason.
 async fn refused(daemon: &Daemon) {
     let asked = Instant::now();
     let refusal = daemon.try_provide("service=foo&port=99").await.expect_err("there is no lease for it").answer();

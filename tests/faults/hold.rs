@@ -1,7 +1,5 @@
 //! Holding costs the store nothing.
 
-#![expect(clippy::float_cmp, reason = "a scrape has only floats, and counts are whole")]
-
 use std::time::Duration;
 
 use futures_util::StreamExt;

@@ -41,7 +41,7 @@ pub const ENTRIES_MAX: usize = 16_384;
 /// The idle timeout of a TCP connection. RFC 7766 section 6.2.3 recommends "a few seconds".
 pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The limit of concurrent connections over TCP and TLS. Each costs a descriptor of those that the HTTP side does not
-/// use ([`skyhound_net::limits::DESCRIPTORS_SPARE`]). A connection beyond the limit evicts the longest idle one.
+/// use (`skyhound_net::limits::DESCRIPTORS_SPARE`). A connection beyond the limit evicts the longest idle one.
 pub const STREAMS_MAX: usize = 384;
 /// The limit of connections of one client (an IPv4 address, an IPv6 /64): a third, so that no single client holds all.
 pub const STREAMS_PER_CLIENT_MAX: usize = 128;

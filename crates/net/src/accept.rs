@@ -6,7 +6,7 @@
 //! | any other (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) | the system has no resources | [`Shortage`], a pause |
 //!
 //! Owns: the socket options, the classification of errors, the pause, and the error of an address that cannot be bound.
-//! Does not own: limits of connections ([`super::listen`] for HTTP and lines, [`super::admission`] for DNS), nor the
+//! Does not own: limits of connections (`super::listen` for HTTP and lines, [`super::admission`] for DNS), nor the
 //! tasks that serve them.
 
 use super::limits::{ACCEPT_PAUSE, BACKLOG};

@@ -1,7 +1,7 @@
 //! One HTTP connection: hyper reads the requests, and [`Routes`] handle them.
 //!
 //! Owns: the limits of a request's head and body, the errors for requests that exceed them, and the end of idle
-//! connections when the daemon stops. Does not own: routes, nor the limit of connections ([`super::listen`]). HTTP/2
+//! connections when the daemon stops. Does not own: routes, nor the limit of connections (`super::listen`). HTTP/2
 //! is served only over TLS to peers that select it (ALPN), for DNS over HTTPS; a WebSocket over it (RFC 8441) has no
 //! client in this field.
 

@@ -11,7 +11,7 @@
 //! reads requests, and [`route`] finds their handler. [`lines`] serves line protocols over TCP instead of HTTP.
 //! [`admission`] limits connections per client; DNS uses it.
 //!
-//! Owns: all [limits](limits) of HTTP and WebSocket, the error for a peer that exceeds one, and graceful shutdown. Does
+//! Owns: all [`limits`] of HTTP and WebSocket, the error for a peer that exceeds one, and graceful shutdown. Does
 //! not own: the meaning of a request, which routes define (`skyhound_frontends`, `ops`). This crate knows neither the
 //! registry nor the catalog. Without the feature `server` it contains the client side of [`tls`] alone.
 

@@ -1,6 +1,6 @@
 //! `skyhound micro`: micro's command line against a daemon, or against a sidecar of the original.
 //!
-//! Owns: the arguments, and the requests of each command. Does not own: HTTP ([`proxy`]), nor the original's output format
+//! Owns: the arguments, and the requests of each command. Does not own: HTTP (`proxy`), nor the original's output format
 //! ([`print`]).
 
 mod print;

@@ -5,7 +5,7 @@
 //!
 //! Owns: the one task that writes the catalog, its retries while the store is unavailable, and the periodic full
 //! comparison. Does not own: the contents of a snapshot ([`super::snapshot`]), the removal reasons
-//! ([`super::removal_reasons`]), the lease TTLs ([`super::lease_ttls`]).
+//! (`super::removal_reasons`), the lease TTLs (`super::lease_ttls`).
 
 use super::history::StepSource;
 use super::lease_ttls::LeaseTtls;

@@ -11,19 +11,19 @@
 //! | with another state digest than this history had there | reset: the store was restored from a backup meanwhile |
 //! | any other | resumed with the changes of the window after it |
 //!
-//! Each step of the catalog is recorded by its source ([`StepSource`]) and its revisions:
+//! Each step of the catalog is recorded by its source (`StepSource`) and its revisions:
 //!
 //! | source | revision | effect |
 //! |---|---|---|
 //! | any | lower than before | reset of the history: the store was restored from a backup |
-//! | any, with more changes than the window holds | any | reset of the history ([`History::reset`]) |
+//! | any, with more changes than the window holds | any | reset of the history (`History::reset`) |
 //! | feed | higher | the changes are appended |
 //! | listing | the next one | the same: nothing was skipped |
 //! | listing | the same as before | the listing added changes that a feed had lost: every reader at it or before it resets |
 //! | listing | skips revisions | a jump |
 //!
 //! Owns: the window, the jumps and the digests at recent revisions. Does not own: the changes of a batch
-//! ([`super::changes`]), the subscribers (the `events` module). Synchronous; no clock.
+//! (`super::changes`), the subscribers (the `events` module). Synchronous; no clock.
 
 use super::changes::Change;
 use super::digest::{DIGESTS_MAX, DigestHistory, PartState};

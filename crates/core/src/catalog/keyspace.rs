@@ -1,7 +1,7 @@
 //! The meaning of the store's keys: the name of an item, and the service that its entry is an instance of.
 //!
 //! A key of the SkyDNS layout contains the name: `/skydns/local/web/1`. In the mirror keyspace the name follows from key
-//! and value ([`super::mirror_keyspace`]).
+//! and value (`super::mirror_keyspace`).
 //!
 //! The service of an entry, which has a host or details and is in the zone:
 //!

@@ -1,9 +1,9 @@
 //! The two parts of a store that the catalog follows, and a reader's position in them.
 //!
 //! Two keyspaces share a store, and each has a feed and therefore a revision of its own: the SkyDNS layout
-//! ([`Part::Primary`]) and the mirror keyspace ([`Part::Mirror`], see [`super::mirror_keyspace`]).
+//! ([`Part::Primary`]) and the mirror keyspace ([`Part::Mirror`], see `super::mirror_keyspace`).
 //!
-//! Owns: the parts, the position and its text. Does not own: the digest in a position ([`super::digest`]), the decision
+//! Owns: the parts, the position and its text. Does not own: the digest in a position (`super::digest`), the decision
 //! to resume at a position ([`super::history`]).
 
 use skyhound_store::Revision;

@@ -10,7 +10,7 @@
 //! that has used least. One cache line contains the eight cells that a network may use; threads contend only over the
 //! same network, by compare-and-swap.
 //!
-//! Owns: the table and its arithmetic. Does not own: the response to a limited client ([`super::gate`]).
+//! Owns: the table and its arithmetic. Does not own: the response to a limited client (`super::gate`).
 
 use super::super::network::Network;
 use skyhound_base::hash::GOLDEN;
