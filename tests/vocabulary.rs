@@ -106,7 +106,7 @@ fn string(text: &str) -> usize {
     text.len()
 }
 
-/// What was found: file, line, the text that matched, and the standard term.
+/// Findings by kind: file, line, the text that matched, and the standard term.
 type Findings = BTreeMap<String, Vec<String>>;
 
 fn check(findings: &mut Findings, rules: &[Rule], kind: &str, place: &str, text: &str) {
