@@ -31,9 +31,9 @@
 //!
 //! ```text
 //! values      wire, message, network, response, sections, close_reason
-//! settings    dnssec::key, limit::{access, rate}, settings
+//! settings    dnssec::key, limit::{access, rate}, static_zones, settings
 //! rules       search, alias, rrset, lookup_targets, upstream, negative, chaos
-//! output      encode, size, stats, dnssec, answer, explain
+//! output      encode, size, stats, dnssec, answer, static_answer, explain
 //! requests    forwarder, handler, general
 //! transports  limit::gate, fast, datagram, udp, stream, https, server, metrics
 //! ```
@@ -75,6 +75,7 @@ mod sections;
 pub mod server;
 pub mod settings;
 pub mod size;
+mod static_answer;
 pub mod static_zones;
 pub mod stats;
 pub mod stream;

@@ -238,7 +238,7 @@ impl ZoneHandler for Zone {
 }
 
 /// The number of labels of a name: without the root's, with a wildcard's.
-pub(super) fn labels(name: &LowerName) -> usize {
+pub(crate) fn labels(name: &LowerName) -> usize {
     Name::from(name).iter().len()
 }
 
